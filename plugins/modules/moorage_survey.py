@@ -1,0 +1,206 @@
+#!/usr/bin/python
+"""Ansible module: look at a host once and say what a run needs to know about it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: moorage_survey
+short_description: Survey a host in one execution
+description:
+  - Answers three questions in one execution. Is the host fit for what is asked of it
+    (preflight), is it still as the last provisioning left it (C(provisioned), C(drift)), and
+    which release of each stack runs on it (C(stacks)).
+  - Changes nothing, needs nothing but Python's standard library on the host, and works on a
+    bare host and in check mode.
+  - Finds all problems in one go and returns them; it does not fail because of them, so that the
+    play can print one report for the whole host and stop there.
+options:
+  stamp:
+    description: Hash of everything that goes into provisioning this host, as the controller has it.
+    type: str
+  record:
+    description: The file in which M(moorage_stamp) has written what provisioning left behind.
+    type: path
+    default: /var/lib/moorage/provision.json
+  controller_time:
+    description:
+      - The controller's clock in seconds since the epoch; the host's may differ by at most
+        O(clock_skew_seconds). Without it the clock is not checked.
+    type: float
+  clock_skew_seconds:
+    description: How far the host's clock may be from the controller's, in seconds.
+    type: float
+    default: 60
+  releases:
+    description: Supported releases of Debian (C(VERSION_ID) of /etc/os-release).
+    type: list
+    elements: str
+    default: ["13"]
+  architectures:
+    description: Supported architectures, by Debian's names.
+    type: list
+    elements: str
+    default: [amd64, arm64]
+  disk:
+    description: Free disk wanted, by the file system that holds each path.
+    type: list
+    elements: dict
+    default:
+      - {path: /opt, free_mb: 2048}
+      - {path: /var/lib/docker, free_mb: 4096}
+    suboptions:
+      path:
+        description: A path on the file system; it need not exist yet.
+        type: path
+        required: true
+      free_mb:
+        description: Free space wanted, in MiB.
+        type: int
+        required: true
+  memory_mb:
+    description: Memory wanted in all (not free), in MiB.
+    type: int
+    default: 900
+  ports:
+    description: Ports that stacks want to publish on this host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      port:
+        description: The port's number.
+        type: int
+        required: true
+      protocol:
+        description: Transport.
+        type: str
+        choices: [tcp, udp]
+        default: tcp
+      address:
+        description: The address to listen on.
+        type: str
+        default: 0.0.0.0
+      stack:
+        description: The stack that wants it; its own containers and units may hold it already.
+        type: str
+        required: true
+      service:
+        description: The service that wants it, for the message.
+        type: str
+        default: ""
+  users:
+    description: Accounts that provisioning creates with a fixed number.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The account's name.
+        type: str
+        required: true
+      uid:
+        description: Its number, for user and group.
+        type: int
+        required: true
+  packages:
+    description:
+      - Debian packages that provisioning installs. While one is missing, the package sources must
+        be reachable.
+    type: list
+    elements: str
+    default: []
+  sources:
+    description:
+      - Whether to try the host's package sources. V(needed) tries them only while one of
+        O(packages) is missing.
+    type: str
+    choices: [needed, always, never]
+    default: needed
+  sources_timeout_seconds:
+    description: How long one package source may take to answer.
+    type: float
+    default: 8
+  stacks:
+    description: Stacks whose releases and containers are wanted.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The stack's name, which its containers carry in the label C(moorage.stack).
+        type: str
+        required: true
+      dir:
+        description: The stack's directory; C(/opt/NAME) when not given.
+        type: path
+author:
+  - Moorage contributors
+"""
+
+EXAMPLES = r"""
+- name: Survey the host
+  moorage_survey:
+    stamp: "{{ provision_stamp }}"
+    controller_time: "{{ now().timestamp() }}"
+    packages: "{{ host_managed_packages + docker_managed_packages }}"
+    ports:
+      - {port: 5000, stack: tg2em, service: frontend}
+      - {port: 3306, address: 127.0.0.1, stack: tg2em, service: mysql}
+    stacks:
+      - {name: tg2em}
+  register: moorage_survey
+
+- name: Stop before any change when the host is not fit
+  ansible.builtin.fail:
+    msg: "{{ moorage_survey.report }}"
+  when: not moorage_survey.ok
+"""
+
+RETURN = r"""
+ok:
+  description: Whether no problem was found.
+  type: bool
+  returned: always
+problems:
+  description: Everything that stands in the way, each with what to do about it.
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - check: port
+      problem: port 5000/tcp, wanted by tg2em (frontend), is taken
+      value: nginx (pid 812, nginx.service)
+      fix: stop it, or publish another port in group_vars/tg2em.yml
+report:
+  description: The problems (or that there are none) as text for a person, several lines.
+  type: str
+  returned: always
+host:
+  description: >-
+    Facts: os_id, os_version, os_name, architecture, kernel, python, cpus, memory_mb, container
+    (bool), container_kind, systemd (bool), clock_skew_seconds, disk, missing_packages,
+    sources (tried ones only) and docker (installed version, running).
+  type: dict
+  returned: always
+provisioned:
+  description: Whether the host is as the last provisioning left it, by the same O(stamp).
+  type: bool
+  returned: always
+drift:
+  description: What is not as provisioning left it, each by name; empty when RV(provisioned).
+  type: list
+  elements: str
+  returned: always
+  sample: ["file /etc/docker/daemon.json: content changed", "service docker.service: inactive"]
+stacks:
+  description: >-
+    By stack: C(current) (the plain values of current/release.json and its directory's name as
+    C(dir), or null), C(releases) (retained ones, oldest first), C(containers) (name, id, service,
+    image, state, health, release, exit_code).
+  type: dict
+  returned: always
+duration_ms:
+  description: How long the survey took on the host, without Python's start.
+  type: int
+  returned: always
+"""
