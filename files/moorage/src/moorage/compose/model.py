@@ -1,0 +1,330 @@
+"""The model of a stack: plain frozen data in the canonical form of the Compose Specification.
+
+`Stack.to_dict()` has the shape that `docker compose config --format json` prints, so that the
+two can be compared key by key; times are seconds and sizes are bytes inside the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from moorage.compose.extension import (
+    SecretExtension,
+    ServiceExtension,
+    StackExtension,
+    VolumeExtension,
+)
+from moorage.compose.parts import (
+    Build,
+    Dependency,
+    Grant,
+    Healthcheck,
+    Mount,
+    Port,
+    strings,
+)
+from moorage.compose.units import format_duration, parse_duration
+
+__all__ = [
+    "Build",
+    "Config",
+    "Dependency",
+    "Grant",
+    "Healthcheck",
+    "Mount",
+    "Network",
+    "Port",
+    "Secret",
+    "Service",
+    "Stack",
+    "Volume",
+]
+
+EXTENSION = "x-moorage"
+
+
+def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in keys}
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service; `options` holds the keys that have no field of their own, canonical."""
+
+    name: str
+    image: str | None = None
+    build: Build | None = None
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    working_dir: str | None = None
+    user: str | None = None
+    environment: dict[str, str | None] = field(default_factory=dict)
+    healthcheck: Healthcheck | None = None
+    depends_on: dict[str, Dependency] = field(default_factory=dict)
+    restart: str | None = None
+    stop_signal: str | None = None
+    stop_grace_period: float | None = None
+    ports: tuple[Port, ...] = ()
+    volumes: tuple[Mount, ...] = ()
+    secrets: tuple[Grant, ...] = ()
+    configs: tuple[Grant, ...] = ()
+    networks: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    moorage: ServiceExtension = field(default_factory=ServiceExtension)
+
+    @property
+    def replicas(self) -> int:
+        """Number of instances asked for (`deploy.replicas`, or the older `scale`)."""
+        deploy = self.options.get("deploy") or {}
+        return int(deploy.get("replicas", self.options.get("scale", 1)))
+
+    @property
+    def is_data(self) -> bool:
+        """Whether it runs a ready image rather than one built from the stack's own source."""
+        return self.build is None
+
+    def keys(self) -> tuple[str, ...]:
+        """The Compose keys that are set, in the order of `to_dict`."""
+        return tuple(key for key, value in self.to_dict().items() if value not in (None, {}, []))
+
+    @classmethod
+    def from_dict(cls, name: str, data: Mapping[str, Any]) -> Service:
+        """Read a service from its canonical form."""
+        rest = dict(data)
+        grace = rest.pop("stop_grace_period", None)
+        build, health = rest.pop("build", None), rest.pop("healthcheck", None)
+        depends = rest.pop("depends_on", {})
+        return cls(
+            name=name,
+            image=rest.pop("image", None),
+            build=None if build is None else Build.from_dict(build),
+            command=strings(rest.pop("command", None)),
+            entrypoint=strings(rest.pop("entrypoint", None)),
+            working_dir=rest.pop("working_dir", None),
+            user=rest.pop("user", None),
+            environment=dict(rest.pop("environment", {})),
+            healthcheck=None if health is None else Healthcheck.from_dict(health),
+            depends_on={key: Dependency.from_dict(value) for key, value in depends.items()},
+            restart=rest.pop("restart", None),
+            stop_signal=rest.pop("stop_signal", None),
+            stop_grace_period=None if grace is None else parse_duration(grace),
+            ports=tuple(Port.from_dict(port) for port in rest.pop("ports", [])),
+            volumes=tuple(Mount.from_dict(mount) for mount in rest.pop("volumes", [])),
+            secrets=tuple(Grant.from_dict(grant) for grant in rest.pop("secrets", [])),
+            configs=tuple(Grant.from_dict(grant) for grant in rest.pop("configs", [])),
+            networks=dict(rest.pop("networks", {})),
+            labels=dict(rest.pop("labels", {})),
+            profiles=tuple(rest.pop("profiles", [])),
+            moorage=ServiceExtension.from_dict(rest.pop(EXTENSION, {})),
+            options=rest,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the canonical form; keys that are not set are left out."""
+        plain: dict[str, Any] = {
+            "image": self.image,
+            "build": None if self.build is None else self.build.to_dict(),
+            "entrypoint": None if self.entrypoint is None else list(self.entrypoint),
+            "command": None if self.command is None else list(self.command),
+            "working_dir": self.working_dir,
+            "user": self.user,
+            "healthcheck": None if self.healthcheck is None else self.healthcheck.to_dict(),
+            "restart": self.restart,
+            "stop_signal": self.stop_signal,
+        }
+        if self.stop_grace_period is not None:
+            plain["stop_grace_period"] = format_duration(self.stop_grace_period)
+        filled: dict[str, Any] = {
+            "environment": dict(self.environment),
+            "depends_on": {key: value.to_dict() for key, value in self.depends_on.items()},
+            "ports": [port.to_dict() for port in self.ports],
+            "volumes": [mount.to_dict() for mount in self.volumes],
+            "secrets": [grant.to_dict() for grant in self.secrets],
+            "configs": [grant.to_dict() for grant in self.configs],
+            "networks": dict(self.networks),
+            "labels": dict(self.labels),
+            "profiles": list(self.profiles),
+            EXTENSION: self.moorage.to_dict(),
+        }
+        data = {key: value for key, value in plain.items() if value is not None}
+        data.update({key: value for key, value in filled.items() if value})
+        return {**data, **self.options}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network; `options` are its canonical keys besides name and external."""
+
+    key: str
+    name: str
+    external: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, key: str, data: Mapping[str, Any]) -> Network:
+        """Read a network from its canonical form."""
+        options = _without(data, "name", "external")
+        return cls(key, data["name"], bool(data.get("external", False)), options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the canonical form."""
+        external = {"external": True} if self.external else {}
+        return {"name": self.name, **external, **self.options}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A named volume."""
+
+    key: str
+    name: str
+    external: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    moorage: VolumeExtension = field(default_factory=VolumeExtension)
+
+    @classmethod
+    def from_dict(cls, key: str, data: Mapping[str, Any]) -> Volume:
+        """Read a volume from its canonical form."""
+        options = _without(data, "name", "external", EXTENSION)
+        moorage = VolumeExtension.from_dict(data.get(EXTENSION, {}))
+        return cls(key, data["name"], bool(data.get("external", False)), options, moorage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the canonical form."""
+        external = {"external": True} if self.external else {}
+        moorage = self.moorage.to_dict()
+        extension = {EXTENSION: moorage} if moorage else {}
+        return {"name": self.name, **external, **self.options, **extension}
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret; at most one of `file`, `environment` and `external` is its source in Compose."""
+
+    key: str
+    name: str
+    file: str | None = None
+    environment: str | None = None
+    external: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    moorage: SecretExtension = field(default_factory=SecretExtension)
+
+    @classmethod
+    def from_dict(cls, key: str, data: Mapping[str, Any]) -> Secret:
+        """Read a secret from its canonical form."""
+        return cls(
+            key,
+            data["name"],
+            data.get("file"),
+            data.get("environment"),
+            bool(data.get("external", False)),
+            _without(data, "name", "file", "environment", "external", EXTENSION),
+            SecretExtension.from_dict(data.get(EXTENSION, {})),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the canonical form."""
+        data: dict[str, Any] = {
+            "name": self.name,
+            "file": self.file,
+            "environment": self.environment,
+            "external": self.external or None,
+            **self.options,
+            EXTENSION: self.moorage.to_dict() or None,
+        }
+        return {key: value for key, value in data.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A configuration file that services mount."""
+
+    key: str
+    name: str
+    file: str | None = None
+    content: str | None = None
+    environment: str | None = None
+    external: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, key: str, data: Mapping[str, Any]) -> Config:
+        """Read a config from its canonical form."""
+        known = ("name", "file", "content", "environment", "external")
+        file, content, environment = (data.get(name) for name in known[1:4])
+        external = bool(data.get("external", False))
+        options = _without(data, *known)
+        return cls(key, data["name"], file, content, environment, external, options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the canonical form."""
+        data: dict[str, Any] = {
+            "name": self.name,
+            "file": self.file,
+            "content": self.content,
+            "environment": self.environment,
+            "external": self.external or None,
+            **self.options,
+        }
+        return {key: value for key, value in data.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An application: its enabled services and what they share.
+
+    `directory` is the absolute path of the Compose file's directory, which relative paths of
+    the description have been resolved against.
+    """
+
+    name: str
+    directory: str
+    services: dict[str, Service] = field(default_factory=dict)
+    networks: dict[str, Network] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    secrets: dict[str, Secret] = field(default_factory=dict)
+    configs: dict[str, Config] = field(default_factory=dict)
+    moorage: StackExtension = field(default_factory=StackExtension)
+    extensions: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Stack:
+        """Read a stack from what `to_dict` wrote."""
+        known = {"name", "directory", "services", "networks", "volumes", "secrets", "configs"}
+        services, networks = data.get("services", {}), data.get("networks", {})
+        volumes, secrets = data.get("volumes", {}), data.get("secrets", {})
+        return cls(
+            name=data["name"],
+            directory=data["directory"],
+            services={key: Service.from_dict(key, value) for key, value in services.items()},
+            networks={key: Network.from_dict(key, value) for key, value in networks.items()},
+            volumes={key: Volume.from_dict(key, value) for key, value in volumes.items()},
+            secrets={key: Secret.from_dict(key, value) for key, value in secrets.items()},
+            configs={k: Config.from_dict(k, v) for k, v in data.get("configs", {}).items()},
+            moorage=StackExtension.from_dict(data.get(EXTENSION, {})),
+            extensions=_without(data, EXTENSION, *known),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the stack as plain data (JSON and YAML types only)."""
+        sections: dict[str, Any] = {
+            "services": {key: value.to_dict() for key, value in self.services.items()},
+            "networks": {key: value.to_dict() for key, value in self.networks.items()},
+            "volumes": {key: value.to_dict() for key, value in self.volumes.items()},
+            "secrets": {key: value.to_dict() for key, value in self.secrets.items()},
+            "configs": {key: value.to_dict() for key, value in self.configs.items()},
+            EXTENSION: self.moorage.to_dict(),
+        }
+        filled = {key: value for key, value in sections.items() if value}
+        return {"name": self.name, "directory": self.directory, **filled, **self.extensions}
+
+    def relative(self, path: str) -> str | None:
+        """A path inside or beside the stack's directory relative to it; None when elsewhere."""
+        base = PurePosixPath(self.directory)
+        target = PurePosixPath(path)
+        return str(target.relative_to(base)) if target.is_relative_to(base) else None

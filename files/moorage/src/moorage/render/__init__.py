@@ -1,0 +1,36 @@
+"""From the model of a stack to the files of a release, one renderer a topology."""
+
+from __future__ import annotations
+
+from moorage.compose.errors import did_you_mean
+from moorage.render.rendering import Rendering, RenderedFile, Renderer, content_hash
+from moorage.render.settings import Limits, Settings
+from moorage.render.unified import render_unified
+
+__all__ = [
+    "Limits",
+    "RenderedFile",
+    "Renderer",
+    "Rendering",
+    "Settings",
+    "content_hash",
+    "render_unified",
+    "topologies",
+    "topology",
+]
+
+_RENDERERS: dict[str, Renderer] = {"unified": render_unified}
+
+
+def topologies() -> tuple[str, ...]:
+    """Names of the topologies that can be rendered."""
+    return tuple(sorted(_RENDERERS))
+
+
+def topology(name: str) -> Renderer:
+    """The renderer of a topology; ValueError when there is none of that name."""
+    try:
+        return _RENDERERS[name]
+    except KeyError:
+        advice = did_you_mean(name, _RENDERERS)
+        raise ValueError(f"topology {name!r} cannot be rendered; {advice}") from None
