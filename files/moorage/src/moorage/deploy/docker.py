@@ -1,0 +1,130 @@
+"""The Docker command line, as far as a rollout needs it.
+
+The command line and not the SDK: it is on every host that runs the engine, so the package needs
+nothing beside Python itself.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STACK_LABEL = "moorage.stack"
+SERVICE_LABEL = "moorage.service"
+
+
+class DockerError(Exception):
+    """A docker command failed; the message holds the command and what it said."""
+
+
+def run(argv: Sequence[str], *, timeout_seconds: float = 60.0) -> str:
+    """Run ``docker ARGV`` and return its standard output.
+
+    Raises DockerError when it fails, is missing or takes longer than ``timeout_seconds``.
+    """
+    command = ["docker", *argv]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise DockerError("docker is not installed on this host: run playbooks/provision.yml")
+    except subprocess.TimeoutExpired:
+        raise DockerError(f"`{' '.join(command)}` did not end within {timeout_seconds:g} s")
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise DockerError(f"`{' '.join(command)}` failed: " + "\n".join(said[-15:]))
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the engine says of one container."""
+
+    id: str
+    name: str
+    service: str
+    image: str
+    state: str
+    health: str
+    exit_code: int
+    pid: int
+    started_at: str
+    restarts: int
+
+    @property
+    def settled(self) -> bool:
+        """Running and, where it has a health check, healthy."""
+        return self.state == "running" and self.health in ("none", "healthy")
+
+
+def containers_of(stack: str) -> list[Container]:
+    """Return the containers that carry the stack's label, running or not."""
+    ids = run(["ps", "-aq", "--filter", f"label={STACK_LABEL}={stack}"]).split()
+    if not ids:
+        return []
+    return sorted((_container(c) for c in json.loads(run(["inspect", *ids]))), key=lambda c: c.name)
+
+
+def _container(raw: Mapping[str, Any]) -> Container:
+    state = raw["State"]
+    labels = raw["Config"].get("Labels") or {}
+    return Container(
+        id=raw["Id"],
+        name=raw["Name"].lstrip("/"),
+        service=labels.get(SERVICE_LABEL, ""),
+        image=raw["Config"]["Image"],
+        state=state["Status"],
+        health=(state.get("Health") or {}).get("Status", "none"),
+        exit_code=int(state.get("ExitCode", 0)),
+        pid=int(state.get("Pid", 0)),
+        started_at=state.get("StartedAt", ""),
+        restarts=int(raw.get("RestartCount", 0)),
+    )
+
+
+def missing_images(refs: Sequence[str]) -> list[str]:
+    """Return those of ``refs`` that the engine does not hold."""
+    present = set(run(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]).split())
+    return [ref for ref in refs if (ref if ":" in ref else f"{ref}:latest") not in present]
+
+
+def logs(container: str, lines: int) -> list[str]:
+    """Return the last ``lines`` lines of a container's output, both streams."""
+    done = subprocess.run(
+        ["docker", "logs", "--tail", str(lines), container],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=30,
+        check=False,
+    )
+    return done.stdout.splitlines()
+
+
+class Compose:
+    """``docker compose`` on one project and one file."""
+
+    def __init__(self, project: str, file: Path) -> None:
+        self._argv = ["compose", "--project-name", project, "--file", str(file)]
+
+    def up(self, *, timeout_seconds: float) -> None:
+        """Start what is not running and replace what changed; returns without waiting on health."""
+        argv = [*self._argv, "up", "--detach", "--no-build", "--pull", "never", "--remove-orphans"]
+        run(argv, timeout_seconds=timeout_seconds)
+
+    def down(self, *, timeout_seconds: float) -> None:
+        """Remove the project's containers and networks."""
+        run([*self._argv, "down", "--remove-orphans"], timeout_seconds=timeout_seconds)

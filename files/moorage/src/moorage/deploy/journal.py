@@ -1,0 +1,58 @@
+"""The progress of a rollout: one JSON line an event, in a file that outlives every connection."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """Appends events to a file. An event has ``at`` (Unix seconds), ``event`` and its own fields.
+
+    ``phases`` gathers how long each phase took, in seconds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Line buffered: who follows the file sees an event the moment it happens.
+        self._out = path.open("a", buffering=1)
+        self.phases: dict[str, float] = {}
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Append one event."""
+        self._out.write(json.dumps({"at": round(time.time(), 3), "event": event, **fields}) + "\n")
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Note begin, end and duration of a phase; a failed one is noted as failed."""
+        began = time.monotonic()
+        self.note("phase", name=name)
+        outcome = "failed"
+        try:
+            yield
+            outcome = "done"
+        finally:
+            seconds = round(time.monotonic() - began, 3)
+            self.phases[name] = round(self.phases.get(name, 0.0) + seconds, 3)
+            self.note("phase-end", name=name, outcome=outcome, seconds=seconds)
+
+
+def follow(path: Path, alive: Any, poll_seconds: float = 0.05) -> Iterator[dict[str, Any]]:
+    """Yield the events of a journal as they come, until ``alive()`` is false and all is read."""
+    offset = 0
+    while True:
+        ended = not alive()
+        if path.exists():
+            with path.open("rb") as source:
+                source.seek(offset)
+                complete, newline, _ = source.read().rpartition(b"\n")
+            offset += len(complete) + len(newline)
+            for line in complete.splitlines():
+                yield json.loads(line)
+        if ended:
+            return
+        time.sleep(poll_seconds)

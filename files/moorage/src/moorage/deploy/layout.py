@@ -1,0 +1,89 @@
+"""Where a stack lives on a host: the one place that knows the paths."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_BASE = Path("/opt")
+DEFAULT_RUN = Path("/run/moorage")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The directories of one stack.
+
+    ``base`` holds everything that survives a reboot (``/opt/STACK``), ``run`` what must not
+    (sockets and runtime state, ``/run/moorage/STACK``).
+    """
+
+    stack: str
+    base: Path
+    run: Path
+
+    @classmethod
+    def of(cls, stack: str, base: Path = DEFAULT_BASE, run: Path = DEFAULT_RUN) -> Layout:
+        """Return the layout of ``stack`` below ``base`` and ``run``."""
+        return cls(stack, base / stack, run / stack)
+
+    @property
+    def releases(self) -> Path:
+        """Immutable releases, one directory each."""
+        return self.base / "releases"
+
+    @property
+    def current(self) -> Path:
+        """The symlink that names the running release."""
+        return self.base / "current"
+
+    @property
+    def config(self) -> Path:
+        """Configuration that containers mount: a stable path, whatever the release."""
+        return self.base / "config"
+
+    @property
+    def logs(self) -> Path:
+        """Log files of the stack's processes and of its rollouts."""
+        return self.base / "logs"
+
+    @property
+    def lock(self) -> Path:
+        """The lock of rollouts; it is below ``base`` so that its note survives a reboot."""
+        return self.base / ".lock"
+
+    @property
+    def history(self) -> Path:
+        """One JSON line for every activation, oldest first."""
+        return self.releases / "history.jsonl"
+
+    def control_socket(self, slot: str = "unified") -> Path:
+        """The control socket of the supervisor that runs in ``slot``."""
+        return self.run / slot / "control.sock"
+
+
+def known_stacks(base: Path = DEFAULT_BASE) -> list[str]:
+    """Return the names of the stacks deployed on this host, sorted."""
+    return sorted(p.parent.name for p in base.glob("*/current") if p.is_symlink())
+
+
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``content`` so that a reader or a power cut sees the old or the new."""
+    data = content.encode() if isinstance(content, str) else content
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(fd, "wb") as out:
+            os.fchmod(out.fileno(), mode)
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

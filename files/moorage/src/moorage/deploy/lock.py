@@ -1,0 +1,75 @@
+"""The lock of a stack: one rollout at a time, and the reader learns who holds it and for what.
+
+The lock is an ``flock``: the kernel gives it back when its holder dies, however it dies, so that
+a lost connection or a killed process never leaves a stack locked. The note inside the file only
+informs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_POLL_SECONDS = 0.1
+
+
+class Locked(Exception):
+    """Somebody else holds the lock; the message says who, since when and for what."""
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """Return what the last holder wrote, or an empty dict."""
+    try:
+        note = json.loads(path.read_text() or "{}")
+    except (FileNotFoundError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+@contextmanager
+def hold(path: Path, purpose: str, who: str, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold the lock at ``path`` for as long as the block runs.
+
+    Waits up to ``wait_seconds`` for another holder. Raises Locked when that was in vain.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _acquire(fd, path, time.monotonic() + wait_seconds)
+        note = {"pid": os.getpid(), "who": who, "purpose": purpose, "since": round(time.time(), 3)}
+        os.truncate(fd, 0)
+        os.pwrite(fd, (json.dumps(note) + "\n").encode(), 0)
+        try:
+            yield
+        finally:
+            os.truncate(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def _acquire(fd: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Locked(_describe(path)) from None
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+def _describe(path: Path) -> str:
+    note = read_note(path)
+    if not note:
+        return f"{path} is held by another process; wait for it, or see `fuser -v {path}`"
+    since = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(float(note["since"])))
+    return (
+        f"{note['who']} holds the lock since {since} for: {note['purpose']} (pid {note['pid']}); "
+        f"wait for it, or end that process: the lock goes with it"
+    )

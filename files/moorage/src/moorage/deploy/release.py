@@ -1,0 +1,157 @@
+"""Releases: immutable, content-hashed directories, and the symlink that names the running one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moorage.deploy.layout import Layout, write_atomically
+
+MANIFEST = "release.json"
+_ID = re.compile(r"[0-9a-f]{12}")
+
+
+class ReleaseError(Exception):
+    """A release is missing, damaged or may not be touched; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release directory and its manifest (``release.json``)."""
+
+    id: str
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def compose_file(self) -> Path:
+        """The Compose file that the engine is given."""
+        return self.path / "compose.yaml"
+
+    @property
+    def topology(self) -> str:
+        """The topology that the release was rendered for."""
+        return str(self.manifest["topology"])
+
+    @property
+    def images(self) -> list[str]:
+        """Every image reference that the release needs."""
+        return [str(ref) for ref in self.manifest.get("images", [])]
+
+
+def read_release(layout: Layout, release_id: str) -> Release:
+    """Return a release of the stack.
+
+    Raises ReleaseError when there is none of that id or its manifest cannot be read.
+    """
+    if not _ID.fullmatch(release_id):
+        raise ReleaseError(f"{release_id!r} is no release id: twelve hexadecimal digits")
+    path = layout.releases / release_id
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+    except FileNotFoundError:
+        kept = ", ".join(r.id for r in list_releases(layout)) or "none"
+        raise ReleaseError(
+            f"{layout.stack} has no release {release_id} on this host (kept: {kept})"
+        ) from None
+    except ValueError as damage:
+        raise ReleaseError(f"{path / MANIFEST} is damaged: {damage}") from None
+    return Release(release_id, path, manifest)
+
+
+def list_releases(layout: Layout) -> list[Release]:
+    """Return the retained releases, the one that was activated last first."""
+    found = []
+    for path in layout.releases.glob("*/" + MANIFEST):
+        if _ID.fullmatch(path.parent.name):
+            found.append(read_release(layout, path.parent.name))
+    order = {line["release"]: n for n, line in enumerate(history(layout))}
+    return sorted(found, key=lambda r: (order.get(r.id, -1), r.id), reverse=True)
+
+
+def current_release(layout: Layout) -> Release | None:
+    """Return the running release, or None before the first deploy."""
+    try:
+        target = os.readlink(layout.current)
+    except FileNotFoundError:
+        return None
+    return read_release(layout, Path(target).name)
+
+
+def history(layout: Layout) -> list[dict[str, Any]]:
+    """Return every activation of the stack, oldest first."""
+    try:
+        lines = layout.history.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def point_current_at(layout: Layout, release: Release) -> None:
+    """Make ``current`` name ``release`` in one step and note it in the history."""
+    scratch = layout.base / f".current.{os.getpid()}"
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(Path("releases") / release.id)
+    scratch.replace(layout.current)
+    line = {"release": release.id, "at": round(time.time(), 3)}
+    with layout.history.open("a") as out:
+        out.write(json.dumps(line) + "\n")
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def write_release(
+    layout: Layout,
+    release_id: str,
+    files: Mapping[str, tuple[str, int]],
+    manifest: Mapping[str, Any],
+) -> Release:
+    """Write a release directory as a whole: it is there complete, or not at all.
+
+    ``files`` maps a relative path to its content and mode. A release that is already there is
+    returned as it stands: its name is the hash of its content.
+    """
+    path = layout.releases / release_id
+    if (path / MANIFEST).exists():
+        return read_release(layout, release_id)
+    with _scratch_directory(layout.releases, release_id) as scratch:
+        for name, (content, mode) in files.items():
+            target = scratch / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, content, mode)
+        # The manifest is last: a directory without one is no release.
+        write_atomically(scratch / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        scratch.rename(path)
+    return read_release(layout, release_id)
+
+
+@contextmanager
+def _scratch_directory(parent: Path, name: str) -> Iterator[Path]:
+    scratch = parent / f".{name}.{os.getpid()}"
+    scratch.mkdir(mode=0o755, parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def prune_releases(layout: Layout, keep: int) -> list[str]:
+    """Remove all but the ``keep`` releases activated last; the current one always stays.
+
+    Returns the ids that were removed. Only directories that are releases are touched.
+    """
+    running = current_release(layout)
+    removed = []
+    for release in list_releases(layout)[keep:]:
+        if running is None or release.id != running.id:
+            shutil.rmtree(release.path)
+            removed.append(release.id)
+    return removed

@@ -1,0 +1,140 @@
+"""The unified topology on a host: one container under our supervisor, data services beside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moorage.deploy import docker
+from moorage.deploy.gate import Check
+from moorage.deploy.layout import Layout, write_atomically
+from moorage.deploy.release import Release, ReleaseError, current_release
+from process_supervisor.client import Client, ControlError
+
+SUPERVISOR_FILE = "supervisor.json"
+_SLOT = "unified"
+_CONTROL_TIMEOUT_SECONDS = 5.0
+_LOG_LINES = 15
+
+
+class UnifiedTopology:
+    """Driver of the unified topology."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._config = layout.config / _SLOT / SUPERVISOR_FILE
+
+    def preflight(self, release: Release) -> None:
+        """Raise ReleaseError when an image of the release is not on this host."""
+        missing = docker.missing_images(release.images)
+        if missing:
+            raise ReleaseError(
+                f"release {release.id} needs images that this host does not hold: "
+                f"{', '.join(missing)}. Run the deploy again: it builds them"
+            )
+
+    def start(self, release: Release, timeout_seconds: float) -> dict[str, Any]:
+        """Put the release's configuration in place, bring its containers up, reload processes."""
+        deadline = time.monotonic() + timeout_seconds
+        before = {c.name: c.id for c in docker.containers_of(self._layout.stack)}
+        self._stage(release)
+        compose = docker.Compose(self._layout.stack, release.compose_file)
+        compose.up(timeout_seconds=timeout_seconds)
+        after = {c.name: c.id for c in docker.containers_of(self._layout.stack)}
+        replaced = sorted(name for name, ident in after.items() if before.get(name) != ident)
+        removed = sorted(set(before) - set(after))
+        reloaded = self._reload(deadline)
+        touched = [name for key in ("added", "removed", "changed") for name in reloaded[key]]
+        return {
+            "changed": bool(replaced or removed or touched),
+            "containers": replaced,
+            "removed": removed,
+            "processes": sorted(touched),
+        }
+
+    def checks(self) -> Sequence[Check]:
+        """Look at the data services through the engine, at the processes through the supervisor."""
+        containers = docker.containers_of(self._layout.stack)
+        found = [_check_container(c) for c in containers if c.service != _SLOT]
+        try:
+            found.extend(_check_process(p) for p in self._client().status())
+        except (ControlError, OSError) as trouble:
+            found.append(self._check_supervisor(containers, trouble))
+        return found
+
+    def remove(self) -> None:
+        """Take containers and network away."""
+        release = current_release(self._layout)
+        if release is not None:
+            compose = docker.Compose(self._layout.stack, release.compose_file)
+            compose.down(timeout_seconds=180)
+
+    def _client(self) -> Client:
+        return Client(str(self._layout.control_socket(_SLOT)), timeout=_CONTROL_TIMEOUT_SECONDS)
+
+    def _stage(self, release: Release) -> None:
+        # A stable path and not the release's own: a container that mounts a release would have
+        # to be replaced at every change of a process.
+        wanted = (release.path / SUPERVISOR_FILE).read_bytes()
+        self._config.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not self._config.exists() or self._config.read_bytes() != wanted:
+            write_atomically(self._config, wanted)
+
+    def _reload(self, deadline: float) -> Mapping[str, Sequence[str]]:
+        while True:
+            try:
+                return self._client().reload()
+            except (ControlError, OSError) as trouble:
+                if isinstance(trouble, ControlError) and trouble.code != "unavailable":
+                    raise
+                if time.monotonic() >= deadline:
+                    raise ReleaseError(
+                        f"the supervisor of {self._layout.stack} did not answer at "
+                        f"{self._layout.control_socket(_SLOT)}: {trouble}"
+                    ) from trouble
+                time.sleep(0.05)
+
+    def _check_supervisor(
+        self, containers: Sequence[docker.Container], trouble: Exception
+    ) -> Check:
+        own = [c for c in containers if c.service == _SLOT]
+        if not own:
+            return Check(_SLOT, False, "its container does not exist")
+        container = own[0]
+        return Check(
+            _SLOT,
+            False,
+            f"container {container.state}, the supervisor does not answer ({trouble})",
+            log=docker.logs(container.name, _LOG_LINES),
+        )
+
+
+def _check_container(container: docker.Container) -> Check:
+    detail = container.state
+    if container.health != "none":
+        detail += f", {container.health}"
+    if container.state in ("exited", "dead"):
+        detail += f", exit code {container.exit_code}"
+    if container.settled:
+        return Check(container.service, True, detail)
+    return Check(container.service, False, detail, log=docker.logs(container.name, _LOG_LINES))
+
+
+def _check_process(status: Mapping[str, Any]) -> Check:
+    name, state, health = str(status["name"]), status["state"], status["health"]
+    if status["wanted"] == "down":
+        return Check(name, True, f"{state}: stopped by the operator")
+    if state == "RUNNING" and health in ("none", "healthy"):
+        return Check(name, True, "RUNNING" if health == "none" else f"RUNNING, {health}")
+    ended = status.get("exit") or {}
+    if state == "EXITED" and ended.get("code") == 0:
+        return Check(name, True, "EXITED with 0: done")
+    detail = f"{state}, health {health}"
+    if status.get("reason"):
+        detail += f": {status['reason']}"
+    elif ended:
+        detail += f": last exit {json.dumps(ended)}"
+    hopeless = state in ("FATAL", "EXITED")
+    return Check(name, False, detail, hopeless, tuple(status.get("log_tail") or ()))

@@ -1,0 +1,81 @@
+"""Plain tables for a terminal: columns as wide as their content, colour only where asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_GOOD, _BAD, _DIM, _RESET = "\033[32m", "\033[31m", "\033[2m", "\033[0m"
+_STATE_COLOURS = {
+    "RUNNING": _GOOD,
+    "FATAL": _BAD,
+    "UNREACHABLE": _BAD,
+    "BACKOFF": _BAD,
+    "STOPPED": _DIM,
+}
+
+
+def table(rows: Sequence[Sequence[str]], *, colour: bool = False) -> str:
+    """Return ``rows`` (the first is the header) as aligned text; numbers stand to the right."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = []
+        for width, cell in zip(widths, row, strict=True):
+            padded = cell.rjust(width) if _is_number(cell) else cell.ljust(width)
+            if colour and cell in _STATE_COLOURS:
+                padded = f"{_STATE_COLOURS[cell]}{padded}{_RESET}"
+            cells.append(padded)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def status_rows(services: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return header and rows for the status of services."""
+    rows = [["SERVICE", "KIND", "STATE", "HEALTH", "PID", "UPTIME", "RESTARTS", "MEMORY", "NOTE"]]
+    for service in services:
+        memory = service["memory_bytes"]
+        rows.append(
+            [
+                str(service["service"]),
+                str(service["kind"]),
+                str(service["state"]),
+                "-" if service["health"] == "none" else str(service["health"]),
+                str(service["pid"] or "-"),
+                "-" if service["uptime"] is None else duration(float(service["uptime"])),
+                str(service["restarts"]),
+                "-" if memory is None else f"{memory / 2**20:.0f} MiB",
+                str(service["reason"] or ""),
+            ]
+        )
+    return rows
+
+
+def release_rows(releases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return header and rows for a list of releases."""
+    rows = [["RELEASE", "TOPOLOGY", "LAST ACTIVATED", ""]]
+    for release in releases:
+        moments = release["activated"]
+        last = "never"
+        if moments:
+            last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moments[-1]))
+        mark = "current" if release["current"] else ""
+        rows.append([release["release"], release["topology"], last, mark])
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them: 8s, 3m12s, 5h02m, 4d07h."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "", 1).isdigit()

@@ -1,0 +1,133 @@
+#!/usr/bin/python
+"""Install Moorage's own Python package and its command on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: moorage_runtime
+short_description: Install Moorage's own Python package and its command on a host
+description:
+  - Unpacks the package to O(directory) and writes the C(moorage) command beside it. It needs
+    nothing but the host's own Python.
+  - Its action plugin packs the sources on the controller and ships them only when the host's
+    version differs.
+options:
+  directory:
+    description: Where the package is unpacked.
+    type: path
+    default: /usr/local/lib/moorage
+  command:
+    description: The command that is written.
+    type: path
+    default: /usr/local/bin/moorage
+  version:
+    description: Hash of the sources; filled in by the action plugin.
+    type: str
+  archive:
+    description: Path of the shipped archive on the host; filled in by the action plugin.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Reports whether the package would be replaced.
+  diff_mode:
+    support: full
+    description: Shows the version.
+author: The Moorage authors
+"""
+
+EXAMPLES = r"""
+- name: Ensure the moorage command is installed
+  moorage_runtime:
+"""
+
+RETURN = r"""
+wanted:
+  description: Whether the host lacks this version and waits for the archive.
+  returned: always
+  type: bool
+"""
+
+import os
+import shutil
+import tarfile
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+VERSION_FILE = "VERSION"
+WRAPPER = """#!/bin/sh
+# Moorage's command: status, logs, start, stop, restart … of the stacks on this host.
+# -P keeps the current directory off the module path, so no file there can stand in for ours.
+PYTHONPATH={directory} PYTHONDONTWRITEBYTECODE= exec /usr/bin/python3 -P -m moorage.cli "$@"
+"""
+
+
+def read(path: str) -> str:
+    """Return the content of a file, or an empty string."""
+    try:
+        with open(path, encoding="utf-8") as source:
+            return source.read()
+    except FileNotFoundError:
+        return ""
+
+
+def install(archive: str, directory: str, version: str) -> None:
+    """Unpack beside the old package and change places with it."""
+    parent = os.path.dirname(directory)
+    os.makedirs(parent, exist_ok=True)
+    scratch = tempfile.mkdtemp(prefix=".moorage.", dir=parent)
+    retired = f"{scratch}.old"
+    try:
+        with tarfile.open(archive) as source:
+            source.extractall(scratch, filter="data")
+        with open(os.path.join(scratch, VERSION_FILE), "w", encoding="utf-8") as out:
+            out.write(version + "\n")
+        os.chmod(scratch, 0o755)
+        if os.path.isdir(directory):
+            os.rename(directory, retired)
+        os.rename(scratch, directory)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def write_command(path: str, content: str) -> None:
+    """Write the wrapper so that a reader sees the old or the new one."""
+    fd, scratch = tempfile.mkstemp(dir=os.path.dirname(path))
+    with os.fdopen(fd, "w", encoding="utf-8") as out:
+        out.write(content)
+    os.chmod(scratch, 0o755)
+    os.rename(scratch, path)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "default": "/usr/local/lib/moorage"},
+            "command": {"type": "path", "default": "/usr/local/bin/moorage"},
+            "version": {"type": "str"},
+            "archive": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    args = module.params
+    if not args["version"]:
+        module.fail_json(msg="moorage_runtime is driven by its action plugin, which packs the sources")
+    before = read(os.path.join(args["directory"], VERSION_FILE)).strip()
+    wrapper = WRAPPER.format(directory=args["directory"])
+    outdated = before != args["version"]
+    changed = outdated or read(args["command"]) != wrapper
+    diff = {"before": f"{before}\n", "after": f"{args['version']}\n"}
+    if changed and not module.check_mode and (args["archive"] or not outdated):
+        if outdated:
+            install(args["archive"], args["directory"], args["version"])
+        write_command(args["command"], wrapper)
+        outdated = False
+    module.exit_json(changed=changed, wanted=outdated, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

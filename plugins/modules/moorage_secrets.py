@@ -1,0 +1,243 @@
+#!/usr/bin/python
+"""Keep the secrets of a stack as files that only root and their users can read."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: moorage_secrets
+short_description: Keep the secrets of a stack as files that only root and their users can read
+description:
+  - The secret itself is O(directory)/NAME, owned by root with mode 0400.
+  - Every user that needs it has a copy of its own, O(directory)/for/UID/NAME, mode 0400, which is
+    what containers mount; so no user reads what was meant for another.
+  - A secret without a value is generated once and then kept; a value that is given replaces it.
+  - No value is ever returned, shown in a diff or logged.
+options:
+  directory:
+    description: Where the secrets of the stack are, such as C(/opt/tg2em/secrets).
+    type: path
+    required: true
+  secrets:
+    description: The secrets that the stack declares.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the secret.
+        type: str
+        required: true
+      users:
+        description: Numeric ids of the users that read it.
+        type: list
+        elements: int
+        default: []
+      length:
+        description: How many characters are generated, or 0 when it must be given.
+        type: int
+        default: 0
+      optional:
+        description: Whether an empty file stands for a secret that is not given.
+        type: bool
+        default: false
+  values:
+    description: Values from the operator's vault, by name.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+    description: Reports which secrets would be made or replaced.
+  diff_mode:
+    support: none
+    description: A difference would show the value.
+author: The Moorage authors
+"""
+
+EXAMPLES = r"""
+- name: Ensure the stack has its secrets
+  moorage_secrets:
+    directory: /opt/tg2em/secrets
+    secrets:
+      - {name: mysql_password, users: [10001, 10002], length: 40}
+      - {name: telegram_bot_token, users: [10001], optional: true}
+    values: "{{ vault_tg2em_secrets }}"
+  no_log: true
+"""
+
+RETURN = r"""
+generated:
+  description: Names of the secrets made by this run.
+  returned: always
+  type: list
+  elements: str
+replaced:
+  description: Names of the secrets whose given value differed.
+  returned: always
+  type: list
+  elements: str
+repaired:
+  description: Paths whose copy, owner or mode was put right.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import os
+import secrets
+import stat
+import string
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+# ASCII only: PyMySQL encodes a password as latin1. No quotes, so it survives every config format.
+ALPHABET = string.ascii_letters + string.digits
+MINIMUM_LENGTH = 32
+
+
+class Keeper:
+    """Brings files to their content, owner and mode, and remembers what it had to do."""
+
+    def __init__(self, check_mode: bool) -> None:
+        self._check_mode = check_mode
+        self.repaired: list[str] = []
+
+    def directory(self, path: str, mode: int, uid: int = 0) -> None:
+        """Ensure a directory."""
+        if not os.path.isdir(path):
+            self.repaired.append(path)
+            if self._check_mode:
+                return
+            os.makedirs(path, mode=mode)
+        self._own(path, mode, uid)
+
+    def file(self, path: str, content: str, uid: int) -> None:
+        """Ensure a file of mode 0400; its inode stays, since containers have it mounted."""
+        if read(path) != content:
+            self.repaired.append(path)
+            if self._check_mode:
+                return
+            # In place: a bind mount of a single file would go on showing a replaced inode.
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o400)
+            with os.fdopen(fd, "w", encoding="ascii") as out:
+                os.fchmod(out.fileno(), 0o400)
+                os.fchown(out.fileno(), uid, uid)
+                out.write(content)
+                out.truncate()
+                out.flush()
+                os.fsync(out.fileno())
+        self._own(path, 0o400, uid)
+
+    def _own(self, path: str, mode: int, uid: int) -> None:
+        if not os.path.exists(path):
+            return
+        now = os.stat(path)
+        if (stat.S_IMODE(now.st_mode), now.st_uid, now.st_gid) != (mode, uid, uid):
+            self.repaired.append(path)
+            if not self._check_mode:
+                os.chown(path, uid, uid)
+                os.chmod(path, mode)
+
+
+def read(path: str) -> str | None:
+    """Return the content of a file, or None when there is none."""
+    try:
+        with open(path, encoding="utf-8") as source:
+            return source.read()
+    except FileNotFoundError:
+        return None
+
+
+def generate(length: int) -> str:
+    """Return a random value of ``length`` characters, never fewer than 32."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(max(length, MINIMUM_LENGTH)))
+
+
+def decide(secret: dict[str, Any], given: str | None, kept: str | None) -> tuple[str, str]:
+    """Return the value that a secret shall have and what that means: kept, generated, replaced.
+
+    Raises ValueError when there is no way to get one.
+    """
+    name = secret["name"]
+    if given:
+        if not given.isascii():
+            raise ValueError(f"secret {name}: the given value has characters that are not ASCII")
+        return given, "kept" if given == kept else "replaced"
+    if kept is not None and (kept or secret["optional"]):
+        return kept, "kept"
+    if secret["length"]:
+        return generate(secret["length"]), "generated"
+    if secret["optional"]:
+        return "", "generated"
+    raise ValueError(
+        f"secret {name} has no source: give it in the stack's `*_secrets` (from a vault), or let "
+        f"it be generated with `x-moorage: {{generate: {{length: 40}}}}` in the Compose file"
+    )
+
+
+def ensure(module: AnsibleModule) -> dict[str, Any]:
+    """Bring all secrets to what they shall be."""
+    root = module.params["directory"]
+    keeper = Keeper(module.check_mode)
+    done: dict[str, list[str]] = {"generated": [], "replaced": [], "kept": []}
+    values = {
+        secret["name"]: decide(
+            secret,
+            module.params["values"].get(secret["name"]),
+            read(os.path.join(root, secret["name"])),
+        )
+        for secret in module.params["secrets"]
+    }
+    # 0711: a user passes through to the directory that is its own, and lists nothing.
+    for path in (root, os.path.join(root, "for")):
+        keeper.directory(path, 0o711)
+    for uid in sorted({uid for s in module.params["secrets"] for uid in s["users"]}):
+        keeper.directory(os.path.join(root, "for", str(uid)), 0o500, uid)
+    for secret in module.params["secrets"]:
+        value, what = values[secret["name"]]
+        done[what].append(secret["name"])
+        keeper.file(os.path.join(root, secret["name"]), value, 0)
+        for uid in secret["users"]:
+            keeper.file(os.path.join(root, "for", str(uid), secret["name"]), value, uid)
+    repaired = sorted(set(keeper.repaired))
+    return {
+        "changed": bool(repaired),
+        "generated": done["generated"],
+        "replaced": done["replaced"],
+        "repaired": repaired,
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "secrets": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                # These are descriptions of secrets, not secrets.
+                "no_log": False,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "users": {"type": "list", "elements": "int", "default": []},
+                    "length": {"type": "int", "default": 0},
+                    "optional": {"type": "bool", "default": False},
+                },
+            },
+            "values": {"type": "dict", "default": {}, "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = ensure(module)
+    except (ValueError, OSError) as trouble:
+        module.fail_json(msg=str(trouble))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
