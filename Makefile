@@ -1,0 +1,53 @@
+# The commands of the README. Everything they make lies in .venv/ and .state/.
+#
+#   make up                  a throwaway Debian 13 host that serves tg2em on this machine
+#   make up PORTS=15000,18088    the same on other ports than 5000 and 8088
+#   make status | logs | ssh     look at it (make logs SERVICE=frontend)
+#   make down                remove it (make clean: also images and environments)
+#   make test                lint, unit and contract tests, every Molecule scenario
+#   make lint | test-unit | test-molecule SCENARIO=unified
+#   make bench               the figures of the closing notes
+#   make lock                renew requirements/*.txt from requirements/*.in
+
+.DEFAULT_GOAL := help
+.PHONY: help up down ssh logs status lint test test-unit test-molecule bench lock clean \
+	controller dev
+
+devtool = .venv/bin/python -m devtool
+
+help:
+	@sed -n '/^#   make/s/^#   /  /p' Makefile
+
+controller:
+	@scripts/bootstrap controller
+
+dev: controller
+	@scripts/bootstrap dev
+
+up: controller
+	@$(devtool) up $(if $(PORTS),--ports $(PORTS))
+
+down ssh status: controller
+	@$(devtool) $@
+
+logs: controller
+	@$(devtool) logs $(SERVICE)
+
+lint test-unit: dev
+	@$(devtool) $@
+
+test: dev
+	@$(devtool) test
+
+test-molecule: dev
+	@$(devtool) test-molecule $(SCENARIO)
+
+bench: dev
+	@$(devtool) bench
+
+lock: dev
+	@$(devtool) lock
+
+clean: controller
+	@$(devtool) clean
+	@rm -rf .venv .state

@@ -1,0 +1,1 @@
+"""The developer's commands behind the Makefile: bootstrap, throwaway hosts, lint, tests."""

@@ -1,0 +1,72 @@
+"""Debian packages on this machine: what it runs, which archive it uses, installing as root."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from devtool import shell
+from devtool.ui import Problem
+
+_APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
+
+
+@cache
+def os_release() -> dict[str, str]:
+    """Return the fields of /etc/os-release without their quotes."""
+    try:
+        lines = Path("/etc/os-release").read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    fields = (line.split("=", 1) for line in lines if "=" in line)
+    return {key: value.strip("\"'") for key, value in fields}
+
+
+def can_install() -> bool:
+    """Tell whether we may install Debian packages here."""
+    return shell.is_root() and shutil.which("apt-get") is not None
+
+
+def install(*packages: str) -> None:
+    """Install packages as root, with a fresh package list and nothing that is only recommended."""
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    shell.logged("apt-update", (*_APT, "update"), env=env)
+    shell.logged(
+        f"apt-{packages[0]}",
+        (*_APT, "install", "-y", "--no-install-recommends", *packages),
+        env=env,
+    )
+
+
+def need(program: str, packages: Sequence[str], why: str) -> None:
+    """Make sure that a program is there: install it, or say what to ask the administrator for."""
+    if shutil.which(program):
+        return
+    if not can_install():
+        raise Problem(
+            f"{program} is missing ({why}) and only root may install it",
+            f"Ask the administrator for: apt-get install {' '.join(packages)}",
+        )
+    install(*packages)
+
+
+def debian_sites() -> tuple[str, str] | None:
+    """Return the archive and the security archive that this machine's apt uses.
+
+    None when it is not Debian, or when its configuration names none for either.
+    """
+    release = os_release()
+    codename = release.get("VERSION_CODENAME", "")
+    if release.get("ID") != "debian" or not codename:
+        return None
+    listed = shell.capture(
+        ("apt-get", "indextargets", "--format", "$(CODENAME) $(SITE)", "Created-By: Packages")
+    )
+    sites: dict[str, str] = {}
+    for line in listed.stdout.splitlines():
+        suite, _, site = line.partition(" ")
+        sites.setdefault(suite, site)
+    main, security = sites.get(codename), sites.get(f"{codename}-security")
+    return (main, security) if main and security else None
