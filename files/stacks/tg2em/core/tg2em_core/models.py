@@ -205,7 +205,7 @@ class Article(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     channel_id: Mapped[int] = mapped_column(ForeignKey("channels.id"))
     message_id: Mapped[int] = mapped_column(BigInteger)
-    title: Mapped[str] = mapped_column(String(TITLE_LENGTH))
+    title: Mapped[str] = mapped_column(String(255))
     name: Mapped[str] = mapped_column(String(500), default="")
     description: Mapped[str] = mapped_column(Text, default="")
     link: Mapped[str] = mapped_column(String(2048), default="")

@@ -82,7 +82,9 @@ def _indexed(term: str, engine: Engine) -> ColumnElement[bool] | None:
     words = grams(term)
     if not words:
         return None
-    return match(Article.search_grams.expression, against=" ".join(f"+{w}" for w in words)).in_boolean_mode()
+    return match(
+        Article.search_grams.expression, against=" ".join(f"+{w}" for w in words)
+    ).in_boolean_mode()
 
 
 def detect(connection: Connection) -> Engine:
