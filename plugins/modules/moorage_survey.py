@@ -204,3 +204,129 @@ duration_ms:
   type: int
   returned: always
 """
+
+import pwd
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.moorage_host import (
+    dpkg,
+    engine,
+    listeners,
+    machine,
+    preflight,
+    record,
+    sources,
+    stacks,
+)
+
+_PORT = {
+    "port": {"type": "int", "required": True},
+    "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+    "address": {"type": "str", "default": "0.0.0.0"},
+    "stack": {"type": "str", "required": True},
+    "service": {"type": "str", "default": ""},
+}
+_DISK = {
+    "path": {"type": "path", "required": True},
+    "free_mb": {"type": "int", "required": True},
+}
+_USER = {
+    "name": {"type": "str", "required": True},
+    "uid": {"type": "int", "required": True},
+}
+_STACK = {
+    "name": {"type": "str", "required": True},
+    "dir": {"type": "path"},
+}
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "stamp": {"type": "str"},
+    "record": {"type": "path", "default": record.RECORD},
+    "controller_time": {"type": "float"},
+    "clock_skew_seconds": {"type": "float", "default": 60},
+    "releases": {"type": "list", "elements": "str", "default": ["13"]},
+    "architectures": {"type": "list", "elements": "str", "default": ["amd64", "arm64"]},
+    "disk": {
+        "type": "list",
+        "elements": "dict",
+        "options": _DISK,
+        "default": [
+            {"path": "/opt", "free_mb": 2048},
+            {"path": "/var/lib/docker", "free_mb": 4096},
+        ],
+    },
+    "memory_mb": {"type": "int", "default": 900},
+    "ports": {"type": "list", "elements": "dict", "options": _PORT, "default": []},
+    "users": {"type": "list", "elements": "dict", "options": _USER, "default": []},
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "sources": {"type": "str", "choices": ["needed", "always", "never"], "default": "needed"},
+    "sources_timeout_seconds": {"type": "float", "default": 8},
+    "stacks": {"type": "list", "elements": "dict", "options": _STACK, "default": []},
+}
+
+
+def survey(wanted: dict[str, Any]) -> dict[str, Any]:
+    """All that the module returns, for its arguments as documented."""
+    started = time.monotonic()
+    installed = dpkg.read_status()
+    host = machine.facts(dpkg.native_architecture(installed), wanted["controller_time"])
+    running = engine.is_running()
+    containers = engine.containers() if running else []
+    host["docker"] = {
+        "version": installed["docker.io"].version if "docker.io" in installed else None,
+        "running": running,
+    }
+    host["disk"] = [machine.disk(entry["path"]) for entry in wanted["disk"]]
+    host["missing_packages"] = dpkg.missing(wanted["packages"], installed)
+    host["sources"] = _try_sources(wanted, host["missing_packages"])
+    problems = _problems(wanted, host, containers)
+    drift = record.drift(record.read(wanted["record"]), wanted["stamp"], installed)
+    return {
+        "ok": not problems,
+        "problems": problems,
+        "report": preflight.report(host, problems),
+        "host": host,
+        "provisioned": not drift,
+        "drift": drift,
+        "stacks": stacks.survey(wanted["stacks"], containers),
+        "duration_ms": round((time.monotonic() - started) * 1000),
+    }
+
+
+def _try_sources(wanted: dict[str, Any], missing: list[str]) -> list[dict[str, Any]]:
+    if wanted["sources"] == "always" or (wanted["sources"] == "needed" and missing):
+        return sources.try_sources(wanted["sources_timeout_seconds"])
+    return []
+
+
+def _problems(
+    wanted: dict[str, Any], host: dict[str, Any], containers: list[dict[str, Any]]
+) -> list[dict[str, str]]:
+    accounts = pwd.getpwall()
+    problems = preflight.check_system(host, wanted)
+    problems += preflight.check_disk(host["disk"], wanted["disk"])
+    problems += preflight.check_users(
+        wanted["users"],
+        {account.pw_name: account.pw_uid for account in accounts},
+        {account.pw_uid: account.pw_name for account in accounts},
+    )
+    problems += preflight.check_ports(
+        wanted["ports"], listeners.read_listeners(), containers, listeners.holders
+    )
+    problems += preflight.check_sources(host["sources"])
+    return problems
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=_ARGUMENTS, supports_check_mode=True)
+    try:
+        result = survey(module.params)
+    except OSError as error:
+        module.fail_json(msg=f"the survey of this host failed: {error}")
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The checks before any change: pure functions from facts to problems."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.moorage_host.listeners import collide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ansible.module_utils.moorage_host.listeners import Listener, Process
+
+Problem = dict
+
+OLDEST_PYTHON = (3, 11)
+
+# Releases that are refused for a reason that is worth telling.
+_REFUSED = {
+    "12": "its archive has neither Compose v2 nor buildx, and its Docker engine (20.10) cannot"
+    " build with named contexts",
+    "11": "its archive has neither Compose v2 nor buildx, and its Python (3.9) is too old",
+}
+
+
+def problem(check: str, text: str, value: Any, fix: str) -> dict[str, str]:
+    """One thing that stands in the way, and what to do about it."""
+    return {"check": check, "problem": text, "value": str(value), "fix": fix}
+
+
+def check_system(host: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, str]]:
+    """Release, architecture, init system, privileges, Python, memory and clock."""
+    found = []
+    if host["os_id"] != "debian" or host["os_version"] not in wanted["releases"]:
+        found.append(_release_problem(host, wanted["releases"]))
+    if host["architecture"] not in wanted["architectures"]:
+        names = " or ".join(wanted["architectures"])
+        text = "this architecture is not supported"
+        found.append(problem("architecture", text, host["architecture"], f"use an {names} host"))
+    if not host["systemd"]:
+        text = "systemd does not run as the first process"
+        fix = "install the package systemd-sysv and start the host with it"
+        found.append(problem("init", text, "no /run/systemd/system", fix))
+    if not host["root"]:
+        fix = "connect as root, or set ansible_become: true for a user who may use sudo"
+        found.append(problem("privileges", "the survey does not run as root", "not root", fix))
+    if tuple(int(part) for part in host["python"].split(".")[:2]) < OLDEST_PYTHON:
+        fix = "use a release of Debian that brings Python 3.11 or newer"
+        found.append(problem("python", "this Python is too old", host["python"], fix))
+    if host["memory_mb"] < wanted["memory_mb"]:
+        found.append(
+            problem(
+                "memory",
+                f"the host has less than the {wanted['memory_mb']} MiB of memory that it needs",
+                f"{host['memory_mb']} MiB",
+                "give it more memory, or lower the limit (preflight setting memory_mb)",
+            )
+        )
+    return found + _check_clock(host["clock_skew_seconds"], wanted["clock_skew_seconds"])
+
+
+def _release_problem(host: dict[str, Any], releases: list[str]) -> dict[str, str]:
+    supported = " or ".join(f"Debian {release}" for release in releases)
+    reason = _REFUSED.get(host["os_version"]) if host["os_id"] == "debian" else None
+    text = "this release is not supported" + (f": {reason}" if reason else "")
+    fix = f"install {supported}, or upgrade this host to it"
+    return problem("release", text, host["os_name"], fix)
+
+
+def _check_clock(skew: float | None, limit: float) -> list[dict[str, str]]:
+    if skew is None or abs(skew) <= limit:
+        return []
+    text = f"the clock differs from the controller's by more than {limit:g} s"
+    fix = "set the clock here or on the controller (timedatectl), and let both synchronise it"
+    return [problem("clock", text, f"{skew:+.1f} s", fix)]
+
+
+def check_disk(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Free disk; paths on the same file system add up to what that one must have."""
+    needs: dict[int, dict[str, Any]] = {}
+    for place, want in zip(found, wanted):
+        need = needs.setdefault(place["device"], {"mb": 0, "paths": [], "free": place["free_mb"]})
+        need["mb"] += want["free_mb"]
+        need["paths"].append(place["path"])
+    return [
+        problem(
+            "disk",
+            f"the file system of {' and '.join(need['paths'])} has less than {need['mb']} MiB free",
+            f"{need['free']} MiB",
+            "free some space or enlarge it, or lower the limit (preflight setting disk)",
+        )
+        for need in needs.values()
+        if need["free"] < need["mb"]
+    ]
+
+
+def check_users(
+    wanted: list[dict[str, Any]], by_name: dict[str, int], by_uid: dict[int, str]
+) -> list[dict[str, str]]:
+    """Accounts with a fixed number that somebody else has, or that have another number."""
+    found = []
+    for user in wanted:
+        name, uid = user["name"], user["uid"]
+        if name in by_name:
+            if by_name[name] != uid:
+                text = f"the account {name} exists with another number than {uid}"
+                fix = f"rename it, or give it the number {uid} (usermod -u, groupmod -g)"
+                found.append(problem("user", text, by_name[name], fix))
+        elif uid in by_uid:
+            text = f"the number {uid}, wanted by the account {name}, is taken"
+            fix = f"give the account {by_uid[uid]} another number (usermod -u, groupmod -g)"
+            found.append(problem("user", text, by_uid[uid], fix))
+    return found
+
+
+def check_sources(tried: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Package sources that did not answer; a host without any source cannot install anything."""
+    return [
+        problem(
+            "source",
+            "a package source cannot be reached",
+            f"{source['uri']} {source['suite']}: {source['error']}",
+            "check the network, DNS and proxy of the host, or the mirror in /etc/apt",
+        )
+        for source in tried
+        if source["error"]
+    ]
+
+
+def check_ports(
+    wanted: list[dict[str, Any]],
+    listeners: list[Listener],
+    containers: list[dict[str, Any]],
+    find_holders: Callable[[list[int]], dict[int, Process]],
+) -> list[dict[str, str]]:
+    """Ports that are held by anything but the stack that wants them."""
+    found = []
+    contested: list[tuple[dict[str, Any], Listener]] = []
+    for want in wanted:
+        publishers = [entry for entry in containers if _publishes(entry, want)]
+        if publishers:
+            foreign = [entry for entry in publishers if entry["stack"] != want["stack"]]
+            found += [_port_problem(want, _container_name(entry)) for entry in foreign[:1]]
+            continue
+        held = [listener for listener in listeners if _meets(want, listener)]
+        contested += [(want, listener) for listener in held]
+    # Who holds a socket costs a walk through /proc: only when somebody seems to be in the way.
+    holders = find_holders([listener.inode for _, listener in contested]) if contested else {}
+    for want, listener in contested:
+        holder = holders.get(listener.inode)
+        entry = _port_conflict(want, holder, containers)
+        if entry and entry not in found:
+            found.append(entry)
+    return found
+
+
+def _publishes(container: dict[str, Any], want: dict[str, Any]) -> bool:
+    from ipaddress import ip_address
+
+    return any(
+        port["port"] == want["port"]
+        and port["protocol"] == want["protocol"]
+        and collide(want["address"], ip_address(port["address"]))
+        for port in container["ports"]
+    )
+
+
+def _meets(want: dict[str, Any], listener: Listener) -> bool:
+    return (
+        listener.port == want["port"]
+        and listener.protocol == want["protocol"]
+        and collide(want["address"], listener.address)
+    )
+
+
+def _port_conflict(
+    want: dict[str, Any], holder: Process | None, containers: list[dict[str, Any]]
+) -> dict[str, str] | None:
+    if holder is None:
+        return _port_problem(want, "a process that cannot be seen from here")
+    if holder.container:
+        owners = [entry for entry in containers if holder.container.startswith(entry["id"])]
+        if owners and owners[0]["stack"] == want["stack"]:
+            return None
+        name = _container_name(owners[0]) if owners else f"container {holder.container[:12]}"
+        return _port_problem(want, name)
+    if holder.unit.startswith(f"moorage-{want['stack']}"):
+        return None
+    unit = f", {holder.unit}" if holder.unit else ""
+    return _port_problem(want, f"{holder.name} (pid {holder.pid}{unit})", holder.unit)
+
+
+def _container_name(container: dict[str, Any]) -> str:
+    stack = f" of the stack {container['stack']}" if container["stack"] else ""
+    return f"container {container['name']}{stack}"
+
+
+def _port_problem(want: dict[str, Any], holder: str, unit: str = "") -> dict[str, str]:
+    wanted_by = want["stack"] + (f" ({want['service']})" if want["service"] else "")
+    stop = f"stop it (systemctl disable --now {unit})" if unit.endswith(".service") else "stop it"
+    return problem(
+        "port",
+        f"port {want['port']}/{want['protocol']}, wanted by {wanted_by}, is taken",
+        holder,
+        f"{stop}, or publish another port in group_vars/{want['stack']}.yml",
+    )
+
+
+def report(host: dict[str, Any], problems: list[dict[str, str]]) -> str:
+    """The problems as text for a person."""
+    title = f"{host['os_name']}, {host['architecture']}, {host['memory_mb']} MiB of memory"
+    if not problems:
+        return f"This host is fit: {title}."
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    lines = [f"This host is not fit yet ({title}): {count}, nothing was changed."]
+    for number, entry in enumerate(problems, start=1):
+        lines += [
+            "",
+            f"{number}. {_wrap(entry['problem'])}",
+            f"   found: {_wrap(entry['value'])}",
+            f"   fix:   {_wrap(entry['fix'])}",
+        ]
+    return "\n".join(lines)
+
+
+def _wrap(text: str) -> str:
+    text = text[:1].upper() + text[1:] if text[:1].isalpha() and " " in text else text
+    return "\n".join(textwrap.wrap(text, width=86, subsequent_indent=" " * 10))
