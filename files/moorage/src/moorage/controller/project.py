@@ -1,0 +1,70 @@
+"""The checkout that a run works from, and hashes of its parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_IGNORED_DIRECTORIES = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+# The parts of the distribution that a host runs; the rest reads Compose files on the controller
+# or is built into images.
+_RUNTIME = ("process_supervisor", "moorage")
+_CONTROLLER_ONLY = {"compose", "render", "controller", "panel"}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of Moorage."""
+
+    root: Path
+
+    @property
+    def files(self) -> Path:
+        """Payloads: stacks, images, our own Python."""
+        return self.root / "files"
+
+    @property
+    def sources(self) -> Path:
+        """Our own Python packages."""
+        return self.files / "moorage" / "src"
+
+    def stack_directory(self, name: str) -> Path:
+        """Where the description of a stack lives."""
+        return self.files / "stacks" / name
+
+    def stacks(self) -> list[str]:
+        """Return the names of all stacks of this checkout, sorted."""
+        return sorted(
+            path.name for path in (self.files / "stacks").iterdir() if any(path.glob("*compose.y*ml"))
+        )
+
+    def runtime_files(self) -> dict[str, Path]:
+        """Return what the host's package consists of, by its path in the package."""
+        found = {}
+        for package in _RUNTIME:
+            for path in tree(self.sources / package):
+                relative = path.relative_to(self.sources)
+                if relative.parts[1] not in _CONTROLLER_ONLY:
+                    found[relative.as_posix()] = path
+        return found
+
+
+def tree(directory: Path) -> list[Path]:
+    """Return all files below ``directory``, sorted, without what tools leave behind."""
+    return sorted(
+        path
+        for path in directory.rglob("*")
+        if path.is_file() and not _IGNORED_DIRECTORIES.intersection(path.parts)
+    )
+
+
+def hash_files(files: Iterable[tuple[str, Path]]) -> str:
+    """Return the SHA-256 (hex) of names, contents and executable bits."""
+    digest = hashlib.sha256()
+    for name, path in files:
+        executable = bool(path.stat().st_mode & 0o100)
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{name}\0{executable}\0{content}\n".encode())
+    return digest.hexdigest()
