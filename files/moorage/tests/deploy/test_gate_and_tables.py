@@ -1,0 +1,67 @@
+"""The gate against a clock of its own, and what a person reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
+from moorage.tables import duration, status_rows, table
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_the_gate_opens_once_all_are_well() -> None:
+    clock = Clock()
+
+    def look() -> list[Check]:
+        return [Check("a", True, "ok"), Check("b", clock.now >= 3, "starting")]
+
+    wait_until_healthy(look, 10, clock=clock, sleep=clock.sleep)
+    assert 3 <= clock.now < 3.2
+
+
+def test_the_gate_is_bounded_and_tells_what_it_saw() -> None:
+    clock = Clock()
+    sick = [Check("a", True, "ok"), Check("b", False, "unhealthy", log=["HTTP 500"])]
+    with pytest.raises(GateClosed, match="b: unhealthy") as closed:
+        wait_until_healthy(lambda: sick, 10, clock=clock, sleep=clock.sleep)
+    assert "| HTTP 500" in str(closed.value) and "a: ok" not in str(closed.value)
+    assert clock.now < 10.2
+
+
+def test_the_gate_does_not_wait_for_the_hopeless() -> None:
+    clock = Clock()
+    dead = [Check("b", False, "FATAL", hopeless=True)]
+    with pytest.raises(GateClosed, match="gave up"):
+        wait_until_healthy(lambda: dead, 10, clock=clock, sleep=clock.sleep)
+    assert clock.now == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59.9, "59s"), (192, "3m12s"), (18120, "5h02m"), (370000, "4d06h")],
+)
+def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_table_lines_up() -> None:
+    service = {
+        "service": "frontend", "kind": "process", "state": "RUNNING", "health": "none",
+        "pid": 7, "uptime": 65.0, "restarts": 12, "memory_bytes": 2**20, "reason": None,
+    }  # fmt: skip
+    lines = table(status_rows([service])).splitlines()
+    assert lines[1].split() == ["frontend", "process", "RUNNING", "-", "7", "1m05s", "12", "1", "MiB"]
+    assert lines[0].index("STATE") == lines[1].index("RUNNING")
+    assert "\033[32mRUNNING" in table(status_rows([service]), colour=True)

@@ -1,0 +1,117 @@
+"""Releases on a real file system: written whole, found again, pruned without touching others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moorage.deploy.layout import Layout, known_stacks, write_atomically
+from moorage.deploy.release import (
+    ReleaseError,
+    current_release,
+    history,
+    list_releases,
+    point_current_at,
+    prune_releases,
+    read_release,
+    write_release,
+)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout.of("shop", tmp_path / "opt", tmp_path / "run")
+    layout.releases.mkdir(parents=True)
+    return layout
+
+
+def release_id(number: int) -> str:
+    return f"{number:012x}"
+
+
+def make(layout: Layout, number: int) -> None:
+    write_release(
+        layout,
+        release_id(number),
+        {"compose.yaml": (f"# {number}\n", 0o644), "sub/secretless.conf": ("x\n", 0o600)},
+        {"topology": "unified", "images": [f"shop:{number}"]},
+    )
+
+
+def test_a_release_is_complete_or_not_there(layout: Layout) -> None:
+    make(layout, 1)
+    release = read_release(layout, release_id(1))
+    assert release.compose_file.read_text() == "# 1\n"
+    assert (release.path / "sub/secretless.conf").stat().st_mode & 0o777 == 0o600
+    assert release.images == ["shop:1"]
+    assert [p.name for p in layout.releases.iterdir()] == [release_id(1)], "no scratch is left"
+
+
+def test_a_failed_write_leaves_nothing(layout: Layout) -> None:
+    with pytest.raises(TypeError):
+        write_release(layout, release_id(1), {"a": ("x", 0o644)}, {"bad": object()})
+    assert list(layout.releases.iterdir()) == []
+
+
+def test_a_release_that_is_there_is_never_rewritten(layout: Layout) -> None:
+    make(layout, 1)
+    write_release(layout, release_id(1), {"compose.yaml": ("other\n", 0o644)}, {"topology": "x"})
+    assert read_release(layout, release_id(1)).compose_file.read_text() == "# 1\n"
+
+
+def test_an_unknown_release_names_those_that_are_kept(layout: Layout) -> None:
+    make(layout, 1)
+    with pytest.raises(ReleaseError, match=release_id(1)):
+        read_release(layout, release_id(2))
+    with pytest.raises(ReleaseError, match="no release id"):
+        read_release(layout, "../../etc")
+
+
+def test_a_damaged_manifest_is_named(layout: Layout) -> None:
+    make(layout, 1)
+    (layout.releases / release_id(1) / "release.json").write_text("{")
+    with pytest.raises(ReleaseError, match="damaged"):
+        read_release(layout, release_id(1))
+
+
+def test_the_current_release_moves_and_the_history_tells(layout: Layout) -> None:
+    assert current_release(layout) is None
+    for number in (1, 2, 1):
+        make(layout, number)
+        point_current_at(layout, read_release(layout, release_id(number)))
+    running = current_release(layout)
+    assert running is not None and running.id == release_id(1)
+    assert [line["release"] for line in history(layout)] == [release_id(n) for n in (1, 2, 1)]
+    assert known_stacks(layout.base.parent) == ["shop"]
+
+
+def test_pruning_keeps_the_last_activated_and_the_running_one(layout: Layout) -> None:
+    for number in range(1, 8):
+        make(layout, number)
+        point_current_at(layout, read_release(layout, release_id(number)))
+    point_current_at(layout, read_release(layout, release_id(1)))
+    stranger = layout.releases / "notes"
+    stranger.mkdir()
+    removed = prune_releases(layout, keep=3)
+    assert [r.id for r in list_releases(layout)] == [release_id(n) for n in (1, 7, 6)]
+    assert sorted(removed) == [release_id(n) for n in (2, 3, 4, 5)]
+    assert stranger.is_dir(), "what is not a release is not touched"
+
+
+def test_the_running_release_outlives_any_pruning(layout: Layout) -> None:
+    for number in (1, 2):
+        make(layout, number)
+        point_current_at(layout, read_release(layout, release_id(number)))
+    prune_releases(layout, keep=0)
+    assert [r.id for r in list_releases(layout)] == [release_id(2)]
+
+
+def test_an_atomic_write_sets_the_mode_and_replaces(tmp_path: Path) -> None:
+    target = tmp_path / "x.json"
+    write_atomically(target, json.dumps({"a": 1}), 0o600)
+    write_atomically(target, json.dumps({"a": 2}), 0o600)
+    assert json.loads(target.read_text()) == {"a": 2}
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [target]
