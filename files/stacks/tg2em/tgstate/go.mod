@@ -1,0 +1,3 @@
+module tgstate
+
+go 1.24
