@@ -3,6 +3,22 @@
 
 from __future__ import annotations
 
+import pwd
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.moorage_host import (
+    dpkg,
+    engine,
+    listeners,
+    machine,
+    preflight,
+    record,
+    sources,
+    stacks,
+)
+
 DOCUMENTATION = r"""
 module: moorage_survey
 short_description: Survey a host in one execution
@@ -204,22 +220,6 @@ duration_ms:
   type: int
   returned: always
 """
-
-import pwd
-import time
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.moorage_host import (
-    dpkg,
-    engine,
-    listeners,
-    machine,
-    preflight,
-    record,
-    sources,
-    stacks,
-)
 
 _PORT = {
     "port": {"type": "int", "required": True},

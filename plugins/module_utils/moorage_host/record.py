@@ -65,7 +65,9 @@ def drift(record: dict[str, Any] | None, stamp: str | None, installed: Any = Non
     found += _of_links(record["links"])
     found += _of_users(record["users"])
     packages = dpkg.read_status() if installed is None else installed
-    found += [f"package {name}: not installed" for name in dpkg.missing(record["packages"], packages)]
+    found += [
+        f"package {name}: not installed" for name in dpkg.missing(record["packages"], packages)
+    ]
     found += _of_services(record["services"])
     return found
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 from typing import NamedTuple
 
-_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,ConditionResult,ConditionTimestampMonotonic"
+_PROPERTIES = (
+    "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,"
+    "ConditionResult,ConditionTimestampMonotonic"
+)
 
 # Unit files that have nothing to enable count as enabled.
 _ENABLED = {"enabled", "enabled-runtime", "static", "alias", "indirect", "generated", "transient"}
@@ -21,6 +24,8 @@ class Unit(NamedTuple):
     enabled: bool
     # systemd was asked to start it and its own Condition…= lines said no.
     refused: bool
+    # Its file changed since systemd read it.
+    stale: bool
 
 
 def parse_show(text: str) -> dict[str, Unit]:
@@ -43,6 +48,7 @@ def _unit(fields: dict[str, str]) -> Unit:
         active=active,
         enabled=fields.get("UnitFileState", "") in _ENABLED,
         refused=tried and not active and fields.get("ConditionResult") == "no",
+        stale=fields.get("NeedDaemonReload") == "yes",
     )
 
 

@@ -1,0 +1,185 @@
+#!/usr/bin/python
+"""Ansible module: have systemd units running and enabled."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.moorage_host import units
+
+DOCUMENTATION = r"""
+module: moorage_services
+short_description: Have systemd units running and enabled
+description:
+  - Looks at all units with one question, and touches only those that are not as wanted.
+  - Differs from M(ansible.builtin.systemd_service) in a dry run on a bare host, where a unit that
+    is not there yet is no error, and for units whose own conditions refuse to start them (time
+    synchronisation in a container), which are reported in RV(refused) and not as a change of every
+    run.
+options:
+  units:
+    description: The units, acted on in this order.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The unit's full name, suffix included.
+        type: str
+        required: true
+      state:
+        description:
+          - V(started) acts only on a unit that does not run; V(restarted) and V(reloaded) always.
+        type: str
+        choices: [started, restarted, reloaded]
+        default: started
+      enabled:
+        description: Whether it is started at boot.
+        type: bool
+        default: true
+      optional:
+        description: Whether a unit that is not there is no error.
+        type: bool
+        default: false
+author:
+  - Moorage contributors
+"""
+
+EXAMPLES = r"""
+- name: Ensure the engine runs
+  moorage_services:
+    units:
+      - {name: docker.service}
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be in check mode.
+  type: list
+  elements: str
+  returned: always
+  sample: [enable docker.service, start docker.service]
+refused:
+  description: Units that systemd does not start because of their own conditions.
+  type: list
+  elements: str
+  returned: always
+"""
+
+_VERBS = {"restarted": "restart", "reloaded": "reload"}
+
+_UNIT = {
+    "name": {"type": "str", "required": True},
+    "state": {
+        "type": "str",
+        "choices": ["started", "restarted", "reloaded"],
+        "default": "started",
+    },
+    "enabled": {"type": "bool", "default": True},
+    "optional": {"type": "bool", "default": False},
+}
+
+
+class UnitError(Exception):
+    """A unit is missing or masked, or systemctl failed."""
+
+
+def plan(wanted: dict[str, Any], unit: units.Unit | None, dry_run: bool) -> list[list[str]]:
+    """The systemctl commands that bring one unit to what is wanted (a pure function)."""
+    name = wanted["name"]
+    if unit is not None and unit.masked:
+        raise UnitError(f"{name} is masked: somebody forbade to start it. systemctl unmask {name}")
+    if unit is None or not unit.loaded:
+        if wanted["optional"]:
+            return []
+        if not dry_run:
+            raise UnitError(f"{name} is not there: is the package that brings it installed?")
+    enabled = unit is not None and unit.enabled
+    active = unit is not None and unit.active
+    commands = []
+    if wanted["enabled"] and not enabled:
+        commands.append(["enable", name])
+    if wanted["state"] == "started":
+        if not active and not (unit is not None and unit.refused):
+            commands.append(["start", name])
+    elif wanted["state"] == "reloaded" and not active:
+        commands.append(["start", name])
+    else:
+        commands.append([_VERBS[wanted["state"]], name])
+    return commands
+
+
+def systemctl(arguments: list[str]) -> None:
+    """Run systemctl; UnitError with the unit's last log lines when it fails."""
+    done = subprocess.run(
+        ["systemctl", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    journal = subprocess.run(
+        ["journalctl", "--no-pager", "-n", "15", "-o", "cat", "-u", arguments[-1]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    said = f"{done.stdout.strip()}\n{journal.stdout.strip()}"
+    raise UnitError(f"systemctl {' '.join(arguments)} failed:\n{said}")
+
+
+def ensure(wanted: list[dict[str, Any]], dry_run: bool) -> dict[str, Any]:
+    """Bring all units to what is wanted; the module's result."""
+    names = [entry["name"] for entry in wanted]
+    states = units.show(names)
+    if not dry_run and any(unit.stale for unit in states.values()):
+        systemctl(["daemon-reload"])
+        states = units.show(names)
+    actions: list[list[str]] = []
+    for entry in wanted:
+        actions += plan(entry, states.get(entry["name"]), dry_run)
+    if not dry_run:
+        for command in actions:
+            systemctl(command)
+        states = units.show(names)
+    refused = sorted({name for name in names if name in states and states[name].refused})
+    started = {command[1] for command in actions if command[0] != "enable"}
+    done = [command for command in actions if command[1] not in refused or command[0] == "enable"]
+    failed = (
+        []
+        if dry_run
+        else sorted(name for name in started if not states[name].active and name not in refused)
+    )
+    if failed:
+        raise UnitError(f"did not stay up after their start: {', '.join(failed)}")
+    return {
+        "changed": bool(done),
+        "actions": [" ".join(command) for command in done],
+        "refused": refused,
+    }
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(
+        argument_spec={
+            "units": {"type": "list", "elements": "dict", "options": _UNIT, "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = ensure(module.params["units"], module.check_mode)
+    except UnitError as error:
+        module.fail_json(msg=str(error))
+    text = "".join(f"{action}\n" for action in result["actions"])
+    diff = {"before_header": "units", "after_header": "units", "before": "", "after": text}
+    module.exit_json(diff=diff, **result)
+
+
+if __name__ == "__main__":
+    main()
