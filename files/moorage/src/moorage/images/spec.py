@@ -1,0 +1,141 @@
+"""One image to build: what goes into it and the name that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moorage.images import context as contexts
+from moorage.images.dockerfile import CONTEXT, Uses, uses
+from moorage.images.errors import ImageError
+
+if TYPE_CHECKING:
+    from moorage.images.mapping import ImageMap
+
+# Part of every hash: raise it when what a builder does with the same sources changes.
+_FORMAT = 1
+_KEYS = {"context", "dockerfile", "target", "args", "additional_contexts"}
+_DIRECT = ("docker-image://", "https://", "http://", "git@", "ssh://", "oci-layout://")
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """An image that a host can build, named by a hash of all that goes into it.
+
+    `trees` holds the files of the build context (key "") and of every named context in use;
+    `images` the references that stand for names in FROM; `remotes` named contexts that are no
+    directory. `script` is set for an image that is bootstrapped rather than built: its program.
+    """
+
+    key: str
+    ref: str
+    dockerfile: Path | None
+    target: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    trees: Mapping[str, tuple[contexts.Entry, ...]] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+    remotes: Mapping[str, str] = field(default_factory=dict)
+    stack: str = ""
+    script: str = ""
+    digest: str = ""
+
+
+def stack_spec(
+    stack: str, key: str, build: Mapping[str, Any], directory: Path, images: ImageMap
+) -> BuildSpec:
+    """Describe the image of a `build:` mapping as in the Compose Specification.
+
+    `directory` is where relative paths start: the stack's. Raises ImageError.
+    """
+    what = f"{stack}: {key}: build"
+    unknown = ", ".join(sorted(set(build) - _KEYS))
+    if unknown:
+        raise ImageError(f"{what}: {unknown} cannot be honoured: use {', '.join(sorted(_KEYS))}")
+    target = build.get("target")
+    try:
+        spec = describe(key, build, directory, images, stack)
+    except (ImageError, OSError) as error:
+        raise ImageError(f"{what}: {error}") from error
+    digest = spec_digest(spec, images)
+    ref = f"moorage/{stack}-{target or key}:{digest[:12]}".lower()
+    return replace(spec, ref=ref, digest=digest)
+
+
+def describe(
+    key: str, build: Mapping[str, Any], directory: Path, images: ImageMap, stack: str
+) -> BuildSpec:
+    """Collect what goes into an image, still without a name."""
+    root = directory / str(build.get("context") or ".")
+    dockerfile = root / str(build.get("dockerfile") or "Dockerfile")
+    if not dockerfile.is_file():
+        raise ImageError(f"there is no {dockerfile}")
+    target = build.get("target")
+    args = _arguments(build.get("args") or {})
+    named = _contexts(build.get("additional_contexts") or {})
+    used = uses(dockerfile.read_text(encoding="utf-8"), target, args)
+    remotes = {name: value for name, value in named.items() if value.startswith(_DIRECT)}
+    roots = {CONTEXT: root} | {
+        name: directory / value for name, value in named.items() if name not in remotes
+    }
+    return BuildSpec(
+        key=key,
+        ref="",
+        dockerfile=dockerfile,
+        target=target,
+        args=args,
+        trees={
+            name: tuple(_files(path, used, name, dockerfile))
+            for name, path in roots.items()
+            if used.anything or name in used.sources
+        },
+        images={
+            name: ref
+            for name, ref in images.refs.items()
+            if name not in named and (used.anything or name in used.images)
+        },
+        remotes={
+            name: value for name, value in remotes.items() if used.anything or name in used.sources
+        },
+        stack=stack,
+    )
+
+
+def spec_digest(spec: BuildSpec, images: ImageMap) -> str:
+    """Return the SHA-256 (hex) of all that goes into the image."""
+    content: dict[str, Any] = {
+        "format": _FORMAT,
+        "dockerfile": spec.dockerfile.read_text(encoding="utf-8") if spec.dockerfile else "",
+        "target": spec.target,
+        "args": dict(spec.args),
+        "trees": {name: contexts.digest(entries) for name, entries in spec.trees.items()},
+        "images": {name: images.identity(name) for name in spec.images},
+        "remotes": dict(spec.remotes),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _files(root: Path, used: Uses, name: str, dockerfile: Path) -> list[contexts.Entry]:
+    rules = contexts.rules_of(root, dockerfile if name == CONTEXT else None)
+    entries = contexts.scan(root, rules)
+    sources = None if used.anything else used.sources[name]
+    return entries if sources is None else contexts.select(entries, sources)
+
+
+def _arguments(args: Mapping[str, Any] | list[str]) -> dict[str, str]:
+    pairs = [item.partition("=")[::2] for item in args] if isinstance(args, list) else args.items()
+    return {str(name): _text(value) for name, value in pairs if value is not None}
+
+
+def _contexts(named: Mapping[str, Any] | list[str]) -> dict[str, str]:
+    if isinstance(named, list):
+        return {name: value for name, _, value in (item.partition("=") for item in named)}
+    return {str(name): str(value) for name, value in named.items()}
+
+
+def _text(value: Any) -> str:
+    # YAML's true is written "true" in a build argument, as Compose does.
+    return str(value).lower() if isinstance(value, bool) else str(value)
