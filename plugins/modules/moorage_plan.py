@@ -1,0 +1,56 @@
+"""Documentation of the action plugin of the same name; nothing of it runs on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: moorage_plan
+short_description: Work out what a host should become
+description:
+  - Reads the Compose files of the stacks that the host runs (the groups that are named like a
+    directory in C(files/stacks)) together with the variables C(STACK_*), and returns plain data;
+    what to render, build and publish, and a hash of everything that goes into provisioning.
+  - Runs on the controller alone and changes nothing.
+options: {}
+attributes:
+  check_mode:
+    support: full
+    description: Never changes anything.
+  diff_mode:
+    support: none
+    description: Never changes anything.
+author: The Moorage authors
+"""
+
+EXAMPLES = r"""
+- name: Work out what this host should become
+  moorage_plan:
+  register: moorage_plan
+"""
+
+RETURN = r"""
+stacks:
+  description: The plan of every stack of this host.
+  returned: success
+  type: list
+  elements: dict
+stamp:
+  description: Hash of everything that goes into provisioning this host.
+  returned: success
+  type: str
+directories:
+  description: Every directory of every stack, with numeric owner and group, and mode.
+  returned: success
+  type: list
+  elements: dict
+runtime_directories:
+  description: The directories below /run, which are made anew at every boot.
+  returned: success
+  type: list
+  elements: dict
+ports:
+  description: The ports that the stacks publish.
+  returned: success
+  type: list
+  elements: dict
+"""
