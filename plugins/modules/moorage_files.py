@@ -73,7 +73,7 @@ options:
       validate:
         description:
           - A command that checks new content before it takes the old one's place; C(%s) stands for
-            the candidate. A dry run leaves it out while the command is not installed yet.
+            the candidate. Left out while the command is not installed.
         type: str
       apply:
         description:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.moorage_host import dpkg
@@ -30,6 +32,12 @@ options:
     description: How long to wait for another package manager that holds dpkg's lock.
     type: int
     default: 300
+  lists_max_age_seconds:
+    description:
+      - Package lists that are younger are used as they are; should the installation fail with
+        them, they are fetched anew and it is tried once more.
+    type: int
+    default: 3600
 author:
   - Moorage contributors
 """
@@ -47,6 +55,8 @@ installed:
   elements: str
   returned: always
 """
+
+LISTS = Path("/var/lib/apt/lists")
 
 _QUIET = {
     # A question on the terminal would hang the run.
@@ -77,10 +87,38 @@ def apt_get(arguments: list[str], lock_timeout: int) -> None:
         raise InstallError(f"apt-get {' '.join(arguments)} failed:\n{said}")
 
 
-def install(entries: list[str], lock_timeout: int) -> None:
-    """Install the preferred name of each entry from fresh package lists."""
-    # A list that is a day old may name files that the archive has replaced since.
+def lists_age(lists: Path = LISTS) -> float:
+    """How old the package lists are in seconds; infinite when there are none."""
+    if not any(lists.glob("*_Packages*")):
+        return float("inf")
+    # apt-get touches "partial" at every update, the lists themselves only when they changed.
+    return time.time() - max(path.stat().st_mtime for path in (lists, lists / "partial"))
+
+
+def update(lock_timeout: int) -> None:
+    """Fetch the package lists; unlike apt-get by itself, one that is missing is an error."""
     apt_get(["update", "-o", "APT::Update::Error-Mode=any"], lock_timeout)
+
+
+def bring(entries: list[str], lock_timeout: int, max_age: float) -> None:
+    """Install from lists that are young enough, and from fresh ones if those will not do.
+
+    Old lists may name files that the archive has replaced since.
+    """
+    fresh = lists_age() > max_age
+    if fresh:
+        update(lock_timeout)
+    try:
+        install(entries, lock_timeout)
+    except InstallError:
+        if fresh:
+            raise
+        update(lock_timeout)
+        install(entries, lock_timeout)
+
+
+def install(entries: list[str], lock_timeout: int) -> None:
+    """Install the preferred name of each entry; InstallError when one is missing afterwards."""
     names = [dpkg.alternatives(entry)[0] for entry in entries]
     options = ["--yes", "--no-install-recommends", "--no-remove"]
     # The operator's own version of a configuration file stays.
@@ -97,13 +135,18 @@ def main() -> None:
         argument_spec={
             "name": {"type": "list", "elements": "str", "required": True},
             "lock_timeout_seconds": {"type": "int", "default": 300},
+            "lists_max_age_seconds": {"type": "int", "default": 3600},
         },
         supports_check_mode=True,
     )
     missing = dpkg.missing(module.params["name"], dpkg.read_status())
     if missing and not module.check_mode:
         try:
-            install(missing, module.params["lock_timeout_seconds"])
+            bring(
+                missing,
+                module.params["lock_timeout_seconds"],
+                module.params["lists_max_age_seconds"],
+            )
         except InstallError as error:
             module.fail_json(msg=str(error))
     lines = "".join(f"{dpkg.alternatives(entry)[0]}\n" for entry in missing)

@@ -93,8 +93,7 @@ def ensure_file(entry: dict[str, Any], dry_run: bool) -> dict[str, Any] | None:
     after = "absent" if new is None else _wanted_attributes(entry, dry_run)
     if old == new and before == after:
         return _ensure_applied(entry, old, dry_run)
-    if not dry_run or new is None or shutil.which((entry["validate"] or "true").split()[0]):
-        _validate(entry, new, old)
+    _validate(entry, new, old)
     if not dry_run:
         _put(path, entry, new)
         if old != new and entry["apply"]:
@@ -104,6 +103,9 @@ def ensure_file(entry: dict[str, Any], dry_run: bool) -> dict[str, Any] | None:
 
 def _validate(entry: dict[str, Any], new: bytes | None, old: bytes | None) -> None:
     if not entry["validate"] or new is None or new == old:
+        return
+    # A configuration may be in place before the program that it is for.
+    if shutil.which(entry["validate"].split()[0]) is None:
         return
     # In a directory of its own, so that the checker sees the real name but nothing picks it up.
     with tempfile.TemporaryDirectory(prefix="moorage-") as directory:
