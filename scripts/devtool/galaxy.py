@@ -34,8 +34,20 @@ def ensure() -> None:
         with tempfile.TemporaryDirectory(prefix="moorage-") as download:
             shell.logged(
                 "collections",
-                (sys.executable, "-m", "pip", "download", "-q", "-q", "--no-deps")
-                + ("--require-hashes", "-r", _LOCK, "-d", download),
+                (
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "download",
+                    "-q",
+                    "-q",
+                    "--no-deps",
+                    "--require-hashes",
+                    "-r",
+                    _LOCK,
+                    "-d",
+                    download,
+                ),
             )
             _extract(next(Path(download).glob("*.whl")), target, names)
         stamp.write_text(wanted)

@@ -21,6 +21,9 @@ def environment() -> dict[str, str]:
     env = dict(os.environ)
     env["PATH"] = f"{VENV_BIN}{os.pathsep}{env.get('PATH', os.defpath)}"
     env["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
+    # The toolchain that is locked, never another one downloaded at run time.
+    env["GOTOOLCHAIN"] = "local"
+    env.setdefault("GOCACHE", str(STATE / "go-cache"))
     docker_config = STATE / "docker-cli"
     if docker_config.is_dir():
         env["DOCKER_CONFIG"] = str(docker_config)
@@ -55,9 +58,7 @@ def output(argv: Sequence[str | Path], timeout: float = 60.0) -> str:
     return done.stdout.strip()
 
 
-def logged(
-    name: str, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None
-) -> None:
+def logged(name: str, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> None:
     """Run a long command with its output in .state/log/NAME.log; raise with its last lines."""
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{name}.log"
