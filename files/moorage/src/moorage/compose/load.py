@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from moorage.compose.model import Stack
+from moorage.compose.check import check_resources, check_services
+from moorage.compose.errors import ComposeError, Problem
+from moorage.compose.files import Files
+from moorage.compose.merge import merge_files
+from moorage.compose.model import EXTENSION, Stack
+from moorage.compose.resolve import (
+    enabled,
+    project_name,
+    resolve_build,
+    resolve_resources,
+    resolve_service,
+    without_unused,
+)
+from moorage.compose.source import Sheet, dotted
+
+FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 
 
 def load_stack(
@@ -13,11 +29,85 @@ def load_stack(
     *,
     environment: Mapping[str, str] | None = None,
     profiles: Sequence[str] = (),
+    file: str | None = None,
 ) -> Stack:
     """Load and validate the Compose file of `directory`.
 
-    `environment` are the variables of the caller for interpolation (default: none but those
-    of `.env`); `profiles` enables services that belong to one. Raises ComposeError with all
-    problems found.
+    `environment` are the variables of the caller for interpolation; they win over those of
+    `.env` (default: none, so that the result depends on the files alone). `profiles` enables
+    services that belong to one; `file` names another file than compose.yml. Raises ComposeError with all problems found.
     """
-    raise NotImplementedError
+    base = Path(directory).absolute()
+    path = find_file(base) if file is None else base / file
+    files = Files()
+    variables = _variables(files, path, base, environment or {})
+    data = files.read(path, base, variables)
+    override = path.with_name(f"{path.stem}.override{path.suffix}")
+    if file is None and override.is_file():
+        data = merge_files(data, files.read(override, base, variables))
+    given = variables.get("COMPOSE_PROJECT_NAME") or data.get("name")
+    name = project_name(given, base)
+    if not name:
+        message = "the stack has no usable name"
+        files.problems.append(Problem("name", message, "add name: with letters and digits"))
+    asked = profiles or variables.get("COMPOSE_PROFILES", "").split(",")
+    result = _resolved(data, name, base, files, variables, set(asked) - {""})
+    if files.problems:
+        raise ComposeError(files.problems)
+    return Stack.from_dict({**result, "directory": str(base)})
+
+
+def find_file(directory: Path) -> Path:
+    """The Compose file of a directory; ComposeError when there is none."""
+    for name in FILE_NAMES:
+        if (directory / name).is_file():
+            return directory / name
+    message = f"{directory} holds no Compose file"
+    raise ComposeError([Problem("", message, f"create {FILE_NAMES[1]} there")])
+
+
+def _variables(
+    files: Files, file: Path, base: Path, environment: Mapping[str, str]
+) -> dict[str, str]:
+    dotenv = base / ".env"
+    if not dotenv.is_file():
+        return dict(environment)
+    return {**files.dotenv(dotenv, environment, Sheet(file), ()), **environment}
+
+
+def _resolved(
+    data: dict[str, Any],
+    name: str,
+    base: Path,
+    files: Files,
+    variables: Mapping[str, str],
+    profiles: set[str],
+) -> dict[str, Any]:
+    sheet = next(iter(files.sheets.values()))
+    known = [problem.where for problem in files.problems]
+
+    def report(path: tuple[str | int, ...], message: str, advice: str) -> None:
+        # A value that was refused is missing from here on: that is no second problem.
+        where = dotted(path)
+        if any(where == seen or seen.startswith((f"{where}.", f"{where}[")) for seen in known):
+            return
+        problem = Problem(where, message, advice, None, sheet.file.name, sheet.line(path))
+        files.problems.append(problem)
+
+    every = data.get("services", {})
+    services = enabled(every, profiles)
+    result = {key: value for key, value in data.items() if key not in ("version", "include")}
+    result["name"] = name
+    result["services"] = {
+        key: resolve_service(key, service, files, sheet, variables)
+        for key, service in services.items()
+    }
+    resolve_resources(result, name, base)
+    unified = result.get(EXTENSION, {}).get("unified", {})
+    if "build" in unified:
+        build = resolve_build(unified["build"], base, variables)
+        result[EXTENSION] = {"unified": {**unified, "build": build}}
+    check_services(result, every, report)
+    result = without_unused(result)
+    check_resources(result, report)
+    return result

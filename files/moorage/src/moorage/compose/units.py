@@ -16,11 +16,8 @@ _UNITS = {
     "s": Fraction(1),
     "m": Fraction(60),
     "h": Fraction(3600),
-    "d": Fraction(86400),
-    "w": Fraction(604800),
-    "y": Fraction(31536000),
 }
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w|y)")
+_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _BYTES = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?([kKmMgGtTpPbB]?)(?:[iI]?[bB])?")
 _POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 

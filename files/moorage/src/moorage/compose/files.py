@@ -1,0 +1,165 @@
+"""Reading the files of a description: the Compose file, what it includes and extends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moorage.compose.dotenv import DotenvError, parse_dotenv
+from moorage.compose.errors import Problem, did_you_mean
+from moorage.compose.merge import merge_files, merge_services, unique_service
+from moorage.compose.schema import FILE
+from moorage.compose.shapes import EXTENSION_PREFIX, INVALID, Place
+from moorage.compose.source import Sheet, read_sheet
+
+_SECTIONS = ("services", "networks", "volumes", "secrets", "configs")
+_EMPTY_ADVICE = "write at least services: with one service"
+
+
+@dataclass
+class Files:
+    """The files read so far and the problems found in them."""
+
+    problems: list[Problem] = field(default_factory=list)
+    sheets: dict[Path, Sheet] = field(default_factory=dict)
+    _canonical: dict[tuple[Path, Path], dict[str, Any]] = field(default_factory=dict)
+
+    def read(
+        self, file: Path, base: Path, variables: Mapping[str, str], including: tuple[Path, ...] = ()
+    ) -> dict[str, Any]:
+        """A file in canonical form, `include` and `extends` carried out."""
+        data = dict(self.canonical(file, base, variables))
+        services = data.get("services", {})
+        extended = {
+            name: self.extended(name, file, services, base, variables, ()) for name in services
+        }
+        data["services"] = extended
+        for index, entry in enumerate(data.pop("include", [])):
+            self._include(data, entry, file, index, variables, (*including, file))
+        return data
+
+    def canonical(self, file: Path, base: Path, variables: Mapping[str, str]) -> dict[str, Any]:
+        """A file in canonical form, checked by itself."""
+        if (file, base) in self._canonical:
+            return self._canonical[file, base]
+        sheet = read_sheet(file, variables.get)
+        self.sheets[file] = sheet
+        if sheet.data is None and not sheet.problems:
+            sheet.report((), "the file is empty", advice=_EMPTY_ADVICE)
+        data = FILE(sheet.data, Place(sheet, base)) if sheet.data is not None else {}
+        result: dict[str, Any] = {} if data is INVALID else data
+        for name, service in result.get("services", {}).items():
+            result["services"][name] = unique_service(service)
+        if isinstance(sheet.data, dict):
+            for key, value in sheet.data.items():
+                if key.startswith(EXTENSION_PREFIX):
+                    result.setdefault(key, value)
+        self.problems += sheet.problems
+        self._canonical[file, base] = result
+        return result
+
+    def extended(
+        self,
+        name: str,
+        file: Path,
+        services: dict[str, Any],
+        base: Path,
+        variables: Mapping[str, str],
+        chain: tuple[tuple[Path, str], ...],
+    ) -> dict[str, Any]:
+        """A service merged over the one that it extends."""
+        service = dict(services[name])
+        extends = service.pop("extends", None)
+        if extends is None or "service" not in extends:
+            return service
+        sheet, path = self.sheets[file], ("services", name, "extends")
+        if (file, name) in chain:
+            steps = " -> ".join(step for _, step in (*chain, (file, name)))
+            self._report(sheet, path, f"services extend each other: {steps}", "break the circle")
+            return service
+        parent_file, parents = file, services
+        if "file" in extends:
+            parent_file = Path(extends["file"])
+            base = parent_file.parent
+            parents = self.canonical(parent_file, base, variables).get("services", {})
+        parent = extends["service"]
+        if parent not in parents:
+            where = "" if parent_file == file else f" in {parent_file.name}"
+            message = f"extends {parent!r}, which is no service{where}"
+            self._report(sheet, path, message, did_you_mean(parent, parents))
+            return service
+        below = self.extended(parent, parent_file, parents, base, variables, (*chain, (file, name)))
+        return merge_services(below, service)
+
+    def _include(
+        self,
+        data: dict[str, Any],
+        entry: dict[str, Any],
+        file: Path,
+        index: int,
+        variables: Mapping[str, str],
+        including: tuple[Path, ...],
+    ) -> None:
+        sheet, path = self.sheets[file], ("include", index)
+        paths = [Path(item) for item in entry.get("path", [])]
+        if not paths:
+            return
+        if paths[0] in including:
+            steps = " -> ".join(step.name for step in (*including, paths[0]))
+            self._report(sheet, path, f"files include each other: {steps}", "break the circle")
+            return
+        base = Path(entry.get("project_directory", paths[0].parent))
+        default = base / ".env"
+        env_files = [Path(item) for item in entry.get("env_file", [])]
+        if not env_files and default.is_file():
+            env_files = [default]
+        inner: dict[str, str] = {}
+        for env_file in env_files:
+            inner |= self.dotenv(env_file, {**inner, **variables}, sheet, path)
+        merged: dict[str, Any] = {}
+        for item in paths:
+            merged = merge_files(merged, self.read(item, base, {**inner, **variables}, including))
+        self._import(data, merged, sheet, path)
+
+    def _import(
+        self, data: dict[str, Any], other: dict[str, Any], sheet: Sheet, path: tuple[str | int, ...]
+    ) -> None:
+        for section in _SECTIONS:
+            mine = dict(data.get(section, {}))
+            for name, value in other.get(section, {}).items():
+                if name in mine and mine[name] != value:
+                    message = f"{section}.{name} is defined in both files, differently"
+                    self._report(sheet, path, message, "rename one, or extend it instead")
+                mine.setdefault(name, value)
+            data[section] = mine
+
+    def dotenv(
+        self,
+        file: Path,
+        outer: Mapping[str, str],
+        sheet: Sheet,
+        path: tuple[str | int, ...],
+    ) -> dict[str, str]:
+        """Variables of an environment file; what is wrong is reported at `path` of `sheet`."""
+        try:
+            return parse_dotenv(file.read_text(encoding="utf-8"), outer)
+        except OSError as error:
+            message = f"the environment file {_short(file)} cannot be read: {error.strerror}"
+            self._report(sheet, path, message, "create it, or give the long form required: false")
+        except (DotenvError, UnicodeDecodeError) as error:
+            message = f"the environment file {_short(file)}: {error}"
+            self._report(sheet, path, message, "write KEY=VALUE lines")
+        return {}
+
+    def _report(self, sheet: Sheet, path: tuple[str | int, ...], message: str, advice: str) -> None:
+        before = len(sheet.problems)
+        sheet.report(path, message, advice=advice)
+        self.problems += sheet.problems[before:]
+
+
+def _short(file: Path) -> str:
+    home = os.path.relpath(file)
+    return home if len(home) < len(str(file)) else str(file)

@@ -1,0 +1,323 @@
+"""Every key of a Compose file with its shape: the one place where keys are known.
+
+Source: Compose Specification as Docker Compose 2.26 implements it, the version on the hosts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moorage.compose import shapes as s
+from moorage.compose import shorthand
+from moorage.compose.extension_schema import (
+    SECRET_EXTENSION,
+    SERVICE_EXTENSION,
+    STACK_EXTENSION_KEYS,
+    VOLUME_EXTENSION,
+)
+from moorage.compose.model import EXTENSION
+from moorage.compose.schema_build import BUILD
+from moorage.compose.shapes import INVALID, Place
+
+NAME = r"[a-zA-Z0-9._-]+"
+_NAME_IN_WORDS = "a name"
+_RESTART = r"no|always|unless-stopped|on-failure(:\d+)?"
+_SIGNAL = r"(SIG)?[A-Z][A-Z0-9+-]*|\d+"
+
+
+def _depends_on(value: Any, place: Place) -> Any:
+    if isinstance(value, list):
+        names = s.listed(s.text, unique=True)(value, place)
+        return {name: {"condition": "service_started", "required": True} for name in names}
+    checked = _DEPENDENCIES(value, place)
+    if checked is INVALID:
+        return INVALID
+    return {
+        name: {"required": True, **entry} for name, entry in checked.items() if "condition" in entry
+    }
+
+
+_DEPENDENCIES = s.mapped(
+    s.record(
+        {
+            "condition": s.choice(
+                "service_started", "service_healthy", "service_completed_successfully"
+            ),
+            "required": s.boolean,
+            "restart": s.boolean,
+        },
+        ("condition",),
+    ),
+    NAME,
+    _NAME_IN_WORDS,
+)
+
+
+def _test(value: Any, place: Place) -> Any:
+    if isinstance(value, str):
+        return ["CMD-SHELL", value]
+    checked = s.listed(s.text)(value, place)
+    if checked is INVALID:
+        return INVALID
+    if checked and checked[0] not in ("CMD", "CMD-SHELL", "NONE"):
+        advice = "begin the list with CMD, CMD-SHELL or NONE"
+        return place.wrong("does not say how the test is run", value, advice)
+    if len(checked) < 2 and checked != ["NONE"]:
+        return place.wrong("has no command to run", value, 'add the command, or write ["NONE"]')
+    return checked
+
+
+_HEALTHCHECK = s.record(
+    {
+        "test": _test,
+        "interval": s.duration,
+        "timeout": s.duration,
+        "retries": s.integer,
+        "start_period": s.duration,
+        "start_interval": s.duration,
+        "disable": s.boolean,
+    }
+)
+
+
+def _env_files(value: Any, place: Place) -> Any:
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, list):
+        return place.wrong("must be a path or a list", value)
+    result = []
+    for index, entry in enumerate(entries):
+        here = place.at(index)
+        checked = _ENV_FILE({"path": entry} if isinstance(entry, str) else entry, here)
+        if checked is not INVALID and "path" in checked:
+            result.append({"required": True, **checked})
+    return result
+
+
+_ENV_FILE = s.record({"path": shorthand.path, "required": s.boolean}, ("path",), extensions=False)
+
+
+def _networks(value: Any, place: Place) -> Any:
+    if isinstance(value, list):
+        return dict.fromkeys(s.listed(s.text, unique=True)(value, place))
+    return s.mapped(s.nullable(_NETWORK_OF_SERVICE), NAME, _NAME_IN_WORDS)(value, place)
+
+
+_NETWORK_OF_SERVICE = s.record(
+    {
+        "aliases": s.listed(s.text, unique=True),
+        "ipv4_address": s.text,
+        "ipv6_address": s.text,
+        "link_local_ips": s.listed(s.text, unique=True),
+        "mac_address": s.text,
+        "driver_opts": s.mapped(s.scalar_text),
+        "priority": s.integer,
+    }
+)
+
+
+def _ulimit(value: Any, place: Place) -> Any:
+    if isinstance(value, dict):
+        both = {"soft": s.integer, "hard": s.integer}
+        return s.record(both, ("soft", "hard"))(value, place)
+    return s.integer(value, place)
+
+
+def _extends(value: Any, place: Place) -> Any:
+    entry = {"service": value} if isinstance(value, str) else value
+    keys = {"service": s.text, "file": shorthand.path}
+    return s.record(keys, ("service",), extensions=False)(entry, place)
+
+
+_UPDATE = s.record(
+    {
+        "parallelism": s.integer,
+        "delay": s.duration,
+        "failure_action": s.choice("continue", "pause", "rollback"),
+        "monitor": s.duration,
+        "max_failure_ratio": s.number,
+        "order": s.choice("start-first", "stop-first"),
+    }
+)
+_DEPLOY = s.record(
+    {
+        "mode": s.choice("replicated", "global", "replicated-job", "global-job"),
+        "endpoint_mode": s.choice("vip", "dnsrr"),
+        "replicas": s.integer,
+        "labels": s.pairs(""),
+        "update_config": _UPDATE,
+        "rollback_config": _UPDATE,
+        "resources": s.record(
+            {
+                "limits": s.record({"cpus": s.number, "memory": s.size, "pids": s.integer}),
+                "reservations": s.record(
+                    {
+                        "cpus": s.number,
+                        "memory": s.size,
+                        "generic_resources": s.listed(s.anything),
+                        "devices": s.listed(s.anything),
+                    }
+                ),
+            }
+        ),
+        "restart_policy": s.record(
+            {
+                "condition": s.choice("none", "on-failure", "any"),
+                "delay": s.duration,
+                "max_attempts": s.integer,
+                "window": s.duration,
+            }
+        ),
+        "placement": s.record(
+            {
+                "constraints": s.listed(s.text),
+                "preferences": s.listed(s.record({"spread": s.text})),
+                "max_replicas_per_node": s.integer,
+            }
+        ),
+    }
+)
+
+_TEXTS = s.listed(s.text, unique=True)
+
+SERVICE_KEYS: dict[str, s.Shape] = {
+    "annotations": s.pairs(""),
+    "attach": s.boolean,
+    "blkio_config": s.mapped(s.anything),
+    "build": BUILD,
+    "cap_add": _TEXTS,
+    "cap_drop": _TEXTS,
+    "cgroup": s.choice("host", "private"),
+    "cgroup_parent": s.text,
+    "command": s.command,
+    "configs": s.listed(shorthand.grant(None)),
+    "container_name": s.matching(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", "a container's name"),
+    "cpu_count": s.integer,
+    "cpu_percent": s.number,
+    "cpu_period": s.integer,
+    "cpu_quota": s.integer,
+    "cpu_rt_period": s.integer,
+    "cpu_rt_runtime": s.integer,
+    "cpu_shares": s.integer,
+    "cpus": s.number,
+    "cpuset": s.text,
+    "credential_spec": s.mapped(s.text),
+    "depends_on": _depends_on,
+    "deploy": s.nullable(_DEPLOY, {}),
+    "develop": s.anything,
+    "device_cgroup_rules": _TEXTS,
+    "devices": s.listed(shorthand.device),
+    "dns": s.one_or_more(s.text, unique=True),
+    "dns_opt": _TEXTS,
+    "dns_search": s.one_or_more(s.text, unique=True),
+    "domainname": s.text,
+    "entrypoint": s.command,
+    "env_file": _env_files,
+    "environment": s.pairs(None),
+    "expose": s.listed(s.scalar_text, unique=True),
+    "extends": _extends,
+    "external_links": _TEXTS,
+    "extra_hosts": shorthand.extra_hosts,
+    "group_add": s.listed(s.scalar_text, unique=True),
+    "healthcheck": _HEALTHCHECK,
+    "hostname": s.text,
+    "image": s.text,
+    "init": s.boolean,
+    "ipc": s.text,
+    "isolation": s.text,
+    "labels": s.pairs(""),
+    "links": _TEXTS,
+    "logging": s.record({"driver": s.text, "options": s.mapped(s.nullable(s.scalar_text, ""))}),
+    "mac_address": s.text,
+    "mem_limit": s.size,
+    "mem_reservation": s.size,
+    "mem_swappiness": s.size,
+    "memswap_limit": s.size,
+    "network_mode": s.text,
+    "networks": _networks,
+    "oom_kill_disable": s.boolean,
+    "oom_score_adj": s.integer,
+    "pid": s.nullable(s.text),
+    "pids_limit": s.integer,
+    "platform": s.text,
+    "ports": shorthand.port_list,
+    "privileged": s.boolean,
+    "profiles": _TEXTS,
+    "pull_policy": s.choice("always", "never", "build", "if_not_present", "missing"),
+    "read_only": s.boolean,
+    "restart": s.matching(_RESTART, "no, always, unless-stopped or on-failure[:times]"),
+    "runtime": s.text,
+    "scale": s.integer,
+    "secrets": s.listed(shorthand.grant("/run/secrets")),
+    "security_opt": _TEXTS,
+    "shm_size": s.size,
+    "stdin_open": s.boolean,
+    "stop_grace_period": s.duration,
+    "stop_signal": s.matching(_SIGNAL, "a signal's name or number, such as SIGTERM"),
+    "storage_opt": s.mapped(s.scalar_text),
+    "sysctls": s.pairs(""),
+    "tmpfs": s.one_or_more(s.text),
+    "tty": s.boolean,
+    "ulimits": s.mapped(_ulimit),
+    "user": s.text,
+    "userns_mode": s.text,
+    "uts": s.text,
+    "volumes": s.listed(shorthand.mount),
+    "volumes_from": _TEXTS,
+    "working_dir": s.text,
+    EXTENSION: SERVICE_EXTENSION,
+}
+
+_RESOURCE: dict[str, s.Shape] = {"name": s.text, "external": s.boolean, "labels": s.pairs("")}
+_DRIVER: dict[str, s.Shape] = {"driver": s.text, "driver_opts": s.mapped(s.scalar_text)}
+_NETWORK = s.record(
+    {
+        **_RESOURCE,
+        **_DRIVER,
+        "ipam": s.record(
+            {
+                "driver": s.text,
+                "config": s.listed(
+                    s.record(
+                        {
+                            "subnet": s.text,
+                            "ip_range": s.text,
+                            "gateway": s.text,
+                            "aux_addresses": s.mapped(s.text),
+                        }
+                    )
+                ),
+                "options": s.mapped(s.text),
+            }
+        ),
+        "internal": s.boolean,
+        "enable_ipv6": s.boolean,
+        "attachable": s.boolean,
+    }
+)
+_VOLUME = s.record({**_RESOURCE, **_DRIVER, EXTENSION: VOLUME_EXTENSION})
+_FILE: dict[str, s.Shape] = {"file": shorthand.path, "environment": s.text}
+_TEMPLATE: dict[str, s.Shape] = {"template_driver": s.text}
+_SECRET = s.record({**_RESOURCE, **_DRIVER, **_FILE, **_TEMPLATE, EXTENSION: SECRET_EXTENSION})
+_CONFIG = s.record({**_RESOURCE, **_FILE, **_TEMPLATE, "content": s.text})
+
+
+def _include(value: Any, place: Place) -> Any:
+    entry = value if isinstance(value, dict) else {"path": value}
+    paths = s.one_or_more(shorthand.path)
+    keys = {"path": paths, "env_file": paths, "project_directory": shorthand.path}
+    return s.record(keys, ("path",), extensions=False)(entry, place)
+
+
+TOP_KEYS: dict[str, s.Shape] = {
+    "version": s.text,
+    "name": s.text,
+    "include": s.listed(_include),
+    "services": s.mapped(s.record(SERVICE_KEYS), NAME, _NAME_IN_WORDS),
+    "networks": s.mapped(s.nullable(_NETWORK, {}), NAME, _NAME_IN_WORDS),
+    "volumes": s.mapped(s.nullable(_VOLUME, {}), NAME, _NAME_IN_WORDS),
+    "secrets": s.mapped(_SECRET, NAME, _NAME_IN_WORDS),
+    "configs": s.mapped(_CONFIG, NAME, _NAME_IN_WORDS),
+    EXTENSION: s.record(STACK_EXTENSION_KEYS, extensions=False),
+}
+
+FILE = s.record(TOP_KEYS)
