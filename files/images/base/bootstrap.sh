@@ -88,8 +88,14 @@ newest_index() {
 }
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(newest_index)}
 
-work=$(mktemp --directory)
+# Programs of the new system run in here, and hardened machines mount /tmp and /var/tmp noexec.
+scratch=/var/lib
+[ -w "$scratch" ] || scratch=${TMPDIR:-/tmp}
+work=$(mktemp --directory "$scratch/bootstrap.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+# apt's own user has to reach it.
+chmod 0755 "$work"
+export TMPDIR=$work
 
 cat > "$work/debian.sources" << SOURCES
 Types: deb

@@ -45,11 +45,18 @@ class BuildSpec:
 
 
 def stack_spec(
-    stack: str, key: str, build: Mapping[str, Any], directory: Path, images: ImageMap
+    stack: str,
+    key: str,
+    build: Mapping[str, Any],
+    directory: Path,
+    images: ImageMap,
+    name: str | None = None,
 ) -> BuildSpec:
     """Describe the image of a `build:` mapping as in the Compose Specification.
 
-    `directory` is where relative paths start: the stack's. Raises ImageError.
+    `directory` is where relative paths start: the stack's. The image is called moorage/NAME:HASH,
+    by default after the stack and the target (or the key, which is also what errors name). Raises
+    ImageError.
     """
     what = f"{stack}: {key}: build"
     unknown = ", ".join(sorted(set(build) - _KEYS))
@@ -61,7 +68,7 @@ def stack_spec(
     except (ImageError, OSError) as error:
         raise ImageError(f"{what}: {error}") from error
     digest = spec_digest(spec, images)
-    ref = f"moorage/{stack}-{target or key}:{digest[:12]}".lower()
+    ref = f"moorage/{name or f'{stack}-{target or key}'}:{digest[:12]}".lower()
     return replace(spec, ref=ref, digest=digest)
 
 

@@ -1,0 +1,183 @@
+"""Building images on a host with its Docker engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moorage.images.errors import ImageError
+
+DIGEST_LABEL = "moorage.digest"
+LOGS = Path("/var/log/moorage")
+# More builds at once than this are slower than one after the other on a small host.
+_AT_ONCE = 2
+_PULL_TIMEOUT = 600
+# How long a registry may take to answer before the archive is used instead.
+_TRY_TIMEOUT = 30
+_TAIL = 30
+_WIDTH = 300
+_STEP = re.compile(r"^#\d+ (\[(?!internal|context|auth).+?\] .+)$")
+_NOISE = re.compile(r"^(#\d+ )?(DONE|CACHED|\.\.\.|sha256:|transferring|extracting)|^\s*$|^-{3,}$")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+Listener = Callable[[dict[str, Any]], None]
+# What `docker image inspect` is asked: a line of names and labels for each image there is.
+INSPECT_FORMAT = "{{json .RepoTags}}\t{{json .Config.Labels}}"
+
+
+def missing(wanted: Sequence[tuple[str, str]], listing: str) -> list[str]:
+    """Return the references that a host does not hold, from what INSPECT_FORMAT printed.
+
+    `wanted` pairs a reference with the digest its label has to show; "" where the name says it. An
+    image without the label was put there by somebody and is taken as it is.
+    """
+    held: dict[str, str] = {}
+    for line in listing.splitlines():
+        names, separator, labels = line.partition("\t")
+        if separator:
+            label = (json.loads(labels) or {}).get(DIGEST_LABEL, "")
+            held.update(dict.fromkeys(json.loads(names) or [], label))
+    return [
+        ref
+        for ref, digest in wanted
+        if ref not in held or (digest and held[ref] not in ("", digest))
+    ]
+
+
+@dataclass
+class Builder:
+    """Builds the images of a recipe that was unpacked to ``directory``."""
+
+    directory: Path
+    listener: Listener
+    options: dict[str, Any]
+    logs: Path = LOGS
+
+    def build(self, images: Sequence[dict[str, Any]]) -> None:
+        """Build what is missing of ``images``: what others start FROM first, the rest two at once.
+
+        Raises ImageError for the first that fails; those begun beside it are finished.
+        """
+        self.logs.mkdir(parents=True, exist_ok=True)
+        needed = [image for image in images if self._is_missing(image)]
+        for image in needed:
+            if image["script"]:
+                self._make(image, self._bootstrap)
+        rest = [image for image in needed if not image["script"]]
+        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+            started = [pool.submit(self._make, image, self._buildx) for image in rest]
+            _, pending = wait(started, return_when=FIRST_EXCEPTION)
+            for future in pending:
+                future.cancel()
+        for future in started:
+            if not future.cancelled():
+                future.result()
+
+    def _is_missing(self, image: dict[str, Any]) -> bool:
+        argv = ["docker", "image", "inspect", "--format", INSPECT_FORMAT, image["ref"]]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        wanted = [(image["ref"], image["digest"] if image["script"] else "")]
+        return bool(missing(wanted, done.stdout))
+
+    def _make(self, image: dict[str, Any], how: Callable[[dict[str, Any], Path], None]) -> None:
+        ref, started = image["ref"], time.monotonic()
+        name = ref.rpartition(":")[0].rpartition("/")[2]
+        self.listener({"event": "building", "ref": ref})
+        how(image, self.logs / f"build-{name}.log")
+        argv = ["docker", "image", "inspect", "--format", "{{.Size}}", ref]
+        size = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        seconds = round(time.monotonic() - started, 1)
+        self.listener({"event": "built", "ref": ref, "seconds": seconds, "size": int(size)})
+
+    def _bootstrap(self, image: dict[str, Any], log: Path) -> None:
+        source, name = self.options["base_source"], self.options["base_name"]
+        if source != "bootstrap":
+            timeout = _PULL_TIMEOUT if source == "registry" else _TRY_TIMEOUT
+            pull = ["timeout", str(timeout), "docker", "pull", name]
+            try:
+                self._run(image, pull, log)
+                self._run(image, ["docker", "tag", name, image["ref"]], log)
+                return
+            except ImageError:
+                if source == "registry":
+                    raise
+                self._step(image, f"{name} cannot be pulled: bootstrapping instead")
+        script = self.directory / image["context"] / image["script"]
+        label = f"{DIGEST_LABEL}={image['digest']}"
+        self._run(image, ["bash", str(script), "--install", image["ref"], label], log)
+
+    def _buildx(self, image: dict[str, Any], log: Path) -> None:
+        argv = ["docker", "buildx", "build", "--builder", "default", "--progress", "plain"]
+        argv += ["--tag", image["ref"], "--file", str(self.directory / image["dockerfile"])]
+        argv += ["--label", f"{DIGEST_LABEL}={image['digest']}"]
+        if image["stack"]:
+            argv += ["--label", f"moorage.stack={image['stack']}"]
+        if image["target"]:
+            argv += ["--target", image["target"]]
+        args = dict(image["args"])
+        if self.options.get("pip_index_url"):
+            args.setdefault("PIP_INDEX_URL", self.options["pip_index_url"])
+        for name, value in sorted(args.items()):
+            argv += ["--build-arg", f"{name}={value}"]
+        for name in _PROXIES:
+            if os.environ.get(name):
+                argv += ["--build-arg", name]
+        named = {name: str(self.directory / tree) for name, tree in image["contexts"].items()}
+        named |= {name: f"docker-image://{ref}" for name, ref in image["images"].items()}
+        named |= image["remotes"]
+        for name, value in sorted(named.items()):
+            argv += ["--build-context", f"{name}={value}"]
+        ca = self.directory / "ca"
+        if ca.is_file():
+            argv += ["--secret", f"id=ca,src={ca}"]
+        self._run(image, [*argv, str(self._context(image))], log)
+
+    def _context(self, image: dict[str, Any]) -> Path:
+        if image["context"]:
+            return self.directory / str(image["context"])
+        # A Dockerfile that copies nothing from its context still has to be given one.
+        empty = self.directory / "trees" / "empty"
+        empty.mkdir(parents=True, exist_ok=True)
+        return empty
+
+    def _step(self, image: dict[str, Any], text: str) -> None:
+        self.listener({"event": "step", "ref": image["ref"], "text": text})
+
+    def _run(self, image: dict[str, Any], argv: list[str], log: Path) -> None:
+        """Run a command with its output in ``log``; raise ImageError with the end of it."""
+        lines: list[str] = []
+        with log.open("w", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            assert process.stdout is not None
+            for line in process.stdout:
+                output.write(line)
+                output.flush()
+                lines.append(line.rstrip())
+                # Of a build only the headings of its steps; of other programs every line.
+                if argv[1] != "buildx":
+                    self._step(image, line.strip())
+                elif step := _STEP.match(line.rstrip()):
+                    self._step(image, step[1])
+        if process.wait() != 0:
+            tail = "\n".join(meaningful(lines))
+            raise ImageError(f"building {image['ref']} failed, see {log} on the host:\n{tail}")
+
+
+def meaningful(lines: Sequence[str], count: int = _TAIL) -> list[str]:
+    """Return the last ``count`` lines that tell something about a failed build."""
+    return [line[:_WIDTH] for line in lines if not _NOISE.match(line)][-count:]

@@ -1,0 +1,131 @@
+"""The program that a controller starts on a host: builds in the background, tells how far it is.
+
+``start DIRECTORY`` returns at once and the build outlives the connection; ``follow DIRECTORY
+OFFSET`` prints what happened since, waiting some seconds for news. DIRECTORY is an unpacked bundle.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from moorage.images.builder import Builder
+from moorage.images.bundle import RECIPE
+from moorage.images.errors import ImageError
+
+# One build at a time on a host: another controller's waits, and then finds its images there.
+_LOCK = Path("/run/lock/moorage-images.lock")
+_PATIENCE = 5.0
+
+
+class Journal:
+    """What happened so far, one JSON object a line; written by the build, read by followers."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "progress.jsonl"
+        self._lock = threading.Lock()
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Add an event; any thread may."""
+        with self._lock, self.path.open("a", encoding="utf-8") as output:
+            output.write(json.dumps(event) + "\n")
+
+    def read(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """Return the whole events from a byte offset on, and the offset behind them."""
+        if not self.path.exists():
+            return [], offset
+        with self.path.open("rb") as source:
+            source.seek(offset)
+            data = source.read()
+        data = data[: data.rfind(b"\n") + 1]
+        return [json.loads(line) for line in data.splitlines()], offset + len(data)
+
+
+def start(directory: Path) -> None:
+    """Start the build of a bundle in a session of its own."""
+    if (ca := directory / "ca").exists():
+        ca.chmod(0o600)
+    # The child holds the lock as long as it lives, and nobody has to remember its PID.
+    alive = os.open(directory / "alive", os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(alive, fcntl.LOCK_EX)
+    with (directory / "output").open("wb") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "moorage.images.host", "run", str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=(alive,),
+        )
+
+
+def run(directory: Path) -> None:
+    """Build a bundle: the background process."""
+    journal = Journal(directory)
+    recipe = json.loads((directory / RECIPE).read_text(encoding="utf-8"))
+    try:
+        with _LOCK.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                journal.append({"event": "waiting", "text": "for another build on this host"})
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            Builder(directory, journal.append, recipe).build(recipe["images"])
+        journal.append({"event": "done", "error": ""})
+    except (ImageError, OSError, subprocess.SubprocessError) as error:
+        journal.append({"event": "done", "error": str(error)})
+    finally:
+        # The controller removes the directory, unless it has gone: sources may be private.
+        (directory / "ca").unlink(missing_ok=True)
+        shutil.rmtree(directory / "trees", ignore_errors=True)
+
+
+def follow(directory: Path, offset: int, patience: float = _PATIENCE) -> dict[str, Any]:
+    """Return the events from ``offset`` on, at the latest after ``patience`` seconds."""
+    journal = Journal(directory)
+    deadline = time.monotonic() + patience
+    while True:
+        # Asked first: a process that ends in between has written its last event before.
+        alive = _is_alive(directory)
+        events, behind = journal.read(offset)
+        if events or not alive or time.monotonic() >= deadline:
+            break
+        time.sleep(0.1)
+    if not alive and not events:
+        output = (directory / "output").read_text(encoding="utf-8", errors="replace")
+        message = f"the build died without a word: {output[-2000:]}"
+        events = [{"event": "done", "error": message}]
+    return {"events": events, "offset": behind}
+
+
+def _is_alive(directory: Path) -> bool:
+    with (directory / "alive").open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def main(argv: list[str]) -> int:
+    """Run one of the verbs."""
+    verb, directory = argv[0], Path(argv[1])
+    if verb == "start":
+        start(directory)
+    elif verb == "run":
+        run(directory)
+    else:
+        print(json.dumps(follow(directory, int(argv[2]))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
