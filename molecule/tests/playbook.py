@@ -40,7 +40,11 @@ def play(playbook: str, *options: str, **variables: Any) -> Played:
     argv = ["ansible-playbook", playbook, "-i", os.environ["MOLECULE_INVENTORY_FILE"], *options]
     if variables:
         argv += ["--extra-vars", json.dumps(variables)]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
     done = subprocess.run(
         argv,
         cwd=ROOT,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+
 from moorage.compose.errors import ComposeError
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
 from moorage.controller.project import Project, hash_files
 
 
@@ -42,3 +45,15 @@ class ActionModule(ActionBase):
             module_name="moorage_runtime", module_args=args, task_vars=task_vars
         )
         return done
+
+
+def pack(files: dict[str, Path]) -> bytes:
+    """Return the files as a compressed archive that is the same for the same files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
+        for name, path in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            content = path.read_bytes()
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()

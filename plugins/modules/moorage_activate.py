@@ -71,7 +71,7 @@ outcome:
 """
 
 import json
-import os
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -79,17 +79,17 @@ from ansible.module_utils.basic import AnsibleModule
 COMMAND = "/usr/local/bin/moorage"
 
 
-def current(base: str) -> str:
+def current(base: Path) -> str:
     """Return the id of the running release, or an empty string."""
     try:
-        return os.path.basename(os.readlink(os.path.join(base, "current")))
+        return (base / "current").readlink().name
     except FileNotFoundError:
         return ""
 
 
 def command_line(args: dict[str, Any]) -> list[str]:
     """Return the command that activates the release."""
-    argv = [COMMAND, "--base", os.path.dirname(args["base"]), "activate", "--json"]
+    argv = [COMMAND, "--base", str(Path(args["base"]).parent), "activate", "--json"]
     for option in ("purpose", "keep", "start_timeout", "gate_timeout"):
         argv += [f"--{option.replace('_', '-')}", str(args[option])]
     return [*argv, "--wait", str(args["lock_wait"]), args["stack"], args["release"]]
@@ -111,7 +111,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     args = module.params
-    before = current(args["base"])
+    before = current(Path(args["base"]))
     diff = {"before": f"{before}\n" if before else "", "after": f"{args['release']}\n"}
     if module.check_mode:
         module.exit_json(changed=before != args["release"], diff=diff)

@@ -61,21 +61,23 @@ import json
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+MANIFEST = "release.json"
 
-def read_current(base: str) -> dict[str, str]:
+
+def read_current(base: Path) -> dict[str, str]:
     """Return the files of the running release, or none before the first deploy."""
-    root = os.path.join(base, "current")
-    found: dict[str, str] = {}
-    for directory, _, names in os.walk(os.path.realpath(root)) if os.path.isdir(root) else ():
-        for name in names:
-            path = os.path.join(directory, name)
-            with open(path, encoding="utf-8", errors="replace") as source:
-                found[os.path.relpath(path, os.path.realpath(root))] = source.read()
-    found.pop("release.json", None)
+    root = (base / "current").resolve()
+    found = {
+        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8", errors="replace")
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+    found.pop(MANIFEST, None)
     return found
 
 
@@ -96,24 +98,23 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[dict[str,
     return entries
 
 
-def write(path: str, files: dict[str, dict[str, str]], manifest: dict[str, Any]) -> None:
+def write(path: Path, files: dict[str, dict[str, str]], manifest: dict[str, Any]) -> None:
     """Write the release beside its place and move it there."""
-    parent = os.path.dirname(path)
-    os.makedirs(parent, mode=0o755, exist_ok=True)
-    scratch = tempfile.mkdtemp(prefix=f".{os.path.basename(path)}.", dir=parent)
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        os.chmod(scratch, 0o755)
+        scratch.chmod(0o755)
         manifest_file = {"content": json.dumps(manifest, indent=2) + "\n", "mode": "0644"}
         # The manifest comes last: a directory without one is no release.
-        for name, file in [*files.items(), ("release.json", manifest_file)]:
-            target = os.path.join(scratch, name)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            with open(target, "w", encoding="utf-8") as out:
+        for name, file in [*files.items(), (MANIFEST, manifest_file)]:
+            target = scratch / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("w", encoding="utf-8") as out:
                 out.write(file["content"])
                 out.flush()
                 os.fsync(out.fileno())
-            os.chmod(target, int(file["mode"], 8))
-        os.rename(scratch, path)
+            target.chmod(int(file["mode"], 8))
+        scratch.rename(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -130,12 +131,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     args = module.params
-    path = os.path.join(args["base"], "releases", args["release"])
-    missing = not os.path.exists(os.path.join(path, "release.json"))
-    result: dict[str, Any] = {"changed": missing, "path": path}
+    base = Path(args["base"])
+    path = base / "releases" / args["release"]
+    missing = not (path / MANIFEST).exists()
+    result: dict[str, Any] = {"changed": missing, "path": str(path)}
     if missing:
         after = {name: file["content"] for name, file in args["files"].items()}
-        result["diff"] = differences(read_current(args["base"]), after)
+        result["diff"] = differences(read_current(base), after)
         if not module.check_mode:
             try:
                 write(path, args["files"], args["manifest"])

@@ -53,6 +53,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -60,46 +61,44 @@ VERSION_FILE = "VERSION"
 WRAPPER = """#!/bin/sh
 # Moorage's command: status, logs, start, stop, restart … of the stacks on this host.
 # -P keeps the current directory off the module path, so no file there can stand in for ours.
-PYTHONPATH={directory} PYTHONDONTWRITEBYTECODE= exec /usr/bin/python3 -P -m moorage.cli "$@"
+PYTHONPATH={directory} exec /usr/bin/python3 -P -m moorage.cli "$@"
 """
 
 
-def read(path: str) -> str:
+def read(path: Path) -> str:
     """Return the content of a file, or an empty string."""
     try:
-        with open(path, encoding="utf-8") as source:
-            return source.read()
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ""
 
 
-def install(archive: str, directory: str, version: str) -> None:
+def install(archive: str, directory: Path, version: str) -> None:
     """Unpack beside the old package and change places with it."""
-    parent = os.path.dirname(directory)
-    os.makedirs(parent, exist_ok=True)
-    scratch = tempfile.mkdtemp(prefix=".moorage.", dir=parent)
-    retired = f"{scratch}.old"
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".moorage.", dir=directory.parent))
+    retired = scratch.with_name(f"{scratch.name}.old")
     try:
         with tarfile.open(archive) as source:
             source.extractall(scratch, filter="data")
-        with open(os.path.join(scratch, VERSION_FILE), "w", encoding="utf-8") as out:
-            out.write(version + "\n")
-        os.chmod(scratch, 0o755)
-        if os.path.isdir(directory):
-            os.rename(directory, retired)
-        os.rename(scratch, directory)
+        (scratch / VERSION_FILE).write_text(version + "\n", encoding="utf-8")
+        scratch.chmod(0o755)
+        if directory.is_dir():
+            directory.rename(retired)
+        scratch.rename(directory)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)
 
 
-def write_command(path: str, content: str) -> None:
+def write_command(path: Path, content: str) -> None:
     """Write the wrapper so that a reader sees the old or the new one."""
-    fd, scratch = tempfile.mkstemp(dir=os.path.dirname(path))
+    fd, name = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(fd, "w", encoding="utf-8") as out:
         out.write(content)
-    os.chmod(scratch, 0o755)
-    os.rename(scratch, path)
+    scratch = Path(name)
+    scratch.chmod(0o755)
+    scratch.rename(path)
 
 
 def main() -> None:
@@ -115,16 +114,19 @@ def main() -> None:
     )
     args = module.params
     if not args["version"]:
-        module.fail_json(msg="moorage_runtime is driven by its action plugin, which packs the sources")
-    before = read(os.path.join(args["directory"], VERSION_FILE)).strip()
-    wrapper = WRAPPER.format(directory=args["directory"])
+        module.fail_json(
+            msg="moorage_runtime is driven by its action plugin, which packs the sources"
+        )
+    directory, command = Path(args["directory"]), Path(args["command"])
+    before = read(directory / VERSION_FILE).strip()
+    wrapper = WRAPPER.format(directory=directory)
     outdated = before != args["version"]
-    changed = outdated or read(args["command"]) != wrapper
+    changed = outdated or read(command) != wrapper
     diff = {"before": f"{before}\n", "after": f"{args['version']}\n"}
     if changed and not module.check_mode and (args["archive"] or not outdated):
         if outdated:
-            install(args["archive"], args["directory"], args["version"])
-        write_command(args["command"], wrapper)
+            install(args["archive"], directory, args["version"])
+        write_command(command, wrapper)
         outdated = False
     module.exit_json(changed=changed, wanted=outdated, diff=diff)
 

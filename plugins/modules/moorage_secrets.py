@@ -88,6 +88,7 @@ import os
 import secrets
 import stat
 import string
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -104,19 +105,19 @@ class Keeper:
         self._check_mode = check_mode
         self.repaired: list[str] = []
 
-    def directory(self, path: str, mode: int, uid: int = 0) -> None:
+    def directory(self, path: Path, mode: int, uid: int = 0) -> None:
         """Ensure a directory."""
-        if not os.path.isdir(path):
-            self.repaired.append(path)
+        if not path.is_dir():
+            self.repaired.append(str(path))
             if self._check_mode:
                 return
-            os.makedirs(path, mode=mode)
+            path.mkdir(mode=mode, parents=True)
         self._own(path, mode, uid)
 
-    def file(self, path: str, content: str, uid: int) -> None:
+    def file(self, path: Path, content: str, uid: int) -> None:
         """Ensure a file of mode 0400; its inode stays, since containers have it mounted."""
         if read(path) != content:
-            self.repaired.append(path)
+            self.repaired.append(str(path))
             if self._check_mode:
                 return
             # In place: a bind mount of a single file would go on showing a replaced inode.
@@ -130,22 +131,21 @@ class Keeper:
                 os.fsync(out.fileno())
         self._own(path, 0o400, uid)
 
-    def _own(self, path: str, mode: int, uid: int) -> None:
-        if not os.path.exists(path):
+    def _own(self, path: Path, mode: int, uid: int) -> None:
+        if not path.exists():
             return
-        now = os.stat(path)
+        now = path.stat()
         if (stat.S_IMODE(now.st_mode), now.st_uid, now.st_gid) != (mode, uid, uid):
-            self.repaired.append(path)
+            self.repaired.append(str(path))
             if not self._check_mode:
                 os.chown(path, uid, uid)
-                os.chmod(path, mode)
+                path.chmod(mode)
 
 
-def read(path: str) -> str | None:
+def read(path: Path) -> str | None:
     """Return the content of a file, or None when there is none."""
     try:
-        with open(path, encoding="utf-8") as source:
-            return source.read()
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
 
@@ -179,28 +179,28 @@ def decide(secret: dict[str, Any], given: str | None, kept: str | None) -> tuple
 
 def ensure(module: AnsibleModule) -> dict[str, Any]:
     """Bring all secrets to what they shall be."""
-    root = module.params["directory"]
+    root = Path(module.params["directory"])
     keeper = Keeper(module.check_mode)
     done: dict[str, list[str]] = {"generated": [], "replaced": [], "kept": []}
     values = {
         secret["name"]: decide(
             secret,
             module.params["values"].get(secret["name"]),
-            read(os.path.join(root, secret["name"])),
+            read(root / secret["name"]),
         )
         for secret in module.params["secrets"]
     }
     # 0711: a user passes through to the directory that is its own, and lists nothing.
-    for path in (root, os.path.join(root, "for")):
+    for path in (root, root / "for"):
         keeper.directory(path, 0o711)
     for uid in sorted({uid for s in module.params["secrets"] for uid in s["users"]}):
-        keeper.directory(os.path.join(root, "for", str(uid)), 0o500, uid)
+        keeper.directory(root / "for" / str(uid), 0o500, uid)
     for secret in module.params["secrets"]:
         value, what = values[secret["name"]]
         done[what].append(secret["name"])
-        keeper.file(os.path.join(root, secret["name"]), value, 0)
+        keeper.file(root / secret["name"], value, 0)
         for uid in secret["users"]:
-            keeper.file(os.path.join(root, "for", str(uid), secret["name"]), value, uid)
+            keeper.file(root / "for" / str(uid) / secret["name"], value, uid)
     repaired = sorted(set(keeper.repaired))
     return {
         "changed": bool(repaired),

@@ -34,7 +34,7 @@ def test_the_database_answers_on_the_host_alone(settled: Machine, stack: str) ->
         f"-v {secret}:/run/secrets/mysql_password:ro --tmpfs /tmp {image} -c '"
         'printf "[client]\\npassword=%s\\n" "$(cat /run/secrets/mysql_password)" >/tmp/my.cnf; '
         "mariadb --defaults-extra-file=/tmp/my.cnf -h 127.0.0.1 -P 3306 -u tg2em tg2em "
-        "-N -e \"SELECT COUNT(*) >= 0, @@character_set_database FROM articles\"'"
+        '-N -e "SELECT COUNT(*) >= 0, @@character_set_database FROM articles"\''
     )
     assert shown.split() == ["1", "utf8mb4"]
     with pytest.raises(OSError):
@@ -59,9 +59,7 @@ def test_processes_run_as_their_users_without_any_capability(settled: Machine) -
             status = settled.host.run(f"cat /proc/{pid}/status")
             if status.rc != 0:
                 continue  # a health check that has ended meanwhile
-            fields = dict(
-                line.split(":", 1) for line in status.stdout.splitlines() if ":" in line
-            )
+            fields = dict(line.split(":", 1) for line in status.stdout.splitlines() if ":" in line)
             assert set(fields["Uid"].split()) == {uid}
             assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
             assert fields["NoNewPrivs"].strip() == "1"
@@ -70,7 +68,10 @@ def test_processes_run_as_their_users_without_any_capability(settled: Machine) -
 def test_the_root_file_system_is_read_only(settled: Machine) -> None:
     for container in ("tg2em-unified", "tg2em-mysql"):
         assert settled.host.run(f"docker exec {container} touch /etc/x").rc != 0
-        assert settled.sh(f"docker inspect -f '{{{{.HostConfig.ReadonlyRootfs}}}}' {container}") == "true"
+        assert (
+            settled.sh(f"docker inspect -f '{{{{.HostConfig.ReadonlyRootfs}}}}' {container}")
+            == "true"
+        )
 
 
 def test_the_seed_s_files_and_api_are_there(settled: Machine) -> None:

@@ -14,7 +14,9 @@ HEALTH = {"frontend": 5000, "tgstate": 8088}
 
 def kill(machine: Machine, pid: int, signal: str = "KILL") -> None:
     """Signal a process inside the unified container."""
-    machine.sh(f"docker exec tg2em-unified python3 -c 'import os; os.kill({pid}, {_number(signal)})'")
+    machine.sh(
+        f"docker exec tg2em-unified python3 -c 'import os; os.kill({pid}, {_number(signal)})'"
+    )
 
 
 def _number(signal: str) -> int:

@@ -12,8 +12,8 @@ def rows(machine: Machine) -> str:
     """Return a checksum over the tables that hold what people entered."""
     return machine.sh(
         "docker exec tg2em-mysql sh -c '"
-        "mariadb -N -u root -p\"$(cat /run/secrets/mysql_root_password)\" tg2em "
-        "-e \"CHECKSUM TABLE articles, messages, channels, admin_users\"' 2>/dev/null"
+        'mariadb -N -u root -p"$(cat /run/secrets/mysql_root_password)" tg2em '
+        '-e "CHECKSUM TABLE articles, messages, channels, admin_users"\' 2>/dev/null'
     )
 
 

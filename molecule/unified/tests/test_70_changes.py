@@ -59,7 +59,7 @@ def test_a_dry_run_shows_the_files_and_touches_nothing(settled: Machine, stack: 
     played = play(
         "site.yml", "--check", "--diff", tg2em_environment={"scraper": {"SCRAPER_TEST_MARK": "2"}}
     ).ok
-    assert re.search(r'^\+.*SCRAPER_TEST_MARK', played.output, re.M)
+    assert re.search(r"^\+.*SCRAPER_TEST_MARK", played.output, re.M)
     assert (pids(settled, stack), settled.release(stack)) == before
 
 

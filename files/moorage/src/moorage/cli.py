@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from moorage import __version__
-from moorage.deploy import docker
 from moorage.deploy.activate import FAILURES, Request
 from moorage.deploy.control import Services, UnknownService
 from moorage.deploy.launch import LaunchError, launch, run_activation

@@ -62,6 +62,16 @@ def test_a_table_lines_up() -> None:
         "pid": 7, "uptime": 65.0, "restarts": 12, "memory_bytes": 2**20, "reason": None,
     }  # fmt: skip
     lines = table(status_rows([service])).splitlines()
-    assert lines[1].split() == ["frontend", "process", "RUNNING", "-", "7", "1m05s", "12", "1", "MiB"]
+    assert lines[1].split() == [
+        "frontend",
+        "process",
+        "RUNNING",
+        "-",
+        "7",
+        "1m05s",
+        "12",
+        "1",
+        "MiB",
+    ]
     assert lines[0].index("STATE") == lines[1].index("RUNNING")
     assert "\033[32mRUNNING" in table(status_rows([service]), colour=True)

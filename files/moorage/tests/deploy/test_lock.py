@@ -29,9 +29,9 @@ def test_the_second_one_learns_who_holds_it_and_a_dead_holder_frees_it(tmp_path:
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(Locked, match=rf"ada .* deploy of release 0123 \(pid {holder.pid}\)"):
-        with hold(lock, "update", "bob"):
-            pass
+    told = rf"ada .* deploy of release 0123 \(pid {holder.pid}\)"
+    with pytest.raises(Locked, match=told), hold(lock, "update", "bob"):
+        pass
     holder.kill()
     holder.wait(timeout=10)
     with hold(lock, "update", "bob", wait_seconds=5):

@@ -37,7 +37,9 @@ class Project:
     def stacks(self) -> list[str]:
         """Return the names of all stacks of this checkout, sorted."""
         return sorted(
-            path.name for path in (self.files / "stacks").iterdir() if any(path.glob("*compose.y*ml"))
+            path.name
+            for path in (self.files / "stacks").iterdir()
+            if any(path.glob("*compose.y*ml"))
         )
 
     def runtime_files(self) -> dict[str, Path]:

@@ -38,7 +38,11 @@ def prefix(stack: str) -> str:
 def gather(stack: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Return the variables of ``stack`` by their names without the prefix."""
     start = f"{prefix(stack)}_"
-    return {name.removeprefix(start): value for name, value in variables.items() if name.startswith(start)}
+    return {
+        name.removeprefix(start): value
+        for name, value in variables.items()
+        if name.startswith(start)
+    }
 
 
 def split(stack: str, given: Mapping[str, Any]) -> tuple[DeploySettings, dict[str, Any]]:

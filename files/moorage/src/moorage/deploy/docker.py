@@ -38,9 +38,13 @@ def run(argv: Sequence[str], *, timeout_seconds: float = 60.0) -> str:
             check=False,
         )
     except FileNotFoundError:
-        raise DockerError("docker is not installed on this host: run playbooks/provision.yml")
+        raise DockerError(
+            "docker is not installed on this host: run playbooks/provision.yml"
+        ) from None
     except subprocess.TimeoutExpired:
-        raise DockerError(f"`{' '.join(command)}` did not end within {timeout_seconds:g} s")
+        raise DockerError(
+            f"`{' '.join(command)}` did not end within {timeout_seconds:g} s"
+        ) from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise DockerError(f"`{' '.join(command)}` failed: " + "\n".join(said[-15:]))

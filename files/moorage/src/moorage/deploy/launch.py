@@ -25,7 +25,7 @@ Listener = Callable[[dict[str, Any]], None]
 
 
 class LaunchError(Exception):
-    """The unit could not be started, or ended without an outcome; the message tells where to look."""
+    """The unit did not start, or ended without an outcome; the message tells where to look."""
 
 
 def unit_name(stack: str) -> str:

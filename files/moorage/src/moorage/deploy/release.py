@@ -80,10 +80,10 @@ def list_releases(layout: Layout) -> list[Release]:
 def current_release(layout: Layout) -> Release | None:
     """Return the running release, or None before the first deploy."""
     try:
-        target = os.readlink(layout.current)
+        target = layout.current.readlink()
     except FileNotFoundError:
         return None
-    return read_release(layout, Path(target).name)
+    return read_release(layout, target.name)
 
 
 def history(layout: Layout) -> list[dict[str, Any]]:

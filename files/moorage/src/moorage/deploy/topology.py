@@ -38,4 +38,6 @@ def driver(topology: str, layout: Layout) -> Topology:
         return drivers[topology](layout)
     except KeyError:
         known = ", ".join(sorted(drivers))
-        raise ValueError(f"this host's moorage has no topology {topology!r} (it has: {known})")
+        raise ValueError(
+            f"this host's moorage has no topology {topology!r} (it has: {known})"
+        ) from None

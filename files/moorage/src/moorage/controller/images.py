@@ -1,0 +1,37 @@
+"""The images of a stack: their references, and what a host has to build for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moorage.controller.project import Project
+from moorage.images import ImageMap, stack_spec
+from moorage.render import Rendering
+
+
+def image_map(project: Project, variables: Mapping[str, Any]) -> tuple[dict[str, str], ImageMap]:
+    """Return the map of image names, from ``variables`` or the role's defaults, and resolved."""
+    defaults = yaml.safe_load((project.root / "roles/images/defaults/main.yml").read_text())
+    settings = {**defaults, **variables}
+    names = {str(name): str(value) for name, value in settings["images_map"].items()}
+    refresh = str(settings.get("images_refresh") or "")
+    return names, ImageMap(project.files / "images", names, refresh)
+
+
+def references(
+    directory: Path, stack: str, rendering: Rendering, images: ImageMap
+) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Return the final reference of every image of ``rendering``, and the builds it asks for.
+
+    Raises ImageError when something that a build needs is not there.
+    """
+    refs = {name: images.ref(name) for name in rendering.images}
+    builds = []
+    for fact in rendering.builds:
+        refs[fact.key] = stack_spec(stack, fact.key, fact.build, directory, images).ref
+        builds.append({"key": fact.key, "build": fact.build, "stack_dir": str(directory)})
+    return refs, builds
