@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -43,6 +45,14 @@ options:
         description: Whether a unit that is not there is no error.
         type: bool
         default: false
+      configuration:
+        description:
+          - Files that the unit reads when it starts. When it runs since before one of them was
+            written, it is returned in RV(outdated); restarting it is a handler's work. Unlike a
+            notification by the task that wrote the file, that is not lost with an interrupted run.
+        type: list
+        elements: path
+        default: []
 author:
   - Moorage contributors
 """
@@ -51,7 +61,11 @@ EXAMPLES = r"""
 - name: Ensure the engine runs
   moorage_services:
     units:
-      - {name: docker.service}
+      - {name: docker.service, configuration: [/etc/docker/daemon.json]}
+  register: __engine
+  changed_when: __engine.changed or __engine.outdated | length > 0
+  # Whose condition is __engine.outdated | length > 0.
+  notify: Restart the engine
 """
 
 RETURN = r"""
@@ -61,6 +75,12 @@ actions:
   elements: str
   returned: always
   sample: [enable docker.service, start docker.service]
+outdated:
+  description: Units that run with an older configuration, as O(units) that restart them.
+  type: list
+  elements: dict
+  returned: always
+  sample: [{name: docker.service, state: restarted}]
 refused:
   description: Units that systemd does not start because of their own conditions.
   type: list
@@ -79,6 +99,7 @@ _UNIT = {
     },
     "enabled": {"type": "bool", "default": True},
     "optional": {"type": "bool", "default": False},
+    "configuration": {"type": "list", "elements": "path", "default": []},
 }
 
 
@@ -109,6 +130,16 @@ def plan(wanted: dict[str, Any], unit: units.Unit | None, dry_run: bool) -> list
     else:
         commands.append([_VERBS[wanted["state"]], name])
     return commands
+
+
+def outdated(wanted: dict[str, Any], unit: units.Unit | None) -> bool:
+    """Whether a running unit was started before its configuration was written."""
+    if unit is None or not unit.active or unit.started is None:
+        return False
+    running = time.monotonic() - unit.started
+    now = time.time()
+    files = [Path(path) for path in wanted["configuration"]]
+    return any(path.exists() and now - path.stat().st_mtime < running for path in files)
 
 
 def systemctl(arguments: list[str]) -> None:
@@ -160,6 +191,11 @@ def ensure(wanted: list[dict[str, Any]], dry_run: bool) -> dict[str, Any]:
     return {
         "changed": bool(done),
         "actions": [" ".join(command) for command in done],
+        "outdated": [
+            {"name": entry["name"], "state": "restarted"}
+            for entry in wanted
+            if outdated(entry, states.get(entry["name"]))
+        ],
         "refused": refused,
     }
 

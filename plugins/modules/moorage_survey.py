@@ -195,7 +195,8 @@ host:
   description: >-
     Facts: os_id, os_version, os_name, architecture, kernel, python, cpus, memory_mb, container
     (bool), container_kind, systemd (bool), clock_skew_seconds, disk, missing_packages,
-    sources (tried ones only) and docker (installed version, running).
+    sources (tried ones only) and docker (installed
+    version, running, error).
   type: dict
   returned: always
 provisioned:
@@ -272,11 +273,17 @@ def survey(wanted: dict[str, Any]) -> dict[str, Any]:
     installed = dpkg.read_status()
     host = machine.facts(dpkg.native_architecture(installed), wanted["controller_time"])
     running = engine.is_running()
-    containers = engine.containers() if running else []
     host["docker"] = {
         "version": installed["docker.io"].version if "docker.io" in installed else None,
         "running": running,
+        "error": None,
     }
+    containers: list[dict[str, Any]] = []
+    if running:
+        try:
+            containers = engine.containers()
+        except OSError as error:
+            host["docker"]["error"] = str(error)
     host["disk"] = [machine.disk(entry["path"]) for entry in wanted["disk"]]
     host["missing_packages"] = dpkg.missing(wanted["packages"], installed)
     host["sources"] = _try_sources(wanted, host["missing_packages"])
@@ -311,6 +318,7 @@ def _problems(
         {account.pw_name: account.pw_uid for account in accounts},
         {account.pw_uid: account.pw_name for account in accounts},
     )
+    problems += preflight.check_engine(host["docker"])
     problems += preflight.check_ports(
         wanted["ports"], listeners.read_listeners(), containers, listeners.holders
     )

@@ -76,6 +76,14 @@ def _check_clock(skew: float | None, limit: float) -> list[dict[str, str]]:
     return [problem("clock", text, f"{skew:+.1f} s", fix)]
 
 
+def check_engine(docker: dict[str, Any]) -> list[dict[str, str]]:
+    """An engine that runs but does not answer: nothing that is said of containers would be true."""
+    if not docker["error"]:
+        return []
+    fix = "look at its log (journalctl -u docker) and restart it (systemctl restart docker)"
+    return [problem("engine", "the Docker engine does not answer", docker["error"], fix)]
+
+
 def check_disk(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Free disk; paths on the same file system add up to what that one must have."""
     needs: dict[int, dict[str, Any]] = {}

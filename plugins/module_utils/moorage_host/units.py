@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 _PROPERTIES = (
     "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,"
-    "ConditionResult,ConditionTimestampMonotonic"
+    "ConditionResult,ConditionTimestampMonotonic,ExecMainStartTimestampMonotonic"
 )
 
 # Unit files that have nothing to enable count as enabled.
@@ -26,6 +26,8 @@ class Unit(NamedTuple):
     refused: bool
     # Its file changed since systemd read it.
     stale: bool
+    # When its main process started, in seconds of the monotonic clock.
+    started: float | None
 
 
 def parse_show(text: str) -> dict[str, Unit]:
@@ -41,6 +43,7 @@ def parse_show(text: str) -> dict[str, Unit]:
 def _unit(fields: dict[str, str]) -> Unit:
     active = fields.get("ActiveState") in ("active", "reloading", "activating")
     tried = fields.get("ConditionTimestampMonotonic", "0") not in ("", "0")
+    started = fields.get("ExecMainStartTimestampMonotonic", "")
     return Unit(
         name=fields["Id"],
         loaded=fields.get("LoadState") == "loaded",
@@ -49,6 +52,7 @@ def _unit(fields: dict[str, str]) -> Unit:
         enabled=fields.get("UnitFileState", "") in _ENABLED,
         refused=tried and not active and fields.get("ConditionResult") == "no",
         stale=fields.get("NeedDaemonReload") == "yes",
+        started=int(started) / 1e6 if started.isdigit() and started != "0" else None,
     )
 
 
