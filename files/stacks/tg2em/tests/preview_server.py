@@ -242,19 +242,25 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, "not found", "text/plain")
 
     def do_POST(self) -> None:
-        data = json.loads(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+        content = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         kind, _, rest = urlsplit(self.path).path.lstrip("/").partition("/")
         name, _, what = rest.partition("/")
         if kind != "_channels" or not name or what not in ("", "posts"):
             self._answer(404, "not found", "text/plain")
             return
-        with self.server.lock:
-            if what:
-                post = make_post(data)
-                self.server.channels[name].posts[post.id] = post
-            else:
-                old = self.server.channels.get(name, Channel())
-                self.server.channels[name] = make_channel(data, old)
+        try:
+            data = json.loads(content)
+            with self.server.lock:
+                channel = self.server.channels.get(name, Channel())
+                if what:
+                    post = make_post(data)
+                    channel.posts[post.id] = post
+                else:
+                    channel = make_channel(data, channel)
+                self.server.channels[name] = channel
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            self._answer(400, f"{type(error).__name__}: {error}", "text/plain")
+            return
         self._answer(200, "{}", "application/json")
 
     def _page(self, name: str, before: int | None) -> None:

@@ -135,14 +135,14 @@ def _read(response: urllib3.BaseHTTPResponse, max_bytes: int, deadline: float) -
 
 def _cause(error: Exception) -> str:
     # The library's own texts hold the whole address, and with it a password in a query.
-    if isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError)):
-        return "timed out"
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return "name not found"
-    if isinstance(error, urllib3.exceptions.SSLError):
-        return "TLS failed: certificate not trusted or protocol error"
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         return "no connection"
+    if isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError)):
+        return "timed out"
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return "TLS failed: certificate not trusted or protocol error"
     if isinstance(error, urllib3.exceptions.ProtocolError):
         return "connection lost"
     return type(error).__name__

@@ -28,7 +28,7 @@ def parse_page(html: str | bytes, channel: str, page_url: str) -> Page:
     tree = LexborHTMLParser(html)
     history = tree.css_first("section.tgme_channel_history")
     if history is None:
-        raise NoPreviewError("the page has no channel history")
+        raise NoPreviewError("no public preview: the page has no channel history")
     title = tree.css_first(".tgme_channel_info_header_title")
     page = Page(before=_older_page(tree), title=title.text(strip=True) if title else "")
     for node in history.css("div.tgme_widget_message_wrap div.tgme_widget_message[data-post]"):
