@@ -1,0 +1,159 @@
+"""The contract between those who control services and the topology that runs them.
+
+Plain data and a protocol, standard library only: the panel, the CLI and a gateway all speak this,
+and each topology has one backend that honours it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+Action = Literal["start", "stop", "restart"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+Stream = Literal["stdout", "stderr"]
+
+
+class State(StrEnum):
+    """What a service is doing; the supervisor's states, in which the others are expressed."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+    EXITED = "exited"
+    FATAL = "fatal"
+
+
+class Health(StrEnum):
+    """What a service's own health check says."""
+
+    NONE = "none"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True)
+class ExitStatus:
+    """How a service last ended: a status or a signal, and when (seconds since 1970)."""
+
+    code: int | None = None
+    signal: int | None = None
+    at: float | None = None
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One service as it is now. Times in seconds, memory in bytes, CPU in per cent of one core."""
+
+    name: str
+    state: State
+    health: Health = Health.NONE
+    wanted: Literal["up", "down"] = "up"
+    pid: int | None = None
+    started_at: float | None = None
+    uptime: float = 0.0
+    restarts: int = 0
+    exit: ExitStatus | None = None
+    reason: str | None = None
+    cpu_percent: float | None = None
+    memory_bytes: int | None = None
+    ports: tuple[int, ...] = ()
+    image: str | None = None
+    log_tail: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has a process that is meant to go on."""
+        return self.state in (State.RUNNING, State.STARTING)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {**asdict(self), "ports": list(self.ports), "log_tail": list(self.log_tail)}
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a service; `sequence` grows by one with each."""
+
+    sequence: int
+    at: float
+    service: str
+    kind: str
+    message: str = ""
+    who: str | None = None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return asdict(self)
+
+
+class ControlError(Exception):
+    """A refused or failed request, in the fields of a problem document (RFC 9457)."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        status: int = 409,
+        title: str = "",
+        service: str | None = None,
+    ) -> None:
+        """Keep the fields; `code` is a stable word, `detail` a sentence for a person."""
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.status = status
+        self.title = title or code.replace("_", " ")
+        self.service = service
+
+    def to_problem(self) -> Mapping[str, Any]:
+        """Return the problem document."""
+        problem: dict[str, Any] = {
+            "type": f"urn:moorage:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        if self.service:
+            problem["service"] = self.service
+        return problem
+
+
+@runtime_checkable
+class ControlBackend(Protocol):
+    """What a topology offers. Every method raises ControlError and is bounded in time."""
+
+    def services(self) -> list[ServiceStatus]:
+        """Return all services of the stack, in its own order."""
+        ...
+
+    def service(self, name: str) -> ServiceStatus:
+        """Return one service."""
+        ...
+
+    def perform(self, action: Action, name: str, *, who: str, reason: str = "") -> ServiceStatus:
+        """Do it, wait for the outcome, and return the status afterwards."""
+        ...
+
+    def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
+        """Return the last lines of a service's log."""
+        ...
+
+    def follow(
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100
+    ) -> Iterator[str | None]:
+        """Give the last lines and then each new one; None now and then, while there is none.
+
+        The Nones let the reader find out that nobody listens any more. Close the iterator to stop.
+        """
+        ...
+
+    def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
+        """Return what happened after the event with this sequence number, oldest first."""
+        ...

@@ -1,0 +1,163 @@
+"""The control API for services that run under the process supervisor, by its Unix socket."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from process_supervisor.client import Client
+from process_supervisor.client import ControlError as Refusal
+from process_supervisor.protocol import decode, encode
+
+from moorage.control.contract import (
+    Action,
+    ControlError,
+    Event,
+    ExitStatus,
+    Health,
+    ServiceStatus,
+    State,
+    Stream,
+)
+
+# How often a follower hears that there is nothing new.
+QUIET_SECONDS = 10.0
+_STATUS = {
+    "bad-request": (400, "Bad request"),
+    "not-found": (404, "No such service"),
+    "conflict": (409, "Not possible now"),
+    "config": (409, "Configuration refused"),
+    "timeout": (504, "No outcome in time"),
+    "unreachable": (503, "Supervisor not reachable"),
+    "protocol": (502, "Answer not understood"),
+}
+
+
+class ProcessBackend:
+    """Speaks to one supervisor; safe to share between threads, as each call is a connection."""
+
+    def __init__(self, socket_path: str, *, timeout: float = 5.0) -> None:
+        """Use the socket at this path; it need not be there yet."""
+        self._path = socket_path
+        self._client = Client(socket_path, timeout=timeout)
+        self._timeout = timeout
+
+    def services(self) -> list[ServiceStatus]:
+        """Return all processes, in the order of the configuration."""
+        try:
+            return [service_status(raw) for raw in self._client.status()]
+        except Refusal as error:
+            raise _problem(error) from error
+
+    def service(self, name: str) -> ServiceStatus:
+        """Return one process."""
+        try:
+            return service_status(self._client.status(name))
+        except Refusal as error:
+            raise _problem(error, name) from error
+
+    def perform(self, action: Action, name: str, *, who: str, reason: str = "") -> ServiceStatus:
+        """Start, stop or restart a process and return its status afterwards."""
+        verbs = {
+            "start": self._client.start,
+            "stop": self._client.stop,
+            "restart": self._client.restart,
+        }
+        try:
+            return service_status(verbs[action](name, who=who, reason=reason or None))
+        except Refusal as error:
+            raise _problem(error, name) from error
+
+    def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
+        """Return the last lines of a process's log."""
+        try:
+            return self._client.logs(name, stream=stream, lines=lines)
+        except Refusal as error:
+            raise _problem(error, name) from error
+
+    def follow(
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100
+    ) -> Iterator[str | None]:
+        """Give the last lines and each new one; None after QUIET_SECONDS without one."""
+        try:
+            yield from self._follow({"name": name, "stream": stream, "lines": lines})
+        except Refusal as error:
+            raise _problem(error, name) from error
+
+    def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
+        """Return the supervisor's events after the given one, oldest first."""
+        try:
+            return [_event(raw) for raw in self._client.events(since=since, limit=limit)]
+        except Refusal as error:
+            raise _problem(error) from error
+
+    def _follow(self, args: dict[str, object]) -> Iterator[str | None]:
+        # The client's own `follow` waits without end; a web server must notice a reader who left.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(self._timeout)
+            try:
+                connection.connect(self._path)
+                connection.sendall(encode({"id": 1, "op": "follow", "args": args}))
+                connection.settimeout(QUIET_SECONDS)
+                yield from _lines(connection)
+            except OSError as error:
+                raise Refusal("unreachable", f"{self._path}: {error.strerror or error}") from error
+
+
+def _lines(connection: socket.socket) -> Iterator[str | None]:
+    buffer = b""
+    while True:
+        try:
+            data = connection.recv(65536)
+        except TimeoutError:
+            yield None
+            continue
+        if not data:
+            raise Refusal("unreachable", "the supervisor has ended the log")
+        *complete, buffer = (buffer + data).split(b"\n")
+        for line in complete:
+            message = decode(line)
+            if "line" in message:
+                yield str(message["line"])
+            elif not message.get("ok"):
+                error = message.get("error")
+                fields = error if isinstance(error, dict) else {}
+                raise Refusal(str(fields.get("code")), str(fields.get("message")))
+
+
+def service_status(raw: Mapping[str, Any]) -> ServiceStatus:
+    """Turn the supervisor's status of one process into the contract's."""
+    ended = raw.get("exit")
+    return ServiceStatus(
+        name=raw["name"],
+        state=State(raw["state"].lower()),
+        health=Health(raw.get("health") or "none"),
+        wanted=raw.get("wanted", "up"),
+        pid=raw.get("pid"),
+        started_at=raw.get("started_at"),
+        uptime=float(raw.get("uptime") or 0.0),
+        restarts=int(raw.get("restarts") or 0),
+        exit=ExitStatus(ended.get("code"), ended.get("signal"), ended.get("at")) if ended else None,
+        reason=raw.get("reason"),
+        cpu_percent=raw.get("cpu_percent"),
+        memory_bytes=raw.get("memory_bytes"),
+        ports=tuple(raw.get("ports") or ()),
+        log_tail=tuple(raw.get("log_tail") or ()),
+    )
+
+
+def _event(raw: Mapping[str, Any]) -> Event:
+    return Event(
+        sequence=int(raw["seq"]),
+        at=float(raw["at"]),
+        service=str(raw.get("name") or ""),
+        kind=str(raw["event"]),
+        message=str(raw.get("message") or ""),
+        who=raw.get("who"),
+        reason=raw.get("reason"),
+    )
+
+
+def _problem(error: Refusal, service: str | None = None) -> ControlError:
+    status, title = _STATUS.get(error.code, (500, "Failed"))
+    code = error.code.replace("-", "_")
+    return ControlError(code, error.message, status=status, title=title, service=service)

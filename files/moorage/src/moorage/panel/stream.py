@@ -1,0 +1,64 @@
+"""Server-sent events: a log as a stream that ends by itself and notices who has gone."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from moorage.control import ControlError
+
+CONTENT_TYPE = "text/event-stream"
+# A browser opens the stream again by itself; ending it now and then frees a thread whose reader
+# vanished without closing, and lets a signed-out reader's authorisation end.
+MAX_SECONDS = 300.0
+
+
+class Busy(Exception):
+    """As many streams as may be open at once are open."""
+
+
+class Slots:
+    """A bound on open streams: each holds a thread of the server."""
+
+    def __init__(self, limit: int) -> None:
+        """Allow `limit` streams at once."""
+        self._semaphore = threading.BoundedSemaphore(limit)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Hold one slot; raises Busy when there is none."""
+        if not self._semaphore.acquire(blocking=False):
+            raise Busy
+        try:
+            yield
+        finally:
+            self._semaphore.release()
+
+
+def message(event: str, data: object) -> str:
+    """Return one event in the stream's format; JSON keeps line breaks out of it."""
+    return f"event: {event}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+def log_events(
+    lines: Iterator[str | None],
+    *,
+    max_seconds: float = MAX_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[str]:
+    """Turn a followed log into events: `line` for each, `problem` when it breaks off."""
+    end = clock() + max_seconds
+    yield "retry: 2000\n\n"
+    try:
+        for line in lines:
+            # A comment: it finds out whether the reader is still there.
+            yield ": alive\n\n" if line is None else message("line", line)
+            if clock() >= end:
+                return
+    except ControlError as error:
+        yield message("problem", dict(error.to_problem()))
+    finally:
+        close = getattr(lines, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,85 @@
+"""The application factory."""
+
+from flask import Flask, request, url_for
+from moorage.control import ControlBackend
+from moorage.control.process import ProcessBackend
+from moorage.panel import assets, create_blueprint, csrf
+from moorage.panel.text import moment
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from tg2em_frontend import (
+    admin,
+    api,
+    auth,
+    channels,
+    errors,
+    health,
+    i18n,
+    images,
+    links,
+    metrics,
+    names,
+    public,
+    security,
+    store,
+    telegram,
+)
+from tg2em_frontend.config import FrontendConfig
+
+
+def create_app(config: FrontendConfig, *, control: ControlBackend | None = None) -> Flask:
+    """Return the application; it connects to nothing before the first request."""
+    app = Flask(__name__)
+    app.secret_key = config.session_key
+    app.config["TG2EM"] = config
+    if config.trusted_proxies:
+        hops = config.trusted_proxies
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+        )
+    backend = control or ProcessBackend(config.control_socket)
+    app.extensions["control"] = backend
+    metrics.init(app)
+    store.init(app, config.database)
+    security.init(app, cookie_secure=config.cookie_secure)
+    csrf.protect(app)
+    assets.register(app)
+    i18n.init(app)
+    errors.init(app)
+    _templates(app)
+    for module in (public, api, images, health, auth, admin, channels, telegram):
+        app.register_blueprint(module.blueprint)
+    panel = create_blueprint(
+        backend,
+        authorize=auth.require,
+        current_user=auth.current_user,
+        own_service=config.own_service,
+        layout="admin/layout.html",
+    )
+    app.register_blueprint(panel, url_prefix="/admin/services")
+    return app
+
+
+def _templates(app: Flask) -> None:
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals.update(
+        site_title=store.site_title,
+        bool_type=bool,
+        signed_in=auth.user,
+        image_url=links.image_url,
+        external=links.external,
+        page_url=_page_url,
+        category_name=names.category,
+        categories=names.CATEGORIES,
+    )
+    app.jinja_env.filters["moment"] = moment
+    app.jinja_env.filters["day"] = lambda value: moment(value, "yyyy-MM-dd")
+
+
+def _page_url(**changes: object) -> str:
+    """Return the present address with some of its query changed; None takes a part out."""
+    arguments: dict[str, object] = {**(request.view_args or {}), **request.args.to_dict()}
+    arguments |= changes
+    kept = {name: value for name, value in arguments.items() if value not in (None, "")}
+    return url_for(request.endpoint or "public.index", **kept)  # type: ignore[arg-type]
