@@ -13,13 +13,23 @@ from moorage.images import ImageMap, stack_spec
 from moorage.render import Rendering
 
 
-def image_map(project: Project, variables: Mapping[str, Any]) -> tuple[dict[str, str], ImageMap]:
-    """Return the map of image names, from ``variables`` or the role's defaults, and resolved."""
+def image_map(
+    project: Project, variables: Mapping[str, Any]
+) -> tuple[dict[str, Any], ImageMap]:
+    """Return the settings of images, from ``variables`` or the role's defaults, and the map.
+
+    The settings are those that every build of the host has to share: ``map``, ``base_source``,
+    ``base_name`` and ``refresh``.
+    """
     defaults = yaml.safe_load((project.root / "roles/images/defaults/main.yml").read_text())
-    settings = {**defaults, **variables}
-    names = {str(name): str(value) for name, value in settings["images_map"].items()}
-    refresh = str(settings.get("images_refresh") or "")
-    return names, ImageMap(project.files / "images", names, refresh)
+    given = {**defaults, **variables}
+    settings = {
+        "map": {str(name): str(value) for name, value in given["images_map"].items()},
+        "base_source": given["images_base_source"],
+        "base_name": given["images_base_name"],
+        "refresh": str(given["images_refresh"]),
+    }
+    return settings, ImageMap(project.files / "images", settings["map"], settings["refresh"])
 
 
 def references(

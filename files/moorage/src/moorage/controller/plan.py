@@ -33,7 +33,7 @@ def plan_host(
     description or setting that cannot be used.
     """
     names = [name for name in project.stacks() if name in set(groups)]
-    mapped, images = image_map(project, variables)
+    image_settings, images = image_map(project, variables)
     stacks = [plan_stack(project, name, gather(name, variables), images) for name in names]
     _refuse_shared_ports(stacks)
     directories = [entry for stack in stacks for entry in stack["directories"]]
@@ -45,7 +45,7 @@ def plan_host(
     }
     return {
         "stacks": stacks,
-        "images_map": mapped,
+        "images": image_settings,
         "stamp": _stamp(project, inputs),
         "ports": [{**port, "stack": s["name"]} for s in stacks for port in s["ports"]],
         "directories": directories,
