@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +25,10 @@ def environment() -> dict[str, str]:
     # The toolchain that is locked, never another one downloaded at run time.
     env["GOTOOLCHAIN"] = "local"
     env.setdefault("GOCACHE", str(STATE / "go-cache"))
+    if not sys.stdout.isatty():
+        # Molecule and the linters colour their output even into a file.
+        env["NO_COLOR"] = "1"
+        env["ANSIBLE_NOCOLOR"] = "1"
     docker_config = STATE / "docker-cli"
     if docker_config.is_dir():
         env["DOCKER_CONFIG"] = str(docker_config)

@@ -115,7 +115,7 @@ def molecule(scenario: str) -> bool:
     """Run one scenario from create to destroy; leave no host of it behind."""
     try:
         status = shell.foreground(
-            (VENV_BIN / "molecule", "test", "--scenario-name", scenario),
+            (VENV_BIN / "molecule", "test", "--no-command-borders", "--scenario-name", scenario),
             env={"MOORAGE_EXTRA_CA_BUNDLE": certificates.extra_bundle()},
         )
     finally:

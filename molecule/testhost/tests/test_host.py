@@ -9,8 +9,9 @@ import urllib.request
 from collections.abc import Callable
 
 import pytest
-from devtool import images, testhost
 from testinfra.host import Host
+
+from devtool import images, testhost
 
 NAME = "moorage-testhost"
 _SERVE = "python3 -m http.server 8080 --directory /srv"
