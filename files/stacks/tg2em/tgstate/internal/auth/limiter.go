@@ -79,7 +79,8 @@ func (b bucket) at(now time.Time) bucket {
 	return b
 }
 
-// makeRoom bounds the memory that an attacker with many addresses can take.
+// makeRoom bounds the memory that an attacker with many addresses can take, and by forgetting a
+// tenth at once the time too.
 func (l *Limiter) makeRoom(now time.Time) {
 	if len(l.clients) < maxTracked {
 		return
@@ -90,7 +91,7 @@ func (l *Limiter) makeRoom(now time.Time) {
 		}
 	}
 	for key := range l.clients {
-		if len(l.clients) < maxTracked {
+		if len(l.clients) <= maxTracked*9/10 {
 			return
 		}
 		delete(l.clients, key)

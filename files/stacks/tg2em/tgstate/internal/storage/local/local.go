@@ -11,6 +11,7 @@
 package local
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -39,7 +40,8 @@ const (
 	idFullLength = 43
 )
 
-const copyBuffer = 256 << 10
+// Multipart bodies arrive in pieces of 4 KiB; they are gathered before they are written.
+const writeBuffer = 256 << 10
 
 // Store is a directory of files.
 type Store struct {
@@ -56,7 +58,7 @@ func Open(dir string) (*Store, int, error) {
 	s := &Store{
 		objects: filepath.Join(dir, "objects"),
 		tmp:     filepath.Join(dir, "tmp"),
-		buffers: sync.Pool{New: func() any { return new([copyBuffer]byte) }},
+		buffers: sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }},
 		newHash: sha256.New,
 	}
 	for _, d := range []string{s.objects, s.tmp} {
@@ -95,10 +97,13 @@ func (s *Store) Put(_ context.Context, name string, r io.Reader) (stored storage
 		_ = f.Close()
 	}()
 	digest := s.newHash()
-	buf := s.buffers.Get().(*[copyBuffer]byte)
-	defer s.buffers.Put(buf)
-	// The struct hides os.File's ReadFrom, which would ignore the buffer.
-	size, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(f, digest)}, r, buf[:])
+	w := s.buffers.Get().(*bufio.Writer)
+	defer s.buffers.Put(w)
+	w.Reset(f)
+	size, err := io.Copy(io.MultiWriter(w, digest), r)
+	if err == nil {
+		err = w.Flush()
+	}
 	if err != nil {
 		return storage.Stored{}, err
 	}

@@ -1,6 +1,7 @@
 package telegram
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,11 @@ func (s *Store) Put(ctx context.Context, name string, r io.Reader) (storage.Stor
 		return storage.Stored{}, err
 	}
 	defer f.Close()
-	size, err := io.Copy(f, r)
+	w := bufio.NewWriterSize(f, 256<<10)
+	size, err := io.Copy(struct{ io.Writer }{w}, r)
+	if err == nil {
+		err = w.Flush()
+	}
 	if err != nil {
 		return storage.Stored{}, err
 	}
