@@ -19,9 +19,9 @@ _FILES = Path(__file__).resolve().parents[2] / "files"
 if str(_FILES / "moorage" / "src") not in sys.path:
     sys.path.insert(0, str(_FILES / "moorage" / "src"))
 
-from moorage.images import BuildSpec, ImageError, ImageMap, stack_spec  # noqa: E402
-from moorage.images.builder import INSPECT_FORMAT, missing  # noqa: E402
-from moorage.images.bundle import LIBRARY, pack  # noqa: E402
+from moorage.images import BuildSpec, ImageError, ImageMap, stack_spec
+from moorage.images.builder import INSPECT_FORMAT, missing
+from moorage.images.bundle import LIBRARY, pack
 
 _PYTHON = "/usr/bin/python3"
 # The build goes on when the connection is lost, so it is worth trying again.
@@ -54,7 +54,8 @@ _OPTIONS = {
 class ActionModule(ActionBase):
     """The action of moorage_images; plugins/modules/moorage_images.py documents it."""
 
-    TRANSFERS_FILES = True
+    # A temporary directory is made when there is something to ship, not for a question.
+    TRANSFERS_FILES = False
     _supports_check_mode = True
     _requires_connection = True
 
@@ -94,6 +95,8 @@ class ActionModule(ActionBase):
         }
         if lacking and not self._task.check_mode:
             result["built"] = self._build([wanted[ref] for ref in lacking], options)
+            # Another controller may have built them while this one waited for its turn.
+            result["changed"] = bool(result["built"])
         return result
 
     def _lacking(self, specs: Sequence[BuildSpec]) -> list[str]:
@@ -124,21 +127,23 @@ class ActionModule(ActionBase):
     def _ship(self, specs: Sequence[BuildSpec], options: dict[str, Any], directory: str) -> None:
         names = ("base_source", "base_name", "pip_index_url")
         with tempfile.NamedTemporaryFile(suffix=".tar.gz") as bundle:
-            pack(specs, bundle, {name: options[name] for name in names})
+            pack(specs, bundle.file, {name: options[name] for name in names})
             bundle.flush()
             self._transfer_file(bundle.name, f"{directory}/bundle.tar.gz")
         if options["ca_bundle"]:
             if not Path(options["ca_bundle"]).is_file():
                 raise AnsibleActionFail(
-                    f"the certificate bundle {options['ca_bundle']} is not on this machine: correct "
-                    "moorage_extra_ca_bundle"
+                    f"the certificate bundle {options['ca_bundle']} is not on this machine: "
+                    "correct moorage_extra_ca_bundle"
                 )
             self._transfer_file(options["ca_bundle"], f"{directory}/ca")
         where = shlex.quote(directory)
-        self._checked(f"tar -xzf {where}/bundle.tar.gz -C {where} --no-same-owner -p")
+        unpack = f"tar -xzf {where}/bundle.tar.gz -C {where} --no-same-owner -p"
+        self._checked(f"{unpack} && rm {where}/bundle.tar.gz")
 
     def _follow(self, command: str) -> list[dict[str, Any]]:
-        offset, built = 0, []
+        offset = 0
+        built: list[dict[str, Any]] = []
         while True:
             news = json.loads(self._patiently(f"{command} {offset}"))
             offset = news["offset"]
@@ -152,7 +157,7 @@ class ActionModule(ActionBase):
                 self._show(event)
 
     def _show(self, event: dict[str, Any]) -> None:
-        about = event.get("ref", "").rpartition(":")[0].rpartition("/")[2]
+        about = event.get("ref", "images:").rpartition(":")[0].rpartition("/")[2]
         text = {
             "waiting": "waiting {text}",
             "building": "building {ref}",
@@ -182,5 +187,4 @@ class ActionModule(ActionBase):
     def _execute(self, command: str | list[str]) -> dict[str, Any]:
         if not isinstance(command, str):
             command = shlex.join(command)
-        done: dict[str, Any] = self._low_level_execute_command(command)
-        return done
+        return dict(self._low_level_execute_command(command))
