@@ -15,7 +15,6 @@ from ansible.module_utils.moorage_host import (
     machine,
     preflight,
     record,
-    sources,
     stacks,
 )
 
@@ -284,7 +283,9 @@ def survey(wanted: dict[str, Any]) -> dict[str, Any]:
             containers = engine.containers()
         except OSError as error:
             host["docker"]["error"] = str(error)
-    host["disk"] = [machine.disk(entry["path"]) for entry in wanted["disk"]]
+    host["disk"] = [
+        {**machine.disk(entry["path"]), "wanted_mb": entry["free_mb"]} for entry in wanted["disk"]
+    ]
     host["missing_packages"] = dpkg.missing(wanted["packages"], installed)
     host["sources"] = _try_sources(wanted, host["missing_packages"])
     problems = _problems(wanted, host, containers)
@@ -303,7 +304,11 @@ def survey(wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _try_sources(wanted: dict[str, Any], missing: list[str]) -> list[dict[str, Any]]:
     if wanted["sources"] == "always" or (wanted["sources"] == "needed" and missing):
-        return sources.try_sources(wanted["sources_timeout_seconds"])
+        # Imported here because HTTP and TLS take longer to import than the rest of a survey takes.
+        from ansible.module_utils.moorage_host import sources
+
+        tried: list[dict[str, Any]] = sources.try_sources(wanted["sources_timeout_seconds"])
+        return tried
     return []
 
 
@@ -311,8 +316,8 @@ def _problems(
     wanted: dict[str, Any], host: dict[str, Any], containers: list[dict[str, Any]]
 ) -> list[dict[str, str]]:
     accounts = pwd.getpwall()
-    problems = preflight.check_system(host, wanted)
-    problems += preflight.check_disk(host["disk"], wanted["disk"])
+    problems: list[dict[str, str]] = preflight.check_system(host, wanted)
+    problems += preflight.check_disk(host["disk"])
     problems += preflight.check_users(
         wanted["users"],
         {account.pw_name: account.pw_uid for account in accounts},

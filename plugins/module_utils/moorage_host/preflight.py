@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.moorage_host.listeners import collide
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ansible.module_utils.moorage_host.listeners import Listener, Process
-
-Problem = dict
 
 OLDEST_PYTHON = (3, 11)
 
@@ -84,12 +83,12 @@ def check_engine(docker: dict[str, Any]) -> list[dict[str, str]]:
     return [problem("engine", "the Docker engine does not answer", docker["error"], fix)]
 
 
-def check_disk(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list[dict[str, str]]:
+def check_disk(places: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Free disk; paths on the same file system add up to what that one must have."""
     needs: dict[int, dict[str, Any]] = {}
-    for place, want in zip(found, wanted):
+    for place in places:
         need = needs.setdefault(place["device"], {"mb": 0, "paths": [], "free": place["free_mb"]})
-        need["mb"] += want["free_mb"]
+        need["mb"] += place["wanted_mb"]
         need["paths"].append(place["path"])
     return [
         problem(
@@ -164,22 +163,16 @@ def check_ports(
 
 
 def _publishes(container: dict[str, Any], want: dict[str, Any]) -> bool:
-    from ipaddress import ip_address
-
-    return any(
-        port["port"] == want["port"]
-        and port["protocol"] == want["protocol"]
-        and collide(want["address"], ip_address(port["address"]))
-        for port in container["ports"]
-    )
+    for port in container["ports"]:
+        same = (port["port"], port["protocol"]) == (want["port"], want["protocol"])
+        if same and collide(want["address"], ip_address(port["address"])):
+            return True
+    return False
 
 
 def _meets(want: dict[str, Any], listener: Listener) -> bool:
-    return (
-        listener.port == want["port"]
-        and listener.protocol == want["protocol"]
-        and collide(want["address"], listener.address)
-    )
+    same = (listener.port, listener.protocol) == (want["port"], want["protocol"])
+    return same and bool(collide(want["address"], listener.address))
 
 
 def _port_conflict(

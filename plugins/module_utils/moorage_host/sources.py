@@ -118,9 +118,9 @@ def reachable(source: Source, timeout: float, proxies: dict[str, str]) -> str | 
     # cdrom:, mirror+…: and tor+…: cannot be tried without apt itself.
     if not source.uri.startswith(("http://", "https://")):
         return None
-    request = urllib.request.Request(
-        release_url(source), method="HEAD", headers={"User-Agent": _AGENT}
-    )
+    url = release_url(source)
+    # The schemes are the two above.
+    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": _AGENT})  # noqa: S310
     opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
     try:
         with opener.open(request, timeout=timeout):
@@ -139,9 +139,10 @@ def try_sources(timeout: float, apt_dir: Path = APT_DIR) -> list[dict[str, Any]]
     if not sources:
         return []
     proxies = apt_proxies()
+
+    def ask(source: Source) -> dict[str, Any]:
+        error = reachable(source, timeout, proxies)
+        return {"uri": source.uri, "suite": source.suite, "error": error}
+
     with ThreadPoolExecutor(max_workers=min(8, len(sources))) as pool:
-        errors = list(pool.map(lambda source: reachable(source, timeout, proxies), sources))
-    return [
-        {"uri": source.uri, "suite": source.suite, "error": error}
-        for source, error in zip(sources, errors)
-    ]
+        return list(pool.map(ask, sources))

@@ -62,13 +62,11 @@ def show(names: list[str]) -> dict[str, Unit]:
         return {}
     argv = ["systemctl", "show", "--no-pager", f"--property={_PROPERTIES}", "--", *names]
     try:
-        done = subprocess.run(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=30
-        )
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return {}
     # An alias is answered with the unit's real name, but in the order of the question.
     units = list(parse_show(done.stdout).values())
     if len(units) == len(names):
-        return dict(zip(names, units))
+        return {name: units[index] for index, name in enumerate(names)}
     return {unit.name: unit for unit in units}
