@@ -110,11 +110,11 @@ func openStore(cfg config.Config, registry *metrics.Registry, log *slog.Logger) 
 		APIURL: cfg.APIURL, Token: cfg.Token.Reveal(), Target: cfg.Target, PartSize: cfg.PartSize,
 		Spool: disk.Spool, OnRetry: func(reason string) { retries.Inc(reason) },
 	})
+	both := storage.Switched{Primary: disk, Readers: []storage.Store{disk, channel}}
 	if cfg.Storage == config.StorageTelegram {
-		return storage.Switched{Primary: channel, Former: disk, IsFormer: local.ValidID}, nil
+		both.Primary = channel
 	}
-	isChannels := func(id string) bool { return !local.ValidID(id) }
-	return storage.Switched{Primary: disk, Former: channel, IsFormer: isChannels}, nil
+	return both, nil
 }
 
 // healthcheck lets an image without curl check itself.

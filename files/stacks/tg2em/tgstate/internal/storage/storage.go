@@ -54,11 +54,11 @@ type Store interface {
 	Check(ctx context.Context) error
 }
 
-// Switched writes to one store and reads from both, so that links survive a change of storage.
+// Switched writes to one store and reads from several, so that links survive a change of storage.
 type Switched struct {
-	Primary, Former Store
-	// IsFormer tells from an id alone which store has made it.
-	IsFormer func(id string) bool
+	Primary Store
+	// Readers are asked in turn until one knows the id: put the cheapest first.
+	Readers []Store
 }
 
 // Put stores in the primary store.
@@ -66,12 +66,15 @@ func (s Switched) Put(ctx context.Context, name string, r io.Reader) (Stored, er
 	return s.Primary.Put(ctx, name, r)
 }
 
-// Open asks the store that has made the id.
+// Open asks the readers.
 func (s Switched) Open(ctx context.Context, id string) (*Object, error) {
-	if s.IsFormer(id) {
-		return s.Former.Open(ctx, id)
+	for _, reader := range s.Readers {
+		obj, err := reader.Open(ctx, id)
+		if !errors.Is(err, ErrNotFound) {
+			return obj, err
+		}
 	}
-	return s.Primary.Open(ctx, id)
+	return nil, ErrNotFound
 }
 
 // Check is the primary store's: new files go there.
