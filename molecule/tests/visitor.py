@@ -1,0 +1,61 @@
+"""A browser without a screen: cookies, forms and their tokens, over real HTTP."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+
+_TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was answered: status, address after redirects, headers and body."""
+
+    status: int
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode("utf-8", "replace")
+
+
+class Visitor:
+    """One visitor of a site, who keeps cookies."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        self._opener = urllib.request.build_opener(jar)
+
+    def get(self, path: str) -> Page:
+        """Fetch a page; an error status is an answer, not an exception."""
+        return self._open(urllib.request.Request(urllib.parse.urljoin(self._base, path)))
+
+    def post(self, path: str, on: str, **fields: str) -> Page:
+        """Send a form with the token of the page ``on`` which it stands on."""
+        found = _TOKEN.search(self.get(on).text)
+        assert found, f"{on} has no form with a token"
+        data = urllib.parse.urlencode({"csrf_token": found[1], **fields}).encode()
+        url = urllib.parse.urljoin(self._base, path)
+        return self._open(urllib.request.Request(url, data=data))
+
+    def sign_in(self, password: str, name: str = "admin") -> Page:
+        """Sign in at the door of the administration."""
+        page = self.post("/dm", "/dm", username=name, password=password)
+        assert page.status == 200, page.text[:500]
+        return page
+
+    def _open(self, request: urllib.request.Request) -> Page:
+        try:
+            with self._opener.open(request, timeout=20) as answer:
+                return Page(answer.status, answer.url, dict(answer.headers), answer.read())
+        except urllib.error.HTTPError as answer:
+            return Page(answer.code, answer.url, dict(answer.headers), answer.read())
