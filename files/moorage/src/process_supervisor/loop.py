@@ -11,7 +11,6 @@ import selectors
 import signal
 import sys
 import time
-import traceback
 from collections import deque
 
 TYPE_CHECKING = False
@@ -152,8 +151,8 @@ class EventLoop:
         try:
             callback()
         except Exception:
-            traceback.print_exc(file=sys.stderr)
-            sys.stderr.flush()
+            # Not the traceback module: the interpreter's own printer costs no memory.
+            sys.excepthook(*sys.exc_info())
 
     def _wake(self) -> None:
         try:

@@ -1,0 +1,7 @@
+"""`python -m process_supervisor`: see cli.py."""
+
+import sys
+
+from process_supervisor.cli import main
+
+sys.exit(main())

@@ -1,0 +1,154 @@
+"""The supervisor itself, as the guardian starts it: `daemon.py --config FILE [--guardian PID …]`.
+
+Exit status: 0 after a shutdown, 73 when another supervisor runs on the same run_dir, 78 for an
+unusable configuration; the guardian brings it back after any other end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":  # run as a file in an isolated interpreter: see init.interpreter
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import fcntl
+import signal
+
+from process_supervisor import init, procfs, reload, resume
+from process_supervisor.config import Config, ConfigError, load
+from process_supervisor.engine import Engine
+from process_supervisor.guardian import Guardian
+from process_supervisor.loop import EventLoop
+from process_supervisor.protocol import ControlError
+from process_supervisor.server import Server
+from process_supervisor.store import kept_config
+
+EXIT_BUSY, EXIT_CONFIG = 73, 78
+EXITS_FD = 3
+LOCK_PATIENCE = 3.0
+
+
+class Options:
+    """What the guardian passes."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.arguments = arguments
+        self.config = os.path.abspath(self._after("--config"))
+        self.run_dir = self._after("--run-dir")
+        self.guardian = int(self._after("--guardian") or 0)
+        self.shutdown = "--shutdown" in arguments
+
+    def _after(self, name: str) -> str:
+        arguments = self.arguments
+        return arguments[arguments.index(name) + 1] if name in arguments else ""
+
+
+def lock(run_dir: str) -> int | None:
+    """Take the lock of a run_dir; None when another supervisor keeps it.
+
+    Waits a little: the lock of a supervisor that was just killed is freed a moment later.
+    """
+    import time
+
+    os.makedirs(run_dir, mode=0o755, exist_ok=True)
+    fd = os.open(f"{run_dir}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > until:
+                os.close(fd)
+                return None
+            time.sleep(0.02)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def configuration(options: Options) -> Config:
+    """Return the configuration: after a crash the one that was in use, else the file's."""
+    kept = kept_config(options.run_dir, procfs.generation())
+    return Config(kept) if kept else load(options.config)
+
+
+class Daemon:
+    """A supervisor with its socket, its signals and its guardian."""
+
+    def __init__(self, options: Options, config: Config) -> None:
+        self.options = options
+        self.loop = EventLoop()
+        fd = EXITS_FD if options.guardian else None
+        self.engine = Engine(config, self.loop, Guardian(self.loop, options.guardian, fd))
+        self.server = Server(self.engine, options.config)
+
+    def run(self) -> int:
+        """Supervise until a shutdown is complete."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            self.loop.on_signal(number, self._shutdown)
+        self.loop.on_signal(signal.SIGHUP, self._reload)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            self.loop.on_signal(number, self.engine.reopen)
+        if self.options.guardian:
+            self._watch_guardian()
+        self.server.listen()
+        resume.begin(self.engine)
+        if self.options.shutdown:
+            self._shutdown()
+        self.loop.run()
+        self.server.close()
+        self.engine.events.add("supervisor ended")
+        return 0
+
+    def _shutdown(self) -> None:
+        # A second signal is from somebody who does not want to wait.
+        self.engine.shutdown(grace=0.0 if self.engine.shutting_down else None)
+
+    def _reload(self) -> None:
+        try:
+            reload.reload(self.engine, self.options.config)
+        except ControlError as error:
+            self.engine.events.add("error", reason=f"reload: {error.message}")
+
+    def _watch_guardian(self) -> None:
+        """Become the guardian when it dies.
+
+        This process is the parent of services, so it keeps their exit status by staying, as the
+        guardian, and starting a new supervisor below it.
+        """
+        try:
+            pidfd = os.pidfd_open(self.options.guardian)
+        except ProcessLookupError:
+            self._replace_guardian()
+            return
+        self.loop.watch(pidfd, self._replace_guardian)
+        if os.getppid() != self.options.guardian:
+            self._replace_guardian()
+
+    def _replace_guardian(self) -> None:
+        self.engine.events.add("guardian lost", reason="taking its place")
+        self.engine.save()
+        init.become_subreaper()
+        command = [sys.executable, "-I", "-S", init.__file__, "--lean"]
+        options = ["--config", self.options.config, "--run-dir", self.options.run_dir]
+        os.execv(command[0], [*command, *options])
+
+
+def main(arguments: list[str]) -> int:
+    """Run the supervisor."""
+    options = Options(arguments)
+    try:
+        config = configuration(options)
+    except ConfigError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        return EXIT_CONFIG
+    if lock(config.run_dir) is None:
+        print(f"supervisor: another one runs on {config.run_dir}", file=sys.stderr)
+        return EXIT_BUSY
+    return Daemon(options, config).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

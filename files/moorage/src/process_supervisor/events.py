@@ -1,0 +1,80 @@
+"""What happened: a bounded ring in memory and an audit trail of JSON lines on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+KEPT = 500
+FILE_LIMIT = 1 << 20
+
+
+class Events:
+    """Numbered events; the numbers go on over restarts of the supervisor.
+
+    The file is moved to `.1` at a megabyte, so that the trail takes two megabytes at most.
+    """
+
+    def __init__(
+        self, path: str, on_event: Callable[[Mapping[str, object]], None] = lambda entry: None
+    ) -> None:
+        self.path = path
+        self._on_event = on_event
+        self.ring: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        for name in (f"{path}.1", path):
+            self._load(name)
+        self.seq = self.ring[-1]["seq"] if self.ring else 0
+        self._fd = -1
+        self._open()
+
+    def add(self, event: str, process: str | None = None, **facts: object) -> dict[str, Any]:
+        """Record an event; facts that are None are left out."""
+        self.seq += 1
+        entry: dict[str, Any] = {"seq": self.seq, "at": round(time.time(), 3), "event": event}
+        if process is not None:
+            entry["process"] = process
+        entry.update((key, value) for key, value in facts.items() if value is not None)
+        self.ring.append(entry)
+        self._on_event(entry)
+        self._append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+        return entry
+
+    def since(self, seq: int, limit: int) -> list[dict[str, Any]]:
+        """Return the newest events after seq, oldest first."""
+        found = [entry for entry in self.ring if entry["seq"] > seq]
+        return found[-limit:] if limit > 0 else []
+
+    def _append(self, line: bytes) -> None:
+        try:
+            if os.fstat(self._fd).st_size + len(line) > FILE_LIMIT:
+                os.replace(self.path, f"{self.path}.1")
+                os.close(self._fd)
+                self._open()
+            os.write(self._fd, line)
+        except OSError:
+            pass  # a full disk must not stop supervision; the ring still has the event
+
+    def _open(self) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._fd = os.open(self.path, flags, 0o640)
+
+    def _load(self, path: str) -> None:
+        try:
+            with open(path, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 200 * KEPT))
+                lines = file.read().split(b"\n")
+        except OSError:
+            return
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                self.ring.append({**entry, "seq": int(entry["seq"])})
+            except (ValueError, KeyError, TypeError):
+                continue  # the cut first line of the tail, or what a power cut left

@@ -1,0 +1,264 @@
+"""What the control socket's operations do."""
+
+from __future__ import annotations
+
+import os
+
+import process_supervisor
+from process_supervisor import reload, tail
+from process_supervisor.config import signal_named
+from process_supervisor.protocol import VERSION, ControlError
+from process_supervisor.states import SETTLED, State
+from process_supervisor.status import status_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from process_supervisor.engine import Engine
+    from process_supervisor.process import Process
+    from process_supervisor.server import Connection
+
+MOST_LINES = 10_000
+MOST_WAIT = 3600.0
+
+
+class Request:
+    """One request: its arguments, checked as they are asked for."""
+
+    def __init__(self, connection: Connection, request_id: object, args: object) -> None:
+        if not isinstance(args, dict):
+            raise ControlError("bad-request", "args must be an object")
+        self.connection = connection
+        self.engine: Engine = connection.engine
+        self.id = request_id
+        self.args: dict[str, Any] = args
+
+    def text(self, key: str, default: str | None = None) -> str | None:
+        """Return a string argument."""
+        value = self.args.get(key, default)
+        if value is not None and not isinstance(value, str):
+            raise ControlError("bad-request", f"{key} must be a string")
+        return value
+
+    def number(self, key: str, default: float, most: float) -> float:
+        """Return a number argument, at most `most`."""
+        value = self.args.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            raise ControlError("bad-request", f"{key} must be a number of at least 0")
+        return min(value, most)
+
+    def process(self) -> Process:
+        """Return the process that the argument `name` names."""
+        name = self.text("name")
+        if name is None:
+            raise ControlError("bad-request", "name is required")
+        if name not in self.engine.processes:
+            known = ", ".join(self.engine.processes) or "none"
+            raise ControlError("not-found", f"there is no process {name} (there are: {known})")
+        return self.engine.processes[name]
+
+    def record(self, op: str, process: str | None = None) -> None:
+        """Put the request on the audit trail with who asked and why."""
+        self.engine.events.add(
+            "request", process, op=op, who=(self.text("who") or "")[:200] or None,
+            peer=self.connection.peer, reason=(self.text("reason") or "")[:500] or None,
+        )  # fmt: skip
+
+    def answer(self, result: object) -> None:
+        """Send the result."""
+        self.connection.answer(self.id, result)
+
+    def status(self, process: Process) -> dict[str, Any]:
+        """Return a process's status."""
+        return status_of(process, self.engine.usage)
+
+
+def dispatch(connection: Connection, request_id: object, op: object, args: object) -> None:
+    """Carry out a request; the answer may come later. Raises ControlError to refuse it."""
+    request = Request(connection, request_id, args)
+    operation = OPERATIONS.get(op) if isinstance(op, str) else None
+    if operation is None:
+        raise ControlError("bad-request", f"unknown op {op!r} (known: {', '.join(OPERATIONS)})")
+    operation(request)
+
+
+def status(request: Request) -> None:
+    """One process's status, or the list of all."""
+    if request.args.get("name") is not None:
+        request.answer(request.status(request.process()))
+    else:
+        request.answer([request.status(item) for item in request.engine.processes.values()])
+
+
+def start(request: Request) -> None:
+    """Start, and answer when it runs or when it is clear that it does not yet."""
+    process = accepting(request)
+    request.record("start", process.name)
+    request.engine.start(process.name)
+    until(request, process, started)
+
+
+def restart(request: Request) -> None:
+    """Stop and start."""
+    process = accepting(request)
+    request.record("restart", process.name)
+    before = process.pid
+    request.engine.restart(process.name)
+    until(request, process, lambda item: started(item) and (item.pid is None or item.pid != before))
+
+
+def stop(request: Request) -> None:
+    """Stop, and answer when it and everything of its family has ended."""
+    process = request.process()
+    request.record("stop", process.name)
+    request.engine.stop(process.name)
+    until(request, process, lambda item: item.state in SETTLED)
+
+
+def accepting(request: Request) -> Process:
+    """Return the named process if it may be started now."""
+    process = request.process()
+    if request.engine.shutting_down or process.name in request.engine.leaving:
+        raise ControlError("conflict", f"{process.name} is being shut down")
+    return process
+
+
+def started(process: Process) -> bool:
+    """Whether a start has come to a point that is worth an answer."""
+    waits = process.state is State.STARTING and process.engine.waiting_for(process) is not None
+    return waits or process.state in (*SETTLED, State.RUNNING, State.BACKOFF)
+
+
+def until(request: Request, process: Process, settled: Callable[[Process], bool]) -> None:
+    """Answer with the status as soon as a condition holds, refuse when that takes too long."""
+    wait = request.number("wait", 30.0, MOST_WAIT)
+    engine = request.engine
+
+    def look() -> None:
+        if settled(process):
+            end()
+            request.answer(request.status(process))
+
+    def give_up() -> None:
+        end()
+        message = f"{process.name} is {process.state} after {wait:g} s; the request goes on"
+        request.connection.refuse(request.id, ControlError("timeout", message))
+
+    def end() -> None:
+        timer.cancel()
+        if look in engine.listeners:
+            engine.listeners.remove(look)
+
+    timer = engine.loop.call_later(wait, give_up)
+    engine.listeners.append(look)
+    request.connection.on_close.append(end)
+    engine.touch()
+
+
+def reload_config(request: Request) -> None:
+    """Read the configuration file again."""
+    path = request.connection.server.config_path
+    if path is None:
+        raise ControlError("conflict", "this supervisor has no configuration file")
+    request.record("reload")
+    request.answer(reload.reload(request.engine, path))
+
+
+def reopen(request: Request) -> None:
+    """Open the log files anew."""
+    request.record("reopen")
+    request.engine.reopen()
+    request.answer({"reopened": list(request.engine.processes)})
+
+
+def send_signal(request: Request) -> None:
+    """Send a signal to a main process."""
+    process = request.process()
+    try:
+        number = signal_named(request.text("signal") or "")
+    except ValueError as error:
+        raise ControlError("bad-request", str(error)) from error
+    if process.pid is None:
+        raise ControlError("conflict", f"{process.name} does not run (it is {process.state})")
+    request.record(f"signal {number.name}", process.name)
+    process.send_signal(number)
+    request.answer(request.status(process))
+
+
+def log_path(request: Request) -> str:
+    """Return the log file that a request names."""
+    process, stream = request.process(), request.text("stream", "stdout")
+    if stream not in ("stdout", "stderr"):
+        raise ControlError("bad-request", "stream must be stdout or stderr")
+    path = process.output.path_of(stream)
+    if path is None:
+        raise ControlError("conflict", f"{process.name}'s {stream} is not logged to a file")
+    process.output.drain()
+    return path
+
+
+def logs(request: Request) -> None:
+    """The last lines of a log."""
+    count = int(request.number("lines", 100, MOST_LINES))
+    request.answer(tail.last_lines(log_path(request), count))
+
+
+def follow(request: Request) -> None:
+    """The last lines of a log, then each new one until the client goes."""
+    path, connection = log_path(request), request.connection
+    if connection.on_room is not None:
+        raise ControlError("conflict", "this connection already follows a log")
+    process = request.process()
+    try:
+        follower = tail.Follower(path, int(request.number("lines", 10, MOST_LINES)))
+    except OSError as error:
+        raise ControlError("conflict", f"{path}: {error.strerror}") from error
+
+    def push() -> None:
+        while not connection.closed and connection.has_room:
+            lines = follower.read()
+            if not lines and not follower.more:
+                return
+            for line in lines:
+                connection.send({"id": request.id, "line": line})
+
+    def end() -> None:
+        process.output.followers.remove(push)
+        follower.close()
+
+    process.output.followers.append(push)
+    connection.on_room = push
+    connection.on_close.append(end)
+    push()
+
+
+def events(request: Request) -> None:
+    """What happened."""
+    since, limit = request.number("since", 0, 1e15), request.number("limit", 100, MOST_LINES)
+    request.answer(request.engine.events.since(int(since), int(limit)))
+
+
+def info(request: Request) -> None:
+    """The supervisor itself."""
+    engine = request.engine
+    request.answer({
+        "pid": os.getpid(), "guardian_pid": engine.guardian.pid or None, "protocol": VERSION,
+        "version": process_supervisor.__version__, "started_at": engine.started_at,
+        "config": request.connection.server.config_path, "shutting_down": engine.shutting_down,
+    })  # fmt: skip
+
+
+def shutdown(request: Request) -> None:
+    """Stop everything and end."""
+    request.record("shutdown")
+    request.answer({"shutting_down": True})
+    request.engine.loop.call_soon(request.engine.shutdown)
+
+
+OPERATIONS: dict[str, Callable[[Request], None]] = {
+    "status": status, "start": start, "stop": stop, "restart": restart, "reload": reload_config,
+    "reopen": reopen, "signal": send_signal, "logs": logs, "follow": follow, "events": events,
+    "info": info, "shutdown": shutdown,
+}  # fmt: skip

@@ -1,0 +1,109 @@
+"""Beginning: a fresh start, or going on where a killed supervisor left off."""
+
+from __future__ import annotations
+
+from process_supervisor import procfs
+from process_supervisor.leftovers import kill_all, members
+from process_supervisor.process import CHECK_SUFFIX
+from process_supervisor.states import ALIVE, Health, State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from process_supervisor.engine import Engine
+    from process_supervisor.process import Process
+
+
+def begin(engine: Engine) -> None:
+    """Restore what an earlier supervisor of this boot left, then start what shall run."""
+    state = engine.store.load_state(engine.generation)
+    engine.events.add("supervisor resumed" if state else "supervisor started")
+    engine.store.save_config(engine.generation, engine.config.as_dict())
+    for name, process in engine.processes.items():
+        if isinstance(state.get(name), dict):
+            try:
+                process.output.resume()
+            except OSError as error:
+                engine.events.add("error", name, reason=f"cannot log: {error}")
+            restore(process, state[name])
+    sweep(engine, set(state) - set(engine.processes))
+    for name, process in engine.processes.items():
+        if name in state:
+            if process.state is State.BACKOFF:
+                process.resume_backoff()
+            process.proceed()
+        elif name in engine.stopped_by_operator:
+            process.reason = "stopped by an operator"
+        elif process.config.autostart:
+            process.start()
+    engine.touch()
+
+
+def restore(process: Process, saved: dict[str, Any]) -> None:
+    """Put a process back into its saved state and take over the one that runs."""
+    process.state = State(saved["state"])
+    process.wanted = bool(saved["wanted"])
+    process.reason = saved["reason"]
+    process.started_at = saved["started_at"]
+    process.started = saved["started"]
+    process.restarts = saved["restarts"]
+    process.history = list(saved["history"])
+    process.exit = saved["exit"]
+    process.log_tail = list(saved["log_tail"])
+    process.retry_at = saved["retry_at"]
+    if process.state not in ALIVE:
+        return
+    pid, start = int(saved["pid"]), int(saved["start_ticks"])
+    if process.adopt(pid, start, Health(saved["health"])):
+        process.engine.events.add("adopted", process.name, pid=pid)
+        if process.state is State.STOPPING:
+            process.continue_stop()
+    else:
+        process.ended_unseen(process.engine.guardian.ended(pid, start))
+
+
+def sweep(engine: Engine, removed: Iterable[str]) -> None:
+    """Deal with marked processes that the saved state does not know.
+
+    A supervisor killed right after a start, before it could save, leaves a main process without a
+    record: it is adopted, for starting a second one would be worse. Anything else is killed, also
+    what belongs to processes whose removal was not complete.
+    """
+    orphans = engine.orphans()
+    for name in removed:
+        kill_all(lambda name=name: members(orphans, procfs.family(engine.key, name)))  # type: ignore[misc]
+    for process in engine.processes.values():
+        check = procfs.family(engine.key, process.name + CHECK_SUFFIX)
+        kill_all(lambda check=check: members(orphans, check))  # type: ignore[misc]
+        if process.pid is not None:
+            continue
+        found = members(orphans, process.mark)
+        leaders = [pid for pid in found if is_leader(pid)]
+        if leaders and process.state in (State.STARTING, State.BACKOFF):
+            adopt_unrecorded(process, leaders[0])
+        elif found:
+            process.clean()
+
+
+def is_leader(pid: int) -> bool:
+    """Return whether a process leads a session, as every main process does."""
+    facts = procfs.stat(pid)
+    return facts is not None and facts.session == pid
+
+
+def adopt_unrecorded(process: Process, pid: int) -> None:
+    """Take over a main process that was started but not recorded."""
+    import time
+
+    start = procfs.start_ticks(pid)
+    boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    age = max(0.0, boot - start / procfs.TICKS)
+    process.started, process.started_at = process.engine.loop.time() - age, time.time() - age
+    process.retry_at = None
+    process.state = State.RUNNING
+    if process.adopt(pid, start, Health.STARTING):
+        process.engine.events.add("adopted", process.name, pid=pid, reason="was not recorded")
+    else:
+        process.ended_unseen(process.engine.guardian.ended(pid, start))

@@ -1,0 +1,113 @@
+"""Files that survive the supervisor: run state, intents, pids.env; written so that a kill at any
+moment leaves the old content or the new one, never a part."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+def write_atomic(path: str, text: str, mode: int = 0o600, durable: bool = False) -> None:
+    """Replace a file's content in one step; durable waits until it would outlive a power cut."""
+    temporary = f"{path}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        data = text.encode()
+        if os.write(fd, data) != len(data):
+            raise OSError(errno.ENOSPC, "written only in part", temporary)
+        if durable:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.replace(temporary, path)
+    if durable:
+        directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """Return the mapping that a file holds, empty when it is absent or unreadable."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def variable_name(name: str) -> str:
+    """Return a process's variable in pids.env: `my-app` becomes `MY_APP_PID`."""
+    return name.upper().replace("-", "_").replace(".", "_") + "_PID"
+
+
+def kept_config(run_dir: str, generation: str) -> dict[str, Any]:
+    """Return the configuration that a supervisor of this boot used, empty when there is none."""
+    saved = read_json(f"{run_dir}/config.json")
+    config = saved.get("config") if saved.get("generation") == generation else None
+    return config if isinstance(config, dict) else {}
+
+
+class Store:
+    """The supervisor's files.
+
+    run_dir holds what is true of this boot (a tmpfs), state_dir what an operator decided.
+    """
+
+    def __init__(self, run_dir: str, state_dir: str, pids_file: str | None) -> None:
+        self.state_path = f"{run_dir}/state.json"
+        self.config_path = f"{run_dir}/config.json"
+        self.intents_path = f"{state_dir}/intents.json"
+        self.pids_path = pids_file
+        os.makedirs(run_dir, mode=0o755, exist_ok=True)
+        os.makedirs(state_dir, mode=0o755, exist_ok=True)
+        if pids_file:
+            os.makedirs(os.path.dirname(pids_file) or ".", exist_ok=True)
+
+    def load_state(self, generation: str) -> dict[str, Any]:
+        """Return the processes' saved state, empty when it is of another boot or container run."""
+        state = read_json(self.state_path)
+        if state.get("version") != 1 or state.get("generation") != generation:
+            return {}
+        processes = state.get("processes")
+        return processes if isinstance(processes, dict) else {}
+
+    def save_state(self, generation: str, processes: Mapping[str, object]) -> None:
+        """Save the processes' state."""
+        state = {"version": 1, "generation": generation, "processes": processes}
+        write_atomic(self.state_path, json.dumps(state))
+
+    def forget_state(self) -> None:
+        """After a clean shutdown nothing is left that a next supervisor should go on with."""
+        for path in (self.state_path, self.config_path):
+            if os.path.exists(path):
+                os.unlink(path)
+
+    def save_config(self, generation: str, config: Mapping[str, object]) -> None:
+        """Keep the configuration in use: a crash must not act as a reload of an edited file."""
+        text = json.dumps({"generation": generation, "config": config})
+        write_atomic(self.config_path, text)
+
+    def load_stopped(self) -> set[str]:
+        """Return the names of the processes that an operator stopped."""
+        stopped = read_json(self.intents_path).get("stopped", [])
+        return {str(name) for name in stopped} if isinstance(stopped, list) else set()
+
+    def save_stopped(self, names: set[str]) -> None:
+        """Save whom an operator stopped; survives power cuts."""
+        text = json.dumps({"version": 1, "stopped": sorted(names)})
+        write_atomic(self.intents_path, text + "\n", 0o644, durable=True)
+
+    def save_pids(self, pids: Mapping[str, int]) -> None:
+        """Rewrite pids.env: one `FRONTEND_PID=1234` a running process."""
+        if self.pids_path:
+            lines = "".join(f"{variable_name(name)}={pid}\n" for name, pid in pids.items())
+            write_atomic(self.pids_path, lines, 0o644)

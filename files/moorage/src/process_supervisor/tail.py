@@ -1,0 +1,100 @@
+"""Reading log files from their end, and following them over rotation."""
+
+from __future__ import annotations
+
+import os
+
+BLOCK = 1 << 16
+LONGEST_LINE = 1 << 16
+
+
+def text_of(line: bytes) -> str:
+    """Return a line as text; a very long one is cut, for display only."""
+    return line[:LONGEST_LINE].decode("utf-8", "replace")
+
+
+def last_lines(path: str, count: int) -> list[str]:
+    """Return the last lines of a log, continuing into path.1, path.2 … when it is short."""
+    found: list[str] = []
+    for name in (path, *(f"{path}.{number}" for number in range(1, 100))):
+        if len(found) >= count or (name != path and not os.path.exists(name)):
+            break
+        found = _last_lines_of(name, count - len(found)) + found
+    return found
+
+
+def _last_lines_of(path: str, count: int) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            return [text_of(line) for line in _tail(file.fileno(), count)[1]]
+    except OSError:
+        return []
+
+
+def _tail(fd: int, count: int) -> tuple[int, list[bytes]]:
+    """Return the offset after, and the content of, the last count lines (bounded in bytes)."""
+    size = os.fstat(fd).st_size
+    begin, data = size, b""
+    while begin > 0 and data.count(b"\n") <= count and len(data) < count * LONGEST_LINE:
+        step = min(BLOCK, begin)
+        begin -= step
+        data = os.pread(fd, step, begin) + data
+    lines = data.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    return size, lines[-count:] if count else []
+
+
+class Follower:
+    """Hands out a log's complete lines as they are written.
+
+    It keeps its own place in the file, so a slow reader costs no memory. When it has read a file
+    to its end and the path names another one, it goes on there.
+    """
+
+    def __init__(self, path: str, lines: int) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._partial = b""
+        size, found = _tail(self._fd, lines)
+        last = os.pread(self._fd, 1, size - 1) if size else b"\n"
+        if last != b"\n" and found:
+            self._partial = found.pop()
+        self._offset = size
+        self._ready = found
+        self.more = False
+
+    def read(self, most: int = 500) -> list[str]:
+        """Return up to most new lines; `more` then says whether to ask again."""
+        if not self._ready:
+            self._fill()
+        lines, self._ready = self._ready[:most], self._ready[most:]
+        return [text_of(line) for line in lines]
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def _fill(self) -> None:
+        data = os.pread(self._fd, BLOCK, self._offset)
+        if not data and self._moved_on():
+            data = os.pread(self._fd, BLOCK, self._offset)
+        self._offset += len(data)
+        self.more = bool(data)
+        *self._ready, self._partial = (self._partial + data).split(b"\n")
+
+    def _moved_on(self) -> bool:
+        """Go on in the file that the path names now; True when that changed anything."""
+        if os.fstat(self._fd).st_size < self._offset:
+            # Truncated: an unfinished line was moved to the next file, or the file was emptied.
+            self._partial = b""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        if os.path.sameopenfile(fd, self._fd) and os.fstat(fd).st_size >= self._offset:
+            os.close(fd)
+            return False
+        os.close(self._fd)
+        self._fd, self._offset, self._partial = fd, 0, b""
+        return True
