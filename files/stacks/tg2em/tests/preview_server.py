@@ -11,8 +11,8 @@ Routes:
     GET  /pictures/NAME-WxH.png     a PNG picture made from its name, W×H pixels
     GET  /pictures/gone.png         404; /pictures/broken.png: no picture
     GET  /_requests                 JSON: the paths asked for so far, in order
-    POST /_channels/CHANNEL         JSON with keys of `Channel`: made or changed (`posts` replaced)
-    POST /_channels/CHANNEL/posts   JSON with keys of `Post`: added, or replaced when the id is there
+    POST /_channels/CHANNEL         JSON, keys of `Channel`: made or changed (`posts` replaced)
+    POST /_channels/CHANNEL/posts   JSON, keys of `Post`: added, or replaced where the id is known
 """
 
 import argparse

@@ -54,8 +54,8 @@ class Account:
     def run(self, call: Callable[[TelegramClient], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine function on the connected client.
 
-        Raises Throttled on a flood wait, SessionRevoked, and SourceError when Telegram cannot be reached; other
-        errors of Telethon pass.
+        Raises Throttled on a flood wait, SessionRevoked, and SourceError when Telegram cannot be
+        reached; other errors of Telethon pass.
         """
         try:
             return self._runner.run(self._run(call))

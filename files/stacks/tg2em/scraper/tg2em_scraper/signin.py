@@ -163,6 +163,10 @@ class SignIn:
             }
             state = back.get(dialogue.state, dialogue.state)
             return replace(dialogue, state=state, error=str(error))
+        except Exception as error:
+            log.exception("unexpected error in the Telegram sign-in")
+            text = f"unexpected error: {type(error).__name__}; see the scraper's log"
+            return replace(dialogue, state=SignInState.FAILED, error=text)
 
     def _account_for(self, dialogue: Dialogue) -> Account:
         api = (dialogue.api_id, dialogue.api_hash)
@@ -180,7 +184,7 @@ class SignIn:
             if dialogue.api_id and dialogue.api_hash:
                 self._account_for(dialogue).run(_log_out)
                 log.info("signed out of Telegram")
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # The file goes in any case: whoever signs out does not want it to be here.
             log.warning("Telegram did not take the sign-out: %s", type(error).__name__)
         finally:

@@ -32,7 +32,8 @@ class Throttled(SourceError):
 class Page:
     """Some consecutive posts, oldest first; `before` leads to the older page, None on the oldest.
 
-    `title` is the channel's, empty where the source does not tell it. `problems` says which posts could not be read and why; the others are not affected.
+    `title` is the channel's, empty where the source does not tell it. `problems` says which posts
+    could not be read and why; the others are not affected.
     """
 
     messages: list[Message] = field(default_factory=list)

@@ -82,7 +82,9 @@ def test_an_album_is_one_post(tmp_path: Path) -> None:
 def test_service_and_broken_posts_do_not_stop_it(tmp_path: Path) -> None:
     broken = post(2, "x")
     del broken["date"], broken["date_unixtime"]
-    write(tmp_path, [post(1, "a", type="service"), broken, "nonsense", post("x", "b"), post(3, "c")])
+    unnumbered = post(2, "x", id="two")
+    service = post(1, "a", type="service")
+    write(tmp_path, [service, broken, "nonsense", unnumbered, post(3, "c")])
     (page,) = pages(tmp_path, "chan")
     assert [m.message_id for m in page.messages] == [3]
     assert len(page.problems) == 2

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from preview_server import Channel, Post, render
@@ -11,16 +12,16 @@ from tg2em_scraper.source import NoPreviewError, Page
 BASE = "http://pages.example"
 
 
-def read(*posts: Post, before: int | None = None, **channel: str) -> Page:
-    made = Channel(posts={post.id: post for post in posts}, **channel)  # type: ignore[arg-type]
+def read(*posts: Post, before: int | None = None, **channel: Any) -> Page:
+    made = Channel(posts={post.id: post for post in posts}, **channel)
     return parse_page(render("chan", made, before, BASE), "chan", f"{BASE}/s/chan")
 
 
 def test_a_plain_post() -> None:
-    post = Post(7, "名称：x & <y>\n链接：https://pan.quark.cn/s/1\n📁 大小：1GB\n#tag", views="1.2K")
-    (message,) = read(post, title="A <b> channel").messages
+    text = "名称：x & <y>\n链接：https://pan.quark.cn/s/1\n📁 大小：1GB\n#tag"
+    (message,) = read(Post(7, text, views="1.2K")).messages
     assert message.message_id == 7
-    assert message.body.text == "名称：x & <y>\n链接：https://pan.quark.cn/s/1\n📁 大小：1GB\n#tag"
+    assert message.body.text == text
     assert [link.url for link in message.body.links] == ["https://pan.quark.cn/s/1"]
     assert message.views == 1200
     assert message.posted_at == datetime(2025, 3, 1, 8, tzinfo=UTC)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Scraper
 from image_server import ImageServer
 from preview_server import Channel, Post, PreviewServer, demo, png
+from scraper_harness import Scraper
 from sqlalchemy import Engine
 from tg2em_core.models import Source
 from tg2em_scraper import heartbeat
@@ -90,8 +90,8 @@ def test_run_reads_is_healthy_and_stops_at_once(
     scraper.set(scraper_interval=5)
     process = start()
     eventually(lambda: [a for a in scraper.articles().values() if a.image], process.log)
-    eventually(lambda: process.health().returncode == 0, process.log)
-    assert process.health().stdout.strip() == "1 channels, read every 5 s"
+    idle = (0, "1 channels, read every 5 s\n")
+    eventually(lambda: (process.health().returncode, process.health().stdout) == idle, process.log)
     pages.channels["demo"].posts[9] = Post(9, "名称：later")
     eventually(lambda: 9 in scraper.articles(), process.log)
     before = time.monotonic()
@@ -295,7 +295,8 @@ def test_heartbeats_are_written_sparingly(tmp_path: Path) -> None:
 
 
 def test_the_preview_server_as_a_program(tmp_path: Path) -> None:
-    (tmp_path / "chan.json").write_text(json.dumps({"title": "T", "posts": [{"id": 1, "text": "x"}]}))
+    content = {"title": "T", "posts": [{"id": 1, "text": "x"}]}
+    (tmp_path / "chan.json").write_text(json.dumps(content))
     script = Path(__file__).resolve().parent.parent / "preview_server.py"
     from tg2em_scraper.http import Http
     from tg2em_scraper.preview import parse_page

@@ -30,6 +30,7 @@ class Offline(TelegramClient):  # type: ignore[misc]
     answers: dict[type, Any]
     asked: list[Any]
     connected = False
+    authorised = False
 
     async def connect(self) -> None:
         if isinstance(self.answers.get(type(None)), Exception):
@@ -41,23 +42,29 @@ class Offline(TelegramClient):  # type: ignore[misc]
 
     async def disconnect(self) -> None:
         self.connected = False
-        self.session.close()
+        if self.session is not None:  # signing out took it away
+            self.session.close()
 
     async def __call__(self, request: Any, ordered: bool = False, **_: Any) -> Any:
         self.asked.append(request)
+        private = (functions.updates.GetStateRequest, functions.users.GetUsersRequest)
+        if isinstance(request, private) and not self.authorised:
+            raise errors.AuthKeyUnregisteredError(request)
         answer = self.answers[type(request)]
         if callable(answer):
             answer = answer(request)
         if isinstance(answer, Exception):
             raise answer
+        self.authorised = self.authorised or isinstance(answer, types.auth.Authorization)
         return answer
 
 
 @pytest.fixture
 def answers() -> dict[type, Any]:
     return {
-        functions.users.GetUsersRequest: errors.AuthKeyUnregisteredError(None),
+        functions.users.GetUsersRequest: [USER],
         functions.updates.GetStateRequest: types.updates.State(1, 1, DATE, 1, 0),
+        functions.updates.GetDifferenceRequest: types.updates.DifferenceEmpty(DATE, 1),
         functions.auth.SendCodeRequest: types.auth.SentCode(
             types.auth.SentCodeTypeApp(5), "the-hash"
         ),
@@ -110,21 +117,16 @@ class Page:
 
 @pytest.fixture
 def page(
-    sessions: SessionFactory, tmp_path: Path, make_account: Callable[[Path, int, str], Account]
+    empty: SessionFactory, tmp_path: Path, make_account: Callable[[Path, int, str], Account]
 ) -> Page:
-    return Page(sessions, SignIn(sessions, tmp_path / "telethon.session", make_account))
+    return Page(empty, SignIn(empty, tmp_path / "telethon.session", make_account))
 
 
-def test_code_and_signed_in(page: Page, answers: dict[type, Any], asked: list[Any],
-                            tmp_path: Path) -> None:
+def test_code_and_signed_in(page: Page, asked: list[Any], tmp_path: Path) -> None:
     row = page.request()
     assert (row.state, row.phone_code_hash, row.error) == (SignInState.CODE_NEEDED, "the-hash", "")
     file = tmp_path / "telethon.session"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    answers[functions.users.GetUsersRequest] = lambda request: (
-        [USER] if any(isinstance(r, functions.auth.SignInRequest) for r in asked)
-        else errors.AuthKeyUnregisteredError(None)
-    )
     row = page.give(state=SignInState.CODE_GIVEN, code="12345")
     assert (row.state, row.account, row.code) == (SignInState.SIGNED_IN, "@collector", "")
     sent = next(r for r in asked if isinstance(r, functions.auth.SignInRequest))
@@ -134,15 +136,15 @@ def test_code_and_signed_in(page: Page, answers: dict[type, Any], asked: list[An
 
 
 def test_a_restart_between_request_and_code(
-    page: Page, asked: list[Any], sessions: SessionFactory, tmp_path: Path,
+    page: Page, asked: list[Any], empty: SessionFactory, tmp_path: Path,
     make_account: Callable[[Path, int, str], Account],
 ) -> None:
     page.request()
     page.sign_in.close()
-    again = Page(sessions, SignIn(sessions, tmp_path / "telethon.session", make_account))
-    answers_row = again.give(state=SignInState.CODE_GIVEN, code="12345")
+    again = Page(empty, SignIn(empty, tmp_path / "telethon.session", make_account))
+    row = again.give(state=SignInState.CODE_GIVEN, code="12345")
     assert any(getattr(r, "phone_code_hash", "") == "the-hash" for r in asked)
-    assert answers_row.code == ""
+    assert (row.state, row.code) == (SignInState.SIGNED_IN, "")
 
 
 def test_a_wrong_and_an_expired_code(page: Page, answers: dict[type, Any]) -> None:
@@ -198,6 +200,15 @@ def test_what_telegram_refuses_is_shown(
     assert row.state is SignInState.FAILED
     assert words in row.error
     assert row.phone not in row.error
+
+
+def test_a_fault_in_a_step_is_shown_and_ends_nothing(
+    page: Page, answers: dict[type, Any]
+) -> None:
+    answers[functions.auth.SendCodeRequest] = KeyError("surprise")
+    row = page.request()
+    assert row.state is SignInState.FAILED
+    assert "KeyError" in row.error
 
 
 def test_something_missing(page: Page) -> None:
@@ -260,8 +271,8 @@ def test_messages_become_posts() -> None:
     text = "🎬名称：书\n链接：点击 pan.quark.cn/s/2"
     entities = [
         types.MessageEntityBold(0, 4),
-        types.MessageEntityTextUrl(11, 2, "https://www.alipan.com/s/1"),
-        types.MessageEntityUrl(14, 16),
+        types.MessageEntityTextUrl(10, 2, "https://www.alipan.com/s/1"),
+        types.MessageEntityUrl(13, 16),
     ]
     page = to_page(
         [
@@ -273,7 +284,8 @@ def test_messages_become_posts() -> None:
     )
     hidden, shown = page.messages
     assert shown.body.text == text
-    assert [text[link.start : link.end] for link in shown.body.links] == ["点击", "pan.quark.cn/s/2"]
+    labels = [text[link.start : link.end] for link in shown.body.links]
+    assert labels == ["点击", "pan.quark.cn/s/2"]
     assert [link.url for link in shown.body.links] == [
         "https://www.alipan.com/s/1", "https://pan.quark.cn/s/2",
     ]
@@ -368,7 +380,8 @@ def test_pictures_of_an_account(
     channel_answers(answers, None)
 
     def holding(found: types.Message) -> None:
-        answers[functions.channels.GetMessagesRequest] = types.messages.Messages([found], [], [], [])
+        messages = types.messages.Messages([found], [], [], [])
+        answers[functions.channels.GetMessagesRequest] = messages
 
     async def download(self: Any, message: Any, file: Any, thumb: Any) -> bytes:
         return f"{message.id} {thumb}".encode()
