@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _two_ports(text: str) -> list[int]:
-    ports = [int(part) for part in text.split(",")]
+    ports = [int(part) for part in text.split(",") if part.isdigit()]
     if len(ports) != len(local.PORTS) or not all(0 < port < 65536 for port in ports):
         raise argparse.ArgumentTypeError("two ports with a comma, like 15000,18088")
     return ports

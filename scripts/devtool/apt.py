@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from devtool import shell
-from devtool.ui import Problem
+from devtool.ui import Problem, step
 
 _APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
 
@@ -40,16 +39,23 @@ def install(*packages: str) -> None:
     )
 
 
-def need(program: str, packages: Sequence[str], why: str) -> None:
-    """Make sure that a program is there: install it, or say what to ask the administrator for."""
-    if shutil.which(program):
+def need(*wanted: tuple[str, str, str]) -> None:
+    """Make sure that programs are there, each (program, its package, what it is for).
+
+    What is missing is installed at once, or named at once for the administrator.
+    """
+    missing = [entry for entry in wanted if shutil.which(entry[0]) is None]
+    if not missing:
         return
+    packages = sorted({package for _, package, _ in missing})
     if not can_install():
         raise Problem(
-            f"{program} is missing ({why}) and only root may install it",
+            "some programs are missing and only root may install them",
+            *(f"{program}: {why}" for program, _, why in missing),
             f"Ask the administrator for: apt-get install {' '.join(packages)}",
         )
-    install(*packages)
+    with step(f"Debian packages: {' '.join(packages)}"):
+        install(*packages)
 
 
 def debian_sites() -> tuple[str, str] | None:

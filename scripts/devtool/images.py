@@ -30,7 +30,8 @@ def ensure_base() -> None:
             _pull()
         return
     with step("Base image: Debian 13 from Debian's archive (about 20 s)"):
-        apt.need("mmdebstrap", ("mmdebstrap", "debian-archive-keyring"), "makes the base image")
+        if shutil.which("mmdebstrap") is None:
+            apt.install("mmdebstrap", "debian-archive-keyring")
         if not BASE_ARCHIVE.exists():
             _bootstrap(BASE_ARCHIVE)
         shell.output(("docker", "import", "--change", 'CMD ["bash"]', BASE_ARCHIVE, BASE))

@@ -25,6 +25,11 @@ from devtool.ui import Problem, say
 
 _MOLECULE = ROOT / "molecule"
 _PYTEST_NO_TESTS = 5
+_BROWSER = (
+    ("chromium", "chromium", "the pages are tried in it"),
+    ("chromedriver", "chromium-driver", "the tests steer Chromium through it"),
+)
+_ENGINE = ("docker", "docker.io", "every stack and every test host runs in containers")
 
 
 @dataclass
@@ -58,8 +63,8 @@ class Stages:
 
 def prepare() -> None:
     """Bring everything that tests need; a Problem here ends the run before it begins."""
-    apt.need("chromium", ("chromium", "chromium-driver"), "the pages are tried in it")
-    apt.need("chromedriver", ("chromium-driver",), "the tests steer Chromium through it")
+    # Asked for together, so that an administrator is asked once.
+    apt.need(*_BROWSER, *([] if engine.version() else [_ENGINE]))
     galaxy.ensure()
     golang.ensure()
     engine.ensure()
