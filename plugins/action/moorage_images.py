@@ -127,7 +127,7 @@ class ActionModule(ActionBase):
     def _ship(self, specs: Sequence[BuildSpec], options: dict[str, Any], directory: str) -> None:
         names = ("base_source", "base_name", "pip_index_url")
         with tempfile.NamedTemporaryFile(suffix=".tar.gz") as bundle:
-            pack(specs, bundle.file, {name: options[name] for name in names})
+            pack(specs, bundle, {name: options[name] for name in names})
             bundle.flush()
             self._transfer_file(bundle.name, f"{directory}/bundle.tar.gz")
         if options["ca_bundle"]:

@@ -9,7 +9,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from moorage.images import context as contexts
 from moorage.images.spec import BuildSpec
@@ -23,7 +23,7 @@ _EARLIEST = 315_619_200
 _SPAN = 1_200_000_000
 
 
-def pack(specs: Sequence[BuildSpec], output: BinaryIO, options: dict[str, Any]) -> None:
+def pack(specs: Sequence[BuildSpec], output: IO[bytes], options: dict[str, Any]) -> None:
     """Write a gzip-compressed archive of all that a host needs to build ``specs``.
 
     The same sources give the same bytes. `options` go to the host's program as they are: base_name,
