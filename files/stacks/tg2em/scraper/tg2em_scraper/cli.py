@@ -113,8 +113,13 @@ def _run() -> int:
 
 
 def _work(runner: Runner, failed: list[BaseException]) -> None:
+    from tg2em_core.environment import ConfigurationError
+
     try:
         runner.run()
+    except ConfigurationError as error:
+        log.error("%s", error)
+        failed.append(error)
     except BaseException as error:
         log.exception("unexpected error")
         failed.append(error)

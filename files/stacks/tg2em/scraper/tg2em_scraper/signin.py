@@ -150,6 +150,8 @@ class SignIn:
             return replace(dialogue, state=SignInState.FAILED,
                            error="api_id, api_hash and phone number are all needed")
         try:
+            if dialogue.state is SignInState.REQUESTED:
+                self._begin_anew(dialogue)
             account = self._account_for(dialogue)
             return account.run(lambda client: advance(client, dialogue))
         except Throttled as error:
@@ -167,6 +169,13 @@ class SignIn:
             log.exception("unexpected error in the Telegram sign-in")
             text = f"unexpected error: {type(error).__name__}; see the scraper's log"
             return replace(dialogue, state=SignInState.FAILED, error=text)
+
+    def _begin_anew(self, dialogue: Dialogue) -> None:
+        # A client that has asked for a code before would only have the old one sent again.
+        self.close()
+        account = self._account_for(dialogue)
+        if account.run(lambda client: _is_someone_else(client, dialogue.phone)):
+            self._sign_out(dialogue)
 
     def _account_for(self, dialogue: Dialogue) -> Account:
         api = (dialogue.api_id, dialogue.api_hash)
@@ -216,6 +225,12 @@ class SignIn:
             row.code = row.password = ""
             row.phone_code_hash = result.phone_code_hash
             row.account = result.account
+
+
+async def _is_someone_else(client: TelegramClient, phone: str) -> bool:
+    me = await client.get_me()
+    digits = "".join(filter(str.isdecimal, phone))
+    return me is not None and (getattr(me, "phone", None) or digits) != digits
 
 
 async def _log_out(client: TelegramClient) -> None:

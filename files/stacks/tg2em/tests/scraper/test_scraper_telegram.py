@@ -21,17 +21,17 @@ from tg2em_scraper.signin import SignIn
 from tg2em_scraper.source import SessionRevoked, SourceError, Throttled
 
 DATE = datetime(2025, 3, 1, 8, tzinfo=UTC)
-USER = types.User(id=42, is_self=True, access_hash=1, username="collector")
+USER = types.User(
+    id=42, is_self=True, access_hash=1, username="collector", phone="8613800000000"
+)
 
 
 class Offline(TelegramClient):  # type: ignore[misc]
     """Answers each request from `answers`: by its type, with a value, an error or a function."""
 
-    answers: dict[type, Any]
+    answers: dict[Any, Any]
     asked: list[Any]
     connected = False
-    authorised = False
-
     async def connect(self) -> None:
         if isinstance(self.answers.get(type(None)), Exception):
             raise self.answers[type(None)]
@@ -48,20 +48,24 @@ class Offline(TelegramClient):  # type: ignore[misc]
     async def __call__(self, request: Any, ordered: bool = False, **_: Any) -> Any:
         self.asked.append(request)
         private = (functions.updates.GetStateRequest, functions.users.GetUsersRequest)
-        if isinstance(request, private) and not self.authorised:
+        if isinstance(request, private) and not self.answers["authorised"]:
             raise errors.AuthKeyUnregisteredError(request)
         answer = self.answers[type(request)]
         if callable(answer):
             answer = answer(request)
         if isinstance(answer, Exception):
             raise answer
-        self.authorised = self.authorised or isinstance(answer, types.auth.Authorization)
+        if isinstance(answer, types.auth.Authorization):
+            self.answers["authorised"] = True
+        if isinstance(request, functions.auth.LogOutRequest):
+            self.answers["authorised"] = False
         return answer
 
 
 @pytest.fixture
-def answers() -> dict[type, Any]:
+def answers() -> dict[Any, Any]:
     return {
+        "authorised": False,
         functions.users.GetUsersRequest: [USER],
         functions.updates.GetStateRequest: types.updates.State(1, 1, DATE, 1, 0),
         functions.updates.GetDifferenceRequest: types.updates.DifferenceEmpty(DATE, 1),
@@ -80,7 +84,7 @@ def asked() -> list[Any]:
 
 @pytest.fixture
 def make_account(
-    answers: dict[type, Any], asked: list[Any]
+    answers: dict[Any, Any], asked: list[Any]
 ) -> Callable[[Path, int, str], Account]:
     def factory(session: str, api_id: int, api_hash: str) -> TelegramClient:
         client = Offline(session, api_id, api_hash)
@@ -147,7 +151,7 @@ def test_a_restart_between_request_and_code(
     assert (row.state, row.code) == (SignInState.SIGNED_IN, "")
 
 
-def test_a_wrong_and_an_expired_code(page: Page, answers: dict[type, Any]) -> None:
+def test_a_wrong_and_an_expired_code(page: Page, answers: dict[Any, Any]) -> None:
     page.request()
     answers[functions.auth.SignInRequest] = errors.PhoneCodeInvalidError(None)
     row = page.give(state=SignInState.CODE_GIVEN, code="1")
@@ -159,7 +163,7 @@ def test_a_wrong_and_an_expired_code(page: Page, answers: dict[type, Any]) -> No
 
 
 def test_two_step_verification(
-    page: Page, answers: dict[type, Any], monkeypatch: pytest.MonkeyPatch
+    page: Page, answers: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page.request()
     answers[functions.auth.SignInRequest] = errors.SessionPasswordNeededError(None)
@@ -193,7 +197,7 @@ def test_two_step_verification(
     ],
 )
 def test_what_telegram_refuses_is_shown(
-    page: Page, answers: dict[type, Any], error: Exception, words: str
+    page: Page, answers: dict[Any, Any], error: Exception, words: str
 ) -> None:
     answers[functions.auth.SendCodeRequest] = error
     row = page.request()
@@ -203,7 +207,7 @@ def test_what_telegram_refuses_is_shown(
 
 
 def test_a_fault_in_a_step_is_shown_and_ends_nothing(
-    page: Page, answers: dict[type, Any]
+    page: Page, answers: dict[Any, Any]
 ) -> None:
     answers[functions.auth.SendCodeRequest] = KeyError("surprise")
     row = page.request()
@@ -217,7 +221,7 @@ def test_something_missing(page: Page) -> None:
 
 
 def test_no_network_keeps_a_request_and_asks_for_the_code_again(
-    page: Page, answers: dict[type, Any]
+    page: Page, answers: dict[Any, Any]
 ) -> None:
     answers[type(None)] = ConnectionError("no route")
     row = page.request()
@@ -231,6 +235,29 @@ def test_no_network_keeps_a_request_and_asks_for_the_code_again(
     assert row.state is SignInState.CODE_NEEDED and "cannot be reached" in row.error
 
 
+def test_asking_again_gets_a_code_of_its_own(page: Page, asked: list[Any]) -> None:
+    page.request()
+    assert page.request().state is SignInState.CODE_NEEDED
+    kinds = [type(r) for r in asked]
+    assert kinds.count(functions.auth.SendCodeRequest) == 2
+    assert functions.auth.ResendCodeRequest not in kinds
+
+
+def test_a_request_for_the_same_and_for_another_account(
+    page: Page, answers: dict[Any, Any], asked: list[Any]
+) -> None:
+    page.request()
+    page.give(state=SignInState.CODE_GIVEN, code="12345")
+    row = page.request()
+    assert (row.state, row.account) == (SignInState.SIGNED_IN, "@collector")
+    assert answers["authorised"]
+    row = page.give(state=SignInState.REQUESTED, phone="+4917000000")
+    assert row.state is SignInState.CODE_NEEDED
+    kinds = [type(r) for r in asked]
+    assert functions.auth.LogOutRequest in kinds
+    assert asked[-1].phone_number == "4917000000"
+
+
 def test_signing_out_removes_the_session(page: Page, asked: list[Any], tmp_path: Path) -> None:
     page.request()
     page.give(state=SignInState.SIGNED_OUT)
@@ -240,7 +267,7 @@ def test_signing_out_removes_the_session(page: Page, asked: list[Any], tmp_path:
 
 
 def test_nothing_of_it_is_logged(
-    page: Page, answers: dict[type, Any], caplog: pytest.LogCaptureFixture
+    page: Page, answers: dict[Any, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", logger="tg2em_scraper")
     page.request()
@@ -315,7 +342,7 @@ def test_a_full_page_leads_on() -> None:
     assert to_page([message(n, "x") for n in range(50, 50 + PAGE)], "chan").before == 50
 
 
-def channel_answers(answers: dict[type, Any], history: Any) -> None:
+def channel_answers(answers: dict[Any, Any], history: Any) -> None:
     chat = types.Channel(9, "T", types.ChatPhotoEmpty(), DATE, access_hash=3, username="chan")
     answers[functions.contacts.ResolveUsernameRequest] = types.contacts.ResolvedPeer(
         types.PeerChannel(9), [chat], []
@@ -334,7 +361,7 @@ def source(
 
 
 def test_reading_history(
-    source: AccountSource, answers: dict[type, Any], asked: list[Any]
+    source: AccountSource, answers: dict[Any, Any], asked: list[Any]
 ) -> None:
     found = types.messages.ChannelMessages(1, 2, [message(8, "b"), message(7, "a")], [], [], [])
     channel_answers(answers, found)
@@ -344,7 +371,7 @@ def test_reading_history(
     assert (request.offset_id, request.limit) == (9, PAGE)
 
 
-def test_flood_waits(source: AccountSource, answers: dict[type, Any]) -> None:
+def test_flood_waits(source: AccountSource, answers: dict[Any, Any]) -> None:
     found = types.messages.ChannelMessages(1, 1, [message(7, "a")], [], [], [])
     replies = [errors.FloodWaitError(None, 20), found]
     channel_answers(answers, lambda _: replies.pop(0))
@@ -367,7 +394,7 @@ def test_flood_waits(source: AccountSource, answers: dict[type, Any]) -> None:
     ],
 )
 def test_errors_while_reading(
-    source: AccountSource, answers: dict[type, Any], error: Exception, kind: type[Exception]
+    source: AccountSource, answers: dict[Any, Any], error: Exception, kind: type[Exception]
 ) -> None:
     channel_answers(answers, error)
     with pytest.raises(kind):
@@ -375,7 +402,7 @@ def test_errors_while_reading(
 
 
 def test_pictures_of_an_account(
-    source: AccountSource, answers: dict[type, Any], monkeypatch: pytest.MonkeyPatch
+    source: AccountSource, answers: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel_answers(answers, None)
 
