@@ -214,11 +214,11 @@ def report(host: dict[str, Any], problems: list[dict[str, str]]) -> str:
     if not problems:
         return f"This host is fit: {title}."
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    lines = [f"This host is not fit yet ({title}): {count}, nothing was changed."]
+    lines = [f"This host is not fit yet: {count}, nothing was changed.", f"({title})"]
     for number, entry in enumerate(problems, start=1):
         lines += [
             "",
-            f"{number}. {_wrap(entry['problem'])}",
+            f"{number}. {_wrap(entry['problem'][:1].upper() + entry['problem'][1:])}",
             f"   found: {_wrap(entry['value'])}",
             f"   fix:   {_wrap(entry['fix'])}",
         ]
@@ -226,5 +226,4 @@ def report(host: dict[str, Any], problems: list[dict[str, str]]) -> str:
 
 
 def _wrap(text: str) -> str:
-    text = text[:1].upper() + text[1:] if text[:1].isalpha() and " " in text else text
     return "\n".join(textwrap.wrap(text, width=86, subsequent_indent=" " * 10))

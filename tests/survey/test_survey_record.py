@@ -1,0 +1,150 @@
+"""The record of provisioning: what differs from it is found and named."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ansible.module_utils.moorage_host import record, stacks, units
+
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def managed(tmp_path: Path) -> dict[str, Any]:
+    """Return the arguments of a record of one file, directory, link and account."""
+    (tmp_path / "x.conf").write_text("x\n")
+    (tmp_path / "x.conf").chmod(0o644)
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to("x.conf")
+    return {
+        "stamp": "one",
+        "files": [str(tmp_path / "x.conf")],
+        "directories": [str(tmp_path / "data")],
+        "links": [str(tmp_path / "link")],
+        "users": [getpass.getuser()],
+        "packages": [],
+        "services": [],
+    }
+
+
+@pytest.fixture
+def written(ansible_module: Load, managed: dict[str, Any], tmp_path: Path) -> str:
+    """Write that record and return its path."""
+    module = ansible_module("moorage_stamp")
+    path = tmp_path / "var/provision.json"
+    module.write(path, json.dumps(module.describe(managed, dry_run=False)))
+    return str(path)
+
+
+def test_a_host_without_a_record_was_never_provisioned(tmp_path: Path) -> None:
+    assert record.drift(record.read(str(tmp_path / "none")), "one", {}) == [
+        "host: never provisioned"
+    ]
+
+
+def test_a_record_of_another_version_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "r").write_text('{"version": 999}')
+    assert record.read(str(tmp_path / "r")) is None
+    (tmp_path / "r").write_text("cut sho")
+    assert record.read(str(tmp_path / "r")) is None
+
+
+def test_a_host_as_it_was_left_has_no_drift(written: str) -> None:
+    assert record.drift(record.read(written), "one", {}) == []
+    assert record.drift(record.read(written), None, {}) == []
+
+
+def test_changed_inputs_are_drift(written: str) -> None:
+    found = record.drift(record.read(written), "two", {})
+    assert found == ["settings: changed since the last provisioning"]
+
+
+def test_everything_that_was_changed_by_hand_is_named(written: str, tmp_path: Path) -> None:
+    document = record.read(written)
+    assert document is not None
+    (tmp_path / "x.conf").write_text("y\n")
+    (tmp_path / "x.conf").chmod(0o600)
+    (tmp_path / "data").rmdir()
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("elsewhere")
+    document["packages"] = ["no-such-package"]
+    document["users"]["no-such-user"] = 5
+    assert record.drift(document, "one", {}) == [
+        f"file {tmp_path}/x.conf: content changed",
+        f"file {tmp_path}/x.conf: mode 0600 instead of 0644",
+        f"directory {tmp_path}/data: missing",
+        f"link {tmp_path}/link: points to elsewhere instead of x.conf",
+        "user no-such-user: missing",
+        "package no-such-package: not installed",
+    ]
+
+
+def test_an_owner_that_differs_is_drift() -> None:
+    wanted = {"mode": "0750", "uid": 10002, "gid": 10002}
+    actual = {**wanted, "uid": 0, "gid": 0}
+    assert record.differences(wanted, actual) == ["owner 0:0 instead of 10002:10002"]
+
+
+def test_a_file_in_a_directorys_place_is_drift(written: str, tmp_path: Path) -> None:
+    (tmp_path / "data").rmdir()
+    (tmp_path / "data").write_text("")
+    found = record.drift(record.read(written), "one", {})
+    assert found == [f"directory {tmp_path}/data: not a directory"]
+
+
+def test_services_that_stopped_or_are_not_enabled_are_drift(
+    monkeypatch: pytest.MonkeyPatch, data: Callable[[str], str]
+) -> None:
+    text = data("systemctl_show.txt").replace("ActiveState=active", "ActiveState=failed", 1)
+    text = text.replace("UnitFileState=enabled", "UnitFileState=disabled", 1)
+    monkeypatch.setattr(units, "show", lambda names: units.parse_show(text))
+    document = {
+        "stamp": "one",
+        **{key: {} for key in ("files", "directories", "links", "users")},
+        "packages": [],
+        "services": ["docker.service", "logrotate.timer", "none.service"],
+    }
+    assert record.drift(document, "one", {}) == [
+        "service docker.service: not running",
+        "service docker.service: not enabled",
+        "service none.service: missing",
+    ]
+
+
+def test_a_managed_thing_that_was_never_made_is_an_error(
+    ansible_module: Load, managed: dict[str, Any], tmp_path: Path
+) -> None:
+    module = ansible_module("moorage_stamp")
+    managed["files"].append(str(tmp_path / "forgotten"))
+    with pytest.raises(module.MissingError, match="forgotten"):
+        module.describe(managed, dry_run=False)
+    assert str(tmp_path / "forgotten") not in module.describe(managed, dry_run=True)["files"]
+
+
+def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
+    for name in ("20260101-a", "20260102-b", ".tmp"):
+        (tmp_path / "releases" / name).mkdir(parents=True)
+    release = {"id": "20260102-b", "hash": "abc", "services": [1, 2]}
+    (tmp_path / "releases/20260102-b/release.json").write_text(json.dumps(release))
+    wanted = [{"name": "tg2em", "dir": str(tmp_path)}]
+    before = stacks.survey(wanted, [])["tg2em"]
+    assert before == {
+        "current": None,
+        "releases": ["20260101-a", "20260102-b"],
+        "containers": [],
+    }
+    os.symlink("releases/20260102-b", tmp_path / "current")
+    ours = {"name": "tg2em-unified", "stack": "tg2em", "state": "running", "ports": []}
+    other = {"name": "shop", "stack": "shop", "state": "running", "ports": []}
+    after = stacks.survey(wanted, [ours, other])["tg2em"]
+    assert after["current"] == {"id": "20260102-b", "hash": "abc", "dir": "20260102-b"}
+    assert after["containers"] == [{"name": "tg2em-unified", "state": "running"}]
+    (tmp_path / "releases/20260102-b/release.json").write_text("{cut")
+    assert stacks.survey(wanted, [])["tg2em"]["current"] is None
