@@ -2,7 +2,6 @@
 
 from alembic import context
 from sqlalchemy import Connection
-
 from tg2em_core.db import make_engine
 from tg2em_core.environment import DatabaseConfig
 from tg2em_core.models import Base

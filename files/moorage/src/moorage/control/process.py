@@ -4,10 +4,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from process_supervisor.client import Client
-from process_supervisor.client import ControlError as Refusal
-from process_supervisor.protocol import decode, encode
-
 from moorage.control.contract import (
     Action,
     ControlError,
@@ -18,6 +14,9 @@ from moorage.control.contract import (
     State,
     Stream,
 )
+from process_supervisor.client import Client
+from process_supervisor.client import ControlError as Refusal
+from process_supervisor.protocol import decode, encode
 
 # How often a follower hears that there is nothing new.
 QUIET_SECONDS = 10.0
@@ -146,12 +145,16 @@ def service_status(raw: Mapping[str, Any]) -> ServiceStatus:
 
 
 def _event(raw: Mapping[str, Any]) -> Event:
+    known = {"seq", "at", "event", "process", "who", "reason", "from", "to"}
+    facts = [f"{name} {value}" for name, value in raw.items() if name not in known]
+    if "to" in raw:
+        facts.insert(0, f"{raw.get('from', '')} → {raw['to']}".lower())
     return Event(
         sequence=int(raw["seq"]),
         at=float(raw["at"]),
-        service=str(raw.get("name") or ""),
+        service=str(raw.get("process") or ""),
         kind=str(raw["event"]),
-        message=str(raw.get("message") or ""),
+        message=", ".join(facts),
         who=raw.get("who"),
         reason=raw.get("reason"),
     )

@@ -23,11 +23,11 @@ from flask import (
     url_for,
 )
 from flask.typing import ResponseReturnValue
-from moorage.panel.text import gettext as _
 
 from moorage.control import ACTIONS, Action, ControlBackend, ControlError, ServiceStatus, Stream
 from moorage.panel import presentation
 from moorage.panel.stream import CONTENT_TYPE, Busy, Slots, log_events
+from moorage.panel.text import gettext as _
 
 MAX_LINES = 2000
 

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask
+
+from moorage.control import Action, ControlError, Health, ServiceStatus, State
 from moorage.panel.text import gettext as _
 from moorage.panel.text import lazy
 from moorage.panel.text import moment as format_moment
-
-from moorage.control import Action, ControlError, Health, ServiceStatus, State
 
 STATES = {
     State.STOPPED: lazy("stopped"),

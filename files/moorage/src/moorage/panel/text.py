@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-import flask_babel  # type: ignore[import-untyped]
+import flask_babel
 
 
 def gettext(message: str, **words: object) -> str:

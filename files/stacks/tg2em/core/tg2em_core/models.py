@@ -71,8 +71,8 @@ class SignInState(StrEnum):
     REQUESTED = "requested"
     CODE_NEEDED = "code_needed"
     CODE_GIVEN = "code_given"
-    PASSWORD_NEEDED = "password_needed"
-    PASSWORD_GIVEN = "password_given"
+    PASSWORD_NEEDED = "password_needed"  # noqa: S105 - a state
+    PASSWORD_GIVEN = "password_given"  # noqa: S105 - a state
     SIGNED_IN = "signed_in"
     FAILED = "failed"
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tg2em_core.environment import read_secret
 from tg2em_core.models import Setting
 
 
@@ -65,7 +66,8 @@ def defaults(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     env = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     for item in fields(Options):
-        given = env.get(item.metadata["env"], "") if item.metadata["env"] else ""
+        name = item.metadata["env"]
+        given = read_secret(env, name, "") if item.metadata["secret"] else env.get(name, "")
         if given:
             values[item.name] = check(item.name, given)
     return values

@@ -5,14 +5,14 @@ from typing import Any
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from moorage.panel.text import gettext as _
-from moorage.panel.blueprint import snapshot
 from sqlalchemy import func, select
 from tg2em_core import articles, options
 from tg2em_core.articles import Filter
 from tg2em_core.models import Article, PictureRetry
 from tg2em_core.options import InvalidOption, Options
 
+from moorage.panel.blueprint import snapshot
+from moorage.panel.text import gettext as _
 from tg2em_frontend import auth, names
 from tg2em_frontend.links import external
 from tg2em_frontend.store import db, settings, store

@@ -1,12 +1,12 @@
 """The application factory."""
 
 from flask import Flask, request, url_for
+from werkzeug.middleware.proxy_fix import ProxyFix
+
 from moorage.control import ControlBackend
 from moorage.control.process import ProcessBackend
 from moorage.panel import assets, create_blueprint, csrf
 from moorage.panel.text import moment
-from werkzeug.middleware.proxy_fix import ProxyFix
-
 from tg2em_frontend import (
     admin,
     api,

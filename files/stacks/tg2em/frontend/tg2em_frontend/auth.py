@@ -16,12 +16,12 @@ from flask import (
     url_for,
 )
 from flask.typing import ResponseReturnValue
-from moorage.panel.text import gettext as _
 from sqlalchemy import delete, func, select
 from tg2em_core import passwords
 from tg2em_core.models import AdminUser, LoginAttempt, utcnow
 from werkzeug.exceptions import TooManyRequests
 
+from moorage.panel.text import gettext as _
 from tg2em_frontend.config import FrontendConfig
 from tg2em_frontend.errors import problem, wants_json
 from tg2em_frontend.links import local_path
@@ -137,7 +137,7 @@ def _count(buckets: list[str]) -> None:
         .where(LoginAttempt.bucket.in_(buckets), LoginAttempt.at >= since)
         .group_by(LoginAttempt.bucket)
     )
-    found = {bucket: number for bucket, number in rows}
+    found: dict[str, int] = {row[0]: row[1] for row in rows}
     limits = (config.login_limit, config.login_limit * ACCOUNT_FACTOR)
     if any(found.get(b, 0) > limit for b, limit in zip(buckets, limits, strict=True)):
         # A refused attempt does not count, else knocking on would keep the door shut for ever.

@@ -4,11 +4,11 @@ import re
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from moorage.panel.text import gettext as _
 from sqlalchemy import exists, func, select
 from sqlalchemy.exc import IntegrityError
 from tg2em_core.models import Article, Channel, Message, ProcessedMessage, Source
 
+from moorage.panel.text import gettext as _
 from tg2em_frontend import auth, names
 from tg2em_frontend.store import db
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 # Memory-backed in a container whose root is read-only, and spared the disk elsewhere.
-_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+_SHARED = "/dev/shm"  # noqa: S108 - only mkdtemp and gunicorn itself make files there
+_memory = _SHARED if os.access(_SHARED, os.W_OK) else tempfile.gettempdir()
 
 bind = os.environ.get("LISTEN", "0.0.0.0:5000")
 worker_class = "gthread"

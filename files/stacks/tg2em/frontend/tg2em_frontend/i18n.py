@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import moorage.panel
 from flask import Blueprint, Flask, abort, redirect, request
 from flask.typing import ResponseReturnValue
-from flask_babel import Babel, get_locale  # type: ignore[import-untyped]
+from flask_babel import Babel, get_locale
 
+import moorage.panel
 from tg2em_frontend.links import local_path
 
 LANGUAGES = {"en": "English", "zh": "中文"}

@@ -1,7 +1,8 @@
 """Words for what the database holds."""
 
-from moorage.panel.text import lazy
 from tg2em_core.models import Category, SignInState, Source
+
+from moorage.panel.text import lazy
 
 CATEGORIES = {
     Category.QUARK: lazy("Quark"),

@@ -4,9 +4,9 @@ import re
 
 from flask import Blueprint, Response, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from moorage.panel.text import gettext as _
 from tg2em_core.models import SignInState, TelegramSignIn
 
+from moorage.panel.text import gettext as _
 from tg2em_frontend import auth, names
 from tg2em_frontend.store import db
 

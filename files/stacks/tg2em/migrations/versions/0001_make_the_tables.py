@@ -1,5 +1,7 @@
 """Make the tables."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -10,7 +12,7 @@ branch_labels = None
 depends_on = None
 
 TIME = mysql.DATETIME(fsp=6)
-TABLE = {
+TABLE: dict[str, Any] = {
     "mysql_engine": "InnoDB",
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_unicode_ci",
