@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from moorage.compose.errors import did_you_mean
-from moorage.compose.model import EXTENSION
+from moorage.compose.extension import EXTENSION
 
 Path = tuple[str | int, ...]
 Report = Callable[[Path, str, str], None]

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from moorage.compose.parts import Build
 
+EXTENSION = "x-moorage"
 DEFAULT_SECRET_LENGTH = 40
 # Shorter generated secrets are refused: they are read by programs, never typed.
 MIN_SECRET_LENGTH = 32
@@ -24,6 +25,8 @@ class ServiceExtension:
     `singleton`: two instances must never run at the same time, so a rollout stops the old
     one first. `restart_*`: the supervisor's restart policy (times in seconds). `unhealthy`:
     what happens to a process that fails its health check. `user`: takes the place of `user`.
+    `health_url`: a URL on this machine whose answer says the same as the `healthcheck` test; the
+    supervisor asks it itself, which costs no process.
     """
 
     singleton: bool = False
@@ -33,6 +36,7 @@ class ServiceExtension:
     restart_delay_max: float | None = None
     unhealthy: Literal["restart", "ignore"] = "restart"
     user: str | None = None
+    health_url: str | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -50,6 +54,7 @@ class ServiceExtension:
                 "restart_delay_max": self.restart_delay_max,
                 "unhealthy": None if self.unhealthy == "restart" else self.unhealthy,
                 "user": self.user,
+                "health_url": self.health_url,
             }
         )
 

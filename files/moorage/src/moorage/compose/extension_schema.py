@@ -12,6 +12,9 @@ from moorage.compose.units import parse_duration
 
 _OWNER = s.matching(r"\d+:\d+", 'a numeric "uid:gid", in quotes')
 _MODE = s.matching(r"0?[0-7]{3,4}", 'an octal mode in quotes, such as "0750"')
+_LOCAL_URL = s.matching(
+    r"http://(localhost|127\.0\.0\.1)(:\d+)?(/\S*)?", "a URL such as http://127.0.0.1:80/health"
+)
 _ABSOLUTE = s.matching(r"/\S*", "an absolute path of the container")
 
 
@@ -48,6 +51,7 @@ SERVICE_EXTENSION = s.record(
         "restart_delay_max": _seconds,
         "unhealthy": s.choice("restart", "ignore"),
         "user": _OWNER,
+        "health_url": _LOCAL_URL,
     },
     extensions=False,
 )

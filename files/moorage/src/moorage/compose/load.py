@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moorage.compose.check import check_resources, check_services
+from moorage.compose.check import Report, check_resources, check_services
 from moorage.compose.errors import ComposeError, Problem
+from moorage.compose.extension import EXTENSION
 from moorage.compose.files import Files
 from moorage.compose.merge import merge_files
-from moorage.compose.model import EXTENSION, Stack
+from moorage.compose.model import Stack
 from moorage.compose.resolve import (
     enabled,
     project_name,
@@ -19,6 +20,7 @@ from moorage.compose.resolve import (
     resolve_service,
     without_unused,
 )
+from moorage.compose.resources import BODY
 from moorage.compose.source import Sheet, dotted
 
 FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -35,7 +37,8 @@ def load_stack(
 
     `environment` are the variables of the caller for interpolation; they win over those of
     `.env` (default: none, so that the result depends on the files alone). `profiles` enables
-    services that belong to one; `file` names another file than compose.yml. Raises ComposeError with all problems found.
+    services that belong to one; `file` names another file than compose.yml. Raises ComposeError
+    with all problems found.
     """
     base = Path(directory).absolute()
     path = find_file(base) if file is None else base / file
@@ -75,6 +78,20 @@ def _variables(
     return {**files.dotenv(dotenv, environment, Sheet(file), ()), **environment}
 
 
+def _read_configs(data: dict[str, Any], report: Report) -> None:
+    for key, config in data["configs"].items():
+        if "file" not in config:
+            continue
+        try:
+            body = Path(config["file"]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            advice = "create it, or correct the path"
+            report(("configs", key, "file"), f"the file cannot be read: {reason}", advice)
+        else:
+            data["configs"][key] = {**config, BODY: body}
+
+
 def _resolved(
     data: dict[str, Any],
     name: str,
@@ -109,5 +126,6 @@ def _resolved(
         result[EXTENSION] = {"unified": {**unified, "build": build}}
     check_services(result, every, report)
     result = without_unused(result)
+    _read_configs(result, report)
     check_resources(result, report)
     return result

@@ -11,12 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from moorage.compose.extension import (
-    SecretExtension,
-    ServiceExtension,
-    StackExtension,
-    VolumeExtension,
-)
+from moorage.compose.extension import EXTENSION, ServiceExtension, StackExtension
 from moorage.compose.parts import (
     Build,
     Dependency,
@@ -26,6 +21,7 @@ from moorage.compose.parts import (
     Port,
     strings,
 )
+from moorage.compose.resources import Config, Network, Secret, Volume, without
 from moorage.compose.units import format_duration, parse_duration
 
 __all__ = [
@@ -42,12 +38,6 @@ __all__ = [
     "Stack",
     "Volume",
 ]
-
-EXTENSION = "x-moorage"
-
-
-def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key not in keys}
 
 
 @dataclass(frozen=True)
@@ -157,124 +147,6 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network; `options` are its canonical keys besides name and external."""
-
-    key: str
-    name: str
-    external: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, key: str, data: Mapping[str, Any]) -> Network:
-        """Read a network from its canonical form."""
-        options = _without(data, "name", "external")
-        return cls(key, data["name"], bool(data.get("external", False)), options)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Write the canonical form."""
-        external = {"external": True} if self.external else {}
-        return {"name": self.name, **external, **self.options}
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A named volume."""
-
-    key: str
-    name: str
-    external: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-    moorage: VolumeExtension = field(default_factory=VolumeExtension)
-
-    @classmethod
-    def from_dict(cls, key: str, data: Mapping[str, Any]) -> Volume:
-        """Read a volume from its canonical form."""
-        options = _without(data, "name", "external", EXTENSION)
-        moorage = VolumeExtension.from_dict(data.get(EXTENSION, {}))
-        return cls(key, data["name"], bool(data.get("external", False)), options, moorage)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Write the canonical form."""
-        external = {"external": True} if self.external else {}
-        moorage = self.moorage.to_dict()
-        extension = {EXTENSION: moorage} if moorage else {}
-        return {"name": self.name, **external, **self.options, **extension}
-
-
-@dataclass(frozen=True)
-class Secret:
-    """A secret; at most one of `file`, `environment` and `external` is its source in Compose."""
-
-    key: str
-    name: str
-    file: str | None = None
-    environment: str | None = None
-    external: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-    moorage: SecretExtension = field(default_factory=SecretExtension)
-
-    @classmethod
-    def from_dict(cls, key: str, data: Mapping[str, Any]) -> Secret:
-        """Read a secret from its canonical form."""
-        return cls(
-            key,
-            data["name"],
-            data.get("file"),
-            data.get("environment"),
-            bool(data.get("external", False)),
-            _without(data, "name", "file", "environment", "external", EXTENSION),
-            SecretExtension.from_dict(data.get(EXTENSION, {})),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Write the canonical form."""
-        data: dict[str, Any] = {
-            "name": self.name,
-            "file": self.file,
-            "environment": self.environment,
-            "external": self.external or None,
-            **self.options,
-            EXTENSION: self.moorage.to_dict() or None,
-        }
-        return {key: value for key, value in data.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Config:
-    """A configuration file that services mount."""
-
-    key: str
-    name: str
-    file: str | None = None
-    content: str | None = None
-    environment: str | None = None
-    external: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, key: str, data: Mapping[str, Any]) -> Config:
-        """Read a config from its canonical form."""
-        known = ("name", "file", "content", "environment", "external")
-        file, content, environment = (data.get(name) for name in known[1:4])
-        external = bool(data.get("external", False))
-        options = _without(data, *known)
-        return cls(key, data["name"], file, content, environment, external, options)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Write the canonical form."""
-        data: dict[str, Any] = {
-            "name": self.name,
-            "file": self.file,
-            "content": self.content,
-            "environment": self.environment,
-            "external": self.external or None,
-            **self.options,
-        }
-        return {key: value for key, value in data.items() if value is not None}
-
-
-@dataclass(frozen=True)
 class Stack:
     """An application: its enabled services and what they share.
 
@@ -307,7 +179,7 @@ class Stack:
             secrets={key: Secret.from_dict(key, value) for key, value in secrets.items()},
             configs={k: Config.from_dict(k, v) for k, v in data.get("configs", {}).items()},
             moorage=StackExtension.from_dict(data.get(EXTENSION, {})),
-            extensions=_without(data, EXTENSION, *known),
+            extensions=without(data, EXTENSION, *known),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from moorage.compose.extension import EXTENSION
 from moorage.compose.files import Files
-from moorage.compose.model import EXTENSION
 from moorage.compose.source import Sheet
 
 _SECTIONS = ("networks", "volumes", "secrets", "configs")

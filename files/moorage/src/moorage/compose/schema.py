@@ -9,14 +9,16 @@ from typing import Any
 
 from moorage.compose import shapes as s
 from moorage.compose import shorthand
+from moorage.compose.command import command
+from moorage.compose.extension import EXTENSION
 from moorage.compose.extension_schema import (
     SECRET_EXTENSION,
     SERVICE_EXTENSION,
     STACK_EXTENSION_KEYS,
     VOLUME_EXTENSION,
 )
-from moorage.compose.model import EXTENSION
 from moorage.compose.schema_build import BUILD
+from moorage.compose.schema_deploy import DEPLOY
 from moorage.compose.shapes import INVALID, Place
 
 NAME = r"[a-zA-Z0-9._-]+"
@@ -128,55 +130,6 @@ def _extends(value: Any, place: Place) -> Any:
     return s.record(keys, ("service",), extensions=False)(entry, place)
 
 
-_UPDATE = s.record(
-    {
-        "parallelism": s.integer,
-        "delay": s.duration,
-        "failure_action": s.choice("continue", "pause", "rollback"),
-        "monitor": s.duration,
-        "max_failure_ratio": s.number,
-        "order": s.choice("start-first", "stop-first"),
-    }
-)
-_DEPLOY = s.record(
-    {
-        "mode": s.choice("replicated", "global", "replicated-job", "global-job"),
-        "endpoint_mode": s.choice("vip", "dnsrr"),
-        "replicas": s.integer,
-        "labels": s.pairs(""),
-        "update_config": _UPDATE,
-        "rollback_config": _UPDATE,
-        "resources": s.record(
-            {
-                "limits": s.record({"cpus": s.number, "memory": s.size, "pids": s.integer}),
-                "reservations": s.record(
-                    {
-                        "cpus": s.number,
-                        "memory": s.size,
-                        "generic_resources": s.listed(s.anything),
-                        "devices": s.listed(s.anything),
-                    }
-                ),
-            }
-        ),
-        "restart_policy": s.record(
-            {
-                "condition": s.choice("none", "on-failure", "any"),
-                "delay": s.duration,
-                "max_attempts": s.integer,
-                "window": s.duration,
-            }
-        ),
-        "placement": s.record(
-            {
-                "constraints": s.listed(s.text),
-                "preferences": s.listed(s.record({"spread": s.text})),
-                "max_replicas_per_node": s.integer,
-            }
-        ),
-    }
-)
-
 _TEXTS = s.listed(s.text, unique=True)
 
 SERVICE_KEYS: dict[str, s.Shape] = {
@@ -188,7 +141,7 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     "cap_drop": _TEXTS,
     "cgroup": s.choice("host", "private"),
     "cgroup_parent": s.text,
-    "command": s.command,
+    "command": command,
     "configs": s.listed(shorthand.grant(None)),
     "container_name": s.matching(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", "a container's name"),
     "cpu_count": s.integer,
@@ -202,7 +155,7 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     "cpuset": s.text,
     "credential_spec": s.mapped(s.text),
     "depends_on": _depends_on,
-    "deploy": s.nullable(_DEPLOY, {}),
+    "deploy": s.nullable(DEPLOY, {}),
     "develop": s.anything,
     "device_cgroup_rules": _TEXTS,
     "devices": s.listed(shorthand.device),
@@ -210,7 +163,7 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     "dns_opt": _TEXTS,
     "dns_search": s.one_or_more(s.text, unique=True),
     "domainname": s.text,
-    "entrypoint": s.command,
+    "entrypoint": command,
     "env_file": _env_files,
     "environment": s.pairs(None),
     "expose": s.listed(s.scalar_text, unique=True),

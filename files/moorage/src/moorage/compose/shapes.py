@@ -17,11 +17,10 @@ from typing import Any
 
 from moorage.compose.errors import did_you_mean, shown
 from moorage.compose.source import Sheet
-from moorage.compose.units import format_duration, parse_bytes, parse_duration, shell_words
+from moorage.compose.units import format_duration, parse_bytes, parse_duration
 
 _TRUE = ("true", "yes", "y", "on")
 _FALSE = ("false", "no", "n", "off")
-_SHELL_OPERATORS = re.compile(r"[;&|<>\n]")
 EXTENSION_PREFIX = "x-"
 
 
@@ -133,30 +132,6 @@ def size(value: Any, place: Place) -> Any:
         return str(parse_bytes(value))
     except ValueError:
         return place.wrong("must be a size", value, advice)
-
-
-def command(value: Any, place: Place) -> Any:
-    """A command line: a list of words, or a text split by the rules of a shell."""
-    if value is None:
-        return None
-    if isinstance(value, list):
-        return listed(text)(value, place)
-    if not isinstance(value, str):
-        return place.wrong("must be a text or a list of texts", value)
-    try:
-        words = shell_words(value)
-    except ValueError:
-        return place.wrong("has a quote that is not closed", value, "close it or escape it")
-    if _operator(value):
-        advice = 'write ["sh", "-c", "…"]: no shell runs it, and Compose drops what follows'
-        return place.wrong("has a shell operator outside quotes", value, advice)
-    return words
-
-
-def _operator(value: str) -> bool:
-    """Whether `;`, `&`, `|`, `<` or `>` stands outside quotes."""
-    bare = re.sub(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", "", value, flags=re.DOTALL)
-    return bool(_SHELL_OPERATORS.search(bare.strip().replace("\n", " ")))
 
 
 def anything(value: Any, place: Place) -> Any:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from moorage.compose import shapes as s
+from moorage.compose.parts import Port
 from moorage.compose.shapes import INVALID, Place
+from moorage.compose.source import Sheet
 
 _PORT = re.compile(
     r"(?:(?:(?:\[(?P<ip6>[0-9a-fA-F:.%]+)\]|(?P<ip>[^:\[\]]*)):)?"
@@ -272,3 +274,12 @@ def device(value: Any, place: Place) -> Any:
         "target": fields[1] if len(fields) > 1 else fields[0],
         "permissions": fields[2] if len(fields) > 2 else "rwm",
     }
+
+
+def parse_ports(value: str) -> list[Port]:
+    """Ports of a short form outside a file; ValueError tells what is wrong with it."""
+    sheet = Sheet(Path("ports"))
+    found = port_list([value], Place(sheet, Path("/")))
+    if sheet.problems:
+        raise ValueError(sheet.problems[0].message)
+    return [Port.from_dict(port) for port in found]

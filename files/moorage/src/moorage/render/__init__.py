@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moorage.compose.errors import did_you_mean
-from moorage.render.rendering import Rendering, RenderedFile, Renderer, content_hash
+from moorage.render.rendering import RenderedFile, Renderer, Rendering, content_hash
 from moorage.render.settings import Limits, Settings
 from moorage.render.unified import render_unified
 

@@ -1,0 +1,123 @@
+"""A service as a container of its own: final Compose for the host, nothing left to resolve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moorage.compose.extension import EXTENSION
+from moorage.compose.model import Service
+from moorage.compose.parts import Port
+from moorage.render.context import Context
+from moorage.render.mounts import User, config_labels, service_mounts
+from moorage.render.settings import Limits, Settings
+
+# What the keys of a service come in, so that files read alike and differ only where they do.
+_ORDER = (
+    "image", "pull_policy", "container_name", "hostname", "user", "group_add", "read_only", "init",
+    "cap_drop", "cap_add", "security_opt", "entrypoint", "command", "working_dir", "environment",
+    "depends_on", "healthcheck", "restart", "stop_signal", "stop_grace_period", "ports",
+    "networks", "network_mode", "dns", "extra_hosts", "volumes", "tmpfs", "deploy", "ulimits",
+    "logging", "labels",
+)  # fmt: skip
+_REPLACED = ("secrets", "configs", "profiles", "container_name", "build", EXTENSION)
+
+
+def ordered(service: dict[str, Any]) -> dict[str, Any]:
+    """A service's keys in the order in which people look for them."""
+    first = {key: service[key] for key in _ORDER if key in service}
+    return {**first, **{key: service[key] for key in sorted(service) if key not in first}}
+
+
+def logging(settings: Settings, service: Service | None = None) -> dict[str, Any]:
+    """Bounded logs: the description's own, with limits where it names none."""
+    limits = {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files)}
+    own: dict[str, Any] = service.options.get("logging", {}) if service else {}
+    driver = own.get("driver", "json-file")
+    if driver not in ("json-file", "local"):
+        return own
+    return {"driver": driver, "options": {**limits, **own.get("options", {})}}
+
+
+def labels(ctx: Context, name: str) -> dict[str, str]:
+    """The labels by which Moorage knows its containers."""
+    return {
+        "moorage.stack": ctx.stack.name,
+        "moorage.topology": ctx.settings.topology,
+        "moorage.service": name,
+    }
+
+
+def published(ports: tuple[Port, ...]) -> list[dict[str, Any]]:
+    """Ports in the long form."""
+    return [
+        {
+            "target": port.target,
+            "published": port.published,
+            **({"host_ip": port.host_ip} if port.host_ip else {}),
+            "protocol": port.protocol,
+        }
+        for port in ports
+        if port.published
+    ]
+
+
+def resources(limits: Limits) -> dict[str, Any]:
+    """Limits of a container as Compose writes them."""
+    found: dict[str, Any] = {}
+    if limits.cpus is not None:
+        found["cpus"] = f"{limits.cpus:g}"
+    if limits.memory is not None:
+        found["memory"] = str(limits.memory)
+    if limits.pids is not None:
+        found["pids"] = limits.pids
+    return {"resources": {"limits": found}} if found else {}
+
+
+def container(ctx: Context, service: Service, user: User | None) -> dict[str, Any]:
+    """A service of a ready image as it goes into the release's compose.yaml."""
+    ctx.judge(service, "container")
+    data = {key: value for key, value in service.to_dict().items() if key not in _REPLACED}
+    data |= {
+        "image": ctx.image(service.image or "", service.image or ""),
+        "container_name": f"{ctx.stack.name}-{service.name}",
+        "environment": ctx.environment(service),
+        "ports": published(ctx.ports(service)),
+        "volumes": service_mounts(ctx, service, user),
+        "logging": logging(ctx.settings, service),
+        "labels": {
+            **service.labels, **config_labels(ctx, service), **labels(ctx, service.name)
+        },
+    }  # fmt: skip
+    if ctx.settings.dns and "dns" not in data:
+        data["dns"] = list(ctx.settings.dns)
+    for key in ("mem_limit", "cpus", "pids_limit", "scale"):
+        data.pop(key, None)
+    deploy = {
+        key: value
+        for key, value in service.options.get("deploy", {}).items()
+        if key in ("restart_policy", "resources")
+    }
+    limits = resources(ctx.limits(service)).get("resources", {})
+    reservations = deploy.get("resources", {}).get("reservations")
+    merged = {**limits, **({"reservations": reservations} if reservations else {})}
+    data["deploy"] = {**deploy, **({"resources": merged} if merged else {})}
+    data["depends_on"] = _dependencies(ctx, service)
+    kept = ("command", "entrypoint")
+    return ordered(
+        {k: v for k, v in data.items() if v not in (None, {}, []) or (v == [] and k in kept)}
+    )
+
+
+def _dependencies(ctx: Context, service: Service) -> dict[str, Any]:
+    found = {}
+    for name, dependency in service.depends_on.items():
+        other = ctx.stack.services.get(name)
+        if other is None:
+            continue  # not required, and of a profile that is not enabled
+        if not other.is_data:
+            advice = "let the process wait for the data service instead"
+            message = "a container cannot wait for a process of the unified container"
+            ctx.wrong(service.name, f"depends_on.{name}", message, advice)
+            continue
+        found[name] = dependency.to_dict()
+    return found

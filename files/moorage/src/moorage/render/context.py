@@ -1,0 +1,117 @@
+"""What every part of a renderer needs: the stack, the settings, and where problems go."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from moorage.compose.errors import Problem, did_you_mean, shown
+from moorage.compose.model import Service, Stack
+from moorage.compose.parts import Port
+from moorage.compose.shorthand import parse_ports
+from moorage.render.settings import Limits, Settings
+from moorage.render.support import TABLE
+
+_NUMERIC = re.compile(r"(\d+)(?::(\d+))?")
+UNIFIED = "unified"
+# Values that say no more than the key's absence.
+_USUAL = {"replicas": 1, "scale": 1, "mode": "replicated"}
+
+
+@dataclass
+class Context:
+    """One rendering in progress."""
+
+    stack: Stack
+    settings: Settings
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unresolved: list[str] = field(default_factory=list)
+
+    def wrong(self, service: str, key: str, message: str, advice: str, value: Any = None) -> None:
+        """Report what this topology cannot honour."""
+        where = f"services.{service}.{key}" if service else key
+        seen = None if value is None else shown(value)
+        self.problems.append(Problem(where, message, advice, seen))
+
+    def note(self, service: str, key: str, why: str) -> None:
+        """Record what has no effect here, so that nothing is dropped silently."""
+        self.notes.append(f"services.{service}.{key} has no effect: {why}")
+
+    def judge(self, service: Service, column: str) -> None:
+        """Refuse or note the keys of a service that the table says so of."""
+        for key in set_keys(service):
+            entry = TABLE[key].entry(column)
+            if entry.verdict == "refused":
+                message = f"the topology {self.settings.topology} cannot honour it: {entry.how}"
+                self.wrong(service.name, key, message, "remove it, or choose another topology")
+            elif entry.verdict == "ignored":
+                self.note(service.name, key, entry.how)
+
+    def check_names(self, known: set[str]) -> None:
+        """Refuse settings for services that are not there."""
+        names = {*known, UNIFIED}
+        for setting in ("publish", "environment", "limits"):
+            allowed = names if setting == "limits" else known
+            for name in getattr(self.settings, setting):
+                if name not in allowed:
+                    advice = did_you_mean(name, allowed)
+                    self.wrong("", f"settings.{setting}.{name}", "is no service here", advice)
+
+    def image(self, key: str, fallback: str) -> str:
+        """The final reference of a build or image; what is missing is remembered."""
+        reference = self.settings.image_refs.get(key)
+        if reference is None:
+            self.unresolved.append(key)
+            return fallback
+        return reference
+
+    def ports(self, service: Service) -> tuple[Port, ...]:
+        """The ports that a service publishes, after the operator's say."""
+        publish = self.settings.publish.get(service.name)
+        if publish is None:
+            return tuple(port for port in service.ports if port.published)
+        found = []
+        for text in publish:
+            try:
+                found += parse_ports(text)
+            except ValueError as error:
+                where = f"settings.publish.{service.name}"
+                self.wrong("", where, str(error), "write ADDRESS:HOST_PORT:CONTAINER_PORT", text)
+        return tuple(found)
+
+    def environment(self, service: Service) -> dict[str, str]:
+        """Variables of a service with the operator's; those without a value are left out."""
+        own = {key: value for key, value in service.environment.items() if value is not None}
+        return own | self.settings.environment.get(service.name, {})
+
+    def limits(self, service: Service) -> Limits:
+        """Limits of a service: the operator's, else those of the description."""
+        given = self.settings.limits.get(service.name, Limits())
+        limits = (service.options.get("deploy") or {}).get("resources", {}).get("limits", {})
+        memory = service.options.get("mem_limit", limits.get("memory"))
+        cpus = service.options.get("cpus", limits.get("cpus"))
+        pids = service.options.get("pids_limit", limits.get("pids"))
+        return Limits(
+            given.memory or (None if memory is None else int(memory)),
+            given.cpus or (None if cpus is None else float(cpus)),
+            given.pids or (None if pids is None else int(pids)),
+        )
+
+
+def set_keys(service: Service) -> list[str]:
+    """Keys of a service that are set, those below `deploy` by their path."""
+    keys = []
+    for key, value in service.to_dict().items():
+        if key == "deploy":
+            keys += [f"deploy.{part}" for part, item in value.items() if item != _USUAL.get(part)]
+        elif value not in (None, False, {}, []) and value != _USUAL.get(key):
+            keys.append(key)
+    return keys
+
+
+def numeric_user(text: str | None) -> tuple[int, int] | None:
+    """uid and gid of a user in numbers; without a gid it is 0, as in the engine."""
+    match = _NUMERIC.fullmatch(text or "")
+    return None if match is None else (int(match[1]), int(match[2] or 0))

@@ -1,0 +1,158 @@
+"""Mounts of volumes, secrets and configs: all of them binds of the stack's own directories."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+from moorage.compose.model import Service
+from moorage.compose.parts import Mount
+from moorage.render.context import Context, numeric_user
+from moorage.render.rendering import RenderedFile, SecretFact, VolumeFact
+
+User = tuple[int, int]
+_VOLUME_MODE = "0750"
+
+
+def bind(source: str, target: str, *, read_only: bool = False) -> dict[str, Any]:
+    """A bind mount whose source must be there: a typing error must not make a directory."""
+    mount: dict[str, Any] = {"type": "bind", "source": source, "target": target}
+    if read_only:
+        mount["read_only"] = True
+    return {**mount, "bind": {"create_host_path": False}}
+
+
+def service_mounts(ctx: Context, service: Service, user: User | None) -> list[dict[str, Any]]:
+    """Everything that a service mounts, in a stable order."""
+    found = [mount for index, entry in enumerate(service.volumes)
+             if (mount := _mount(ctx, service, index, entry)) is not None]  # fmt: skip
+    for grant in service.secrets:
+        if user is None:
+            advice = 'add user: "uid:gid" to the service'
+            ctx.wrong(service.name, "secrets", "no numeric user to own its secrets", advice)
+            break
+        target = _absolute(grant.target or grant.source, "/run/secrets")
+        source = f"{ctx.settings.secrets_dir}/for/{user[0]}/{grant.source}"
+        found.append(bind(source, target, read_only=True))
+        if grant.mode is not None or grant.uid is not None or grant.gid is not None:
+            ctx.note(service.name, "secrets", "secret files belong to the user, mode 0400")
+    for grant in service.configs:
+        target = _absolute(grant.target or grant.source, "")
+        found.append(bind(_config_path(ctx, grant.source), target, read_only=True))
+    return found
+
+
+def _absolute(target: str, directory: str) -> str:
+    return target if target.startswith("/") else f"{directory}/{target}"
+
+
+def _mount(ctx: Context, service: Service, index: int, mount: Mount) -> dict[str, Any] | None:
+    key = f"volumes[{index}]"
+    if mount.type == "tmpfs":
+        return mount.to_dict()
+    if mount.type == "volume":
+        if mount.source is None:
+            advice = f"name it: NAME:{mount.target}, and define NAME under volumes:"
+            ctx.wrong(service.name, key, "its data would be lost with the container", advice)
+            return None
+        source = f"{ctx.settings.base_dir}/data/{mount.source}"
+        return bind(source, mount.target, read_only=mount.read_only)
+    source = mount.source or ""
+    if source == ctx.stack.directory or ctx.stack.relative(source) is not None:
+        advice = "use configs: with file:, or put it into the image"
+        message = "the stack's source is not on the hosts"
+        ctx.wrong(service.name, key, message, advice, ctx.stack.relative(source))
+        return None
+    return {**mount.to_dict(), "bind": {**mount.options.get("bind", {}), "create_host_path": False}}
+
+
+def _config_path(ctx: Context, name: str) -> str:
+    return f"{ctx.settings.base_dir}/config/files/{name}"
+
+
+def config_files(ctx: Context) -> dict[str, RenderedFile]:
+    """The stack's configs as files of the release."""
+    files = {}
+    for name, config in sorted(ctx.stack.configs.items()):
+        content = config.content if config.content is not None else config.body
+        if content is None:
+            advice = "give content: or file:"
+            ctx.wrong("", f"configs.{name}", "its content is not in the description", advice)
+            continue
+        files[f"configs/{name}"] = RenderedFile(content, "0644", _config_path(ctx, name))
+    return files
+
+
+def config_labels(ctx: Context, service: Service) -> dict[str, str]:
+    """Labels that change with the configs of a service, so that its container does too."""
+    labels = {}
+    for grant in service.configs:
+        config = ctx.stack.configs[grant.source]
+        content = (config.content if config.content is not None else config.body) or ""
+        digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+        labels[f"moorage.config.{grant.source}"] = digest
+    return labels
+
+
+def volume_facts(ctx: Context, users: dict[str, User | None]) -> tuple[VolumeFact, ...]:
+    """Directories of the named volumes, with their owners."""
+    facts = []
+    for name, volume in sorted(ctx.stack.volumes.items()):
+        where = f"volumes.{name}"
+        driver = volume.options.get("driver", "local")
+        if volume.external or driver != "local" or volume.options.get("driver_opts"):
+            advice = "remove external, driver and driver_opts"
+            message = f"volumes are directories under {ctx.settings.base_dir}/data"
+            ctx.wrong("", where, message, advice)
+            continue
+        owner = numeric_user(volume.moorage.owner) or _owner(ctx, name, users)
+        if owner is not None:
+            path = f"{ctx.settings.base_dir}/data/{name}"
+            mode = volume.moorage.mode or _VOLUME_MODE
+            facts.append(VolumeFact(name, path, *owner, mode.zfill(4)))
+    return tuple(facts)
+
+
+def _owner(ctx: Context, volume: str, users: dict[str, User | None]) -> User | None:
+    owners: dict[User, str] = {}
+    for service in ctx.stack.services.values():
+        if not any(m.type == "volume" and m.source == volume for m in service.volumes):
+            continue
+        user = users[service.name]
+        if user is None:
+            advice = f'add user: "uid:gid", or x-moorage: {{owner: "uid:gid"}} to {volume}'
+            ctx.wrong(service.name, "user", f"no numeric user to own the volume {volume}", advice)
+            return None
+        owners.setdefault(user, service.name)
+    if len(owners) > 1:
+        names = " and ".join(owners.values())
+        message = f"{names} mount it as different users"
+        advice = 'say who owns it: x-moorage: {owner: "uid:gid"}'
+        ctx.wrong("", f"volumes.{volume}", message, advice)
+    return next(iter(owners), None)
+
+
+def secret_facts(ctx: Context, users: dict[str, User | None]) -> tuple[SecretFact, ...]:
+    """The secrets and who reads them."""
+    facts = []
+    for name, secret in sorted(ctx.stack.secrets.items()):
+        readers = {
+            user[0]
+            for service in ctx.stack.services.values()
+            for grant in service.secrets
+            if grant.source == name and (user := users[service.name]) is not None
+        }
+        source = {}
+        if secret.file is not None:
+            # Relative, so that a release does not depend on where the checkout lies.
+            source = {"file": os.path.relpath(secret.file, ctx.stack.directory)}
+        elif secret.environment is not None:
+            source = {"environment": secret.environment}
+        elif secret.external:
+            source = {"external": secret.name}
+        moorage = secret.moorage
+        facts.append(
+            SecretFact(name, tuple(sorted(readers)), moorage.generate, source, moorage.optional)
+        )
+    return tuple(facts)

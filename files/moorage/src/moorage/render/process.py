@@ -1,0 +1,180 @@
+"""A service as a process of the unified container: its entry in supervisor.json."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from moorage.compose.model import Service
+from moorage.compose.parts import Healthcheck
+from moorage.compose.units import parse_duration
+from moorage.render.context import Context, set_keys
+from moorage.render.mounts import User
+
+WORKING_DIR = "/app"
+DEFAULT_GRACE = 10.0
+_CONDITIONS = {
+    "service_started": "started",
+    "service_healthy": "healthy",
+    "service_completed_successfully": "completed",
+}
+# The engine's defaults, which a description that names no times was written for.
+_INTERVAL, _TIMEOUT, _RETRIES, _START_PERIOD, _START_INTERVAL = 30.0, 30.0, 3, 0.0, 5.0
+_LOCAL_URL = re.compile(r"http://127\.0\.0\.1(:\d+)?(/\S*)?")
+_FAIL = re.compile(r"-[sS]*f[sS]*|--fail")
+_QUIET = re.compile(r"-[sS]+|--silent|--show-error")
+_SHELL_SIGNS = re.compile(r"[;&|<>$`'\"\\()*?{}\[\]~#\n]")
+
+
+def instances(service: Service) -> list[str]:
+    """Names of the processes that a service becomes."""
+    if service.replicas == 1:
+        return [service.name]
+    return [f"{service.name}-{number}" for number in range(1, service.replicas + 1)]
+
+
+def listening(service: Service) -> list[tuple[int, str]]:
+    """Ports that a process of the service listens on, with their protocols."""
+    found = [(port.target, port.protocol) for port in service.ports]
+    for text in service.options.get("expose", []):
+        span, _, protocol = text.partition("/")
+        first, _, last = span.partition("-")
+        found += [(n, protocol or "tcp") for n in range(int(first), int(last or first) + 1)]
+    return list(dict.fromkeys(found))
+
+
+def processes(ctx: Context, service: Service, user: User, log_dir: str) -> list[dict[str, Any]]:
+    """The entries of a service in supervisor.json."""
+    ctx.judge(service, "process")
+    _check(ctx, service, user)
+    names = instances(service)
+    return [_process(ctx, service, name, log_dir) for name in names]
+
+
+def _check(ctx: Context, service: Service, user: User) -> None:
+    if not service.command and not service.entrypoint:
+        advice = "write the command out: the image's own is not known here"
+        ctx.wrong(service.name, "command", "is missing", advice)
+    own = service.moorage.user or service.user
+    if own is not None and own != f"{user[0]}:{user[1]}":
+        message = f"all processes run as {user[0]}:{user[1]}, the unified container's user"
+        advice = "give it that user, or give x-moorage.unified.user this one"
+        ctx.wrong(service.name, "user", message, advice, own)
+    if service.replicas != 1:
+        key = "scale" if "scale" in set_keys(service) else "deploy.replicas"
+        if service.replicas == 0 or listening(service) or service.moorage.singleton:
+            reason = "it listens on a port" if listening(service) else "it must run once"
+            message = f"{service.replicas} processes of it cannot run side by side: {reason}"
+            ctx.wrong(service.name, key, message, "remove replicas, or choose another topology")
+
+
+def _process(ctx: Context, service: Service, name: str, log_dir: str) -> dict[str, Any]:
+    settings = ctx.settings
+    grace = service.stop_grace_period
+    entry: dict[str, Any] = {
+        "name": name,
+        "command": [*(service.entrypoint or ()), *(service.command or ())],
+        "working_dir": service.working_dir or WORKING_DIR,
+        "environment": dict(sorted(ctx.environment(service).items())),
+        "autostart": True,
+        **_restart(service),
+        "stop_signal": (service.stop_signal or "TERM").removeprefix("SIG"),
+        "stop_grace": DEFAULT_GRACE if grace is None else grace,
+        "stdout_logfile": f"{log_dir}/{name}.log",
+        "stderr_logfile": f"{log_dir}/{name}.err.log",
+        "log_max_bytes": settings.process_log_max_bytes,
+        "log_backups": settings.process_log_backups,
+    }
+    depends = _dependencies(ctx, service)
+    if depends:
+        entry["depends_on"] = depends
+    check = _health(service)
+    if check is not None:
+        entry["health_check"] = check
+    ports = sorted({port for port, _ in listening(service)})
+    if ports:
+        entry["ports"] = ports
+    if service.labels:
+        entry["labels"] = dict(sorted(service.labels.items()))
+    return entry
+
+
+def _restart(service: Service) -> dict[str, Any]:
+    policy: dict[str, Any] = (service.options.get("deploy") or {}).get("restart_policy", {})
+    word = {"none": "no", "any": "always"}.get(policy.get("condition", ""), policy.get("condition"))
+    kind, _, times = (service.restart or word or "no").partition(":")
+    names = {"no": "never", "on-failure": "on-failure"}
+    result: dict[str, Any] = {"autorestart": names.get(kind, "always")}
+    limit = int(times) if times else policy.get("max_attempts")
+    if limit is not None:
+        result["restart_limit"] = limit
+    for key, target in (("delay", "restart_delay"), ("window", "restart_window")):
+        if key in policy:
+            result[target] = parse_duration(policy[key])
+    for key in ("restart_limit", "restart_window", "restart_delay", "restart_delay_max"):
+        value = getattr(service.moorage, key)
+        if value is not None:
+            result[key] = value
+    return result
+
+
+def _dependencies(ctx: Context, service: Service) -> dict[str, str]:
+    found = {}
+    for name, dependency in service.depends_on.items():
+        other = ctx.stack.services.get(name)
+        if other is None or other.is_data:
+            continue  # a data service is waited for by the whole container
+        healthy = dependency.condition == "service_healthy"
+        if healthy and not (other.healthcheck and other.healthcheck.active):
+            message = f"waits for {name} to be healthy, which has no health check"
+            advice = f"add a healthcheck to {name}, or wait for service_started"
+            ctx.wrong(service.name, f"depends_on.{name}", message, advice)
+            continue
+        for instance in instances(other):
+            found[instance] = _CONDITIONS[dependency.condition]
+    return found
+
+
+def _health(service: Service) -> dict[str, Any] | None:
+    check = service.healthcheck
+    if check is None or not check.active or check.test is None:
+        return None
+    given = check
+    url = service.moorage.health_url or http_url(check.test)
+    test = {"type": "http", "url": url} if url else {"type": "command", "command": _argv(check)}
+    return {
+        **test,
+        "interval": _or(given.interval, _INTERVAL),
+        "timeout": _or(given.timeout, _TIMEOUT),
+        "retries": given.retries or _RETRIES,
+        "start_period": _START_PERIOD if given.start_period is None else given.start_period,
+        "start_interval": _or(given.start_interval, _START_INTERVAL),
+        "restart_when_unhealthy": service.moorage.unhealthy == "restart",
+    }
+
+
+def _or(value: float | None, default: float) -> float:
+    return value or default  # the engine takes 0 for its default
+
+
+def _argv(check: Healthcheck) -> list[str]:
+    kind, *words = check.test or ("CMD",)
+    return ["/bin/sh", "-c", words[0]] if kind == "CMD-SHELL" else words
+
+
+def http_url(test: tuple[str, ...]) -> str | None:
+    """The URL of a test that is nothing but `curl -f URL` on this machine, else None.
+
+    Only that is equal to the supervisor's own check, where 2xx and 3xx pass: wget follows
+    redirects, and `localhost` may be another address.
+    """
+    kind, *words = test
+    if kind == "CMD-SHELL":
+        text = re.sub(r"\s*\|\|\s*exit 1\s*$", "", words[0]).strip()
+        words = [] if _SHELL_SIGNS.search(text) else text.split()
+    if len(words) < 3 or words[0] not in ("curl", "/usr/bin/curl"):
+        return None
+    *options, url = words[1:]
+    fails = any(_FAIL.fullmatch(option) for option in options)
+    plain = all(_FAIL.fullmatch(option) or _QUIET.fullmatch(option) for option in options)
+    return url if fails and plain and _LOCAL_URL.fullmatch(url) else None
