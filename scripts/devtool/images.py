@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
-
 from devtool import apt, shell
 from devtool.paths import ROOT, STATE, digest
 from devtool.ui import Problem, say, step
@@ -14,27 +12,25 @@ TESTHOST = "moorage/testhost:trixie"
 REGISTRY_NAME = "debian:trixie-slim"
 BASE_ARCHIVE = STATE / "images" / "base-trixie.tar"
 
+_BOOTSTRAP = ROOT / "files" / "images" / "base" / "bootstrap.sh"
 _CONTEXT = ROOT / "molecule" / "shared" / "testhost"
 _RECIPE_LABEL = "moorage.recipe"
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
-# What a container never reads; licences stay.
-_LEFT_OUT = ("doc/*", "man/*", "locale/*", "info/*", "lintian/*")
 
 
 def ensure_base() -> None:
-    """Make sure that the engine has Debian 13 as moorage/base:trixie."""
+    """Make sure that the engine has Debian 13 as moorage/base:trixie.
+
+    Debian machines make it as a host of a stack does, without a registry; others pull it.
+    """
     if _label(BASE) is not None:
         return
-    if shutil.which("mmdebstrap") is None and not apt.can_install():
-        with step(f"Base image: {REGISTRY_NAME} from the registry"):
-            _pull()
+    if apt.os_release().get("ID") == "debian" and (shutil.which("mmdebstrap") or apt.can_install()):
+        with step("Base image: Debian 13 from Debian's archive (about 20 s)"):
+            _bootstrap()
         return
-    with step("Base image: Debian 13 from Debian's archive (about 20 s)"):
-        if shutil.which("mmdebstrap") is None:
-            apt.install("mmdebstrap", "debian-archive-keyring")
-        if not BASE_ARCHIVE.exists():
-            _bootstrap(BASE_ARCHIVE)
-        shell.output(("docker", "import", "--change", 'CMD ["bash"]', BASE_ARCHIVE, BASE))
+    with step(f"Base image: {REGISTRY_NAME} from the registry"):
+        _pull()
 
 
 def ensure_testhost() -> None:
@@ -91,33 +87,11 @@ def _pull() -> None:
     shell.output(("docker", "tag", REGISTRY_NAME, BASE))
 
 
-def _bootstrap(archive: Path) -> None:
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = archive.with_suffix(".part.tar")
-    excludes = tuple(f"--dpkgopt=path-exclude=/usr/share/{path}" for path in _LEFT_OUT)
-    shell.logged(
-        "base-image",
-        (
-            "mmdebstrap",
-            "--variant=apt",
-            *excludes,
-            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-            "trixie",
-            str(unfinished),
-            *_sources(),
-        ),
-    )
-    unfinished.rename(archive)
-
-
-def _sources() -> tuple[str, ...]:
-    """Return the apt sources for Debian 13: this machine's mirror, else mmdebstrap's default."""
-    sites = apt.debian_sites()
-    if sites is None:
-        return ()
-    main, security = sites
-    return (
-        f"deb {main} trixie main",
-        f"deb {main} trixie-updates main",
-        f"deb {security} trixie-security main",
-    )
+def _bootstrap() -> None:
+    if not BASE_ARCHIVE.exists():
+        BASE_ARCHIVE.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = BASE_ARCHIVE.with_suffix(".part.tar")
+        install = ("--install",) if apt.can_install() else ()
+        shell.logged("base-image", (_BOOTSTRAP, *install, "--output", unfinished))
+        unfinished.rename(BASE_ARCHIVE)
+    shell.output(("docker", "import", "--change", 'CMD ["bash"]', BASE_ARCHIVE, BASE))
