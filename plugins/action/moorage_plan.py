@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,13 @@ from moorage.controller.project import Project
 from moorage.controller.settings import prefix
 from moorage.images import ImageError
 
-# What provisioning reads beside the stacks' own variables.
-_SHARED = ("host", "docker", "runtime", "storage", "logrotate", "images")
+# The playbook fills these in from the plan itself.
+_FROM_PLAN = {
+    "host_packages_extra",
+    "storage_directories",
+    "storage_runtime_directories",
+    "logrotate_stacks",
+}
 
 
 class ActionModule(ActionBase):
@@ -40,10 +44,10 @@ class ActionModule(ActionBase):
         return {**result, "changed": False, **plan}
 
     def _variables(self, project: Project, known: dict[str, Any]) -> dict[str, Any]:
-        starts = [prefix(name) for name in project.stacks()] + list(_SHARED)
-        wanted = re.compile(rf"({'|'.join(map(re.escape, starts))})_")
+        starts = tuple(f"{prefix(name)}_" for name in project.stacks())
+        settings = project.provisioning_settings() - _FROM_PLAN
         return {
             name: self._templar.template(value)
             for name, value in known.items()
-            if wanted.match(name)
+            if name.startswith(starts) or name in settings
         }

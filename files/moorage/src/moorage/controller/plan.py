@@ -11,7 +11,7 @@ from typing import Any
 from moorage.compose import Stack, load_stack
 from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.images import image_map, references
-from moorage.controller.project import Project, hash_files, tree
+from moorage.controller.project import PROVISION_ROLES, Project, hash_files, tree
 from moorage.controller.settings import gather, prefix, split
 from moorage.images import ImageMap
 from moorage.render import Rendering, Settings, content_hash, topology
@@ -21,7 +21,6 @@ RELEASE_ID_LENGTH = 12
 # A change of this number makes every release a new one: raise it when the meaning of a release's
 # files changes without their content.
 FORMAT = 1
-_PROVISION_ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images")
 
 
 def plan_host(
@@ -203,12 +202,12 @@ def _refuse_shared_ports(stacks: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _provisioning_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
-    starts = tuple(f"{role}_" for role in _PROVISION_ROLES)
-    return {key: variables[key] for key in sorted(variables) if key.startswith(starts)}
+    starts = tuple(f"{role}_" for role in PROVISION_ROLES)
+    return {key: value for key, value in sorted(variables.items()) if key.startswith(starts)}
 
 
 def _stamp(project: Project, inputs: Mapping[str, Any]) -> str:
-    directories = [project.root / "roles" / role for role in _PROVISION_ROLES]
+    directories = [project.root / "roles" / role for role in PROVISION_ROLES]
     directories.append(project.files / "images")
     named = [(p.relative_to(project.root).as_posix(), p) for d in directories for p in tree(d)]
     named += sorted(project.runtime_files().items())

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
+PROVISION_ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images")
 _IGNORED_DIRECTORIES = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 # The parts of the distribution that a host runs; the rest reads Compose files on the controller
 # or is built into images.
@@ -41,6 +44,14 @@ class Project:
             for path in (self.files / "stacks").iterdir()
             if any(path.glob("*compose.y*ml"))
         )
+
+    def provisioning_settings(self) -> set[str]:
+        """Return the names of all settings of the roles that provision a host."""
+        names: set[str] = set()
+        for role in PROVISION_ROLES:
+            defaults = yaml.safe_load((self.root / "roles" / role / "defaults/main.yml").read_text())
+            names.update(defaults or {})
+        return names
 
     def runtime_files(self) -> dict[str, Path]:
         """Return what the host's package consists of, by its path in the package."""
