@@ -1,4 +1,4 @@
-"""Debian packages on this machine: what it runs, which archive it uses, installing as root."""
+"""Debian packages on this machine: what it runs, and installing as root."""
 
 from __future__ import annotations
 
@@ -56,23 +56,3 @@ def need(*wanted: tuple[str, str, str]) -> None:
         )
     with step(f"Debian packages: {' '.join(packages)}"):
         install(*packages)
-
-
-def debian_sites() -> tuple[str, str] | None:
-    """Return the archive and the security archive that this machine's apt uses.
-
-    None when it is not Debian, or when its configuration names none for either.
-    """
-    release = os_release()
-    codename = release.get("VERSION_CODENAME", "")
-    if release.get("ID") != "debian" or not codename:
-        return None
-    listed = shell.capture(
-        ("apt-get", "indextargets", "--format", "$(CODENAME) $(SITE)", "Created-By: Packages")
-    )
-    sites: dict[str, str] = {}
-    for line in listed.stdout.splitlines():
-        suite, _, site = line.partition(" ")
-        sites.setdefault(suite, site)
-    main, security = sites.get(codename), sites.get(f"{codename}-security")
-    return (main, security) if main and security else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+
 from devtool import apt, shell
 from devtool.paths import ROOT, STATE, digest
 from devtool.ui import Problem, say, step
