@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
 import socket
 
 from process_supervisor.spawn import SpawnError, run
@@ -218,10 +220,8 @@ class CommandCheck(Check):
 
 def kill_group(pid: int) -> None:
     """Kill a process group with SIGKILL, if it is still there."""
-    try:
-        os.killpg(pid, 9)
-    except (ProcessLookupError, PermissionError):
-        pass
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def judge(line: bytes) -> str | None:

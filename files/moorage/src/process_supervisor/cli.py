@@ -40,8 +40,10 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("names", nargs=names, metavar="NAME")
         return sub
 
-    for name, text in (("run", "guard a supervisor in the foreground"),
-                       ("check-config", "check a configuration file and do nothing else")):  # fmt: skip
+    for name, text in (
+        ("run", "guard a supervisor in the foreground"),
+        ("check-config", "check a configuration file and do nothing else"),
+    ):
         add(name, text).add_argument("-c", "--config", required=True, metavar="FILE")
     sub = add("status", "show the processes", "*")
     sub.add_argument("--json", action="store_true", help="as JSON, one object or a list")
@@ -152,7 +154,8 @@ class Commands:
     def events(self) -> int:
         """Print events."""
         for entry in self.client.events(self.arguments.since, self.arguments.limit):
-            print(json.dumps(entry, ensure_ascii=False) if self.arguments.json else show.event(entry))
+            as_json = self.arguments.json
+            print(json.dumps(entry, ensure_ascii=False) if as_json else show.event(entry))
         return 0
 
     def health(self) -> int:

@@ -43,6 +43,7 @@ class Engine:
         self.started_at = time.time()
         self.listeners: list[Callable[[], None]] = []
         self.on_shutdown: Callable[[], None] = loop.stop
+        self.monitoring = True
         self.leaving: set[str] = set()
         self.shutting_down = False
         self._grace: float | None = None
@@ -74,6 +75,13 @@ class Engine:
             self.store.save_stopped(self.stopped_by_operator)
         self.processes[name].stop(then_start=True)
         self.touch()
+
+    def monitor(self, wanted: bool) -> None:
+        """Switch restarts on or off; what ended meanwhile is started when they come on again."""
+        self.monitoring = wanted
+        for process in self.processes.values() if wanted else ():
+            if process.state is State.BACKOFF and process.retry_at is None:
+                process.resume_backoff()
 
     def remove(self, name: str) -> None:
         """Stop a process that is no longer configured, and forget it once it has ended."""
@@ -205,7 +213,7 @@ def met(other: Process, condition: str) -> bool:
     """Return whether a dependency's condition is fulfilled."""
     if condition == "healthy":
         return other.state is State.RUNNING and other.health is Health.HEALTHY
-    completed = other.state is State.EXITED and bool(other.exit) and other.exit["code"] == 0
+    completed = other.state is State.EXITED and other.exit is not None and other.exit["code"] == 0
     if condition == "completed":
         return completed
     return other.state is State.RUNNING or completed
@@ -233,7 +241,7 @@ def saved(process: Process) -> dict[str, object]:
         "wanted": process.wanted,
         "reason": process.reason,
         "pid": process.pid,
-        "start_ticks": process.start_ticks,
+        "start_ticks": process.main.start_ticks if process.main else 0,
         "started_at": process.started_at,
         "started": process.started,
         "restarts": process.restarts,

@@ -50,7 +50,9 @@ class Guardian:
         """
         found = procfs.children(self.pid) if self.pid else None
         if found is None:
-            return [pid for pid in procfs.all_pids() if pid not in known]
+            found = [pid for pid in procfs.all_pids() if pid not in known]
+            # Without a guardian this process may have children that are no services at all.
+            return [pid for pid in found if not is_child(pid)]
         return procfs.descendants(pid for pid in found if pid not in known)
 
     def hold_fifos(self) -> None:
@@ -73,3 +75,9 @@ class Guardian:
             self._records[pid, start] = (status, at / 1e6)
         while len(self._records) > 4096:
             self._records.popitem(last=False)
+
+
+def is_child(pid: int) -> bool:
+    """Return whether a process is a child of this one."""
+    facts = procfs.stat(pid)
+    return facts is not None and facts.parent == os.getpid()

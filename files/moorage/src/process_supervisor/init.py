@@ -11,6 +11,7 @@ another one runs on the same run_dir, 78 for an unusable configuration).
 from __future__ import annotations
 
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +22,9 @@ else:
     import _signal as signal
     import posix
 
-import time
-
 EXITS_FD = 3
 QUICK = 5.0  # a supervisor that lived shorter than this is in a crash loop
-DELAYS = (0.0, 0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+DELAYS = (0.0, 0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 PR_SET_CHILD_SUBREAPER = 36
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 FORWARDED = (*STOPPING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -38,7 +37,7 @@ def say(text: str) -> None:
     try:
         posix.write(2, f"guardian: {text}\n".encode())
     except OSError:
-        pass
+        return
 
 
 def describe(status: int) -> str:
@@ -118,7 +117,7 @@ class Guard:
                 self.pause(1.0)
 
     def forward(self, number: int) -> None:
-        """Pass a signal on; a stopping one is remembered in case the supervisor dies of something."""
+        """Pass a signal on; that it shall stop must outlive a supervisor that is killed."""
         self.stopping = self.stopping or number in STOPPING
         if self.pid:
             posix.kill(self.pid, number)
@@ -143,9 +142,7 @@ class Guard:
         """Collect the dead; return the final exit status once the supervisor is done."""
         while True:
             try:
-                found = posix.waitid(
-                    posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
-                )
+                found = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
             except ChildProcessError:
                 return None
             if found is None:

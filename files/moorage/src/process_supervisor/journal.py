@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -39,10 +40,8 @@ class Journal:
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         line = f"{stamp}.{int(now * 1000) % 1000:03d}Z {text}\n"
-        try:
+        with contextlib.suppress(OSError):  # a full disk must not stop supervision
             os.write(self._fd, line.encode("utf-8", "replace"))
-        except OSError:
-            pass  # a full disk must not stop supervision
 
     def event(self, entry: Mapping[str, object]) -> None:
         """Write an event as a line."""

@@ -5,6 +5,7 @@ It sleeps in epoll until something happens; with no timer set it sleeps for ever
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import selectors
@@ -109,14 +110,14 @@ class EventLoop:
         """Sleep until an event, at most limit seconds, and dispatch what is due."""
         for key, events in self._selector.select(self._sleep_time(limit)):
             on_read, on_write = key.data
-            # An earlier callback of this round may have closed and even reused the descriptor.
-            if self._selector.get_map().get(key.fd) is not key:
-                continue
-            if events & selectors.EVENT_READ and on_read:
-                self._call(on_read)
-            if events & selectors.EVENT_WRITE and on_write:
-                if self._selector.get_map().get(key.fd) is key:
-                    self._call(on_write)
+            for event, callback in (
+                (selectors.EVENT_READ, on_read),
+                (selectors.EVENT_WRITE, on_write),
+            ):
+                # An earlier callback may have closed and even reused the descriptor.
+                current = self._selector.get_map().get(key.fd) is key
+                if events & event and callback and current:
+                    self._call(callback)
         self._run_timers()
         for _ in range(len(self._soon)):
             self._call(self._soon.popleft())
@@ -155,10 +156,8 @@ class EventLoop:
             sys.excepthook(*sys.exc_info())
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # a full pipe wakes the loop as well
             os.write(self._wake_write, b"\0")
-        except BlockingIOError:
-            pass  # a full pipe wakes the loop as well
 
     def _woken(self) -> None:
         numbers = os.read(self._wake_read, 4096)

@@ -180,10 +180,10 @@ def send_signal(request: Request) -> None:
         number = signal_named(request.text("signal") or "")
     except ValueError as error:
         raise ControlError("bad-request", str(error)) from error
-    if process.pid is None:
+    if process.main is None:
         raise ControlError("conflict", f"{process.name} does not run (it is {process.state})")
     request.record(f"signal {number.name}", process.name)
-    process.send_signal(number)
+    process.main.send(number)
     request.answer(request.status(process))
 
 

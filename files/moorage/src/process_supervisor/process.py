@@ -1,33 +1,29 @@
-"""One supervised process: its state, its run and what follows each end of it."""
+"""One supervised process: its state, and what follows each start and end of its main process."""
 
 from __future__ import annotations
 
 import os
-import random
 import signal
 import time
 
 from process_supervisor import policy, procfs
-from process_supervisor.checks import kill_group
 from process_supervisor.config import signal_named
 from process_supervisor.health import HealthState
 from process_supervisor.healthwatch import HealthWatch
 from process_supervisor.leftovers import Cleanup, members
+from process_supervisor.main_process import Ending, MainProcess
 from process_supervisor.output import Output
-from process_supervisor.protocol import SOCKET_VARIABLE
-from process_supervisor.spawn import SpawnError, identity_of, run
-from process_supervisor.states import ALIVE, SETTLED, Health, State, check_transition
+from process_supervisor.spawn import SpawnError
+from process_supervisor.states import SETTLED, Health, State, check_transition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from subprocess import Popen
+    from collections.abc import Callable
 
     from process_supervisor.config import ProcessConfig
     from process_supervisor.engine import Engine
     from process_supervisor.loop import Timer
 
-ADOPTED_LOOKS = (0.002, 0.01, 0.05, 0.2, 1.0)
 CHECK_SUFFIX = "#check"
 
 
@@ -41,21 +37,18 @@ class Process:
         self.state = State.STOPPED
         self.wanted = False
         self.reason: str | None = None
-        self.pid: int | None = None
-        self.start_ticks = 0
+        self.main: MainProcess | None = None
         self.started_at: float | None = None
-        self.started: float = 0.0
+        self.started = 0.0
         self.restarts = 0
         self.history: list[float] = []
         self.exit: dict[str, object] | None = None
         self.log_tail: list[str] = []
         self.retry_at: float | None = None
-        self.pidfd = -1
-        self.adopted = False
         self._after: Callable[[], None] | None = None  # what a STOPPING process becomes
+        self._deadline = 0.0
         self._timer: Timer | None = None
         self._watch: HealthWatch | None = None
-        self._deadline = 0.0
         self._cleanup: Cleanup | None = None
 
     @property
@@ -64,9 +57,19 @@ class Process:
         return self.config.name
 
     @property
+    def pid(self) -> int | None:
+        """The main process's pid while it lives."""
+        return self.main.pid if self.main else None
+
+    @property
     def mark(self) -> int:
         """The marker that its family carries."""
         return procfs.family(self.engine.key, self.name)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing of it runs or is about to."""
+        return self.state in SETTLED and self._cleanup is None
 
     def become(self, state: State, reason: str | None = None, **facts: object) -> None:
         """Take a step that the table of transitions allows, and record it."""
@@ -105,111 +108,53 @@ class Process:
 
     def _launch(self) -> None:
         try:
-            child = self._run()
+            main = MainProcess.start(self)
         except (SpawnError, OSError) as error:
             self.exit = None
-            self._failed(str(error), now=self.engine.loop.time())
+            self._failed(str(error))
             return
-        # The exit status is collected through the pidfd; subprocess must not look for it as well.
-        child.returncode = 0
-        self.adopted = False
         self.exit, self.log_tail = None, []
         self.started_at = time.time()
         self.started = self.engine.loop.time()
-        self._attach(child.pid, os.pidfd_open(child.pid), procfs.start_ticks(child.pid))
-        self.become(State.RUNNING, pid=child.pid)
+        self._attach(main)
+        self.become(State.RUNNING, pid=main.pid)
         self._begin_health(Health.STARTING)
 
-    def _run(self) -> Popen[bytes]:
-        identity = identity_of(self.config)
-        ends = self.output.open_ends(identity.uid if identity else None)
-        variables = {"PROCESS_SUPERVISOR_NAME": self.name, SOCKET_VARIABLE: self.engine.config.socket}
-        try:
-            return run(self.config, self.config.command, ends, self.mark, variables)
-        finally:
-            for end in ends:
-                os.close(end)
+    def _attach(self, main: MainProcess) -> None:
+        self.main = main
+        main.on_end = self.ended
 
-    def _attach(self, pid: int, pidfd: int, start: int) -> None:
-        self.pid, self.pidfd, self.start_ticks = pid, pidfd, start
-        self.engine.loop.watch(pidfd, self._ended)
-
-    # Adopting after the supervisor itself was killed
-
-    def adopt(self, pid: int, start: int, health: Health) -> bool:
-        """Take over a process that an earlier supervisor started; False when it is gone."""
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
+    def adopt(self, pid: int, start_ticks: int, health: Health) -> bool:
+        """Take over a main process that an earlier supervisor started; False when it is gone."""
+        main = MainProcess.adopt(self.engine, pid, start_ticks)
+        if main is None:
             return False
-        # Compared after the pidfd is open: from then on the number cannot become another's.
-        if procfs.start_ticks(pid) != start:
-            os.close(pidfd)
-            return False
-        self.adopted = True
-        self._attach(pid, pidfd, start)
+        self._attach(main)
         if self.state is State.RUNNING:
             self._begin_health(health)
         return True
 
     # Ending
 
-    def _ended(self) -> None:
-        """The main process is dead."""
-        loop = self.engine.loop
-        loop.unwatch(self.pidfd)
+    def ended(self, ending: Ending) -> None:
+        """Decide what follows the end of the main process."""
         self._end_health()
-        if self.adopted:
-            self._await_record(iter(ADOPTED_LOOKS))
-            return
-        assert self.pid is not None
-        # Before it is reaped: a zombie still owns its number, so the group is surely its own.
-        if self.state is not State.STOPPING:
-            kill_group(self.pid)
-        found = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
-        killed = found is not None and found.si_code != os.CLD_EXITED
-        status = found.si_status if found is not None else 0
-        self._collected(None if killed else status, status if killed else None, time.time())
-
-    def _await_record(self, delays: Iterator[float]) -> None:
-        """Look for an adopted process's exit status where the guardian or the kernel keeps it."""
-        assert self.pid is not None
-        record = self.engine.guardian.ended(self.pid, self.start_ticks)
-        if record is None:
-            status = procfs.exit_information(self.pidfd)
-            record = (status, time.time()) if status is not None else None
-        delay = None if record is not None else next(delays, None)
-        if record is None and delay is not None:
-            self.engine.loop.call_later(delay, lambda: self._await_record(delays))
-            return
-        self.ended_unseen(record)
-
-    def ended_unseen(self, record: tuple[int, float] | None) -> None:
-        """Take note of an end that happened under another supervisor or is known by record."""
-        if record is None:
-            self._collected(None, None, time.time())
-            return
-        status, at = record
-        code = os.waitstatus_to_exitcode(status)
-        self._collected(code if code >= 0 else None, -code if code < 0 else None, at)
-
-    def _collected(self, code: int | None, number: int | None, at: float) -> None:
-        """Decide what an end with this exit code or signal means."""
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-        self.pidfd, self.pid = -1, None
-        self.exit = {"code": code, "signal": number, "at": round(at, 3)}
+        self.main = None
+        self.exit = ending.as_dict()
         self.output.drain()
         if self.state is State.STOPPING:
-            self._finish_stop()
+            self.clean(signal_named(self.config.stop_signal), self._deadline)
+            if self._cleanup is None:
+                self._settle()
             return
         self.clean()
-        self._failed(describe(code, number), self.engine.loop.time(), failed=code != 0)
+        self._failed(ending.describe(), failed=ending.code != 0)
 
-    def _failed(self, how: str, now: float, failed: bool = True) -> None:
-        """Apply the restart policy to an end, or a start that did not work."""
+    def _failed(self, how: str, failed: bool = True) -> None:
+        """Apply the restart policy to an end, or to a start that did not work."""
+        now = self.engine.loop.time()
         self.history = policy.recent(self.history, now, self.config.restart_window)
-        decision = policy.decide(self.config, self.history, now, failed, random.random())
+        decision = policy.decide(self.config, self.history, now, failed, chance())
         if decision.action is policy.Action.RESTART:
             self.history.append(now)
             self.restarts += 1
@@ -219,20 +164,22 @@ class Process:
             self.become(State.EXITED, how, exit=self.exit)
         else:
             self.log_tail = self.output.last_lines()
-            why = how if decision.action is policy.Action.LEAVE else f"{decision.reason}; {how}"
+            gave_up = decision.action is policy.Action.GIVE_UP
+            why = f"{decision.reason}; last: {how}" if gave_up else how
             self.become(State.FATAL, why, exit=self.exit)
 
     def _retry_at(self, when: float) -> None:
         """Start again at a time on the loop's clock, as soon as nothing of the last run is left."""
         self.retry_at = when
-        loop = self.engine.loop
-        if when <= loop.time():
+        if when <= self.engine.loop.time():
             self._retry()
         else:
-            self._timer = loop.call_at(when, self._retry)
+            self._timer = self.engine.loop.call_at(when, self._retry)
 
     def _retry(self) -> None:
         self.retry_at = None
+        if not self.engine.monitoring:
+            return
         if self.state is State.BACKOFF and self._cleanup is None:
             self.become(State.STARTING)
             self._launch()
@@ -244,18 +191,19 @@ class Process:
     # Stopping
 
     def stop(self, then_start: bool = False, grace: float | None = None) -> None:
-        """Stop it, and start it again if asked."""
+        """Stop it, and start it again if asked. grace replaces the configured one, in seconds."""
         self.wanted = then_start
+        after = self._stopped_then_start if then_start else self._stopped
         if self.state is State.RUNNING:
-            self._terminate("stopping", self._stopped_then_start if then_start else self._stopped, grace)
+            self._terminate("stopping", after, grace)
         elif self.state is State.STOPPING:
-            self._after = self._stopped_then_start if then_start else self._stopped
+            self._after = after
             if grace is not None:
                 self._kill()
         else:
             self._cancel_timer()
             if self.state is not State.STOPPED:
-                self.become(State.STOPPED)
+                self._stopped()
             if then_start:
                 self.start()
 
@@ -270,8 +218,10 @@ class Process:
 
     def continue_stop(self, grace: float | None = None) -> None:
         """Send the stop signal, also after a supervisor died in the middle of a stop."""
-        self._send(signal_named(self.config.stop_signal))
-        self._send(signal.SIGCONT)  # a stopped process could not act on the signal
+        assert self.main is not None
+        self.main.kill_group_at_end = False
+        self.main.send(signal_named(self.config.stop_signal))
+        self.main.send(signal.SIGCONT)  # a stopped process could not act on the signal
         grace = self.config.stop_grace if grace is None else grace
         self._deadline = self.engine.loop.time() + grace
         self._timer = self.engine.loop.call_at(self._deadline, self._kill)
@@ -280,16 +230,11 @@ class Process:
         """The grace period is over."""
         self._deadline = 0.0
         self._cancel_timer()
-        if self.pid is not None:
+        if self.main is not None:
             self.engine.events.add("killed", self.name, reason="the grace period is over")
-            self._send(signal.SIGKILL)
+            self.main.send(signal.SIGKILL)
         if self._cleanup is not None:
             self._cleanup.hurry()
-
-    def _finish_stop(self) -> None:
-        self.clean(signal_named(self.config.stop_signal), self._deadline)
-        if self._cleanup is None:
-            self._settle()
 
     def _settle(self) -> None:
         self._cancel_timer()
@@ -299,23 +244,12 @@ class Process:
         after()
 
     def _stopped(self) -> None:
-        self.become(State.STOPPED, None, exit=self.exit)
+        by_operator = self.name in self.engine.stopped_by_operator
+        self.become(State.STOPPED, "stopped by an operator" if by_operator else None)
 
     def _stopped_then_start(self) -> None:
         self._stopped()
         self.start()
-
-    def _send(self, number: int) -> None:
-        """Signal the main process through its pidfd: never another one that has its number."""
-        if self.pidfd >= 0:
-            try:
-                signal.pidfd_send_signal(self.pidfd, number)
-            except ProcessLookupError:
-                pass
-
-    def send_signal(self, number: int) -> None:
-        """Send an operator's signal."""
-        self._send(number)
 
     # What is left of the family
 
@@ -323,12 +257,8 @@ class Process:
         """Return the living processes of this service that its main process left behind."""
         return members(self.engine.orphans(), self.mark)
 
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing of it runs or is about to."""
-        return self.state in SETTLED and self._cleanup is None
-
     def clean(self, polite: int | None = None, until: float = 0.0) -> None:
+        """End what is left; what comes next waits for it."""
         self._cleanup = None
         cleanup = Cleanup(self.engine.loop, self.family, self._cleaned, polite, until)
         if cleanup.pending:
@@ -344,8 +274,6 @@ class Process:
             self._settle()
         elif self.state is State.BACKOFF and self.retry_at is None:
             self._retry()
-        else:
-            self.proceed()
 
     # Health
 
@@ -378,20 +306,16 @@ class Process:
         assert self._watch is not None
         health = self._watch.health
         self.engine.health_changed(self, old, health)
-        if health.status is Health.UNHEALTHY and health.config.restart_when_unhealthy:
+        restart = health.config.restart_when_unhealthy and self.engine.monitoring
+        if health.status is Health.UNHEALTHY and restart:
             reason = f"unhealthy: {health.reason}"
-            self._terminate(reason, lambda: self._failed(reason, self.engine.loop.time()))
-
-    # Changes and the end of the supervisor
+            self._terminate(reason, lambda: self._failed(reason))
 
     def reconfigure(self, config: ProcessConfig) -> None:
         """Use settings that do not need the process to be started again."""
-        health_changed = (config.health_check and config.health_check.as_dict()) != (
-            self.config.health_check and self.config.health_check.as_dict()
-        )
-        self.config = config
+        old, self.config = self.config.as_dict()["health_check"], config
         self.output.reconfigure(config)
-        if health_changed and self.state is State.RUNNING:
+        if old != config.as_dict()["health_check"] and self.state is State.RUNNING:
             self._end_health()
             self._begin_health(Health.STARTING)
 
@@ -401,19 +325,7 @@ class Process:
             self._timer.cancel()
             self._timer = None
 
-    @property
-    def alive(self) -> bool:
-        """Whether it has a pid."""
-        return self.state in ALIVE
 
-
-def describe(code: int | None, number: int | None) -> str:
-    """Say in words how a process ended."""
-    if number is not None:
-        try:
-            return f"killed by SIG{signal.Signals(number).name.removeprefix('SIG')}"
-        except ValueError:
-            return f"killed by signal {number}"
-    if code is None:
-        return "ended, exit status unknown (its parent was killed as well)"
-    return f"exited with status {code}"
+def chance() -> float:
+    """Return a random number in [0, 1); the random module would cost half a megabyte."""
+    return int.from_bytes(os.urandom(4), "little") / 2**32

@@ -52,7 +52,7 @@ def reload(engine: Engine, path: str) -> dict[str, list[str]]:
         result[apply(engine, name, settings, result["restarted"])].append(name)
     adopt_config(engine, config)
     changes = {key: names for key, names in result.items() if key != "unchanged" and names}
-    engine.events.add("reloaded", **changes)
+    engine.events.add("reloaded", None, **changes)
     return result
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from process_supervisor import procfs
 from process_supervisor.leftovers import kill_all, members
+from process_supervisor.main_process import Ending
 from process_supervisor.process import CHECK_SUFFIX
 from process_supervisor.states import ALIVE, Health, State
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from process_supervisor.process import Process
 
 
-def begin(engine: Engine) -> None:
+def begin(engine: Engine, autostart: bool = True) -> None:
     """Restore what an earlier supervisor of this boot left, then start what shall run."""
     state = engine.store.load_state(engine.generation)
     engine.events.add("supervisor resumed" if state else "supervisor started")
@@ -36,7 +39,7 @@ def begin(engine: Engine) -> None:
             process.proceed()
         elif name in engine.stopped_by_operator:
             process.reason = "stopped by an operator"
-        elif process.config.autostart:
+        elif autostart and process.config.autostart:
             process.start()
     engine.touch()
 
@@ -61,7 +64,7 @@ def restore(process: Process, saved: dict[str, Any]) -> None:
         if process.state is State.STOPPING:
             process.continue_stop()
     else:
-        process.ended_unseen(process.engine.guardian.ended(pid, start))
+        process.ended(Ending.of_record(process.engine.guardian.ended(pid, start)))
 
 
 def sweep(engine: Engine, removed: Iterable[str]) -> None:
@@ -95,8 +98,6 @@ def is_leader(pid: int) -> bool:
 
 def adopt_unrecorded(process: Process, pid: int) -> None:
     """Take over a main process that was started but not recorded."""
-    import time
-
     start = procfs.start_ticks(pid)
     boot = time.clock_gettime(time.CLOCK_BOOTTIME)
     age = max(0.0, boot - start / procfs.TICKS)
@@ -106,4 +107,4 @@ def adopt_unrecorded(process: Process, pid: int) -> None:
     if process.adopt(pid, start, Health.STARTING):
         process.engine.events.add("adopted", process.name, pid=pid, reason="was not recorded")
     else:
-        process.ended_unseen(process.engine.guardian.ended(pid, start))
+        process.ended(Ending.of_record(process.engine.guardian.ended(pid, start)))

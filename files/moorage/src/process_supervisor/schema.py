@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class ConfigError(ValueError):
@@ -81,15 +81,15 @@ class Reader:
             return default
         return value
 
-    def choice(self, key: str, default: str, choices: Iterable[str]) -> str:
+    def choice(self, key: str, default: str, choices: Sequence[str]) -> str:
         """Read one of several words."""
         value = self.raw(key)
         if value is None:
             return default
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             self.fail(key, f"must be one of {', '.join(choices)}, not {value!r}")
             return default
-        return str(value)
+        return value
 
     def words(self, key: str, required: bool = False) -> list[str]:
         """Read a list of strings, such as an argument vector."""
@@ -128,4 +128,5 @@ class Reader:
         """Report keys that nobody read: a misspelt setting must not be dropped silently."""
         for key in self.data:
             if key not in self.known:
-                self.fail(str(key), f"is not a known setting (known: {', '.join(sorted(self.known))})")
+                known = ", ".join(sorted(self.known))
+                self.fail(str(key), f"is not a known setting (known: {known})")

@@ -30,7 +30,7 @@ def well(item: dict[str, Any]) -> bool:
 def duration(seconds: float) -> str:
     """Return a time span in its two largest units."""
     left = int(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, size)
         if count or parts or unit == "s":
