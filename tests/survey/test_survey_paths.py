@@ -97,7 +97,10 @@ def test_content_that_cannot_be_applied_is_taken_back(tmp_path: Path) -> None:
 
 def test_what_was_undone_by_hand_is_applied_again(tmp_path: Path) -> None:
     path, effect = tmp_path / "x.conf", tmp_path / "effect"
-    commands = {"apply": ["touch", str(effect)], "verify": ["test", "-e", str(effect)]}
+    commands: dict[str, Any] = {
+        "apply": ["touch", str(effect)],
+        "verify": ["test", "-e", str(effect)],
+    }
     assert paths.ensure_file(file(path, **commands), dry_run=False)
     assert paths.ensure_file(file(path, **commands), dry_run=False) is None
     effect.unlink()

@@ -1,0 +1,76 @@
+"""What plays and Molecule scenarios keep to."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PLAYBOOKS = [ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))]
+SCENARIOS = sorted(path.parent for path in (ROOT / "molecule").glob("*/molecule.yml"))
+
+
+def test_group_vars_beside_the_playbooks_are_those_at_the_root() -> None:
+    # Without it, what site.yml imports ignores the operator's settings without a word.
+    link = ROOT / "playbooks/group_vars"
+    assert link.is_symlink()
+    assert link.resolve() == ROOT / "group_vars"
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.name)
+def test_a_playbook_has_a_valid_syntax(playbook: Path) -> None:
+    tool = Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [str(tool), "--syntax-check", "-i", "localhost,", str(playbook)],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_listed_playbook_is_a_list_of_named_plays() -> None:
+    for playbook in PLAYBOOKS:
+        plays = yaml.safe_load(playbook.read_text(encoding="utf-8"))
+        assert all(play.get("name") for play in plays), playbook
+
+
+def test_there_are_scenarios() -> None:
+    # Molecule would run none of them and say that all is well.
+    assert SCENARIOS
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.name)
+def test_a_scenario_has_tests(scenario: Path) -> None:
+    # Molecule says that all is well when it finds no tests.
+    files = sorted((scenario / "tests").glob("test_*.py"))
+    names = [
+        node.name
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.name.startswith("test_")
+    ]
+    assert names
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.name)
+def test_a_scenario_plays_the_real_playbooks_or_those_of_all_scenarios(scenario: Path) -> None:
+    own = {path.name for path in scenario.glob("*.yml")} - {"molecule.yml"}
+    for name in own & {"converge.yml"}:
+        text = (scenario / name).read_text(encoding="utf-8")
+        assert "import_playbook" in text, f"{scenario.name}/{name} is a play of its own"
+
+
+def test_every_directory_of_scenario_tests_has_its_scenario() -> None:
+    with_tests = {path.parent for path in (ROOT / "molecule").glob("*/tests")}
+    assert sorted(path.name for path in with_tests - set(SCENARIOS)) == []
