@@ -107,12 +107,11 @@ def _status(args: argparse.Namespace) -> int:
     for stack in stacks:
         layout = Layout.of(stack, args.base, args.run)
         release = current_release(layout)
-        assert release is not None, "a known stack has a current release"
         report.append(
             {
                 "stack": stack,
-                "topology": release.topology,
-                "release": release.id,
+                "topology": release.topology if release else None,
+                "release": release.id if release else None,
                 "services": Services(layout).all(),
             }
         )
@@ -120,7 +119,8 @@ def _status(args: argparse.Namespace) -> int:
         print(json.dumps(report, indent=2))
         return OK
     for entry in report:
-        print(f"{entry['stack']} ({entry['topology']}, release {entry['release']})")
+        running = f"{entry['topology']}, release {entry['release']}"
+        print(f"{entry['stack']} ({running if entry['release'] else 'no release got healthy yet'})")
         print(table(status_rows(entry["services"]), colour=sys.stdout.isatty()))
     if not report:
         print("no stack is deployed on this host: run `ansible-playbook site.yml`")
@@ -203,7 +203,8 @@ def _say(event: dict[str, Any]) -> None:
 def _remove(args: argparse.Namespace) -> int:
     layout = _layout(args)
     release = current_release(layout)
-    assert release is not None, "a known stack has a current release"
+    if release is None:
+        raise UnknownService(f"no release of {layout.stack} runs, so there is nothing to remove")
     with hold(layout.lock, "removal", _who()):
         driver(release.topology, layout).remove()
         layout.current.unlink()

@@ -81,7 +81,7 @@ def plan_stack(
         "runtime_directories": [_directory(f"{settings.run_dir}/unified", settings.user, "0750")],
         "logs": _logs(name, settings),
         "ports": [
-            {"port": p.port, "protocol": p.protocol, "address": p.host_ip, "service": p.service}
+            {"port": p.port, "protocol": p.protocol, "address": p.host_ip or "0.0.0.0", "service": p.service}
             for p in rendering.ports
         ],
         "services": [asdict(service) for service in rendering.services],

@@ -63,8 +63,8 @@ class Layout:
 
 
 def known_stacks(base: Path = DEFAULT_BASE) -> list[str]:
-    """Return the names of the stacks deployed on this host, sorted."""
-    return sorted(p.parent.name for p in base.glob("*/current") if p.is_symlink())
+    """Return the names of the stacks that were ever deployed to this host, sorted."""
+    return sorted({path.parent.parent.name for path in base.glob("*/releases/*")})
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:

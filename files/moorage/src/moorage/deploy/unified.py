@@ -87,7 +87,7 @@ class UnifiedTopology:
             try:
                 return self._client().reload()
             except (ControlError, OSError) as trouble:
-                if isinstance(trouble, ControlError) and trouble.code != "unavailable":
+                if isinstance(trouble, ControlError) and trouble.code not in ("unreachable", "timeout"):
                     raise
                 if time.monotonic() >= deadline:
                     raise ReleaseError(
