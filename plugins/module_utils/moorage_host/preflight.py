@@ -218,12 +218,12 @@ def report(host: dict[str, Any], problems: list[dict[str, str]]) -> str:
     for number, entry in enumerate(problems, start=1):
         lines += [
             "",
-            f"{number}. {_wrap(entry['problem'][:1].upper() + entry['problem'][1:])}",
-            f"   found: {_wrap(entry['value'])}",
-            f"   fix:   {_wrap(entry['fix'])}",
+            f"{number}. {_wrap(entry['problem'][:1].upper() + entry['problem'][1:], 3)}",
+            f"   found: {_wrap(entry['value'], 10)}",
+            f"   fix:   {_wrap(entry['fix'], 10)}",
         ]
     return "\n".join(lines)
 
 
-def _wrap(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, width=86, subsequent_indent=" " * 10))
+def _wrap(text: str, indent: int) -> str:
+    return "\n".join(textwrap.wrap(text, width=86, subsequent_indent=" " * indent))
