@@ -16,6 +16,7 @@ building=$datadir/.initialising
 built=$datadir/.initialised
 socket=/run/mysqld/mysqld.sock
 server_pid=
+tls_options=()
 
 say() { printf '%s [%s] entrypoint: %s\n' "$(date --rfc-3339=seconds)" "$1" "$2" >&2; }
 note() { say note "$1"; }
@@ -177,8 +178,6 @@ mount another directory"
 # Flushing is left to the end: a database that is half built is thrown away anyhow.
 initialise() {
   local output started=$SECONDS
-  check_settings
-  check_empty
   note 'initialising an empty data directory'
   mkdir "$building"
   local options=("$@" "--datadir=$building" --innodb-flush-log-at-trx-commit=0
@@ -238,6 +237,23 @@ start once with MARIADB_AUTO_UPGRADE=1"
   stop_temporary_server
 }
 
+# ensure_certificate: a self-signed one beside the data, unless the configuration names its own.
+# Without any, MariaDB makes a new 4096-bit RSA key at each start, for half a second up to three;
+# clients of 11.4 and later check a self-signed certificate by means of the password.
+ensure_certificate() {
+  local key=$datadir/.tls-key.pem certificate=$datadir/.tls-certificate.pem
+  if my_print_defaults --mysqld | grep -qE '^--(loose[-_])?((skip|disable)[-_])?ssl'; then
+    return
+  fi
+  if ! openssl x509 -in "$certificate" -noout -checkend 2592000 > /dev/null 2>&1; then
+    rm -f "$certificate"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 3650 \
+      -subj /CN=mariadb -keyout "$key" -out "$certificate.new" 2> /dev/null
+    mv "$certificate.new" "$certificate"
+  fi
+  tls_options=("--ssl-key=$key" "--ssl-cert=$certificate")
+}
+
 become_mysql() {
   find "$datadir" /run/mysqld ! -user mysql -exec chown mysql:mysql {} +
   exec setpriv --reuid=mysql --regid=mysql --clear-groups "$0" "$@"
@@ -271,10 +287,16 @@ main() {
   : "${MARIADB_ROOT_HOST:=localhost}"
 
   shift
-  set -- "--datadir=$datadir" ${MARIADB_INNODB_BUFFER_POOL_SIZE:+"--innodb-buffer-pool-size=$MARIADB_INNODB_BUFFER_POOL_SIZE"} "$@"
   trap interrupted TERM INT
   rm -rf "$building"
   [ ! -d "$built" ] || move_up
+  if [ ! -d "$datadir/mysql" ]; then
+    check_settings
+    check_empty
+  fi
+  ensure_certificate
+  local pool=${MARIADB_INNODB_BUFFER_POOL_SIZE:-}
+  set -- "--datadir=$datadir" "${tls_options[@]}" ${pool:+"--innodb-buffer-pool-size=$pool"} "$@"
   if [ -d "$datadir/mysql" ]; then
     upgrade_if_needed "$@"
   else

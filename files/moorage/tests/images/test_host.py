@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from moorage.images import BuildSpec, ImageMap, stack_spec
 from moorage.images.builder import INSPECT_FORMAT, meaningful, missing
 from moorage.images.bundle import pack

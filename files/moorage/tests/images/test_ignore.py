@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from moorage.images import ImageError
 from moorage.images.context import rules_of, scan
 from moorage.images.ignore import IgnoreRules

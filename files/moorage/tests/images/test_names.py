@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from moorage.images import ImageError, ImageMap, stack_spec
 
 NAMES = st.text("abcdefgh", min_size=1, max_size=3)

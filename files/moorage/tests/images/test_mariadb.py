@@ -1,0 +1,466 @@
+"""The MariaDB image's contract, on a real engine: init, secrets, kills, restarts, upgrades."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[3] / "images" / "mariadb"
+ROOT_PASSWORD = "r0ot-'\\\"-Geheim"
+PASSWORD = "app-'pw'-$(x)-Geheim"
+HARDENED = (
+    *("--user", "10002:10002", "--read-only", "--cap-drop", "ALL"),
+    *("--security-opt", "no-new-privileges", "--tmpfs", "/run/mysqld", "--tmpfs", "/tmp"),
+)
+HEALTHY = ("healthcheck.sh", "--connect", "--innodb_initialized")
+
+
+def docker(*argv: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        ["docker", *argv], input=stdin, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert not check or done.returncode == 0, f"docker {argv}: {done.stderr}{done.stdout}"
+    return done
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> float:
+    """Return how long it took until ``condition`` held."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, what
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+class Server:
+    """One container on one volume."""
+
+    def __init__(self, image: str, secrets: Path) -> None:
+        self.image = image
+        self.secrets = secrets
+        self.name = f"pytest-mariadb-{uuid.uuid4().hex[:8]}"
+        docker("volume", "create", self.name)
+
+    def start(self, *options: str, command: tuple[str, ...] = (), hardened: bool = True) -> None:
+        argv = ["run", "--detach", "--name", self.name, "--volume", f"{self.name}:/var/lib/mysql"]
+        argv += ["--volume", f"{self.secrets}:/run/secrets:ro", *(HARDENED if hardened else ())]
+        docker(*argv, *options, self.image, *command)
+
+    def start_usual(self, *options: str, command: tuple[str, ...] = ()) -> None:
+        """Start with what tg2em's Compose file sets."""
+        self.start(
+            *("--env", "MARIADB_ROOT_PASSWORD_FILE=/run/secrets/root"),
+            *("--env", "MARIADB_PASSWORD_FILE=/run/secrets/app"),
+            *("--env", "MARIADB_DATABASE=my_app", "--env", "MARIADB_USER=app"),
+            *options,
+            command=command,
+        )
+
+    def restart(self) -> None:
+        docker("start", self.name)
+
+    def replace(self) -> None:
+        """Remove the container; the volume stays."""
+        docker("rm", "--force", self.name)
+
+    def exec(
+        self, *argv: str, user: str = "10002:10002", check: bool = True, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        return docker("exec", "-i", "--user", user, self.name, *argv, check=check, stdin=stdin)
+
+    def sql(self, statement: str) -> str:
+        return self.exec("mariadb", "--user=mysql", "-BN", stdin=statement).stdout.strip()
+
+    def connect(self, user: str, password: str, *options: str) -> str:
+        """Return who the server takes us for, or its refusal."""
+        script = 'read -r MYSQL_PWD; export MYSQL_PWD; exec mariadb "$@" -BNe "SELECT USER()"'
+        argv = ("bash", "-c", script, "-", f"--user={user}", *options)
+        done = self.exec(*argv, check=False, stdin=f"{password}\n")
+        return done.stdout.strip() or done.stderr.strip()
+
+    def logs(self) -> str:
+        done = docker("logs", self.name)
+        return done.stdout + done.stderr
+
+    def wait_healthy(self, seconds: float = 30) -> None:
+        try:
+            wait_until(lambda: self.exec(*HEALTHY, check=False).returncode == 0, "", seconds)
+        except AssertionError:
+            pytest.fail(f"not healthy after {seconds} s; its log:\n{self.logs()}")
+
+    def wait_exit(self) -> int:
+        return int(docker("wait", self.name).stdout)
+
+    def address(self) -> str:
+        return self.exec("hostname", "-i").stdout.strip()
+
+    def files(self, script: str) -> str:
+        """Run a shell script on the volume, as root, beside whatever state the server is in."""
+        argv = ("run", "--rm", "--user", "0", "--volume", f"{self.name}:/var/lib/mysql")
+        entry = ("--workdir", "/var/lib/mysql", "--entrypoint", "sh")
+        return docker(*argv, *entry, self.image, "-euc", script).stdout
+
+    def remove(self) -> None:
+        docker("rm", "--force", "--volumes", self.name, check=False)
+        docker("volume", "rm", "--force", self.name, check=False)
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    """The image, built as on a host without BuildKit's named contexts."""
+    dockerfile = (SOURCE / "Dockerfile").read_text()
+    base = docker("image", "inspect", "moorage/base:trixie", check=False)
+    if base.returncode == 0:
+        dockerfile = dockerfile.replace("FROM debian:trixie-slim", "FROM moorage/base:trixie")
+    build = ["docker", "build", "--quiet", "--tag", "moorage/mariadb:test", "--file", "-"]
+    done = subprocess.run(
+        [*build, str(SOURCE)], input=dockerfile, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return "moorage/mariadb:test"
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("secrets")
+    directory.chmod(0o755)
+    for name, value in {"root": ROOT_PASSWORD, "app": PASSWORD, "empty": ""}.items():
+        (directory / name).write_text(f"{value}\n" if value else "")
+        (directory / name).chmod(0o644)
+    return directory
+
+
+@pytest.fixture
+def server(image: str, secrets: Path) -> Iterator[Server]:
+    made = Server(image, secrets)
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scripts of every kind for the first start."""
+    scripts = tmp_path_factory.mktemp("initdb")
+    scripts.chmod(0o755)
+    (scripts / "1.sql").write_text(
+        "CREATE TABLE t (n INT, s TEXT); INSERT INTO t VALUES (1, '喵🐈');"
+    )
+    packed = subprocess.run(
+        ["gzip", "-c"], input=b"INSERT INTO t VALUES (2, '');", capture_output=True, check=True
+    )
+    (scripts / "2.sql.gz").write_bytes(packed.stdout)
+    (scripts / "3.sh").write_text(
+        "docker_process_sql my_app <<< \"INSERT INTO t VALUES (3, '')\"\n"
+    )
+    (scripts / "4.sh").write_text(
+        "#!/bin/bash\nmariadb --user=mysql my_app <<< \"INSERT INTO t VALUES (4, '')\"\n"
+    )
+    (scripts / "4.sh").chmod(0o755)
+    return scripts
+
+
+@pytest.fixture(scope="module")
+def running(image: str, secrets: Path, scripts: Path) -> Iterator[Server]:
+    """One hardened server, for everything that only looks."""
+    made = Server(image, secrets)
+    made.start_usual("--volume", f"{scripts}:/docker-entrypoint-initdb.d:ro")
+    made.wait_healthy()
+    yield made
+    made.remove()
+
+
+def test_it_runs_as_its_own_user_without_capabilities(running: Server) -> None:
+    status = running.exec("cat", "/proc/1/status").stdout
+    assert "Name:\tmariadbd" in status
+    assert "Uid:\t10002\t10002" in status
+    assert "CapEff:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+
+
+def test_accounts_come_in_as_they_should_and_not_otherwise(running: Server) -> None:
+    tcp = ("--host", running.address())
+    assert running.connect("app", PASSWORD, *tcp, "my_app").startswith("app@")
+    assert "ERROR 1045" in running.connect("app", "wrong", *tcp)
+    assert running.connect("root", ROOT_PASSWORD) == "root@localhost"
+    assert "ERROR 1698" in running.connect("root", "")
+    assert "ERROR 1045" in running.connect("root", ROOT_PASSWORD, *tcp)
+    assert "ERROR 1045" in running.connect("mysql", "x", *tcp)
+    assert running.connect("mysql", "") == "mysql@localhost"
+    assert running.exec("mariadb", "-BNe", "SELECT 1", user="0").stdout == "1\n"
+
+
+def test_an_application_has_its_database_and_no_other(running: Server) -> None:
+    grants = running.sql("SHOW GRANTS FOR app")
+    assert "ON `my\\\\_app`.*" in grants
+    assert "ON *.* TO `app`@`%` IDENTIFIED" in grants
+    assert grants.count("GRANT ") == 2
+    assert running.sql("SHOW DATABASES LIKE 'test'") == ""
+    assert running.sql("SELECT COUNT(*) FROM mysql.global_priv WHERE User = ''") == "0"
+
+
+def test_scripts_ran_once_in_order_and_text_is_utf8mb4(running: Server) -> None:
+    assert running.sql("SELECT n FROM my_app.t").split() == ["1", "2", "3", "4"]
+    assert running.sql("SELECT s FROM my_app.t WHERE n = 1") == "喵🐈"
+    assert running.sql("SELECT @@character_set_server, @@performance_schema").split() == [
+        "utf8mb4",
+        "0",
+    ]
+
+
+def test_backups_need_no_password(running: Server) -> None:
+    dump = running.exec("mariadb-dump", "--user=mysql", "--single-transaction", "my_app").stdout
+    assert "喵🐈" in dump
+    backup = ("mariadb-backup", "--user=mysql", "--target-dir=/tmp/backup")
+    running.exec(*backup, "--backup")
+    running.exec(*backup, "--prepare")
+    assert running.exec("test", "-f", "/tmp/backup/ibdata1").returncode == 0
+
+
+def test_an_idle_server_is_small(running: Server) -> None:
+    status = running.exec("cat", "/proc/1/status").stdout
+    resident = int(status.split("VmRSS:")[1].split()[0])
+    assert resident < 130_000, "KiB"
+
+
+OBSERVE = """
+while [ ! -e /tmp/stop ]; do
+  cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'
+done | sort -u > /tmp/seen
+touch /tmp/written
+exec sleep 60
+"""
+
+
+def test_a_password_is_in_no_process_and_no_log(server: Server) -> None:
+    # All processes are seen from the first on: the server joins the observer's PID namespace.
+    observer = f"{server.name}-observer"
+    docker(
+        *("run", "--detach", "--name", observer, "--user", "10002:10002", "--cap-drop", "ALL"),
+        *("--entrypoint", "sh", server.image, "-c", OBSERVE),
+    )
+    try:
+        server.start_usual("--pid", f"container:{observer}")
+        server.wait_healthy()
+        docker("exec", observer, "touch", "/tmp/stop")
+        written = ("exec", observer, "test", "-e", "/tmp/written")
+        wait_until(lambda: docker(*written, check=False).returncode == 0, "nothing was written")
+        seen = docker("exec", observer, "cat", "/tmp/seen").stdout
+    finally:
+        docker("rm", "--force", "--volumes", observer)
+    assert "MARIADB_PASSWORD_FILE=/run/secrets/app" in seen
+    assert "--auth-root-socket-user=mysql" in seen
+    assert "--skip-networking" in seen
+    for secret in (ROOT_PASSWORD, PASSWORD):
+        assert secret not in seen
+        assert secret not in server.logs()
+
+
+def test_a_password_given_as_a_variable_leaves_the_environment(server: Server) -> None:
+    server.start("--env", f"MYSQL_ROOT_PASSWORD={ROOT_PASSWORD}", "--env", "MYSQL_DATABASE=old")
+    server.wait_healthy()
+
+    assert ROOT_PASSWORD not in server.exec("cat", "/proc/1/environ").stdout
+    assert server.connect("root", ROOT_PASSWORD) == "root@localhost"
+    assert server.sql("SHOW DATABASES LIKE 'old'") == "old"
+
+
+ROOT_FILE = ("--env", "MARIADB_ROOT_PASSWORD_FILE=/run/secrets/root")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "no root password is given: set MARIADB_ROOT_PASSWORD_FILE"),
+        (
+            ("--env", "MARIADB_ROOT_PASSWORD_FILE=/run/secrets/none"),
+            "MARIADB_ROOT_PASSWORD_FILE names /run/secrets/none, which is missing or not readable",
+        ),
+        (
+            ("--env", "MARIADB_ROOT_PASSWORD_FILE=/run/secrets/empty"),
+            "MARIADB_ROOT_PASSWORD_FILE names /run/secrets/empty, which is empty",
+        ),
+        (
+            (*ROOT_FILE, "--env", "MYSQL_ROOT_PASSWORD=x"),
+            "MARIADB_ROOT_PASSWORD_FILE and MYSQL_ROOT_PASSWORD are both set",
+        ),
+        (
+            (*ROOT_FILE, "--env", "MARIADB_USER=app"),
+            "MARIADB_USER is app but MARIADB_PASSWORD_FILE (or MARIADB_PASSWORD) is not set",
+        ),
+        ((*ROOT_FILE, "--env", "MARIADB_USER=root"), "MARIADB_USER is root, which exists already"),
+    ],
+)
+def test_a_wrong_setting_says_what_to_do(
+    server: Server, options: tuple[str, ...], message: str
+) -> None:
+    server.start(*options)
+
+    assert server.wait_exit() == 1
+    assert message in server.logs()
+    assert server.files("ls -A") == ""
+
+
+def test_a_first_start_can_be_killed_at_any_moment(server: Server) -> None:
+    server.start_usual()
+    for delay in (0.15, 0.3, 0.5, 0.7, 0.9):
+        # The moments are spread over the 1.5 seconds that a first start takes.
+        deadline = time.monotonic() + delay
+        wait_until(lambda end=deadline: time.monotonic() >= end, "the clock stands still")
+        docker("kill", "--signal", "KILL", server.name)
+        server.restart()
+
+    server.wait_healthy()
+
+    assert server.connect("app", PASSWORD, "--host", server.address(), "my_app").startswith("app@")
+    assert server.connect("root", ROOT_PASSWORD) == "root@localhost"
+    assert server.files("ls -d .init* 2>/dev/null || true") == ""
+
+
+def test_a_kill_while_scripts_run_repeats_them_all(server: Server, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    (tmp_path / "1.sql").write_text("CREATE TABLE once (n INT); INSERT INTO once VALUES (1);")
+    # Waits for `go`, so that the kill comes after the table and before the end.
+    (tmp_path / "2.sh").write_text(
+        "cd /docker-entrypoint-initdb.d; touch /tmp/waiting; until [ -e go ]; do sleep 0.05; done\n"
+    )
+    server.start_usual("--volume", f"{tmp_path}:/docker-entrypoint-initdb.d:ro")
+    waiting = ("test", "-e", "/tmp/waiting")
+    wait_until(lambda: server.exec(*waiting, check=False).returncode == 0, "no script ran")
+    docker("kill", "--signal", "KILL", server.name)
+    assert "my_app" in server.files("ls .initialising")
+    (tmp_path / "go").touch()
+
+    server.restart()
+    server.wait_healthy()
+
+    assert server.sql("SELECT n FROM my_app.once") == "1"
+
+
+def test_a_stop_during_the_first_start_is_obeyed_at_once(server: Server, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "1.sh").write_text("touch /tmp/waiting; sleep 5 & wait $!\n")
+    server.start_usual("--volume", f"{tmp_path}:/docker-entrypoint-initdb.d:ro")
+    waiting = ("test", "-e", "/tmp/waiting")
+    wait_until(lambda: server.exec(*waiting, check=False).returncode == 0, "no script ran")
+
+    started = time.monotonic()
+    docker("stop", "--time", "20", server.name)
+
+    assert time.monotonic() - started < 4
+    assert "stopped during initialisation" in server.logs()
+    assert "Shutdown complete" in server.logs()
+
+
+def test_moving_a_built_database_up_is_continued(server: Server) -> None:
+    server.start_usual()
+    server.wait_healthy()
+    server.sql("CREATE TABLE my_app.kept (n INT)")
+    docker("stop", server.name)
+    server.files(
+        "mkdir .initialised; mv mysql ibdata1 my_app .initialised; chown 10002 .initialised"
+    )
+
+    server.restart()
+    server.wait_healthy()
+
+    assert server.sql("SHOW TABLES FROM my_app") == "kept"
+    assert "initialising" not in server.logs().rpartition("Shutdown complete")[2]
+
+
+def test_a_restart_keeps_data_and_stops_cleanly(server: Server) -> None:
+    server.start_usual()
+    server.wait_healthy()
+    server.sql("CREATE TABLE my_app.kept (n INT); INSERT INTO my_app.kept VALUES (42)")
+    docker("stop", server.name)
+    state = docker("inspect", "--format", "{{.State.ExitCode}}", server.name).stdout.strip()
+    assert state == "0"
+    assert server.logs().rstrip().endswith("mariadbd: Shutdown complete")
+
+    server.replace()
+    server.start_usual()
+    server.wait_healthy()
+    assert server.sql("SELECT n FROM my_app.kept") == "42"
+
+    docker("kill", "--signal", "KILL", server.name)
+    server.restart()
+    server.wait_healthy()
+    assert server.sql("SELECT n FROM my_app.kept") == "42"
+
+
+def test_somebody_elses_files_are_refused_and_left_alone(server: Server) -> None:
+    server.files("echo precious > notes.txt; chown 10002:10002 . notes.txt")
+    server.start_usual()
+
+    assert server.wait_exit() == 1
+    assert "is not empty either (notes.txt)" in server.logs()
+    assert server.files("cat notes.txt") == "precious\n"
+
+
+def test_a_restored_backup_is_healthy_without_its_own_account(server: Server) -> None:
+    server.start_usual()
+    server.wait_healthy()
+    server.sql("DROP USER healthcheck@localhost, healthcheck@'127.0.0.1', healthcheck@'::1'")
+    assert server.exec(*HEALTHY, check=False).returncode == 0
+    server.exec("rm", "/var/lib/mysql/.my-healthcheck.cnf")
+    assert server.exec(*HEALTHY, check=False).returncode == 0
+    assert server.exec("healthcheck.sh", "--unknown", check=False).returncode == 64
+
+
+def test_options_reach_the_server(server: Server) -> None:
+    size = ("--env", "MARIADB_INNODB_BUFFER_POOL_SIZE=64M", "--env", "MYSQL_TCP_PORT=3310")
+    server.start_usual(*size, command=("--max-connections=17",))
+    server.wait_healthy()
+
+    asked = "SELECT @@innodb_buffer_pool_size, @@max_connections, @@port"
+    assert server.sql(asked).split() == [str(64 << 20), "17", "3310"]
+
+
+def test_another_command_runs_as_it_is(image: str) -> None:
+    version = docker("run", "--rm", image, "mariadbd", "--version").stdout
+    assert "11.8" in version
+    assert docker("run", "--rm", image, "id", "-u").stdout == "10002\n"
+
+
+def test_as_root_it_gives_the_volume_away_and_steps_down(server: Server) -> None:
+    server.files("touch .not-empty; chown -R 0:0 .; chmod 0755 .")
+    server.start("--user", "0", *ROOT_FILE, hardened=False)
+    server.wait_healthy()
+
+    assert "Uid:\t10002\t10002" in server.exec("cat", "/proc/1/status").stdout
+
+
+def test_a_volume_of_somebody_else_is_an_error_that_says_what_to_do(server: Server) -> None:
+    server.files("touch .not-empty; chown -R 0:0 .; chmod 0755 .")
+    server.start_usual()
+
+    assert server.wait_exit() == 1
+    assert "/var/lib/mysql is not writable by uid 10002: give the directory to" in server.logs()
+
+
+def test_data_of_other_versions(server: Server) -> None:
+    server.start_usual()
+    server.wait_healthy()
+    docker("stop", server.name)
+
+    server.files("printf 11.4.2-MariaDB > mariadb_upgrade_info")
+    server.restart()
+    server.wait_healthy()
+    assert "back up and start once with MARIADB_AUTO_UPGRADE=1" in server.logs()
+
+    server.replace()
+    server.start_usual("--env", "MARIADB_AUTO_UPGRADE=1")
+    server.wait_healthy()
+    assert server.files("cat mariadb_upgrade_info").startswith("11.8.")
+    assert "CREATE TABLE" in server.files("gzip -dc system_mysql_backup_11.4.2.sql.gz")
+    assert server.connect("root", ROOT_PASSWORD) == "root@localhost"
+
+    docker("stop", server.name)
+    server.files("printf 12.1.2-MariaDB > mariadb_upgrade_info")
+    server.restart()
+    assert server.wait_exit() == 1
+    assert "written by MariaDB 12.1.2 and this is 11.8" in server.logs()
