@@ -13,9 +13,7 @@ from moorage.images import ImageMap, stack_spec
 from moorage.render import Rendering
 
 
-def image_map(
-    project: Project, variables: Mapping[str, Any]
-) -> tuple[dict[str, Any], ImageMap]:
+def image_map(project: Project, variables: Mapping[str, Any]) -> tuple[dict[str, Any], ImageMap]:
     """Return the settings of images, from ``variables`` or the role's defaults, and the map.
 
     The settings are those that every build of the host has to share: ``map``, ``base_source``,

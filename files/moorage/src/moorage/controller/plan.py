@@ -80,10 +80,7 @@ def plan_stack(
         "directories": _directories(settings, rendering),
         "runtime_directories": [_directory(f"{settings.run_dir}/unified", settings.user, "0750")],
         "logs": _logs(name, settings),
-        "ports": [
-            {"port": p.port, "protocol": p.protocol, "address": p.host_ip or "0.0.0.0", "service": p.service}
-            for p in rendering.ports
-        ],
+        "ports": _ports(rendering),
         "services": [asdict(service) for service in rendering.services],
         "notes": list(rendering.notes),
         **{
@@ -175,6 +172,19 @@ def _directories(settings: Settings, rendering: Rendering) -> list[dict[str, Any
 def _directory(path: str, user: str, mode: str) -> dict[str, Any]:
     uid, _, gid = user.partition(":")
     return {"path": path, "owner": int(uid), "group": int(gid), "mode": mode}
+
+
+def _ports(rendering: Rendering) -> list[dict[str, Any]]:
+    return [
+        {
+            "port": port.port,
+            "protocol": port.protocol,
+            # What the engine takes for a port without an address.
+            "address": port.host_ip or "0.0.0.0",
+            "service": port.service,
+        }
+        for port in rendering.ports
+    ]
 
 
 def _logs(name: str, settings: Settings) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class Project:
         """Return the names of all settings of the roles that provision a host."""
         names: set[str] = set()
         for role in PROVISION_ROLES:
-            defaults = yaml.safe_load((self.root / "roles" / role / "defaults/main.yml").read_text())
-            names.update(defaults or {})
+            defaults = self.root / "roles" / role / "defaults" / "main.yml"
+            names.update(yaml.safe_load(defaults.read_text()) or {})
         return names
 
     def runtime_files(self) -> dict[str, Path]:

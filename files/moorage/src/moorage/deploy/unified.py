@@ -17,6 +17,8 @@ SUPERVISOR_FILE = "supervisor.json"
 _SLOT = "unified"
 _CONTROL_TIMEOUT_SECONDS = 5.0
 _LOG_LINES = 15
+# What a supervisor that is still starting looks like from here.
+_NOT_YET = ("unreachable", "timeout")
 
 
 class UnifiedTopology:
@@ -87,7 +89,7 @@ class UnifiedTopology:
             try:
                 return self._client().reload()
             except (ControlError, OSError) as trouble:
-                if isinstance(trouble, ControlError) and trouble.code not in ("unreachable", "timeout"):
+                if isinstance(trouble, ControlError) and trouble.code not in _NOT_YET:
                     raise
                 if time.monotonic() >= deadline:
                     raise ReleaseError(
