@@ -145,7 +145,7 @@ def service_status(raw: Mapping[str, Any]) -> ServiceStatus:
 
 
 def _event(raw: Mapping[str, Any]) -> Event:
-    known = {"seq", "at", "event", "process", "who", "reason", "from", "to"}
+    known = {"seq", "at", "event", "process", "who", "reason", "from", "to", "exit"}
     facts = [f"{name} {value}" for name, value in raw.items() if name not in known]
     if "to" in raw:
         facts.insert(0, f"{raw.get('from', '')} → {raw['to']}".lower())

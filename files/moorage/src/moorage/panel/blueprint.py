@@ -62,7 +62,12 @@ def create_blueprint(
     """
     blueprint = Blueprint(name, __name__, template_folder="templates", static_folder="static")
     panel = Panel(backend, current_user, own_service, layout, Slots(max_streams), _later)
-    blueprint.before_request(cast(Any, authorize))
+
+    @blueprint.before_request
+    def guard() -> ResponseReturnValue | None:
+        # The application's own pages use the panel's style before anybody has signed in.
+        return None if request.endpoint == f"{name}.static" else authorize()
+
     blueprint.record_once(lambda state: presentation.register(cast(Flask, state.app)))
     blueprint.app_context_processor(
         lambda: {"panel_layout": layout, "panel_name": name, "own_service": own_service}

@@ -36,6 +36,8 @@ def init(app: Flask, *, cookie_secure: bool) -> None:
         SESSION_COOKIE_SECURE=cookie_secure,
         PERMANENT_SESSION_LIFETIME=12 * 3600,
         MAX_CONTENT_LENGTH=1_000_000,
+        # Their addresses hold a hash of their content.
+        SEND_FILE_MAX_AGE_DEFAULT=365 * 86400,
         MAX_FORM_MEMORY_SIZE=500_000,
     )
     app.session_interface = Sessions()

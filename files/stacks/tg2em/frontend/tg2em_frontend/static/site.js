@@ -15,6 +15,10 @@
     });
   }
 
+  // On a phone the row of places is wider than the screen.
+  document.querySelector(".admin-nav [aria-current]")?.scrollIntoView({ block: "nearest",
+    inline: "center" });
+
   const waiting = document.querySelector("[data-poll]");
   if (waiting) {
     const look = async () => {
