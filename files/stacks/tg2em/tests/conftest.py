@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-for _part in (HERE, *(HERE.parent / part for part in ("core", "frontend", "scraper"))):
-    sys.path.insert(0, str(_part))
-sys.path.insert(0, str(HERE.parents[2] / "moorage" / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "frontend"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scraper"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "moorage" / "src"))
 
 from database_server import database
 from sqlalchemy import Engine, delete

@@ -15,9 +15,8 @@ from tg2em_core.db import make_sessions, transaction
 from tg2em_core.environment import DatabaseConfig
 from tg2em_core.models import Base, Channel
 
-HERE = Path(__file__).resolve().parent
-for _directory in (HERE, HERE.parent, HERE.parent / "scraper"):
-    sys.path.insert(0, str(_directory))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scraper"))
 
 from image_server import ImageServer
 from preview_server import PreviewServer, demo
