@@ -45,6 +45,11 @@ options:
     description: Seconds to wait for another activation of the same stack.
     type: int
     default: 60
+  restart:
+    description: Services that start anew even where nothing of the release concerns them.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -92,6 +97,8 @@ def command_line(args: dict[str, Any]) -> list[str]:
     argv = [COMMAND, "--base", str(Path(args["base"]).parent), "activate", "--json"]
     for option in ("purpose", "keep", "start_timeout", "gate_timeout"):
         argv += [f"--{option.replace('_', '-')}", str(args[option])]
+    for service in args["restart"]:
+        argv += ["--restart", service]
     return [*argv, "--wait", str(args["lock_wait"]), args["stack"], args["release"]]
 
 
@@ -107,6 +114,7 @@ def main() -> None:
             "start_timeout": {"type": "int", "default": 300},
             "gate_timeout": {"type": "int", "default": 120},
             "lock_wait": {"type": "int", "default": 60},
+            "restart": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -114,7 +122,7 @@ def main() -> None:
     before = current(Path(args["base"]))
     diff = {"before": f"{before}\n" if before else "", "after": f"{args['release']}\n"}
     if module.check_mode:
-        module.exit_json(changed=before != args["release"], diff=diff)
+        module.exit_json(changed=bool(before != args["release"] or args["restart"]), diff=diff)
     _, out, err = module.run_command(command_line(args))
     try:
         outcome = json.loads(out)

@@ -37,6 +37,11 @@ options:
         description: How many characters are generated, or 0 when it must be given.
         type: int
         default: 0
+      services:
+        description: Who reads it; not used here.
+        type: list
+        elements: str
+        default: []
       optional:
         description: Whether an empty file stands for a secret that is not given.
         type: bool
@@ -164,7 +169,7 @@ def decide(secret: dict[str, Any], given: str | None, kept: str | None) -> tuple
     if given:
         if not given.isascii():
             raise ValueError(f"secret {name}: the given value has characters that are not ASCII")
-        return given, "kept" if given == kept else "replaced"
+        return given, "kept" if given == kept else ("generated" if kept is None else "replaced")
     if kept is not None and (kept or secret["optional"]):
         return kept, "kept"
     if secret["length"]:
@@ -226,6 +231,7 @@ def main() -> None:
                     "users": {"type": "list", "elements": "int", "default": []},
                     "length": {"type": "int", "default": 0},
                     "optional": {"type": "bool", "default": False},
+                    "services": {"type": "list", "elements": "str", "default": []},
                 },
             },
             "values": {"type": "dict", "default": {}, "no_log": True},

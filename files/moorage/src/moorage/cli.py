@@ -66,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     enact.add_argument("--gate-timeout", type=float, default=120.0, metavar="SECONDS")
     enact.add_argument("--start-timeout", type=float, default=300.0, metavar="SECONDS")
     enact.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for the lock")
+    enact.add_argument(
+        "--restart",
+        action="append",
+        default=[],
+        metavar="SERVICE",
+        help="start it anew in any case",
+    )
     enact.add_argument("--purpose", default="activation by hand")
 
     remove = verbs.add_parser("remove", help="remove a stack's containers; its data stays")
@@ -180,6 +187,7 @@ def _activate(args: argparse.Namespace) -> int:
         gate_timeout=args.gate_timeout,
         start_timeout=args.start_timeout,
         lock_wait=args.wait,
+        restart=args.restart,
     )
     outcome = launch(request, layout, _silent if args.json else _say)
     if args.json:

@@ -43,6 +43,9 @@ class Memory:
         self.running = release.id
         return {"changed": changed, "containers": [], "removed": [], "processes": []}
 
+    def restart(self, services: Sequence[str]) -> None:
+        self.calls.extend(f"restart {service}" for service in services)
+
     def checks(self) -> Sequence[Check]:
         well = self.running not in self.sick
         return [Check("web", well, "FATAL: exits at once", hopeless=not well, log=["boom"])]
@@ -91,6 +94,16 @@ def test_one_that_cannot_start_gives_way_too(layout: Layout) -> None:
     memory.unstartable = {NEW}
     assert run(layout, memory, NEW).outcome == "restored"
     assert memory.running == OLD
+
+
+def test_services_that_are_named_start_anew(layout: Layout) -> None:
+    memory = Memory()
+    run(layout, memory, OLD)
+    journal = Journal(layout.base / "j")
+    request = Request("shop", OLD, gate_timeout=0, restart=["web"])
+    outcome = activate(request, layout, journal, lambda *_: memory)
+    assert outcome.outcome == "activated" and outcome.changed
+    assert memory.calls[-1] == "restart web"
 
 
 def test_missing_images_touch_nothing(layout: Layout) -> None:

@@ -30,6 +30,8 @@ _SPECIAL: dict[str, Any] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 _STANDARD = "tag:yaml.org,2002:"
+# Values below these keys may be secret, and problems end up in logs.
+_PRIVATE = frozenset(("environment", "args", "content"))
 _MERGE = f"{_STANDARD}merge"
 
 Lines = dict[tuple[str | int, ...], int]
@@ -54,6 +56,8 @@ class Sheet:
         """Record a problem at a path of this file."""
         where = dotted(path)
         advice, value = more.get("advice") or "", more.get("value")
+        if not _PRIVATE.isdisjoint(path):
+            value = None
         problem = Problem(where, message, advice, value, self.file.name, self.line(path))
         self.problems.append(problem)
 

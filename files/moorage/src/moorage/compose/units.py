@@ -26,15 +26,15 @@ def parse_duration(text: str) -> float:
     """Seconds of a duration such as `1m30s`, `1.5h` or `250ms`; ValueError when it is none."""
     if text == "0":
         return 0.0
-    total, position = Fraction(0), 0
+    nanoseconds, position = 0, 0
     for match in _PART.finditer(text):
         if match.start() != position:
             break
-        total += Fraction(Decimal(match[1])) * _UNITS[match[2]]
+        nanoseconds += int(Fraction(Decimal(match[1])) * _UNITS[match[2]] * 10**9)
         position = match.end()
     if position != len(text) or not text:
         raise ValueError(f"not a duration: {text!r}")
-    return float(total)
+    return nanoseconds / 10**9
 
 
 def format_duration(seconds: float) -> str:

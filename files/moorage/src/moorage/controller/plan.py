@@ -126,6 +126,11 @@ def _secrets(
             "users": list(fact.users),
             "length": fact.generate or 0,
             "optional": fact.optional,
+            "services": [
+                name
+                for name, service in stack.services.items()
+                if any(grant.source == fact.name for grant in service.secrets)
+            ],
         }
         for fact in facts
     ]

@@ -27,7 +27,10 @@ FAILURES = (DockerError, GateClosed, ReleaseError, ControlError, OSError)
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of an activation. Times are in seconds; ``keep`` counts releases."""
+    """What is asked of an activation. Times are in seconds; ``keep`` counts releases.
+
+    ``restart`` names services that start anew even where their part of the release is unchanged.
+    """
 
     stack: str
     release: str
@@ -37,6 +40,7 @@ class Request:
     gate_timeout: float = 120.0
     start_timeout: float = 300.0
     lock_wait: float = 0.0
+    restart: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -129,6 +133,9 @@ def _bring_up(
 ) -> dict[str, Any]:
     with journal.phase("start"):
         did = topology.start(release, request.start_timeout)
+        if request.restart:
+            topology.restart(request.restart)
+            did = {**did, "changed": True, "restarted": request.restart}
         journal.note("started", **did)
     with journal.phase("gate"):
         checks = wait_until_healthy(topology.checks, request.gate_timeout)

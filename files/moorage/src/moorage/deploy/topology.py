@@ -22,6 +22,9 @@ class Topology(Protocol):
         Returns what was done: ``changed`` (bool) and the names that were started or replaced.
         """
 
+    def restart(self, services: Sequence[str]) -> None:
+        """Start services anew although nothing of the release says so."""
+
     def checks(self) -> Sequence[Check]:
         """Look at every service once."""
 

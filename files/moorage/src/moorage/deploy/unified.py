@@ -56,6 +56,19 @@ class UnifiedTopology:
             "processes": sorted(touched),
         }
 
+    def restart(self, services: Sequence[str]) -> None:
+        """Restart processes through the supervisor and data services through the engine.
+
+        What the operator has stopped stays stopped: it reads its secrets when it is started.
+        """
+        containers = {c.service: c.name for c in docker.containers_of(self._layout.stack)}
+        wanted = {p["name"]: p["wanted"] for p in self._client().status()}
+        for service in services:
+            if wanted.get(service) == "up":
+                self._client().restart(service, who="moorage", reason="a secret was replaced")
+            elif service in containers:
+                docker.run(["restart", containers[service]], timeout_seconds=120)
+
     def checks(self) -> Sequence[Check]:
         """Look at the data services through the engine, at the processes through the supervisor."""
         containers = docker.containers_of(self._layout.stack)

@@ -152,9 +152,8 @@ def _limits(value: Any) -> Limits:
         None if cpus is None else float(cpus),
         None if pids is None else int(pids),
     )
-    if any(
-        number is not None and number <= 0 for number in (memory and result.memory, result.cpus)
-    ):
+    numbers = (result.memory, result.cpus, result.pids)
+    if any(number is not None and number <= 0 for number in numbers):
         raise ValueError("limits must be greater than 0")
     return result
 
