@@ -14,6 +14,8 @@ shopt -s nullglob
 datadir=${MARIADB_DATADIR:-/var/lib/mysql}
 building=$datadir/.initialising
 built=$datadir/.initialised
+# Says that the accounts of this image exist: backups bring others with them, and not this file.
+adopted=.own-accounts
 socket=/run/mysqld/mysqld.sock
 server_pid=
 tls_options=()
@@ -188,6 +190,7 @@ initialise() {
   start_temporary_server "${options[@]}"
   accounts_sql | docker_process_sql
   create_healthcheck_user "$building"
+  touch "$building/$adopted"
   run_init_scripts
   stop_temporary_server
   find "$building" -exec sync {} +
@@ -233,8 +236,26 @@ start once with MARIADB_AUTO_UPGRADE=1"
   (umask 077 && mariadb-dump --user=mysql --protocol=socket --socket="$socket" \
     --skip-lock-tables --databases mysql | gzip > "$backup")
   mariadb-upgrade --user=mysql --protocol=socket --socket="$socket" --upgrade-system-tables
-  docker_process_sql --execute='FLUSH PRIVILEGES'
   stop_temporary_server
+  rm -f "$datadir/$adopted"
+}
+
+# Data that comes from elsewhere (the official image, a restored backup) gets this image's accounts:
+# the administrator over the socket, and the health check's.
+adopt_if_needed() {
+  [ ! -e "$datadir/$adopted" ] || return 0
+  note 'creating the accounts that this image needs'
+  start_temporary_server "$@" --skip-grant-tables
+  # One session: it keeps its rights when the grant tables come into force.
+  docker_process_sql << SQL
+SET @@SESSION.SQL_LOG_BIN = 0;
+FLUSH PRIVILEGES;
+CREATE OR REPLACE USER mysql@localhost IDENTIFIED VIA unix_socket;
+GRANT ALL ON *.* TO mysql@localhost WITH GRANT OPTION;
+SQL
+  create_healthcheck_user "$datadir"
+  stop_temporary_server
+  touch "$datadir/$adopted"
 }
 
 # ensure_certificate: a self-signed one beside the data, unless the configuration names its own.
@@ -299,6 +320,7 @@ main() {
   set -- "--datadir=$datadir" "${tls_options[@]}" ${pool:+"--innodb-buffer-pool-size=$pool"} "$@"
   if [ -d "$datadir/mysql" ]; then
     upgrade_if_needed "$@"
+    adopt_if_needed "$@"
   else
     initialise "$@"
   fi

@@ -37,6 +37,12 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) ->
     return time.monotonic() - started
 
 
+def after(seconds: float) -> Callable[[], bool]:
+    """Return a condition that holds from then on."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
 class Server:
     """One container on one volume."""
 
@@ -309,8 +315,7 @@ def test_a_first_start_can_be_killed_at_any_moment(server: Server) -> None:
     server.start_usual()
     for delay in (0.15, 0.3, 0.5, 0.7, 0.9):
         # The moments are spread over the 1.5 seconds that a first start takes.
-        deadline = time.monotonic() + delay
-        wait_until(lambda end=deadline: time.monotonic() >= end, "the clock stands still")
+        wait_until(after(delay), "the clock stands still")
         docker("kill", "--signal", "KILL", server.name)
         server.restart()
 
@@ -401,13 +406,23 @@ def test_somebody_elses_files_are_refused_and_left_alone(server: Server) -> None
     assert server.files("cat notes.txt") == "precious\n"
 
 
-def test_a_restored_backup_is_healthy_without_its_own_account(server: Server) -> None:
+def test_data_from_elsewhere_gets_the_accounts_of_this_image(server: Server) -> None:
     server.start_usual()
     server.wait_healthy()
-    server.sql("DROP USER healthcheck@localhost, healthcheck@'127.0.0.1', healthcheck@'::1'")
+    server.sql("DROP USER mysql@localhost, healthcheck@localhost, healthcheck@'127.0.0.1'")
+    # A server that refuses the check's password is serving.
     assert server.exec(*HEALTHY, check=False).returncode == 0
-    server.exec("rm", "/var/lib/mysql/.my-healthcheck.cnf")
-    assert server.exec(*HEALTHY, check=False).returncode == 0
+    docker("stop", server.name)
+    # A physical backup brings no hidden files back.
+    server.files("rm -rf .[!.]*")
+
+    server.restart()
+    server.wait_healthy()
+
+    assert server.sql("SELECT CURRENT_USER()") == "mysql@localhost"
+    assert server.connect("root", ROOT_PASSWORD) == "root@localhost"
+    assert server.connect("app", PASSWORD, "--host", server.address()).startswith("app@")
+    assert "Access denied" not in server.logs().rpartition("creating the accounts")[2]
     assert server.exec("healthcheck.sh", "--unknown", check=False).returncode == 64
 
 
