@@ -1,0 +1,112 @@
+"""The module that keeps secrets, run as Ansible runs it, on directories of this test."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODULE = Path(__file__).resolve().parents[4] / "plugins/modules/moorage_secrets.py"
+# Owners can only be changed by root; anybody else keeps secrets for oneself.
+UID = 10001 if os.geteuid() == 0 else os.geteuid()
+
+
+def secret(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "users": [UID], **more}
+
+
+def run(directory: Path, secrets: list[dict[str, Any]], check: bool = False, **values: str) -> Any:
+    arguments = {
+        "directory": str(directory),
+        "secrets": secrets,
+        "values": values,
+        "_ansible_check_mode": check,
+    }
+    done = subprocess.run(
+        [sys.executable, str(MODULE)],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for value in values.values():
+        assert value not in done.stdout
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    # The module owns what it makes as root does: without root this has to be our own directory.
+    if os.geteuid() != 0:
+        raise RuntimeError("these tests change owners: run them as root, as `make test` does")
+    return tmp_path / "secrets"
+
+
+def test_a_secret_is_generated_once_and_then_kept(home: Path) -> None:
+    first = run(home, [secret("key", length=40)])
+    assert first["changed"] and first["generated"] == ["key"]
+    value = (home / "key").read_text()
+    assert len(value) == 40 and value.isalnum() and value.isascii()
+    again = run(home, [secret("key", length=40)])
+    assert not again["changed"]
+    assert (home / "key").read_text() == value
+
+
+def test_owners_and_modes(home: Path) -> None:
+    run(home, [secret("key", length=40)])
+    copy = home / "for" / str(UID) / "key"
+    assert copy.read_text() == (home / "key").read_text()
+    for path, uid, mode in (
+        (home, 0, 0o711),
+        (home / "key", 0, 0o400),
+        (copy.parent, UID, 0o500),
+        (copy, UID, 0o400),
+    ):
+        seen = path.stat()
+        assert (seen.st_uid, stat.S_IMODE(seen.st_mode)) == (uid, mode), path
+    copy.chmod(0o444)
+    repaired = run(home, [secret("key", length=40)])
+    assert repaired["changed"] and repaired["repaired"] == [str(copy)]
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o400
+
+
+def test_a_given_value_replaces_in_place(home: Path) -> None:
+    run(home, [secret("key", length=40)])
+    copy = home / "for" / str(UID) / "key"
+    inode = copy.stat().st_ino
+    done = run(home, [secret("key", length=40)], key="a-value-from-the-vault-0123456789")
+    assert done["replaced"] == ["key"] and done["generated"] == []
+    assert copy.read_text() == "a-value-from-the-vault-0123456789"
+    # A container has this very file mounted: another inode would never be seen inside.
+    assert copy.stat().st_ino == inode
+    assert not run(home, [secret("key")], key="a-value-from-the-vault-0123456789")["changed"]
+
+
+def test_an_optional_one_is_empty_until_it_is_given(home: Path) -> None:
+    run(home, [secret("token", optional=True)])
+    assert (home / "token").read_text() == ""
+    run(home, [secret("token", optional=True)], token="123456:ABCDEF-abcdef-0123456789")
+    assert (home / "token").read_text() == "123456:ABCDEF-abcdef-0123456789"
+    assert not run(home, [secret("token", optional=True)])["changed"], "it is not taken away again"
+
+
+def test_one_without_a_source_is_an_error_that_says_what_to_do(home: Path) -> None:
+    done = run(home, [secret("key", length=40), secret("licence")])
+    assert done["failed"] and "secret licence has no source" in done["msg"]
+    assert not home.exists(), "nothing is written when something is missing"
+
+
+def test_a_value_that_is_not_ascii_is_refused(home: Path) -> None:
+    done = run(home, [secret("key")], key="密码密码密码密码")
+    assert done["failed"] and "ASCII" in done["msg"] and "密码" not in done["msg"]
+
+
+def test_a_dry_run_writes_nothing(home: Path) -> None:
+    done = run(home, [secret("key", length=40)], check=True)
+    assert done["changed"] and not home.exists()
