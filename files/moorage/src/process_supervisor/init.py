@@ -126,7 +126,7 @@ class Guard:
         """Keep the services' FIFOs open: what a dead writer wrote waits in them for a reader."""
         directory = option(self.arguments, "--run-dir") + "/fifo"
         try:
-            names = [name for name in posix.listdir(directory) if name.count(".moving") == 0]
+            names = posix.listdir(directory)
         except OSError:
             names = []
         for name in set(self.held) - set(names):

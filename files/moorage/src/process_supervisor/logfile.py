@@ -2,7 +2,7 @@
 
 Its only writer is the supervisor, which may be killed between any two system calls. A chunk goes
 from FIFO to file in one splice(), so no byte is ever only in the supervisor's memory. Rotation
-and reopening move the unfinished last line into the new file in steps that `recover` can finish.
+and reopening move the unfinished last line into the new file in steps that can be finished later.
 """
 
 from __future__ import annotations
@@ -50,8 +50,23 @@ def line_start(fd: int, size: int) -> int | None:
     return 0 if low == 0 else None
 
 
+def move_line(source: int, target: int) -> None:
+    """Move the unfinished last line of a file to the start of the next one.
+
+    It may be there already, or a part of it, when this is done again after a kill.
+    """
+    size = os.fstat(source).st_size
+    start = line_start(source, size)
+    if start is None or start == size:
+        return
+    line = read_at(source, start, size - start)
+    if line.startswith(read_at(target, 0, len(line))):
+        write_all(target, line, 0)
+        os.ftruncate(source, start)
+
+
 class LogFile:
-    """One log file. `note` is a path in run_dir that records a move of a line in progress."""
+    """One log file. `note` is a path in run_dir that remembers which file is being written."""
 
     def __init__(self, path: str, note: str, max_bytes: int = 0, backups: int = 5) -> None:
         self.path = path
@@ -61,8 +76,7 @@ class LogFile:
         self._splices = True
         self._checked = 0
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        self.recover()
-        self.fd = self._open(path)
+        self.fd = self._recover()
 
     def take(self, pipe: int) -> int:
         """Append what a non-blocking pipe holds, up to a megabyte; return the number of bytes.
@@ -81,25 +95,8 @@ class LogFile:
         if os.path.sameopenfile(fd, self.fd):
             os.close(fd)
             return
-        size = os.fstat(self.fd).st_size
-        start = line_start(self.fd, size)
-        if start is not None and start < size and os.fstat(fd).st_size == 0:
-            self._begin(start)
-            write_all(fd, read_at(self.fd, start, size - start), 0)
-            os.ftruncate(self.fd, start)
-            self._finish()
-        os.close(self.fd)
-        self.fd = fd
-
-    def recover(self) -> None:
-        """Finish what a supervisor killed in the middle of a rotation or reopening began."""
-        fresh = f"{self.path}.new"
-        note = read_json(self._note)
-        if note.get("path") == self.path:
-            self._finish_move(fresh, int(note["inode"]), int(note["start"]))
-            self._finish()
-        if os.path.exists(fresh):
-            os.unlink(fresh)
+        move_line(self.fd, fd)
+        self._use(fd)
 
     def close(self) -> None:
         """Close the file."""
@@ -135,17 +132,13 @@ class LogFile:
             self._checked = size + LONGEST_TAIL  # one endless line: look again later
             return
         self._checked = 0
-        fresh = f"{self.path}.new"
-        fd = self._open(fresh)
+        fd = self._open(self._fresh)
         os.ftruncate(fd, 0)
         write_all(fd, read_at(self.fd, start, size - start), 0)
-        self._begin(start)
         self._shift()
-        os.replace(fresh, self.path)
+        os.replace(self._fresh, self.path)
         os.ftruncate(self.fd, start)
-        self._finish()
-        os.close(self.fd)
-        self.fd = fd
+        self._use(fd)
 
     def _shift(self) -> None:
         """Rename path to path.1, path.1 to path.2 and so on; the oldest goes."""
@@ -154,37 +147,42 @@ class LogFile:
             if os.path.exists(older):
                 os.replace(older, f"{self.path}.{number}")
 
-    def _begin(self, start: int) -> None:
-        note = {"path": self.path, "start": start, "inode": os.fstat(self.fd).st_ino}
-        write_atomic(self._note, json.dumps(note))
+    @property
+    def _fresh(self) -> str:
+        return f"{self.path}.new"
 
-    def _finish(self) -> None:
-        os.unlink(self._note)
+    def _use(self, fd: int) -> None:
+        """Write to another file from now on; the last step of every change of files."""
+        self._remember(fd)
+        os.close(self.fd)
+        self.fd = fd
 
-    def _finish_move(self, fresh: str, inode: int, start: int) -> None:
-        """Complete a noted move: the old file, wherever it is, ends where its last line began.
+    def _remember(self, fd: int) -> None:
+        write_atomic(self._note, json.dumps({"path": self.path, "inode": os.fstat(fd).st_ino}))
 
-        Before the new file has the name, the old one is still whole and nothing was moved; the
-        unfinished line is in the new file as soon as that bears the name.
+    def _recover(self) -> int:
+        """Finish what a supervisor killed in the middle of a change of files began.
+
+        The same serves for a file that was moved away while no supervisor lived: the old file,
+        wherever it is now, ends where its last line began.
         """
-        old = self._named(inode)
-        if old == self.path:
-            return
-        if os.path.exists(fresh) and not os.path.exists(self.path):
-            os.replace(fresh, self.path)
-        if old is None or os.path.getsize(old) <= start:
-            return
-        source, target = os.open(old, os.O_RDWR | os.O_CLOEXEC), self._open(self.path)
-        # Writing the line's beginning once more does no harm: nothing can follow it yet.
-        write_all(target, read_at(source, start, os.path.getsize(old) - start), 0)
-        os.ftruncate(source, start)
-        os.close(source)
-        os.close(target)
+        note = read_json(self._note)
+        old = self._named(note.get("inode")) if note.get("path") == self.path else None
+        fd = self._open(self.path)
+        if os.path.exists(self._fresh):
+            os.unlink(self._fresh)
+        if old is not None and old != self.path:
+            source = os.open(old, os.O_RDWR | os.O_CLOEXEC)
+            move_line(source, fd)
+            os.close(source)
+        self._remember(fd)
+        return fd
 
-    def _named(self, inode: int) -> str | None:
+    def _named(self, inode: object) -> str | None:
         directory, _, name = self.path.rpartition("/")
         with os.scandir(directory or ".") as entries:
             for entry in entries:
-                if entry.name.startswith(name) and entry.inode() == inode:
+                named = entry.name.startswith(name) and entry.path != self._fresh
+                if named and entry.inode() == inode:
                     return entry.path
         return None

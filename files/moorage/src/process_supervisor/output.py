@@ -129,8 +129,9 @@ class Output:
             pump.close()
         self.pumps.clear()
         for stream in STREAMS if forget else ():
-            if os.path.exists(self._fifo(stream)):
-                os.unlink(self._fifo(stream))
+            for path in (self._fifo(stream), self._note(stream)):
+                if os.path.exists(path):
+                    os.unlink(path)
 
     def _written(self) -> None:
         for push in list(self.followers):
@@ -143,4 +144,4 @@ class Output:
         return f"{self._engine.config.run_dir}/fifo/{self._config.name}.{stream}"
 
     def _note(self, stream: str) -> str:
-        return f"{self._engine.config.run_dir}/fifo/{self._config.name}.{stream}.moving"
+        return f"{self._engine.config.run_dir}/log-{self._config.name}.{stream}.json"

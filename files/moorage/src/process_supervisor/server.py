@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from process_supervisor.engine import Engine
 
 MAX_CLIENTS = 64
+BACKLOG = 1024
 MAX_UNSENT = 4 << 20  # a client that asks and never reads is cut off beyond this
 ENOUGH_UNSENT = 1 << 18  # a follower gets no more lines while it has this much to read
 CREDENTIALS = struct.Struct("iII")
@@ -168,7 +169,7 @@ class Server:
         finally:
             os.umask(old)
         os.chmod(temporary, self.engine.config.socket_mode)
-        listener.listen(MAX_CLIENTS)
+        listener.listen(BACKLOG)
         if temporary != path:
             os.replace(temporary, path)
         self._listener = listener
@@ -188,11 +189,12 @@ class Server:
 
     def _accept(self) -> None:
         assert self._listener is not None
-        try:
-            client, _ = self._listener.accept()
-        except OSError:
-            return
-        if len(self.connections) >= MAX_CLIENTS:
-            # The one that has been there longest gives way: idle connections must not lock out.
-            next(iter(self.connections)).close()
-        self.connections[Connection(self, client)] = None
+        for _ in range(MAX_CLIENTS):
+            try:
+                client, _address = self._listener.accept()
+            except OSError:
+                return
+            if len(self.connections) >= MAX_CLIENTS:
+                # The oldest one gives way: idle connections must not lock others out.
+                next(iter(self.connections)).close()
+            self.connections[Connection(self, client)] = None

@@ -1,0 +1,200 @@
+"""A real supervisor under its real guardian, in a directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from process_supervisor import procfs
+from process_supervisor.client import Client, ControlError
+
+SOURCES = Path(__file__).parents[2] / "src"
+
+
+def until(
+    condition: Callable[[], Any], what: str, timeout: float = 10.0, pause: float = 0.01
+) -> Any:
+    """Poll until a condition is true and return its value; fail with `what` after timeout."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout:g} s: {what}; last seen: {value!r}")
+        time.sleep(pause)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    facts = procfs.stat(pid)
+    return facts is not None and facts.state not in "ZX"
+
+
+class Rig:
+    """Starts, watches and ends one supervisor."""
+
+    until = staticmethod(until)
+    alive = staticmethod(alive)
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.run_dir = directory / "run"
+        self.config_path = directory / "supervisor.json"
+        self.output = directory / "guardian.out"
+        self.guardian: subprocess.Popen[bytes] | None = None
+        self.client = Client(str(self.run_dir / "control.sock"), timeout=10.0)
+        self.processes: list[dict[str, Any]] = []
+        self.seen: set[int] = set()
+
+    def path(self, name: str) -> Path:
+        """A path in the rig's directory."""
+        return self.directory / name
+
+    def configure(self, *processes: dict[str, Any]) -> None:
+        """Write the configuration file; each process logs to NAME.log and NAME.err."""
+        self.processes = [
+            {
+                "stdout_logfile": str(self.path(f"{item['name']}.log")),
+                "stderr_logfile": str(self.path(f"{item['name']}.err")),
+                **item,
+            }
+            for item in processes
+        ]
+        supervisor = {
+            "run_dir": str(self.run_dir),
+            "state_dir": str(self.path("state")),
+            "log_file": str(self.path("supervisor.log")),
+            "pids_file": str(self.path("pids.env")),
+        }
+        text = {"version": 1, "supervisor": supervisor, "processes": self.processes}
+        self.config_path.write_text(json.dumps(text))
+
+    def start(self, *processes: dict[str, Any]) -> None:
+        """Start guardian and supervisor and wait until the socket answers."""
+        if processes:
+            self.configure(*processes)
+        with self.output.open("ab") as output:
+            self.guardian = subprocess.Popen(
+                [sys.executable, "-m", "process_supervisor.init", "--config", self.config_path],
+                env={**os.environ, "PYTHONPATH": str(SOURCES)},
+                stdout=output,
+                stderr=output,
+            )
+        self.answering()
+
+    def answering(self) -> dict[str, Any]:
+        """Wait until a supervisor answers and return what it says of itself."""
+        info: dict[str, Any] = until(self._info, "the supervisor answers")
+        self.seen.update((info["pid"], info["guardian_pid"]))
+        return info
+
+    def _info(self) -> dict[str, Any] | None:
+        try:
+            return self.client.info()
+        except ControlError:
+            return None
+
+    def kill_supervisor(self) -> None:
+        """SIGKILL the supervisor and wait for the next one."""
+        pid = self.answering()["pid"]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: (self._info() or {"pid": pid})["pid"] != pid, "a new supervisor")
+        self.answering()
+
+    def status(self, name: str) -> dict[str, Any]:
+        """A process's status."""
+        found: dict[str, Any] = self.client.status(name)
+        return found
+
+    def in_state(self, name: str, state: str, timeout: float = 10.0) -> dict[str, Any]:
+        """Wait until a process is in a state and return its status."""
+
+        def look() -> dict[str, Any] | None:
+            found = self.status(name)
+            return found if found["state"] == state else None
+
+        found: dict[str, Any] = until(look, f"{name} is {state}", timeout)
+        return found
+
+    def pid(self, name: str) -> int:
+        """The pid of a running process."""
+        return int(self.in_state(name, "RUNNING")["pid"])
+
+    def new_pid(self, name: str, old: int) -> int:
+        """Wait until another process runs in the place of an old one."""
+
+        def look() -> int | None:
+            found = self.status(name)
+            return found["pid"] if found["state"] == "RUNNING" and found["pid"] != old else None
+
+        return int(until(look, f"a new {name}"))
+
+    def states(self, name: str) -> list[str]:
+        """The states that a process has gone through."""
+        events = self.client.events(limit=1000)
+        return [item["to"] for item in events if item["event"] == "state" and
+                item["process"] == name]  # fmt: skip
+
+    def family(self, name: str) -> list[int]:
+        """The living processes that carry a service's marker."""
+        key = f"{procfs.generation()}:{os.path.realpath(self.run_dir)}"
+        mark = procfs.family(key, name)
+        return [pid for pid in procfs.all_pids() if procfs.marker(pid) == mark and alive(pid)]
+
+    def shut_down(self) -> int:
+        """SIGTERM the guardian and return its exit status."""
+        assert self.guardian is not None
+        self.guardian.send_signal(signal.SIGTERM)
+        return self.guardian.wait(20)
+
+    def destroy(self) -> None:
+        """End whatever is left, by force, and say what the supervisor logged."""
+        if self.guardian is not None and self.guardian.poll() is None:
+            self.guardian.kill()
+            self.guardian.wait()
+        # Whoever took the guardian's place and every service, known by their files in run_dir.
+        marker = str(self.run_dir).encode()
+        for pid in list(procfs.all_pids()):
+            try:
+                words = procfs.read(f"/proc/{pid}/cmdline")
+            except OSError:
+                continue
+            if marker in words:
+                os.kill(pid, signal.SIGKILL)
+        for item in self.processes:
+            until(lambda name=item["name"]: not self._kill(name), "every service is dead")
+        for name in ("supervisor.log", "guardian.out"):
+            if self.path(name).exists():
+                print(f"--- {name}\n{self.path(name).read_text(errors='replace')[-6000:]}")
+        shutil.rmtree(self.directory)
+
+    def _kill(self, name: str) -> list[int]:
+        found = self.family(name)
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        return found
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    """A rig in a short path: a Unix socket's may have 107 bytes at most."""
+    made = Rig(Path(tempfile.mkdtemp(prefix="ps-")))
+    yield made
+    made.destroy()
+
+
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[..., Any]:
+    """Bounded polling."""
+    return until
