@@ -16,6 +16,7 @@ from moorage.compose.shapes import EXTENSION_PREFIX, INVALID, Place
 from moorage.compose.source import Sheet, read_sheet
 
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs")
+_Key = tuple[Path, Path, frozenset[tuple[str, str]]]
 _EMPTY_ADVICE = "write at least services: with one service"
 
 
@@ -25,7 +26,7 @@ class Files:
 
     problems: list[Problem] = field(default_factory=list)
     sheets: dict[Path, Sheet] = field(default_factory=dict)
-    _canonical: dict[tuple[Path, Path], dict[str, Any]] = field(default_factory=dict)
+    _canonical: dict[_Key, dict[str, Any]] = field(default_factory=dict)
 
     def read(
         self, file: Path, base: Path, variables: Mapping[str, str], including: tuple[Path, ...] = ()
@@ -43,8 +44,9 @@ class Files:
 
     def canonical(self, file: Path, base: Path, variables: Mapping[str, str]) -> dict[str, Any]:
         """A file in canonical form, checked by itself."""
-        if (file, base) in self._canonical:
-            return self._canonical[file, base]
+        key = (file, base, frozenset(variables.items()))
+        if key in self._canonical:
+            return self._canonical[key]
         sheet = read_sheet(file, variables.get)
         self.sheets[file] = sheet
         if sheet.data is None and not sheet.problems:
@@ -58,7 +60,7 @@ class Files:
                 if key.startswith(EXTENSION_PREFIX):
                     result.setdefault(key, value)
         self.problems += sheet.problems
-        self._canonical[file, base] = result
+        self._canonical[key] = result
         return result
 
     def extended(

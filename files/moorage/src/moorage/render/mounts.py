@@ -56,7 +56,8 @@ def _mount(ctx: Context, service: Service, index: int, mount: Mount) -> dict[str
             advice = f"name it: NAME:{mount.target}, and define NAME under volumes:"
             ctx.wrong(service.name, key, "its data would be lost with the container", advice)
             return None
-        source = f"{ctx.settings.base_dir}/data/{mount.source}"
+        below = mount.options.get("volume", {}).get("subpath")
+        source = f"{ctx.settings.base_dir}/data/{mount.source}" + (f"/{below}" if below else "")
         return bind(source, mount.target, read_only=mount.read_only)
     source = mount.source or ""
     if source == ctx.stack.directory or ctx.stack.relative(source) is not None:

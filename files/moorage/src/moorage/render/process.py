@@ -124,6 +124,8 @@ def _dependencies(ctx: Context, service: Service) -> dict[str, str]:
         other = ctx.stack.services.get(name)
         if other is None or other.is_data:
             continue  # a data service is waited for by the whole container
+        if dependency.restart:
+            ctx.note(service.name, f"depends_on.{name}.restart", "processes restart one by one")
         healthy = dependency.condition == "service_healthy"
         if healthy and not (other.healthcheck and other.healthcheck.active):
             message = f"waits for {name} to be healthy, which has no health check"

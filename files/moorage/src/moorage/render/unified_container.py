@@ -123,7 +123,8 @@ def _dependencies(ctx: Context, services: Sequence[Service]) -> dict[str, Any]:
             if other is None or not other.is_data:
                 continue
             entry = {**dependency.to_dict(), "condition": dependency.condition}
-            entry.pop("restart", None)  # the processes reconnect; the container stays
+            if entry.pop("restart", False):
+                ctx.note(service.name, f"depends_on.{name}.restart", "the container stays up")
             before = found.get(name)
             if before is not None:
                 ranks = [_CONDITIONS.index(item["condition"]) for item in (before, entry)]

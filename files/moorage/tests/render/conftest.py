@@ -1,0 +1,76 @@
+"""From the text of a compose.yml to what the unified topology makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moorage.compose import ComposeError, Problem, load_stack
+from moorage.render import Rendering, Settings, topology
+
+
+class Rendered:
+    """A rendering with its two main files parsed."""
+
+    def __init__(self, rendering: Rendering) -> None:
+        self.rendering = rendering
+        self.text = rendering.files["compose.yaml"].content
+        self.compose: dict[str, Any] = yaml.safe_load(self.text)
+        self.services: dict[str, Any] = self.compose["services"]
+        file = rendering.files.get("supervisor.json")
+        self.supervisor: dict[str, Any] = json.loads(file.content) if file else {}
+        self.processes = {entry["name"]: entry for entry in self.supervisor.get("processes", [])}
+
+
+@pytest.fixture
+def render(tmp_path: Path) -> Callable[..., Rendered]:
+    def run(text: str, **settings: Any) -> Rendered:
+        directory = tmp_path / "shop"
+        directory.mkdir(exist_ok=True)
+        (directory / "compose.yml").write_text(text, encoding="utf-8")
+        stack = load_stack(directory)
+        return Rendered(topology("unified")(stack, Settings.parse(settings, stack=stack.name)))
+
+    return run
+
+
+@pytest.fixture
+def refused(render: Callable[..., Rendered]) -> Callable[..., dict[str, Problem]]:
+    def run(text: str, **settings: Any) -> dict[str, Problem]:
+        with pytest.raises(ComposeError) as raised:
+            render(text, **settings)
+        assert all(problem.advice for problem in raised.value.problems)
+        return {problem.where: problem for problem in raised.value.problems}
+
+    return run
+
+
+@pytest.fixture
+def compose_config(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+    """What Docker Compose itself reads from a rendered compose.yaml."""
+
+    def run(text: str) -> dict[str, Any]:
+        release = tmp_path / "release"
+        release.mkdir(exist_ok=True)
+        (release / "compose.yaml").write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            ["docker", "compose", "-p", "shop", "-f", "compose.yaml", "config", "--format", "json"],
+            cwd=release,
+            env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    return run

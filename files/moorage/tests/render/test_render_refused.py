@@ -1,0 +1,247 @@
+"""What the unified topology cannot honour is an error that names service and key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from moorage.compose.schema import SERVICE_KEYS
+from moorage.render.support import TABLE
+
+TOP = "x-moorage: {unified: {build: .}}\n"
+
+CASES = {
+    "no command": ("services: {a: {build: .}}", "services.a.command"),
+    "two processes on one port": (
+        "services: {a: {build: ., command: [a], ports: ['80:80']},"
+        " b: {build: ., command: [b], expose: [80]}}",
+        "services.b.ports",
+    ),
+    "one host port twice": (
+        "services: {a: {build: ., command: [a], ports: ['80:81']},"
+        " b: {image: x, ports: ['80:82']}}",
+        "services.b.ports",
+    ),
+    "a range of host ports": (
+        "services: {a: {image: x, ports: ['8000-8010:80']}}",
+        "services.a.ports",
+    ),
+    "another user": (
+        "services: {a: {build: ., command: [a], user: '5:5'}}",
+        "services.a.user",
+    ),
+    "a user's name": (
+        "services: {a: {build: ., command: [a], user: app}}",
+        "services.a.user",
+    ),
+    "differing read_only": (
+        "services: {a: {build: ., command: [a], read_only: true}, b: {build: ., command: [b]}}",
+        "services.b.read_only",
+    ),
+    "differing ulimits": (
+        "services: {a: {build: ., command: [a], ulimits: {nofile: 1}},"
+        " b: {build: ., command: [b], ulimits: {nofile: 2}}}",
+        "services.b.ulimits",
+    ),
+    "different networks": (
+        "services: {a: {build: ., command: [a], networks: [n]}, b: {build: ., command: [b]}}\n"
+        "networks: {n: }",
+        "services.b.networks",
+    ),
+    "two static addresses": (
+        "services: {a: {build: ., command: [a], networks: {n: {ipv4_address: 10.0.0.2}}},"
+        " b: {build: ., command: [b], networks: {n: {ipv4_address: 10.0.0.3}}}}\nnetworks: {n: }",
+        "services.b.networks.n.ipv4_address",
+    ),
+    "two volumes at one target": (
+        "services: {a: {build: ., command: [a], volumes: ['v1:/d']},"
+        " b: {build: ., command: [b], volumes: ['v2:/d']}}\nvolumes: {v1: , v2: }",
+        "services.b.volumes",
+    ),
+    "a volume over the supervisor's data": (
+        "services: {a: {build: ., command: [a], volumes: ['v1:/app/data']}}\nvolumes: {v1: }",
+        "services.a.volumes",
+    ),
+    "differing tmpfs": (
+        "services: {a: {build: ., command: [a], tmpfs: ['/t:size=1m']},"
+        " b: {build: ., command: [b], tmpfs: ['/t:size=2m']}}",
+        "services.b.tmpfs",
+    ),
+    "replicas with a port": (
+        "services: {a: {build: ., command: [a], ports: ['80:80'], deploy: {replicas: 2}}}",
+        "services.a.deploy.replicas",
+    ),
+    "replicas of a singleton": (
+        "services: {a: {build: ., command: [a], scale: 2, x-moorage: {singleton: true}}}",
+        "services.a.scale",
+    ),
+    "replicas of a data service": (
+        "services: {a: {image: x, deploy: {replicas: 2}}}",
+        "services.a.deploy.replicas",
+    ),
+    "waiting for health without a check": (
+        "services: {a: {build: ., command: [a], depends_on: {b: {condition: service_healthy}}},"
+        " b: {build: ., command: [b]}}",
+        "services.a.depends_on.b",
+    ),
+    "a container waiting for a process": (
+        "services: {a: {image: x, depends_on: [b]}, b: {build: ., command: [b]}}",
+        "services.a.depends_on.b",
+    ),
+    "an unnamed volume": ("services: {a: {image: x, volumes: [/data]}}", "services.a.volumes[0]"),
+    "a bind of the source": (
+        "services: {a: {image: x, volumes: ['./conf:/conf']}}",
+        "services.a.volumes[0]",
+    ),
+    "a volume without an owner": (
+        "services: {a: {image: x, volumes: ['data:/d']}}\nvolumes: {data: }",
+        "services.a.user",
+    ),
+    "a secret without a reader": (
+        "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {file: f}}",
+        "services.a.secrets",
+    ),
+    "a volume of two users": (
+        "services: {a: {image: x, user: '1:1', volumes: ['data:/d']},"
+        " b: {image: x, user: '2:2', volumes: ['data:/d']}}\nvolumes: {data: }",
+        "volumes.data",
+    ),
+    "an external volume": (
+        "services: {a: {image: x, user: '1:1', volumes: ['data:/d']}}\n"
+        "volumes: {data: {external: true}}",
+        "volumes.data",
+    ),
+    "a config from outside": (
+        "services: {a: {image: x, configs: [c]}}\nconfigs: {c: {external: true}}",
+        "configs.c",
+    ),
+    "a service called unified": (
+        "services: {unified: {image: x}, a: {build: ., command: [a]}}",
+        "services.unified.name",
+    ),
+    "a host that is a process": (
+        "services: {a: {build: ., command: [a], extra_hosts: ['a:192.0.2.1']}}",
+        "services.a.extra_hosts",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(case: str, refused: Callable[..., dict[str, Any]]) -> None:
+    text, where = CASES[case]
+    assert list(refused(TOP + text)) == [where]
+
+
+def test_nothing_says_how_to_build(refused: Callable[..., dict[str, Any]]) -> None:
+    found = refused("services: {a: {build: ., command: [a]}}")
+    assert list(found) == ["x-moorage.unified.build"]
+
+
+def test_settings_for_services_that_are_not_there(refused: Callable[..., dict[str, Any]]) -> None:
+    found = refused(
+        "services: {web: {image: x}}",
+        publish={"wbe": []},
+        environment={"unified": {"A": "1"}},
+        limits={"unified": {"memory": "1g"}},
+    )
+    assert set(found) == {"settings.publish.wbe", "settings.environment.unified"}
+    assert found["settings.publish.wbe"].advice == "did you mean 'web'?"
+
+
+def test_publish_that_is_no_port(refused: Callable[..., dict[str, Any]]) -> None:
+    found = refused("services: {web: {image: x}}", publish={"web": ["anywhere:80:80"]})
+    assert "not an IP address" in found["settings.publish.web"].message
+
+
+def test_all_in_one_report(refused: Callable[..., dict[str, Any]]) -> None:
+    found = refused(
+        TOP + "services: {a: {build: ., privileged: true, cap_add: [NET_ADMIN]},"
+        " b: {image: x, volumes: [/d]}}"
+    )
+    assert set(found) == {
+        "services.a.command",
+        "services.a.privileged",
+        "services.a.cap_add",
+        "services.b.volumes[0]",
+    }
+
+
+# A value for each key, so that the table is tried and not only read.
+VALUES: dict[str, Any] = {
+    "annotations": "{a: b}", "attach": "true", "blkio_config": "{weight: 300}",
+    "cap_add": "[NET_ADMIN]", "cap_drop": "[ALL]", "cgroup": "private", "cgroup_parent": "p",
+    "configs": "[conf]", "container_name": "named", "cpu_count": "1", "cpu_percent": "10",
+    "cpu_period": "1000", "cpu_quota": "1000", "cpu_rt_period": "1000", "cpu_rt_runtime": "1000",
+    "cpu_shares": "10", "cpus": "0.5", "cpuset": "'0'", "credential_spec": "{file: f}",
+    "depends_on": "[db]", "deploy": "{labels: [a=b]}", "develop": "{watch: []}",
+    "device_cgroup_rules": "['c 1:3 r']", "devices": "['/dev/null']", "dns": "192.0.2.1",
+    "dns_opt": "[use-vc]", "dns_search": "example.com", "domainname": "example.com",
+    "entrypoint": "[e]", "env_file": "[{path: none, required: false}]", "environment": "{A: b}",
+    "expose": "[1]", "extends": "db", "external_links": "[x]", "extra_hosts": "['h:192.0.2.1']",
+    "group_add": "[5]", "healthcheck": "{test: t}", "hostname": "h", "image": "img",
+    "init": "true", "ipc": "host", "isolation": "default", "labels": "{a: b}", "links": "[db]",
+    "logging": "{driver: local}", "mac_address": "'02:42:ac:11:00:02'", "mem_limit": "1g",
+    "mem_reservation": "1g", "mem_swappiness": "5", "memswap_limit": "1g", "network_mode": "host",
+    "networks": "[default]", "oom_kill_disable": "true", "oom_score_adj": "5", "pid": "host",
+    "pids_limit": "5", "platform": "linux/amd64", "ports": "['80:80']", "privileged": "true",
+    "profiles": "[]", "pull_policy": "always", "read_only": "true", "restart": "always",
+    "runtime": "runc", "scale": "2", "secrets": "[s]", "security_opt": "['a:b']",
+    "shm_size": "64m", "stdin_open": "true", "stop_grace_period": "5s", "stop_signal": "SIGINT",
+    "storage_opt": "{size: 1g}", "sysctls": "{a: 1}", "tmpfs": "/t", "tty": "true",
+    "ulimits": "{nofile: 5}", "user": "'10001:10001'", "userns_mode": "host", "uts": "host",
+    "volumes": "['data:/d']", "volumes_from": "[db]", "working_dir": "/w",
+    "x-moorage": "{singleton: true}", "command": "[c]", "build": ".",
+}  # fmt: skip
+DEPLOY = {
+    "endpoint_mode": "vip",
+    "labels": "{a: b}",
+    "mode": "global",
+    "placement": "{constraints: [a]}",
+    "replicas": "2",
+    "resources": "{limits: {memory: 1g}}",
+    "restart_policy": "{condition: any}",
+    "rollback_config": "{order: stop-first}",
+    "update_config": "{order: stop-first}",
+}
+REST = "\nvolumes: {data: }\nsecrets: {s: {file: f}}\nconfigs: {conf: {content: c}}\n"
+
+
+def _value(key: str) -> str:
+    part = key.removeprefix("deploy.")
+    return f"deploy: {{{part}: {DEPLOY[part]}}}" if part != key else f"{key}: {VALUES[key]}"
+
+
+def test_the_table_holds_every_key() -> None:
+    assert {key for key in TABLE if not key.startswith("deploy.")} == set(SERVICE_KEYS)
+    assert list(TABLE) == sorted(TABLE)
+
+
+# A service with build is a process: there is no such container.
+CELLS = [
+    (key, column)
+    for key in TABLE
+    for column in ("process", "container")
+    if (key, column) != ("build", "container")
+]
+
+
+@pytest.mark.parametrize(("key", "column"), CELLS)
+def test_the_table_is_what_happens(
+    key: str,
+    column: str,
+    render: Callable[..., Any],
+    refused: Callable[..., dict[str, Any]],
+) -> None:
+    kind = "build: ., command: [c]" if column == "process" else "image: x, user: '10001:10001'"
+    given = "" if f"{key}:" in kind else f", {_value(key)}"
+    text = f"{TOP}services: {{web: {{{kind}{given}}}, db: {{image: y}}}}{REST}"
+    entry = TABLE[key].entry(column)
+    if entry.verdict == "refused":
+        assert f"services.web.{key}" in refused(text)
+        return
+    shop = render(text)
+    noted = [note for note in shop.rendering.notes if note.startswith(f"services.web.{key} ")]
+    dropped_on_reading = key in ("attach", "develop")
+    assert bool(noted) == (entry.verdict == "ignored" and not dropped_on_reading)
