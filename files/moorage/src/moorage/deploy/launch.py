@@ -21,6 +21,8 @@ from moorage.deploy.activate import Outcome, Request, activate
 from moorage.deploy.journal import Journal, follow
 from moorage.deploy.layout import Layout, write_atomically
 
+_JOURNALS_KEPT = 100
+
 Listener = Callable[[dict[str, Any]], None]
 
 
@@ -44,9 +46,10 @@ def launch(request: Request, layout: Layout, listener: Listener) -> Outcome:
     token = f"{time.time_ns():x}-{os.getpid()}"
     layout.run.mkdir(parents=True, exist_ok=True)
     asked = layout.run / f"activate-{token}.json"
-    journal = layout.logs / "rollouts" / f"{token}.jsonl"
+    journal = layout.journals / f"{token}.jsonl"
+    _forget_old_journals(layout.journals)
     write_atomically(asked, json.dumps({**asdict(request), "journal": str(journal)}), 0o600)
-    _start_unit(unit, [*_self_argv(), "run-activation", str(asked)])
+    _start_unit(unit, [*_self_argv(layout), "run-activation", str(asked)])
     outcome = None
     for event in follow(journal, lambda: _active(unit)):
         listener(event)
@@ -68,8 +71,15 @@ def run_activation(asked: Path, base: Path, run: Path) -> Outcome:
     return activate(request, Layout.of(request.stack, base, run), journal)
 
 
-def _self_argv() -> list[str]:
-    return [sys.executable, "-P", "-m", "moorage.cli"]
+def _self_argv(layout: Layout) -> list[str]:
+    where = ["--base", str(layout.base.parent), "--run", str(layout.run.parent)]
+    return [sys.executable, "-P", "-m", "moorage.cli", *where]
+
+
+def _forget_old_journals(directory: Path) -> None:
+    # Their names begin with the time, so the oldest come first.
+    for journal in sorted(directory.glob("*.jsonl"))[: -_JOURNALS_KEPT + 1]:
+        journal.unlink(missing_ok=True)
 
 
 def _start_unit(unit: str, argv: list[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 DEFAULT_BASE = Path("/opt")
 DEFAULT_RUN = Path("/run/moorage")
+DEFAULT_LOG = Path("/var/log/moorage")
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,13 @@ class Layout:
         return self.base / "config"
 
     @property
-    def logs(self) -> Path:
-        """Log files of the stack's processes and of its rollouts."""
-        return self.base / "logs"
+    def journals(self) -> Path:
+        """Journals of the stack's rollouts.
+
+        Not beside the processes' logs: that directory belongs to the stack's user, who could lead
+        what root writes there to another place.
+        """
+        return DEFAULT_LOG / "rollouts" / self.stack
 
     @property
     def lock(self) -> Path:
