@@ -77,6 +77,7 @@ def test_both_refuse_it(case: Any, answers: Any, variables: dict[str, str]) -> N
     with pytest.raises(ComposeError) as raised:
         _load(case, variables)
     assert raised.value.problems
+    assert all(problem.advice for problem in raised.value.problems), str(raised.value)
 
 
 @pytest.mark.parametrize("case", _cases("strict"), ids=_label)

@@ -19,7 +19,7 @@ def command(value: Any, place: Place) -> Any:
     if isinstance(value, list):
         return listed(text)(value, place)
     if not isinstance(value, str):
-        return place.wrong("must be a text or a list of texts", value)
+        return place.wrong("is no command", value, "write a text or a list of texts")
     try:
         words = shell_words(value)
     except ValueError:

@@ -48,7 +48,7 @@ def _without_empty(service: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in service.items()
-        if value not in (None, {}, []) or (key in kept and value == [])
+        if value not in (None, {}, [], "") or (key in kept and value == [])
     }
 
 
@@ -114,6 +114,8 @@ def resolve_resources(data: dict[str, Any], name: str, base: Path) -> None:
     for section in _SECTIONS:
         for key, entry in data.setdefault(section, {}).items():
             default = key if entry.get("external") else f"{name}_{key}"
+            if isinstance(entry.get("external"), dict):
+                entry = {**entry, "name": entry["external"]["name"], "external": True}
             entry = {"name": default, **entry}
             options = entry.get("driver_opts", {})
             if section == "volumes" and options.get("o") == "bind" and "device" in options:

@@ -23,7 +23,7 @@ from moorage.compose.shapes import INVALID, Place
 
 NAME = r"[a-zA-Z0-9._-]+"
 _NAME_IN_WORDS = "a name"
-_RESTART = r"no|always|unless-stopped|on-failure(:\d+)?"
+_RESTART = r"|no|always|unless-stopped|on-failure(:\d+)?"
 _SIGNAL = r"(SIG)?[A-Z][A-Z0-9+-]*|\d+"
 
 
@@ -85,7 +85,7 @@ _HEALTHCHECK = s.record(
 def _env_files(value: Any, place: Place) -> Any:
     entries = [value] if isinstance(value, str) else value
     if not isinstance(entries, list):
-        return place.wrong("must be a path or a list", value)
+        return place.wrong("is no path", value, "write a path or a list of paths")
     result = []
     for index, entry in enumerate(entries):
         here = place.at(index)
@@ -130,7 +130,7 @@ def _extends(value: Any, place: Place) -> Any:
     return s.record(keys, ("service",), extensions=False)(entry, place)
 
 
-_TEXTS = s.listed(s.text, unique=True)
+_TEXTS = s.listed(s.text, once=True)
 
 SERVICE_KEYS: dict[str, s.Shape] = {
     "annotations": s.pairs(""),
@@ -159,18 +159,18 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     "develop": s.anything,
     "device_cgroup_rules": _TEXTS,
     "devices": s.listed(shorthand.device),
-    "dns": s.one_or_more(s.text, unique=True),
+    "dns": s.one_or_more(s.text, once=True),
     "dns_opt": _TEXTS,
-    "dns_search": s.one_or_more(s.text, unique=True),
+    "dns_search": s.one_or_more(s.text, once=True),
     "domainname": s.text,
     "entrypoint": command,
     "env_file": _env_files,
     "environment": s.pairs(None),
-    "expose": s.listed(s.scalar_text, unique=True),
+    "expose": s.listed(s.scalar_text, once=True),
     "extends": _extends,
     "external_links": _TEXTS,
     "extra_hosts": shorthand.extra_hosts,
-    "group_add": s.listed(s.scalar_text, unique=True),
+    "group_add": s.listed(s.scalar_text, once=True),
     "healthcheck": _HEALTHCHECK,
     "hostname": s.text,
     "image": s.text,
@@ -220,7 +220,15 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     EXTENSION: SERVICE_EXTENSION,
 }
 
-_RESOURCE: dict[str, s.Shape] = {"name": s.text, "external": s.boolean, "labels": s.pairs("")}
+
+def _external(value: Any, place: Place) -> Any:
+    """true or false, or the older form with the name in it."""
+    if isinstance(value, dict):
+        return s.record({"name": s.text}, ("name",))(value, place)
+    return s.boolean(value, place)
+
+
+_RESOURCE: dict[str, s.Shape] = {"name": s.text, "external": _external, "labels": s.pairs("")}
 _DRIVER: dict[str, s.Shape] = {"driver": s.text, "driver_opts": s.mapped(s.scalar_text)}
 _NETWORK = s.record(
     {

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from moorage.compose import shapes as s
+
+
+def _size(value: Any, place: s.Place) -> Any:
+    """A size; Compose takes no bare number here."""
+    checked = s.text(value, place)
+    return s.size(checked, place) if isinstance(checked, str) else checked
+
 
 _UPDATE = s.record(
     {
@@ -24,11 +33,11 @@ DEPLOY = s.record(
         "rollback_config": _UPDATE,
         "resources": s.record(
             {
-                "limits": s.record({"cpus": s.number, "memory": s.size, "pids": s.integer}),
+                "limits": s.record({"cpus": s.number, "memory": _size, "pids": s.integer}),
                 "reservations": s.record(
                     {
                         "cpus": s.number,
-                        "memory": s.size,
+                        "memory": _size,
                         "generic_resources": s.listed(s.anything),
                         "devices": s.listed(s.anything),
                     }

@@ -58,7 +58,7 @@ def text(value: Any, place: Place) -> Any:
         return value
     if isinstance(value, (bool, int, float)):
         return place.wrong("must be a text", value, "put it into quotes")
-    return place.wrong("must be a text", value)
+    return place.wrong("must be a text", value, "write one value, in quotes")
 
 
 def scalar_text(value: Any, place: Place) -> Any:
@@ -86,7 +86,7 @@ def boolean(value: Any, place: Place) -> Any:
         return value
     if isinstance(value, str) and value.lower() in _TRUE + _FALSE:
         return value.lower() in _TRUE
-    return place.wrong("must be true or false", value)
+    return place.wrong("cannot be used", value, "write true or false")
 
 
 def integer(value: Any, place: Place) -> Any:
@@ -97,7 +97,7 @@ def integer(value: Any, place: Place) -> Any:
         return int(value)
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value):
         return int(value)
-    return place.wrong("must be a whole number", value)
+    return place.wrong("must be a whole number", value, "write it in digits")
 
 
 def number(value: Any, place: Place) -> Any:
@@ -105,9 +105,13 @@ def number(value: Any, place: Place) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
     try:
-        return float(value) if isinstance(value, str) else place.wrong("must be a number", value)
+        return (
+            float(value)
+            if isinstance(value, str)
+            else place.wrong("must be a number", value, "write it in digits")
+        )
     except ValueError:
-        return place.wrong("must be a number", value)
+        return place.wrong("must be a number", value, "write it in digits")
 
 
 def duration(value: Any, place: Place) -> Any:
@@ -165,16 +169,18 @@ def matching(pattern: str, what: str) -> Shape:
     return check
 
 
-def listed(item: Shape, *, unique: bool = False) -> Shape:
-    """A list of values of one shape."""
+def listed(item: Shape, *, unique: bool = False, once: bool = False) -> Shape:
+    """A list of values of one shape; `unique` refuses repetitions, `once` leaves them out."""
 
     def check(value: Any, place: Place) -> Any:
         if not isinstance(value, list):
-            return place.wrong("must be a list", value)
+            return place.wrong("must be a list", value, "write [first, second], or - on each line")
         result = []
         for index, entry in enumerate(value):
             canonical = item(entry, place.at(index))
             if canonical is INVALID:
+                continue
+            if once and canonical in result:
                 continue
             if unique and canonical in result:
                 place.at(index).wrong("is given twice", entry, "keep one of them")
@@ -185,9 +191,9 @@ def listed(item: Shape, *, unique: bool = False) -> Shape:
     return check
 
 
-def one_or_more(item: Shape, *, unique: bool = False) -> Shape:
+def one_or_more(item: Shape, *, once: bool = False) -> Shape:
     """A single value or a list of them, as a list."""
-    many = listed(item, unique=unique)
+    many = listed(item, once=once)
 
     def check(value: Any, place: Place) -> Any:
         if isinstance(value, str):
@@ -203,7 +209,7 @@ def mapped(item: Shape, key: str = r".+", what: str = "a name") -> Shape:
 
     def check(value: Any, place: Place) -> Any:
         if not isinstance(value, dict):
-            return place.wrong("must be a mapping", value)
+            return place.wrong("must be a mapping", value, "write KEY: VALUE on each line")
         result = {}
         for name, entry in value.items():
             here = place.at(name)
@@ -234,7 +240,7 @@ def record(
 
     def check(value: Any, place: Place) -> Any:
         if not isinstance(value, dict):
-            return place.wrong("must be a mapping", value)
+            return place.wrong("must be a mapping", value, "write KEY: VALUE on each line")
         result = {}
         for name, entry in value.items():
             if name not in keys:
@@ -262,7 +268,7 @@ def pairs(empty: str | None) -> Shape:
             return "true" if value else "false"
         if isinstance(value, (str, int, float)):
             return scalar_text(value, place)
-        return place.wrong("must be a text, a number, true, false or empty", value)
+        return place.wrong("is not one value", value, "write a text, a number, true or false")
 
     as_mapping = mapped(entry)
 
@@ -272,7 +278,7 @@ def pairs(empty: str | None) -> Shape:
         result: dict[str, str | None] = {}
         for index, item in enumerate(value):
             if not isinstance(item, str):
-                place.at(index).wrong("must be a text KEY=VALUE", item)
+                place.at(index).wrong("is no variable", item, "write KEY=VALUE")
                 continue
             name, sign, rest = item.partition("=")
             result[name] = rest if sign else empty

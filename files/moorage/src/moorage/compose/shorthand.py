@@ -15,7 +15,7 @@ from moorage.compose.source import Sheet
 
 _PORT = re.compile(
     r"(?:(?:(?:\[(?P<ip6>[0-9a-fA-F:.%]+)\]|(?P<ip>[^:\[\]]*)):)?"
-    r"(?P<published>\d*(?:-\d+)?):)?(?P<target>\d+(?:-\d+)?)(?:/(?P<protocol>\w+))?"
+    r"(?P<published>\d*(?:-\d+)?):)?(?P<target>\d+(?:-\d+)?)(?:/(?P<protocol>\w*))?"
 )
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _REMOTE = re.compile(r"(?:[a-z][a-z0-9+.-]*://|git@|github\.com/)")
@@ -48,7 +48,7 @@ def context(value: Any, place: Place) -> Any:
 def port_list(value: Any, place: Place) -> Any:
     """The ports of a service, ranges written out."""
     if not isinstance(value, list):
-        return place.wrong("must be a list", value)
+        return place.wrong("must be a list", value, "write each port after a -")
     result: list[dict[str, Any]] = []
     for index, entry in enumerate(value):
         result += [port for port in _port(entry, place.at(index)) if port not in result]
@@ -118,7 +118,7 @@ def _is_address(address: str) -> bool:
 def _published(value: Any, place: Place) -> Any:
     checked = s.scalar_text(value, place)
     if isinstance(checked, str) and not re.fullmatch(r"\d+(-\d+)?|", checked):
-        return place.wrong("must be a port or a range of ports", value)
+        return place.wrong("is no port", value, "write a port or a range of ports")
     return checked
 
 

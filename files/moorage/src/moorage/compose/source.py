@@ -21,7 +21,7 @@ from moorage.compose.interpolate import InterpolationError, substitute
 _MAX_NODES = 200_000
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]*)")
-_TIME = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[Tt ](\d{1,2}):(\d\d):(\d\d))?")
+_TIME = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[Tt ](\d{1,2}):(\d\d):(\d\d)(Z?))?")
 _SPECIAL: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -79,8 +79,10 @@ def plain_scalar(text: str) -> Any:
         return _integer(match)
     if _FLOAT.fullmatch(digits):
         return float(digits)
-    if match := _TIME.fullmatch(text):
-        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+    match = _TIME.fullmatch(text)
+    # Only with a T is there a zone, and then there must be one.
+    if match and (match[4] is None or (" " in text) != bool(match[7])):
+        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
         return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} +0000 UTC"
     return text
 
@@ -91,6 +93,11 @@ def _integer(match: re.Match[str]) -> int:
     if body.startswith("0") and len(body) > 1 and body[1].isdigit():
         return sign * int(body, 8)
     return sign * int(body, 0)
+
+
+def _extra(path: tuple[str | int, ...]) -> bool:
+    """Whether a path lies in an extension field, where anything goes."""
+    return any(isinstance(part, str) and part.startswith("x-") for part in path)
 
 
 class _Reader:
@@ -122,7 +129,7 @@ class _Reader:
         value: Any = node.value
         if node.style is None and node.tag == "!plain":
             value = plain_scalar(node.value)
-        elif node.tag.startswith("!") and node.tag not in ("!", "!plain"):
+        elif node.tag.startswith("!") and node.tag not in ("!", "!plain") and not _extra(path):
             self.sheet.report(path, f"the YAML tag {node.tag} is not supported", advice="remove it")
         elif node.tag in (f"{_STANDARD}int", f"{_STANDARD}float", f"{_STANDARD}bool"):
             value = plain_scalar(node.value)
