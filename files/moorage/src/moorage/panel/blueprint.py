@@ -6,7 +6,7 @@ Routes, below the prefix that the application chooses (tg2em: /admin/services):
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,12 +19,11 @@ from flask import (
     redirect,
     render_template,
     request,
-    stream_with_context,
     url_for,
 )
 from flask.typing import ResponseReturnValue
 
-from moorage.control import ACTIONS, Action, ControlBackend, ControlError, ServiceStatus, Stream
+from moorage.control import ACTIONS, Action, ControlBackend, ControlError, Stream
 from moorage.panel import presentation
 from moorage.panel.stream import CONTENT_TYPE, Busy, Slots, log_events
 from moorage.panel.text import gettext as _
@@ -189,29 +188,18 @@ def _add_logs(blueprint: Blueprint, panel: Panel) -> None:
         panel.backend.service(service)
         wanted = min(max(request.args.get("lines", 100, type=int), 0), MAX_LINES)
         followed = panel.backend.follow(service, stream=_stream(), lines=wanted)
-        slot = panel.slots.take()
         try:
-            slot.__enter__()
+            release = panel.slots.take()
         except Busy:
-            raise ControlError(
-                "too_many_streams", _("Too many logs are being read at once."), status=503
-            ) from None
-
-        def body() -> Iterator[str]:
-            try:
-                yield from log_events(followed)
-            finally:
-                slot.__exit__(None, None, None)
-
+            detail = _("Too many logs are being read at once.")
+            raise ControlError("too_many_streams", detail, status=503) from None
         # A proxy that buffers would show the log in lumps.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return Response(stream_with_context(body()), content_type=CONTENT_TYPE, headers=headers)
+        response = Response(log_events(followed), content_type=CONTENT_TYPE, headers=headers)
+        # Not in the generator: it is never begun for HEAD.
+        response.call_on_close(release)
+        return response
 
 
 def _stream() -> Stream:
     return "stderr" if request.args.get("stream") == "stderr" else "stdout"
-
-
-def find(services: list[ServiceStatus], name: str) -> ServiceStatus | None:
-    """Return the service of this name."""
-    return next((s for s in services if s.name == name), None)

@@ -4,7 +4,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from moorage.control import ControlError
 
@@ -25,15 +24,11 @@ class Slots:
         """Allow `limit` streams at once."""
         self._semaphore = threading.BoundedSemaphore(limit)
 
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Hold one slot; raises Busy when there is none."""
+    def take(self) -> Callable[[], None]:
+        """Take one slot and return what gives it back; raises Busy when there is none."""
         if not self._semaphore.acquire(blocking=False):
             raise Busy
-        try:
-            yield
-        finally:
-            self._semaphore.release()
+        return self._semaphore.release
 
 
 def message(event: str, data: object) -> str:

@@ -1,6 +1,8 @@
 """gunicorn's configuration: one worker with threads is enough for a small site, and smallest."""
 
+import importlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,29 @@ worker_tmp_dir = _memory
 timeout = 60
 graceful_timeout = 15
 keepalive = 30
-preload_app = workers > 1
 accesslog = "-"
 errorlog = "-"
 access_log_format = '%(h)s "%(r)s" %(s)s %(b)s %(M)sms'
 control_socket_disable = True
 
-_metrics = tempfile.mkdtemp(prefix="tg2em-metrics-", dir=_memory)
+
+def _metrics_directory() -> str:
+    # A master that was killed has left its directory behind; the process id in its name tells.
+    for found in Path(_memory).glob("tg2em-metrics-*"):
+        if (
+            found.stat().st_uid == os.getuid()
+            and not Path("/proc", found.name.split("-")[2]).exists()
+        ):
+            shutil.rmtree(found, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"tg2em-metrics-{os.getpid()}-", dir=_memory)
+
+
+_metrics = _metrics_directory()
+# prometheus-client looks at this when it is imported, hence before the application is.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics
+# Imported before the fork: a worker shares the code's memory, and is up at once after a crash.
+# The application itself is made in the worker, so no connection is shared.
+importlib.import_module("tg2em_frontend.app")
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -37,6 +54,4 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def on_exit(server: Any) -> None:
     """Remove the counters' files: the memory they take would outlive us."""
-    for file in Path(_metrics).iterdir():
-        file.unlink()
-    Path(_metrics).rmdir()
+    shutil.rmtree(_metrics, ignore_errors=True)
