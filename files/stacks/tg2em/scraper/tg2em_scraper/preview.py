@@ -138,8 +138,6 @@ def _pictures(node: LexborNode, page_url: str) -> Iterator[str]:
         ".tgme_widget_message_video_thumb"
     )
     for element in found:
-        if _within(element, "tgme_widget_message_reply"):
-            continue
         match = _BACKGROUND.search(element.attributes.get("style") or "")
         if match is None or not match["url"].strip():
             continue  # "media is too big": the page shows a frame without a picture

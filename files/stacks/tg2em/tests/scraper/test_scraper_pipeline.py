@@ -14,6 +14,8 @@ from tg2em_core import articles
 from tg2em_core.db import transaction
 from tg2em_core.models import Category, Message, Outcome, PictureRetry, ProcessedMessage, utcnow
 from tg2em_scraper.reader import Reader
+from tg2em_scraper.runner import Stopping
+from tg2em_scraper.source import Page
 from tg2em_scraper.store import FAILED_ATTEMPTS
 from tg2em_scraper.webpage import PreviewSource
 
@@ -225,6 +227,29 @@ def test_a_backfill_goes_on_where_it_was_cut_short(scraper: Scraper, pages: Prev
     assert sorted(scraper.articles()) == list(range(1, 61))
 
 
+def test_pages_that_lead_in_a_circle(scraper: Scraper) -> None:
+    class Circle:
+        asked = 0
+
+        def page(self, channel: str, before: int | None) -> Page:
+            self.asked += 1
+            assert self.asked < 10
+            return Page(before=50)
+
+    scraper.add("chan")
+    source = Circle()
+    Reader(scraper.runner.store).read(
+        scraper.channel("chan"), source, scraper.runner.store.options()
+    )
+    assert source.asked == 2
+
+
+def test_a_wait_ends_when_the_scraper_is_to_stop(scraper: Scraper) -> None:
+    scraper.stop.set()
+    with pytest.raises(Stopping):
+        scraper.runner.pause(600)
+
+
 def test_429_is_waited_for(scraper: Scraper, pages: PreviewServer) -> None:
     pages.channels = {"chan": Channel(posts=posts(1, 2), throttle=2, retry_after="1")}
     scraper.add("chan")
@@ -270,15 +295,18 @@ def test_errors_of_the_server_are_tried_again(
     assert scraper.channel("chan").last_error == ""
 
 
-@pytest.mark.parametrize("preview", ["redirect", "missing"])
+@pytest.mark.parametrize(
+    ("preview", "why"),
+    [("redirect", "the page leads away from /s/"), ("missing", "the page has no channel history")],
+)
 def test_no_public_preview_is_noted_and_others_are_read(
-    scraper: Scraper, pages: PreviewServer, preview: str
+    scraper: Scraper, pages: PreviewServer, preview: str, why: str
 ) -> None:
     pages.channels = {"hidden": Channel(preview=preview), "open": Channel(posts=posts(1, 1))}
     scraper.add("hidden")
     scraper.add("open")
     scraper.cycle()
-    assert scraper.channel("hidden").last_error.startswith("no public preview")
+    assert scraper.channel("hidden").last_error == f"no public preview: {why}"
     assert scraper.channel("hidden").last_checked_at is not None
     assert set(scraper.articles()) == {1}
     pages.channels["hidden"] = Channel(posts=posts(7, 7))
@@ -361,6 +389,7 @@ def test_pictures_that_are_gone_broken_or_second_best(
     due_now(scraper)
     scraper.runner.cycle()
     assert scraper.articles()[1].image.startswith("/d/"), "a fresh address is taken over"
+    assert pages.requests.count("/pictures/gone.png") == 2, "and the old one left alone"
 
 
 def test_a_picture_is_given_up_in_the_end(scraper: Scraper, pages: PreviewServer) -> None:

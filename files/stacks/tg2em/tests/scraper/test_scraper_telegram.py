@@ -139,6 +139,22 @@ def test_code_and_signed_in(page: Page, asked: list[Any], tmp_path: Path) -> Non
     assert page.sign_in.signed_in
 
 
+def test_a_code_is_gone_from_the_database_before_it_is_used(
+    page: Page, answers: dict[Any, Any]
+) -> None:
+    page.request()
+    stored: list[str] = []
+
+    def look(_: Any) -> types.auth.Authorization:
+        with page.sessions() as session:
+            stored.append(session.scalars(select(TelegramSignIn.code)).one())
+        return types.auth.Authorization(USER)
+
+    answers[functions.auth.SignInRequest] = look
+    page.give(state=SignInState.CODE_GIVEN, code="12345")
+    assert stored == [""]
+
+
 def test_a_restart_between_request_and_code(
     page: Page, asked: list[Any], empty: SessionFactory, tmp_path: Path,
     make_account: Callable[[Path, int, str], Account],
@@ -319,6 +335,16 @@ def test_messages_become_posts() -> None:
     assert (shown.views, shown.edited, shown.pictures) == (12, True, ("account:chan/3",))
     assert (hidden.edited, hidden.pictures) == (False, ())
     assert page.before is None
+
+
+def test_links_over_each_other() -> None:
+    entities = [
+        types.MessageEntityTextUrl(0, 6, "https://a.example"),
+        types.MessageEntityTextUrl(2, 2, "https://b.example"),
+    ]
+    (post,) = to_page([message(1, "abcdefgh", entities=entities)], "chan").messages
+    assert post.body.text == "abcdefgh"
+    assert [link.url for link in post.body.links] == ["https://a.example"]
 
 
 def test_albums_and_kinds_of_pictures() -> None:
