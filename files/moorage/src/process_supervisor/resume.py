@@ -25,12 +25,12 @@ def begin(engine: Engine, autostart: bool = True) -> None:
     engine.events.add("supervisor resumed" if state else "supervisor started")
     engine.store.save_config(engine.generation, engine.config.as_dict())
     for name, process in engine.processes.items():
-        if isinstance(state.get(name), dict):
-            try:
-                process.output.resume()
-            except OSError as error:
-                engine.events.add("error", name, reason=f"cannot log: {error}")
-            restore(process, state[name])
+        try:
+            process.output.resume()
+        except OSError as error:
+            engine.events.add("error", name, reason=f"cannot log: {error}")
+        if name in state and not restored(process, state[name]):
+            del state[name]
     sweep(engine, set(state) - set(engine.processes))
     for name, process in engine.processes.items():
         if name in state:
@@ -42,6 +42,17 @@ def begin(engine: Engine, autostart: bool = True) -> None:
         elif autostart and process.config.autostart:
             process.start()
     engine.touch()
+
+
+def restored(process: Process, saved: dict[str, Any]) -> bool:
+    """Restore a process; False when its saved state is damaged, which sweep() then makes up for."""
+    try:
+        restore(process, saved)
+    except (KeyError, TypeError, ValueError) as error:
+        process.engine.events.add("error", process.name, reason=f"unusable saved state: {error!r}")
+        process.state = State.STOPPED
+        return False
+    return True
 
 
 def restore(process: Process, saved: dict[str, Any]) -> None:
@@ -71,8 +82,8 @@ def sweep(engine: Engine, removed: Iterable[str]) -> None:
     """Deal with marked processes that the saved state does not know.
 
     A supervisor killed right after a start, before it could save, leaves a main process without a
-    record: it is adopted, for starting a second one would be worse. Anything else is killed, also
-    what belongs to processes whose removal was not complete.
+    record, and so does a lost state file: it is adopted if it shall run. Anything else is killed,
+    also what belongs to processes whose removal was not complete.
     """
     orphans = engine.orphans()
     for name in removed:
@@ -84,10 +95,18 @@ def sweep(engine: Engine, removed: Iterable[str]) -> None:
             continue
         found = members(orphans, process.mark)
         leaders = [pid for pid in found if is_leader(pid)]
-        if leaders and process.state in (State.STARTING, State.BACKOFF):
+        if leaders and shall_run(process):
             adopt_unrecorded(process, leaders[0])
         elif found:
             process.clean()
+
+
+def shall_run(process: Process) -> bool:
+    """Return whether a process would be started now if it were not found."""
+    if process.state is State.STOPPED and not process.wanted:
+        stopped = process.name in process.engine.stopped_by_operator
+        return process.config.autostart and not stopped
+    return process.state in (State.STARTING, State.BACKOFF)
 
 
 def is_leader(pid: int) -> bool:
@@ -103,6 +122,7 @@ def adopt_unrecorded(process: Process, pid: int) -> None:
     age = max(0.0, boot - start / procfs.TICKS)
     process.started, process.started_at = process.engine.loop.time() - age, time.time() - age
     process.retry_at = None
+    process.wanted = True
     process.state = State.RUNNING
     if process.adopt(pid, start, Health.STARTING):
         process.engine.events.add("adopted", process.name, pid=pid, reason="was not recorded")

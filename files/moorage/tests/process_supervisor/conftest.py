@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -55,7 +56,6 @@ class Rig:
         self.guardian: subprocess.Popen[bytes] | None = None
         self.client = Client(str(self.run_dir / "control.sock"), timeout=10.0)
         self.processes: list[dict[str, Any]] = []
-        self.seen: set[int] = set()
 
     def path(self, name: str) -> Path:
         """A path in the rig's directory."""
@@ -96,7 +96,6 @@ class Rig:
     def answering(self) -> dict[str, Any]:
         """Wait until a supervisor answers and return what it says of itself."""
         info: dict[str, Any] = until(self._info, "the supervisor answers")
-        self.seen.update((info["pid"], info["guardian_pid"]))
         return info
 
     def _info(self) -> dict[str, Any] | None:
@@ -160,30 +159,34 @@ class Rig:
 
     def destroy(self) -> None:
         """End whatever is left, by force, and say what the supervisor logged."""
-        if self.guardian is not None and self.guardian.poll() is None:
-            self.guardian.kill()
+        until(lambda: not self._kill(self._supervisors()), "no supervisor is left")
+        if self.guardian is not None:
             self.guardian.wait()
-        # Whoever took the guardian's place and every service, known by their files in run_dir.
-        marker = str(self.run_dir).encode()
-        for pid in list(procfs.all_pids()):
-            try:
-                words = procfs.read(f"/proc/{pid}/cmdline")
-            except OSError:
-                continue
-            if marker in words:
-                os.kill(pid, signal.SIGKILL)
         for item in self.processes:
-            until(lambda name=item["name"]: not self._kill(name), "every service is dead")
+            family = item["name"]
+            until(lambda name=family: not self._kill(self.family(name)), "no service is left")
         for name in ("supervisor.log", "guardian.out"):
             if self.path(name).exists():
                 print(f"--- {name}\n{self.path(name).read_text(errors='replace')[-6000:]}")
         shutil.rmtree(self.directory)
 
-    def _kill(self, name: str) -> list[int]:
-        found = self.family(name)
-        for pid in found:
-            os.kill(pid, signal.SIGKILL)
+    def _supervisors(self) -> list[int]:
+        """Guardian and supervisor, whoever has these parts now: run_dir is an argument of both."""
+        found = []
+        for pid in procfs.all_pids():
+            with contextlib.suppress(OSError):
+                words = procfs.read(f"/proc/{pid}/cmdline")
+                ours = str(self.run_dir).encode() in words or str(self.config_path).encode() in words
+                if ours and b"process_supervisor" in words and alive(pid):
+                    found.append(pid)
         return found
+
+    @staticmethod
+    def _kill(pids: list[int]) -> list[int]:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return pids
 
 
 @pytest.fixture

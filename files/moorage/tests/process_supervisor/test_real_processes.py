@@ -1,0 +1,344 @@
+"""Real children: starting, stopping, crashing, dependencies, health, reload."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from process_supervisor.client import ControlError
+from process_supervisor.store import variable_name
+
+if TYPE_CHECKING:
+    from files.moorage.tests.process_supervisor.conftest import Rig
+
+
+def sleeper(name: str = "sleeper", **settings: Any) -> dict[str, Any]:
+    """A process that only sleeps."""
+    return {"name": name, "command": ["sleep", "1000"], **settings}
+
+
+def shell(name: str, script: str, **settings: Any) -> dict[str, Any]:
+    """A process that runs a shell script."""
+    return {"name": name, "command": ["sh", "-c", script], **settings}
+
+
+def python(name: str, script: str, **settings: Any) -> dict[str, Any]:
+    """A process that runs a Python script."""
+    return {"name": name, "command": [sys.executable, "-c", script], **settings}
+
+
+def pids_of(rig: Rig) -> dict[str, int]:
+    """What pids.env says."""
+    lines = rig.path("pids.env").read_text().splitlines()
+    return {name: int(pid) for name, _, pid in (line.partition("=") for line in lines)}
+
+
+def test_a_killed_process_is_replaced_at_once_and_pids_env_follows(rig: Rig) -> None:
+    rig.start(sleeper(), sleeper("other-one"))
+    pid, other = rig.pid("sleeper"), rig.pid("other-one")
+    assert pids_of(rig) == {"SLEEPER_PID": pid, "OTHER_ONE_PID": other}
+    assert variable_name("other-one") == "OTHER_ONE_PID"
+    os.kill(pid, signal.SIGKILL)
+    new = rig.new_pid("sleeper", pid)
+    assert pids_of(rig) == {"SLEEPER_PID": new, "OTHER_ONE_PID": other}
+    status = rig.status("sleeper")
+    assert status["restarts"] == 1
+    assert rig.status("other-one")["restarts"] == 0
+    ends = [event["exit"] for event in rig.client.events() if event.get("to") == "BACKOFF"]
+    assert [end["signal"] for end in ends] == [signal.SIGKILL]
+
+
+def test_status_tells_what_the_kernel_knows(rig: Rig) -> None:
+    burn = "x = bytearray(50_000_000)\nwhile True: pass"
+    rig.start(python("burner", burn, ports=[5000]))
+    rig.until(lambda: rig.status("burner")["memory_bytes"] > 50e6, "the memory shows")
+    rig.until(lambda: rig.status("burner")["cpu_percent"] > 20, "the load shows")
+    status = rig.status("burner")
+    assert status["ports"] == [5000]
+    assert abs(status["started_at"] + status["uptime"] - time.time()) < 1
+
+
+def test_a_crash_loop_ends_fatal_with_reason_and_last_lines(rig: Rig) -> None:
+    rig.start(
+        shell("broken", "echo useless; echo cannot find my database >&2; exit 3",
+              restart_limit=3, restart_window=60),
+        {"name": "absent", "command": ["/no/such/program"], "restart_limit": 2},
+        sleeper("lost", working_dir="/no/such/directory", autorestart="never"),
+    )  # fmt: skip
+    status = rig.in_state("broken", "FATAL")
+    assert status["reason"] == (
+        "3 restarts within 60 s reached restart_limit; last: exited with status 3"
+    )
+    assert status["log_tail"] == ["cannot find my database"] * 4
+    assert status["exit"]["code"] == 3
+    assert status["wanted"] == "up"
+    absent = rig.in_state("absent", "FATAL")
+    assert "cannot run /no/such/program: No such file or directory" in absent["reason"]
+    lost = rig.in_state("lost", "FATAL")
+    assert lost["reason"] == "cannot enter working_dir /no/such/directory: No such file or directory"
+    rig.kill_supervisor()
+    assert rig.status("broken")["state"] == "FATAL"
+    assert rig.status("broken")["log_tail"] == status["log_tail"]
+    assert rig.client.start("broken")["state"] in ("RUNNING", "BACKOFF")
+
+
+def test_completed_failed_and_repeated_ends(rig: Rig) -> None:
+    rig.start(
+        shell("once", "exit 0", autorestart="on-failure"),
+        shell("never", "exit 4", autorestart="never"),
+        shell("second-try", "test -e tried && exit 0; touch tried; exit 1",
+              autorestart="on-failure", working_dir=str(rig.directory)),
+    )  # fmt: skip
+    assert rig.in_state("once", "EXITED")["restarts"] == 0
+    assert rig.in_state("never", "EXITED")["exit"]["code"] == 4
+    status = rig.in_state("second-try", "EXITED")
+    assert (status["restarts"], status["exit"]["code"]) == (1, 0)
+    rig.kill_supervisor()
+    assert rig.states("once").count("RUNNING") == 1
+
+
+def test_stop_is_polite_then_kills_the_whole_group(rig: Rig) -> None:
+    rig.start(
+        shell("polite", "trap 'echo goodbye; exit 0' TERM; echo up; while :; do sleep 0.05; done"),
+        shell("deaf", "trap '' TERM; sleep 1000 & echo up; while :; do sleep 0.05; done",
+              stop_grace=0.3),
+        shell("quit", "trap 'echo quit; exit 7' QUIT; echo up; while :; do sleep 0.05; done",
+              stop_signal="QUIT"),
+        shell("wrapper", "sleep 1000; true"),
+    )  # fmt: skip
+    for name in ("polite", "deaf", "quit"):
+        rig.until(lambda name=name: rig.client.logs(name), f"{name} is up")
+    assert rig.client.stop("polite")["exit"]["code"] == 0
+    assert rig.client.logs("polite") == ["up", "goodbye"]
+    begin = time.monotonic()
+    status = rig.client.stop("deaf")
+    assert status["exit"]["signal"] == signal.SIGKILL
+    assert 0.3 <= time.monotonic() - begin < 3
+    assert rig.client.stop("quit")["exit"]["code"] == 7
+    assert rig.client.stop("wrapper")["state"] == "STOPPED"
+    for name in ("polite", "deaf", "quit", "wrapper"):
+        assert rig.family(name) == []
+    assert pids_of(rig) == {}
+
+
+def test_a_stopped_main_process_can_still_be_stopped(rig: Rig) -> None:
+    rig.start(sleeper(stop_grace=30))
+    os.kill(rig.pid("sleeper"), signal.SIGSTOP)
+    begin = time.monotonic()
+    assert rig.client.stop("sleeper")["exit"]["signal"] == signal.SIGTERM
+    assert time.monotonic() - begin < 5
+
+
+ESCAPE = """
+import os, sys, time
+def escape(depth):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execvpe("sleep", ["sleep", "1000"], {"PATH": os.environ["PATH"]})
+        os._exit(0)
+for depth in range(3):
+    escape(depth)
+print("escaped", flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("how", ["stop", "crash", "crash of an adopted one"])
+def test_children_that_escape_by_setsid_are_found(rig: Rig, how: str) -> None:
+    rig.start(python("escaper", ESCAPE), sleeper("bystander"))
+    rig.until(lambda: "escaped" in rig.client.logs("escaper"), "children escaped")
+    main, bystander = rig.pid("escaper"), rig.pid("bystander")
+    escaped = rig.until(
+        lambda: (lambda found: found if len(found) == 3 else None)(
+            [pid for pid in rig.family("escaper") if pid != main]
+        ),
+        "three escaped children",
+    )
+    if how == "stop":
+        rig.client.stop("escaper")
+        assert rig.family("escaper") == []
+    else:
+        if how != "crash":
+            rig.kill_supervisor()
+        os.kill(main, signal.SIGKILL)
+        rig.new_pid("escaper", main)
+    assert not [pid for pid in escaped if rig.alive(pid)]
+    assert rig.pid("bystander") == bystander
+
+
+BOMB = """
+import os, time
+end = time.monotonic() + 20
+def spread():
+    # Bounded: at most 40 at a time, each in a session of its own, replacing themselves for ever.
+    while time.monotonic() < end:
+        if os.fork():
+            time.sleep(0.002)
+            os._exit(0)
+        os.setsid()
+for _ in range(40):
+    if os.fork() == 0:
+        spread()
+        os._exit(0)
+print("lit", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_bounded_fork_bomb_is_stopped(rig: Rig) -> None:
+    rig.start(python("bomb", BOMB, stop_grace=0.2))
+    rig.until(lambda: "lit" in rig.client.logs("bomb"), "the bomb is lit")
+    assert rig.client.stop("bomb", wait=15)["state"] == "STOPPED"
+    assert rig.family("bomb") == []
+
+
+def test_dependencies_decide_the_order_of_start_and_stop(rig: Rig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve = (
+        "import socket, time, os\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
+        f"s = socket.create_server(('127.0.0.1', {port}))\nwhile True: s.accept()[0].close()"
+    )
+    check = {"type": "tcp", "port": port, "start_interval": 0.05, "start_period": 60}
+    here = str(rig.directory)
+    rig.start(
+        sleeper("web", depends_on={"database": "healthy", "migrate": "completed"}),
+        sleeper("worker", depends_on={"web": "started"}),
+        shell("migrate", "exit 0", autorestart="on-failure", depends_on={"database": "healthy"}),
+        python("database", serve, health_check=check, working_dir=here),
+    )
+    status = rig.in_state("web", "STARTING")
+    assert status["reason"] == "waiting for database to be healthy (its health is starting)"
+    assert rig.status("worker")["reason"] == "waiting for web to be started (it is STARTING)"
+    assert rig.client.start("worker")["state"] == "STARTING"
+    rig.path("go").touch()
+    rig.pid("worker")
+    assert rig.status("database")["health"] == "healthy"
+    assert rig.shut_down() == 0
+    log = rig.path("supervisor.log").read_text()
+    order = [line.split()[1] for line in log.splitlines() if "-> RUNNING" in line]
+    assert order == ["database:", "migrate:", "web:", "worker:"]
+    stopped = [line.split()[1] for line in log.splitlines() if "STOPPING -> STOPPED" in line]
+    assert stopped == ["worker:", "web:", "database:"]
+
+
+def test_a_dependency_that_an_operator_stopped_is_named(rig: Rig) -> None:
+    rig.start(sleeper("a"), sleeper("b", depends_on={"a": "started"}))
+    rig.pid("b")
+    rig.client.stop("a")
+    rig.client.stop("b")
+    reason = rig.client.start("b")["reason"]
+    assert reason == "waiting for a to be started (it is STOPPED, stopped by an operator)"
+    rig.client.start("a")
+    assert rig.pid("b")
+
+
+def test_an_unhealthy_process_is_restarted(rig: Rig) -> None:
+    check = {"type": "command", "command": ["test", "-e", str(rig.path("well"))],
+             "interval": 0.05, "retries": 2, "start_period": 0}  # fmt: skip
+    rig.path("well").touch()
+    rig.start(sleeper(health_check=check),
+              sleeper("left", health_check={**check, "restart_when_unhealthy": False}))  # fmt: skip
+    pid, left = rig.pid("sleeper"), rig.pid("left")
+    rig.until(lambda: rig.status("sleeper")["health"] == "healthy", "it is healthy")
+    rig.path("well").unlink()
+    rig.until(lambda: rig.status("sleeper")["restarts"] >= 1, "it is restarted")
+    rig.path("well").touch()
+    assert rig.new_pid("sleeper", pid)
+    reasons = [event.get("reason", "") for event in rig.client.events(limit=1000)]
+    assert any(reason.startswith("unhealthy: test exited with 1") for reason in reasons)
+    assert rig.pid("left") == left
+
+
+def test_reload_touches_only_what_changed(rig: Rig) -> None:
+    processes = [sleeper("same"), sleeper("longer"), sleeper("tuned"), sleeper("gone")]
+    rig.start(*processes)
+    before = {name: rig.pid(name) for name in ("same", "longer", "tuned", "gone")}
+    rig.configure(
+        sleeper("same"),
+        {**sleeper("longer"), "command": ["sleep", "2000"]},
+        sleeper("tuned", restart_limit=99, log_max_bytes=5000),
+        sleeper("new"),
+    )
+    assert rig.client.reload() == {
+        "added": ["new"], "removed": ["gone"], "changed": ["longer", "tuned"],
+        "unchanged": ["same"], "restarted": ["longer"], "needs_supervisor_restart": [],
+    }  # fmt: skip
+    assert rig.new_pid("longer", before["longer"])
+    assert rig.pid("same") == before["same"]
+    assert rig.pid("tuned") == before["tuned"]
+    assert rig.pid("new")
+    rig.until(lambda: len(rig.client.status()) == 4, "the removed one is gone")
+    assert not rig.alive(before["gone"])
+    assert not (rig.run_dir / "fifo" / "gone.stdout").exists()
+
+
+def test_a_broken_file_changes_nothing_on_reload_or_after_a_crash(rig: Rig) -> None:
+    rig.start(sleeper())
+    pid = rig.pid("sleeper")
+    rig.config_path.write_text('{"version": 1, "processes": [{"name": "sleeper"}]}')
+    with pytest.raises(ControlError, match="process sleeper: command: must be a list") as caught:
+        rig.client.reload()
+    assert caught.value.code == "config"
+    rig.kill_supervisor()
+    assert rig.pid("sleeper") == pid
+
+
+def test_signals_to_a_process_and_to_the_supervisor(rig: Rig) -> None:
+    rig.start(shell("hup", "trap 'echo hup' HUP; echo up; while :; do sleep 0.02; done"))
+    rig.until(lambda: rig.client.logs("hup") == ["up"], "it is up")
+    rig.client.signal("hup", "HUP")
+    rig.until(lambda: rig.client.logs("hup") == ["up", "hup"], "the signal arrived")
+    rig.configure(*rig.processes, sleeper("added"))
+    assert rig.guardian is not None
+    rig.guardian.send_signal(signal.SIGHUP)
+    rig.until(lambda: len(rig.client.status()) == 2, "HUP reloads")
+    rig.client.stop("added")
+    with pytest.raises(ControlError, match="added does not run"):
+        rig.client.signal("added", "HUP")
+
+
+def test_environment_directory_and_outputs(rig: Rig) -> None:
+    script = "echo $A $PROCESS_SUPERVISOR_NAME; pwd; echo oops >&2; echo again >/dev/stdout"
+    both = str(rig.path("both.log"))
+    rig.start(
+        shell("env", script, autorestart="never", environment={"A": "1 2"}, working_dir="/usr"),
+        shell("both", "echo 1; echo 2 >&2; echo 3", autorestart="never", stdout_logfile=both,
+              stderr_logfile=both),
+        shell("quiet", "echo x", autorestart="never", stdout_logfile=None, stderr_logfile=None),
+    )  # fmt: skip
+    for name in ("env", "both", "quiet"):
+        rig.in_state(name, "EXITED")
+    assert rig.client.logs("env") == ["1 2 env", "/usr", "again"]
+    assert rig.client.logs("env", "stderr") == ["oops"]
+    assert rig.client.logs("both") == ["1", "2", "3"]
+    with pytest.raises(ControlError, match="quiet's stdout is not logged"):
+        rig.client.logs("quiet")
+
+
+def test_nothing_wakes_up_while_nothing_happens(rig: Rig) -> None:
+    rig.start(sleeper("a"), sleeper("b"), sleeper("c"))
+    info = rig.answering()
+
+    def switches() -> list[int]:
+        found = []
+        for pid in (info["pid"], info["guardian_pid"]):
+            with open(f"/proc/{pid}/status", encoding="ascii") as file:
+                found += [int(line.split()[1]) for line in file if "voluntary_ctxt" in line]
+        return found
+
+    last = [switches(), time.monotonic()]
+
+    def quiet() -> bool:
+        now = switches()
+        if now != last[0]:
+            last[:] = [now, time.monotonic()]
+        return time.monotonic() - float(last[1]) > 1.5  # type: ignore[arg-type]
+
+    rig.until(quiet, "1.5 s without a single wake-up", timeout=6, pause=0.05)

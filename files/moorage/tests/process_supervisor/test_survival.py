@@ -1,0 +1,297 @@
+"""What must survive: killed supervisors, killed guardians, operators' decisions, log lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from process_supervisor import procfs
+from process_supervisor.client import ControlError
+
+if TYPE_CHECKING:
+    from files.moorage.tests.process_supervisor.conftest import Rig
+
+SLEEPER: dict[str, Any] = {"name": "sleeper", "command": ["sleep", "1000"]}
+
+
+def log_files(path: Path) -> list[bytes]:
+    """A log's files, oldest first."""
+    numbered = sorted(path.parent.glob(f"{path.name}.[0-9]*"), key=lambda p: -int(p.suffix[1:]))
+    return [item.read_bytes() for item in (*numbered, path) if item.exists()]
+
+
+def last_exit(rig: Rig, name: str) -> dict[str, Any]:
+    """How a process ended last."""
+    ends = [
+        event["exit"] for event in rig.client.events(limit=1000)
+        if event.get("process") == name and "exit" in event
+    ]  # fmt: skip
+    found: dict[str, Any] = ends[-1]
+    return found
+
+
+def test_services_outlive_the_supervisor_and_are_adopted(rig: Rig) -> None:
+    rig.start(SLEEPER, {**SLEEPER, "name": "other"})
+    before = {item["name"]: item for item in rig.client.status()}
+    begin = time.monotonic()
+    rig.kill_supervisor()
+    assert time.monotonic() - begin < 1
+    for name, old in before.items():
+        new = rig.status(name)
+        for key in ("pid", "started_at", "restarts", "state"):
+            assert new[key] == old[key]
+        assert new["uptime"] >= old["uptime"]
+
+
+def test_an_adopted_process_that_dies_is_replaced_and_its_end_is_known(rig: Rig) -> None:
+    wait = "trap 'exit 42' USR1; echo up; while :; do sleep 0.02; done"
+    rig.start({"name": "waiter", "command": ["sh", "-c", wait]})
+    rig.until(lambda: rig.client.logs("waiter") == ["up"], "the trap is set")
+    pid = rig.pid("waiter")
+    rig.kill_supervisor()
+    os.kill(pid, signal.SIGUSR1)
+    new = rig.new_pid("waiter", pid)
+    assert last_exit(rig, "waiter")["code"] == 42
+    rig.kill_supervisor()
+    os.kill(new, signal.SIGKILL)
+    rig.new_pid("waiter", new)
+    assert last_exit(rig, "waiter")["signal"] == signal.SIGKILL
+
+
+def freeze_guardian(rig: Rig) -> int:
+    """Stop the guardian and kill the supervisor, so that there is none for a while."""
+    info = rig.answering()
+    os.kill(info["guardian_pid"], signal.SIGSTOP)
+    os.kill(info["pid"], signal.SIGKILL)
+    rig.until(lambda: not rig.alive(info["pid"]), "the supervisor is dead")
+    return int(info["guardian_pid"])
+
+
+def test_what_ends_while_there_is_no_supervisor(rig: Rig) -> None:
+    say = "echo up; trap 'echo my last words; exit 9' USR1; while :; do sleep 0.02; done"
+    rig.start(
+        {"name": "talker", "command": ["sh", "-c", say], "autorestart": "never"}, SLEEPER
+    )
+    rig.until(lambda: rig.client.logs("talker") == ["up"], "the trap is set")
+    talker, sleeper = rig.pid("talker"), rig.pid("sleeper")
+    guardian = freeze_guardian(rig)
+    os.kill(talker, signal.SIGUSR1)
+    os.kill(sleeper, signal.SIGKILL)
+    rig.until(lambda: not rig.alive(talker) and not rig.alive(sleeper), "both are dead")
+    os.kill(guardian, signal.SIGCONT)
+    rig.answering()
+    status = rig.in_state("talker", "EXITED")
+    assert status["exit"]["code"] == 9
+    assert rig.client.logs("talker") == ["up", "my last words"]
+    rig.new_pid("sleeper", sleeper)
+    assert last_exit(rig, "sleeper")["signal"] == signal.SIGKILL
+
+
+def test_another_process_with_the_same_pid_is_not_adopted(rig: Rig) -> None:
+    rig.start(SLEEPER)
+    real = rig.pid("sleeper")
+    guardian = freeze_guardian(rig)
+    path = rig.run_dir / "state.json"
+    state = json.loads(path.read_text())
+    # As if the kernel had given the number to somebody else: this very test.
+    saved = state["processes"]["sleeper"]
+    saved["pid"] = os.getpid()
+    path.write_text(json.dumps(state))
+    os.kill(guardian, signal.SIGCONT)
+    rig.answering()
+    new = rig.pid("sleeper")
+    assert new not in (os.getpid(),)
+    assert rig.family("sleeper") == [new]
+    assert new != real
+
+
+def test_a_start_that_could_not_be_recorded_is_not_repeated(rig: Rig) -> None:
+    rig.start(SLEEPER)
+    pid = rig.pid("sleeper")
+    guardian = freeze_guardian(rig)
+    path = rig.run_dir / "state.json"
+    state = json.loads(path.read_text())
+    state["processes"]["sleeper"] |= {"state": "STARTING", "pid": None}
+    path.write_text(json.dumps(state))
+    os.kill(guardian, signal.SIGCONT)
+    rig.answering()
+    assert rig.pid("sleeper") == pid
+    assert rig.family("sleeper") == [pid]
+    assert rig.status("sleeper")["uptime"] < 60
+
+
+DAMAGED = {"version": 1, "generation": procfs.generation(), "processes": {"sleeper": {"pid": 1}}}
+
+
+@pytest.mark.parametrize("saved", ["", "{", "[]", '{"version": 2}', json.dumps(DAMAGED)])
+def test_a_lost_or_damaged_state_file_costs_no_restart(rig: Rig, saved: str) -> None:
+    rig.start(SLEEPER)
+    pid = rig.pid("sleeper")
+    guardian = freeze_guardian(rig)
+    (rig.run_dir / "state.json").write_text(saved)
+    os.kill(guardian, signal.SIGCONT)
+    rig.answering()
+    assert rig.pid("sleeper") == pid
+    assert rig.family("sleeper") == [pid]
+
+
+def test_a_stop_in_progress_is_finished_by_the_next_supervisor(rig: Rig) -> None:
+    deaf = "trap '' TERM; echo up; while :; do sleep 0.02; done"
+    rig.start({"name": "deaf", "command": ["sh", "-c", deaf], "stop_grace": 0.5})
+    rig.until(lambda: rig.client.logs("deaf") == ["up"], "the trap is set")
+    with pytest.raises(ControlError):
+        rig.client.stop("deaf", wait=0.05)
+    rig.kill_supervisor()
+    assert rig.in_state("deaf", "STOPPED")["exit"]["signal"] == signal.SIGKILL
+
+
+def test_the_guardian_is_replaced_by_its_supervisor(rig: Rig) -> None:
+    wait = "trap 'exit 42' USR1; echo up; while :; do sleep 0.02; done"
+    rig.start(SLEEPER, {"name": "waiter", "command": ["sh", "-c", wait]})
+    rig.until(lambda: rig.client.logs("waiter") == ["up"], "the trap is set")
+    before = {item["name"]: item["pid"] for item in rig.client.status()}
+    info = rig.answering()
+    assert rig.guardian is not None
+    rig.guardian.kill()
+    rig.guardian.wait()
+    rig.until(lambda: (rig._info() or info)["pid"] != info["pid"], "a new supervisor")
+    assert rig.answering()["guardian_pid"] == info["pid"]
+    assert {item["name"]: item["pid"] for item in rig.client.status()} == before
+    os.kill(before["waiter"], signal.SIGUSR1)
+    rig.new_pid("waiter", before["waiter"])
+    assert last_exit(rig, "waiter")["code"] == 42
+    rig.client.shutdown()
+    rig.until(lambda: not rig.alive(info["pid"]), "the new guardian ends as well")
+    assert rig.family("sleeper") == []
+
+
+def test_guardian_and_supervisor_killed_at_once(rig: Rig) -> None:
+    rig.start(SLEEPER)
+    pid = rig.pid("sleeper")
+    info = rig.answering()
+    os.kill(info["guardian_pid"], signal.SIGSTOP)
+    os.kill(info["pid"], signal.SIGKILL)
+    os.kill(info["guardian_pid"], signal.SIGKILL)
+    assert rig.guardian is not None
+    rig.guardian.wait()
+    assert rig.alive(pid)
+    rig.start()
+    assert rig.pid("sleeper") == pid
+    os.kill(pid, signal.SIGTERM)
+    rig.new_pid("sleeper", pid)
+
+
+def test_a_second_supervisor_on_the_same_directory_is_refused(rig: Rig) -> None:
+    rig.start(SLEEPER)
+    first = rig.guardian
+    pid = rig.pid("sleeper")
+    rig.start()
+    assert rig.guardian is not None
+    assert rig.guardian.wait(20) == 73
+    rig.guardian = first
+    assert rig.pid("sleeper") == pid
+
+
+def test_an_operators_stop_outlives_everything(rig: Rig) -> None:
+    rig.start(SLEEPER, {**SLEEPER, "name": "other"})
+    rig.client.stop("sleeper", who="alice")
+    rig.kill_supervisor()
+    assert rig.status("sleeper")["state"] == "STOPPED"
+    assert rig.shut_down() == 0
+    rig.start()
+    rig.pid("other")
+    status = rig.status("sleeper")
+    assert (status["state"], status["wanted"]) == ("STOPPED", "down")
+    assert status["reason"] == "stopped by an operator"
+    rig.client.start("sleeper")
+    assert rig.shut_down() == 0
+    rig.start()
+    assert rig.pid("sleeper")
+
+
+def test_a_killed_supervisor_goes_on_shutting_down(rig: Rig) -> None:
+    deaf = "trap '' TERM; echo up; while :; do sleep 0.02; done"
+    rig.start({"name": "deaf", "command": ["sh", "-c", deaf], "stop_grace": 1})
+    rig.until(lambda: rig.client.logs("deaf") == ["up"], "the trap is set")
+    info = rig.answering()
+    assert rig.guardian is not None
+    rig.guardian.send_signal(signal.SIGTERM)
+    rig.until(lambda: rig.status("deaf")["state"] == "STOPPING", "it is stopping")
+    os.kill(info["pid"], signal.SIGKILL)
+    assert rig.guardian.wait(20) == 0
+    assert rig.family("deaf") == []
+
+
+def test_an_unusable_configuration_ends_the_guardian_at_once(rig: Rig) -> None:
+    rig.config_path.write_text('{"version": 1, "proceses": []}')
+    command = [sys.executable, "-m", "process_supervisor.init", "--config", str(rig.config_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 78
+    assert "guardian: configuration: proceses: is not a known setting" in done.stderr
+
+
+NUMBERS = """
+import os, sys, time
+number = 0
+while not os.path.exists("enough"):
+    sys.stdout.write(f"{number} {'x' * (number % 120)}\\n")
+    number += 1
+    if number % 200 == 0:
+        sys.stdout.flush()
+        time.sleep(0.0005)
+sys.stdout.write(f"{number} the end\\n")
+"""
+
+
+def test_no_line_is_lost_or_cut_by_rotation_reopening_and_kills(rig: Rig) -> None:
+    rig.start(
+        {"name": "writer", "command": [sys.executable, "-c", NUMBERS], "autorestart": "never",
+         "working_dir": str(rig.directory), "log_max_bytes": 100_000, "log_backups": 10_000}
+    )  # fmt: skip
+    path, moved = rig.path("writer.log"), 0
+    pid = rig.pid("writer")
+    for _ in range(5):
+        rig.kill_supervisor()
+        rig.until(lambda: path.exists() and path.stat().st_size > 1000, "it writes")
+        # A log rotator that comes in between, into a name that sorts with ours.
+        moved += 1
+        path.rename(rig.path(f"writer.log-moved-{moved}"))
+        rig.client.reopen()
+        rig.until(lambda: path.exists() and path.stat().st_size > 1000, "it writes again")
+    assert rig.status("writer")["pid"] == pid
+    rig.path("enough").touch()
+    assert rig.in_state("writer", "EXITED", timeout=20)["exit"]["code"] == 0
+    parts = [*log_files(path), *(item.read_bytes() for item in rig.directory.glob("*-moved-*"))]
+    assert len(parts) > 20
+    lines: list[bytes] = []
+    for part in parts:
+        assert part.endswith(b"\n") or not part
+        lines += part.splitlines()
+    for line in lines:
+        assert re.fullmatch(rb"\d+ (x*|the end)", line), line
+    numbers = sorted(int(line.split()[0]) for line in lines)
+    assert numbers == list(range(len(numbers)))
+    assert sum(line.endswith(b"the end") for line in lines) == 1
+
+
+def test_writers_never_see_a_broken_pipe(rig: Rig) -> None:
+    code = "import time\nwhile True: print('tick', flush=True); time.sleep(0.001)"
+    rig.start({"name": "ticker", "command": [sys.executable, "-c", code]})
+    pid = rig.pid("ticker")
+    guardian = freeze_guardian(rig)
+    ticks = procfs.stat(pid)
+    assert ticks is not None
+    rig.until(lambda: (procfs.stat(pid) or ticks).ticks > ticks.ticks, "it goes on ticking")
+    os.kill(guardian, signal.SIGCONT)
+    rig.answering()
+    assert rig.pid("ticker") == pid
+    assert rig.status("ticker")["restarts"] == 0
