@@ -154,6 +154,8 @@ class Builder:
     def _run(self, image: dict[str, Any], argv: list[str], log: Path) -> None:
         """Run a command with its output in ``log``; raise ImageError with the end of it."""
         lines: list[str] = []
+        # The builder repeats a heading whenever it turns from one step to another and back.
+        told: set[str] = set()
         with log.open("w", encoding="utf-8") as output:
             process = subprocess.Popen(
                 argv,
@@ -171,8 +173,9 @@ class Builder:
                 # Of a build only the headings of its steps; of other programs every line.
                 if argv[1] != "buildx":
                     self._step(image, line.strip())
-                elif step := _STEP.match(line.rstrip()):
-                    self._step(image, step[1])
+                elif (step := _STEP.match(line.rstrip())) and step[1] not in told:
+                    told.add(step[1])
+                    self._step(image, " ".join(step[1].split()))
         if process.wait() != 0:
             tail = "\n".join(meaningful(lines))
             raise ImageError(f"building {image['ref']} failed, see {log} on the host:\n{tail}")
