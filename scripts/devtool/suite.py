@@ -140,7 +140,7 @@ def _go_test(module: Path) -> bool:
 
 
 def _pytest() -> bool:
-    status = shell.foreground((VENV_BIN / "python", "-m", "pytest"))
+    status = shell.foreground((VENV_BIN / "python", "-m", "pytest", "--durations=10"))
     if status == _PYTEST_NO_TESTS:
         say("    pytest collected nothing: that is a failure too")
     return status == 0

@@ -1,0 +1,90 @@
+"""What the developer's commands decide by themselves, without an engine."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import yaml
+
+from devtool import certificates, galaxy, local, paths, quality, summary, testhost
+from devtool.ui import Problem
+
+
+def test_bundle_is_the_first_that_exists(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("certificates")
+    environ = {
+        "PIP_CERT": str(tmp_path / "gone.pem"),
+        "REQUESTS_CA_BUNDLE": str(bundle),
+        "SSL_CERT_FILE": "/elsewhere",
+    }
+    assert certificates.extra_bundle(environ) == str(bundle)
+
+
+def test_summary_shows_addresses_only_for_published_ports() -> None:
+    common = {"state": "RUNNING", "health": "none", "pid": 7, "uptime": 61.0}
+    services = [
+        {"service": "frontend", "ports": [5000], **common},
+        {"service": "mysql", "ports": [3306], **common},
+    ]
+    header, frontend, mysql = summary.rows(services, {5000: 15000})
+    assert header[0] == "SERVICE"
+    assert frontend == ["frontend", "RUNNING", "-", "7", "1m01s", "http://127.0.0.1:15000/"]
+    assert mysql[-1] == "-"
+
+
+def test_published_prefers_what_the_engine_chose() -> None:
+    asked = {"8080/tcp": [{"HostPort": ""}], "5000/tcp": [{"HostPort": "15000"}]}
+    chosen = {"8080/tcp": [{"HostPort": "49153"}], "3306/tcp": None}
+    found = {"NetworkSettings": {"Ports": chosen}, "HostConfig": {"PortBindings": asked}}
+    assert testhost._published(found) == {8080: 49153, 5000: 15000}
+
+
+def test_a_taken_port_is_said_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testhost, "find", lambda _name: None)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(Problem, match=f"port {port} .*taken") as problem:
+            local._check_ports([port, port])
+    assert any("make up PORTS=" in hint for hint in problem.value.hints)
+
+
+def test_lint_sees_every_script_with_a_shebang() -> None:
+    found = {path for path in quality.project_files() if quality._is_shell(path)}
+    for script in ("scripts/bootstrap", ".ci/run", "inventory/local/hosts"):
+        assert Path(script) in found
+
+
+def test_locks_are_complete_and_name_no_index() -> None:
+    for lock in (paths.ROOT / "requirements").glob("*.txt"):
+        text = lock.read_text()
+        pins = [line for line in text.splitlines() if "==" in line and not line.startswith("#")]
+        assert pins, lock
+        assert text.count("--hash=") >= len(pins), lock
+        assert "http" not in text, lock
+        assert "--index" not in text, lock
+
+
+def test_controller_and_dev_agree() -> None:
+    def pins(name: str) -> dict[str, str]:
+        lines = (paths.ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
+        split = (line.split(" ")[0].split("==") for line in lines if line[:1].isalpha())
+        return dict(split)
+
+    controller, dev = pins("controller"), pins("dev")
+    assert {name: dev[name] for name in controller if name in dev} == {
+        name: version for name, version in controller.items() if name in dev
+    }
+
+
+def test_collections_of_the_playbooks_are_the_installed_ones() -> None:
+    galaxy.ensure()
+    installed = Path(yaml.__file__).parents[1] / "ansible_collections"
+    for collection in yaml.safe_load((paths.ROOT / "requirements.yml").read_text())["collections"]:
+        manifest = installed / collection["name"].replace(".", "/") / "MANIFEST.json"
+        found = yaml.safe_load(manifest.read_text())["collection_info"]["version"]
+        assert found == collection["version"]
