@@ -12,6 +12,7 @@ from moorage.deploy.release import (
     ReleaseError,
     current_release,
     history,
+    install_files,
     list_releases,
     point_current_at,
     prune_releases,
@@ -67,6 +68,18 @@ def test_an_unknown_release_names_those_that_are_kept(layout: Layout) -> None:
         read_release(layout, release_id(2))
     with pytest.raises(ReleaseError, match="no release id"):
         read_release(layout, "../../etc")
+
+
+def test_files_are_installed_where_the_manifest_says(layout: Layout) -> None:
+    target = layout.config / "unified" / "supervisor.json"
+    for number in (1, 2):
+        files = {"supervisor.json": (f"{number}\n", 0o644)}
+        manifest = {"topology": "unified", "install": {"supervisor.json": str(target)}}
+        install_files(write_release(layout, release_id(number), files, manifest))
+        assert target.read_text() == f"{number}\n"
+    before = target.stat()
+    install_files(read_release(layout, release_id(2)))
+    assert target.stat().st_ino == before.st_ino, "what is the same already is left alone"
 
 
 def test_a_damaged_manifest_is_named(layout: Layout) -> None:

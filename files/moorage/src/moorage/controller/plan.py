@@ -114,6 +114,10 @@ def _manifest(name: str, release: str, settings: Settings, rendering: Rendering)
         "topology": settings.topology,
         "images": sorted(set(settings.image_refs.values())),
         "services": [asdict(service) for service in rendering.services],
+        # What has to lie at a path of its own, whatever the release that it comes from.
+        "install": {
+            path: file.install_as for path, file in rendering.files.items() if file.install_as
+        },
     }
 
 

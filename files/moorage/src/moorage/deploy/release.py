@@ -108,6 +108,19 @@ def point_current_at(layout: Layout, release: Release) -> None:
         os.fsync(out.fileno())
 
 
+def install_files(release: Release) -> None:
+    """Put what a release wants at paths of its own there, each file at once.
+
+    Stable paths and not the release's: a container that mounts a release directory would have to
+    be replaced at every change of a process.
+    """
+    for name, target in release.manifest.get("install", {}).items():
+        path, wanted = Path(target), (release.path / name).read_bytes()
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not path.exists() or path.read_bytes() != wanted:
+            write_atomically(path, wanted)
+
+
 def write_release(
     layout: Layout,
     release_id: str,

@@ -9,11 +9,10 @@ from typing import Any
 
 from moorage.deploy import docker
 from moorage.deploy.gate import Check
-from moorage.deploy.layout import Layout, write_atomically
-from moorage.deploy.release import Release, ReleaseError, current_release
+from moorage.deploy.layout import Layout
+from moorage.deploy.release import Release, ReleaseError, current_release, install_files
 from process_supervisor.client import Client, ControlError
 
-SUPERVISOR_FILE = "supervisor.json"
 _SLOT = "unified"
 _CONTROL_TIMEOUT_SECONDS = 5.0
 _LOG_LINES = 15
@@ -26,7 +25,6 @@ class UnifiedTopology:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._config = layout.config / _SLOT / SUPERVISOR_FILE
 
     def preflight(self, release: Release) -> None:
         """Raise ReleaseError when an image of the release is not on this host."""
@@ -41,7 +39,7 @@ class UnifiedTopology:
         """Put the release's configuration in place, bring its containers up, reload processes."""
         deadline = time.monotonic() + timeout_seconds
         before = {c.name: c.id for c in docker.containers_of(self._layout.stack)}
-        self._stage(release)
+        install_files(release)
         compose = docker.Compose(self._layout.stack, release.compose_file)
         compose.up(timeout_seconds=timeout_seconds)
         after = {c.name: c.id for c in docker.containers_of(self._layout.stack)}
@@ -88,14 +86,6 @@ class UnifiedTopology:
 
     def _client(self) -> Client:
         return Client(str(self._layout.control_socket(_SLOT)), timeout=_CONTROL_TIMEOUT_SECONDS)
-
-    def _stage(self, release: Release) -> None:
-        # A stable path and not the release's own: a container that mounts a release would have
-        # to be replaced at every change of a process.
-        wanted = (release.path / SUPERVISOR_FILE).read_bytes()
-        self._config.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if not self._config.exists() or self._config.read_bytes() != wanted:
-            write_atomically(self._config, wanted)
 
     def _reload(self, deadline: float) -> Mapping[str, Sequence[str]]:
         while True:
