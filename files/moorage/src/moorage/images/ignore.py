@@ -1,7 +1,7 @@
 """Which files of a build context are left out: the rules of .dockerignore.
 
-Follows the documented format (https://docs.docker.com/build/concepts/context/#dockerignore-files):
-Go's filepath.Match plus ``**``, the last matching line wins, a match of a directory covers all
+Follows the format that Docker's manual documents ("Build context", .dockerignore files): Go's
+filepath.Match plus ``**``, the last matching line wins, a match of a directory covers all
 below it.
 """
 
