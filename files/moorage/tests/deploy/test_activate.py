@@ -50,6 +50,9 @@ class Memory:
         well = self.running not in self.sick
         return [Check("web", well, "FATAL: exits at once", hopeless=not well, log=["boom"])]
 
+    def retire(self, release: Release) -> None:
+        self.calls.append(f"retire {release.id}")
+
     def remove(self) -> None:
         self.running = None
 
@@ -104,6 +107,31 @@ def test_services_that_are_named_start_anew(layout: Layout) -> None:
     outcome = activate(request, layout, journal, lambda *_: memory)
     assert outcome.outcome == "activated" and outcome.changed
     assert memory.calls[-1] == "restart web"
+
+
+def other_form(layout: Layout) -> str:
+    ident = "0" * 11 + "3"
+    write_release(layout, ident, {"f": ("3", 0o644)}, {"topology": "other", "images": []})
+    return ident
+
+
+def test_the_old_form_is_retired_once_the_new_one_is_well(layout: Layout) -> None:
+    memory = Memory()
+    run(layout, memory, OLD)
+    ident = other_form(layout)
+    memory.calls.clear()
+    assert run(layout, memory, ident).outcome == "activated"
+    assert memory.calls == [f"preflight {ident}", f"start {ident}", f"retire {OLD}"]
+
+
+def test_a_new_form_that_fails_is_retired_after_going_back(layout: Layout) -> None:
+    memory = Memory()
+    run(layout, memory, OLD)
+    ident = other_form(layout)
+    memory.sick = {ident}
+    memory.calls.clear()
+    assert run(layout, memory, ident).outcome == "restored"
+    assert memory.calls[1:] == [f"start {ident}", f"start {OLD}", f"retire {ident}"]
 
 
 def test_missing_images_touch_nothing(layout: Layout) -> None:

@@ -79,7 +79,7 @@ def plan_stack(
         "given_secrets": sorted(given.get("secrets") or {}),
         "directories": _directories(settings, rendering),
         "runtime_directories": [_directory(f"{settings.run_dir}/unified", settings.user, "0750")],
-        "logs": _logs(name, settings),
+        "logs": _logs(name, settings, rendering),
         "ports": _ports(rendering),
         "services": [asdict(service) for service in rendering.services],
         "notes": list(rendering.notes),
@@ -196,9 +196,17 @@ def _ports(rendering: Rendering) -> list[dict[str, Any]]:
     ]
 
 
-def _logs(name: str, settings: Settings) -> dict[str, Any]:
+def _logs(name: str, settings: Settings, rendering: Rendering) -> dict[str, Any]:
     uid, _, gid = settings.user.partition(":")
-    return {"name": name, "dir": f"{settings.base_dir}/logs", "user": int(uid), "group": int(gid)}
+    # Containers log through the engine, which limits them itself.
+    in_files = any(service.kind == "process" for service in rendering.services)
+    return {
+        "name": name,
+        "dir": f"{settings.base_dir}/logs",
+        "user": int(uid),
+        "group": int(gid),
+        "state": "present" if in_files else "absent",
+    }
 
 
 def _refuse_shared_ports(stacks: Iterable[Mapping[str, Any]]) -> None:

@@ -116,6 +116,8 @@ def _locked(
     with journal.phase("switch"):
         if moved:
             point_current_at(layout, release)
+        if previous is not None and previous.topology != release.topology:
+            find_driver(previous.topology, layout).retire(previous)
         pruned = prune_releases(layout, request.keep)
     changed = moved or bool(did["changed"])
     return Outcome(
@@ -159,6 +161,9 @@ def _go_back(
             topology = find_driver(previous.topology, layout)
             topology.start(previous, request.start_timeout)
             wait_until_healthy(topology.checks, request.gate_timeout)
+            failed = read_release(layout, request.release)
+            if failed.topology != previous.topology:
+                find_driver(failed.topology, layout).retire(failed)
     except FAILURES as trouble:
         message = f"{why}\nand going back to release {previous.id} failed too: {trouble}"
         return Outcome("failed", request.release, previous.id, changed=True, message=message)

@@ -124,11 +124,21 @@ class Compose:
     def __init__(self, project: str, file: Path) -> None:
         self._argv = ["compose", "--project-name", project, "--file", str(file)]
 
-    def up(self, *, timeout_seconds: float) -> None:
-        """Start what is not running and replace what changed; returns without waiting on health."""
-        argv = [*self._argv, "up", "--detach", "--no-build", "--pull", "never", "--remove-orphans"]
+    def up(self, services: Sequence[str] = (), *, timeout_seconds: float) -> None:
+        """Start what is not running and replace what changed; returns without waiting on health.
+
+        Services of a profile are started only when they are named.
+        """
+        argv = [*self._argv, "up", "--detach", "--no-build", "--pull", "never"]
+        argv += ["--no-deps", *services] if services else ["--remove-orphans"]
         run(argv, timeout_seconds=timeout_seconds)
+
+    def create(self, services: Sequence[str], *, timeout_seconds: float) -> None:
+        """Make the containers of services without starting them."""
+        argv = [*self._argv, "--profile", "*", "up", "--no-start", "--no-deps", "--no-build"]
+        run([*argv, "--pull", "never", *services], timeout_seconds=timeout_seconds)
 
     def down(self, *, timeout_seconds: float) -> None:
         """Remove the project's containers and networks."""
-        run([*self._argv, "down", "--remove-orphans"], timeout_seconds=timeout_seconds)
+        argv = [*self._argv, "--profile", "*", "down", "--remove-orphans"]
+        run(argv, timeout_seconds=timeout_seconds)

@@ -121,6 +121,15 @@ def install_files(release: Release) -> None:
             write_atomically(path, wanted)
 
 
+def remove_files(release: Release) -> None:
+    """Take away what `install_files` has put somewhere, and directories that are empty then."""
+    for target in release.manifest.get("install", {}).values():
+        path = Path(target)
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+
 def write_release(
     layout: Layout,
     release_id: str,

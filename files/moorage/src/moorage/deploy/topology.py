@@ -28,15 +28,22 @@ class Topology(Protocol):
     def checks(self) -> Sequence[Check]:
         """Look at every service once."""
 
+    def retire(self, release: Release) -> None:
+        """Take away what only this form of the stack had; another form of it runs by now."""
+
     def remove(self) -> None:
         """Take the stack's processes, containers and networks away; data stays."""
 
 
 def driver(topology: str, layout: Layout) -> Topology:
     """Return the driver of ``topology``; raises ValueError for one that this version lacks."""
+    from moorage.deploy.containers import ContainersTopology
     from moorage.deploy.unified import UnifiedTopology
 
-    drivers: dict[str, Callable[[Layout], Topology]] = {"unified": UnifiedTopology}
+    drivers: dict[str, Callable[[Layout], Topology]] = {
+        "containers": ContainersTopology,
+        "unified": UnifiedTopology,
+    }
     try:
         return drivers[topology](layout)
     except KeyError:

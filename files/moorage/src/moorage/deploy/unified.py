@@ -7,15 +7,22 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moorage.deploy import docker
+from moorage.deploy import docker, project
 from moorage.deploy.gate import Check
 from moorage.deploy.layout import Layout
-from moorage.deploy.release import Release, ReleaseError, current_release, install_files
+from moorage.deploy.release import (
+    Release,
+    ReleaseError,
+    current_release,
+    install_files,
+    remove_files,
+)
 from process_supervisor.client import Client, ControlError
 
 _SLOT = "unified"
 _CONTROL_TIMEOUT_SECONDS = 5.0
 _LOG_LINES = 15
+_RELOADED = ("added", "removed", "changed")
 # What a supervisor that is still starting looks like from here.
 _NOT_YET = ("unreachable", "timeout")
 
@@ -28,31 +35,16 @@ class UnifiedTopology:
 
     def preflight(self, release: Release) -> None:
         """Raise ReleaseError when an image of the release is not on this host."""
-        missing = docker.missing_images(release.images)
-        if missing:
-            raise ReleaseError(
-                f"release {release.id} needs images that this host does not hold: "
-                f"{', '.join(missing)}. Run the deploy again: it builds them"
-            )
+        project.require_images(release)
 
     def start(self, release: Release, timeout_seconds: float) -> dict[str, Any]:
         """Put the release's configuration in place, bring its containers up, reload processes."""
         deadline = time.monotonic() + timeout_seconds
-        before = {c.name: c.id for c in docker.containers_of(self._layout.stack)}
         install_files(release)
-        compose = docker.Compose(self._layout.stack, release.compose_file)
-        compose.up(timeout_seconds=timeout_seconds)
-        after = {c.name: c.id for c in docker.containers_of(self._layout.stack)}
-        replaced = sorted(name for name, ident in after.items() if before.get(name) != ident)
-        removed = sorted(set(before) - set(after))
+        did = project.up(self._layout, release, timeout_seconds)
         reloaded = self._reload(deadline)
-        touched = [name for key in ("added", "removed", "changed") for name in reloaded[key]]
-        return {
-            "changed": bool(replaced or removed or touched),
-            "containers": replaced,
-            "removed": removed,
-            "processes": sorted(touched),
-        }
+        touched = sorted(name for key in _RELOADED for name in reloaded[key])
+        return {**did, "changed": did["changed"] or bool(touched), "processes": touched}
 
     def restart(self, services: Sequence[str]) -> None:
         """Restart processes through the supervisor and data services through the engine.
@@ -70,19 +62,23 @@ class UnifiedTopology:
     def checks(self) -> Sequence[Check]:
         """Look at the data services through the engine, at the processes through the supervisor."""
         containers = docker.containers_of(self._layout.stack)
-        found = [_check_container(c) for c in containers if c.service != _SLOT]
+        found = [project.check(c) for c in containers if c.service != _SLOT]
         try:
             found.extend(_check_process(p) for p in self._client().status())
         except (ControlError, OSError) as trouble:
             found.append(self._check_supervisor(containers, trouble))
         return found
 
+    def retire(self, release: Release) -> None:
+        """Take away the configuration of processes; the new form has replaced the container."""
+        remove_files(release)
+
     def remove(self) -> None:
-        """Take containers and network away."""
+        """Take containers, network and configuration away."""
         release = current_release(self._layout)
         if release is not None:
-            compose = docker.Compose(self._layout.stack, release.compose_file)
-            compose.down(timeout_seconds=180)
+            project.down(self._layout, release)
+            remove_files(release)
 
     def _client(self) -> Client:
         return Client(str(self._layout.control_socket(_SLOT)), timeout=_CONTROL_TIMEOUT_SECONDS)
@@ -114,17 +110,6 @@ class UnifiedTopology:
             f"container {container.state}, the supervisor does not answer ({trouble})",
             log=docker.logs(container.name, _LOG_LINES),
         )
-
-
-def _check_container(container: docker.Container) -> Check:
-    detail = container.state
-    if container.health != "none":
-        detail += f", {container.health}"
-    if container.state in ("exited", "dead"):
-        detail += f", exit code {container.exit_code}"
-    if container.settled:
-        return Check(container.service, True, detail)
-    return Check(container.service, False, detail, log=docker.logs(container.name, _LOG_LINES))
 
 
 def _check_process(status: Mapping[str, Any]) -> Check:

@@ -1,0 +1,73 @@
+"""The containers topology on a host: one container a service, by Compose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moorage.deploy import docker, project, units
+from moorage.deploy.gate import Check
+from moorage.deploy.layout import Layout
+from moorage.deploy.release import Release, current_release, install_files, remove_files
+
+
+class ContainersTopology:
+    """Driver of the containers topology."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._release: Release | None = None
+
+    def preflight(self, release: Release) -> None:
+        """Raise ReleaseError when an image of the release is not on this host."""
+        project.require_images(release)
+
+    def start(self, release: Release, timeout_seconds: float) -> dict[str, Any]:
+        """Bring the services up; those that start on demand are made, and left as they were."""
+        self._release = release
+        install_files(release)
+        started = units.start(release)
+        did = project.up(self._layout, release, timeout_seconds, self._on_demand(release))
+        return {**did, "changed": did["changed"] or bool(started), "units": started}
+
+    def restart(self, services: Sequence[str]) -> None:
+        """Restart containers that run; one that is stopped reads its secrets when it starts."""
+        for container in docker.containers_of(self._layout.stack):
+            if container.service in services and container.state == "running":
+                docker.run(["restart", container.name], timeout_seconds=120)
+
+    def checks(self) -> Sequence[Check]:
+        """Look at every container, and at the units that belong to the stack."""
+        release = self._release or current_release(self._layout)
+        services = {s["name"]: s for s in release.manifest["services"]} if release else {}
+        found = [
+            _check(container, services.get(container.service, {}))
+            for container in docker.containers_of(self._layout.stack)
+        ]
+        if release is not None:
+            found.extend(units.checks(release))
+        return found
+
+    def retire(self, release: Release) -> None:
+        """Take away what only this form has beside its containers: the gateway."""
+        units.stop(release)
+        remove_files(release)
+
+    def remove(self) -> None:
+        """Take containers, networks and the gateway away."""
+        release = current_release(self._layout)
+        if release is not None:
+            project.down(self._layout, release)
+            self.retire(release)
+
+    @staticmethod
+    def _on_demand(release: Release) -> list[str]:
+        return [s["name"] for s in release.manifest["services"] if s.get("on_demand")]
+
+
+def _check(container: docker.Container, service: Mapping[str, Any]) -> Check:
+    if service.get("on_demand") and container.state in ("created", "exited"):
+        return Check(container.service, True, f"{container.state}: starts on demand")
+    if service.get("one_off") and container.state == "exited" and container.exit_code == 0:
+        return Check(container.service, True, "exited with 0: done")
+    return project.check(container)
