@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -41,7 +41,8 @@ class DatabaseConfig:
     port: int
     name: str
     user: str
-    password: str
+    # Not in its text form: that ends up in tracebacks and logs.
+    password: str = field(repr=False)
     pool_size: int = 5
 
     @classmethod

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tg2em_core.environment import ConfigurationError, DatabaseConfig, read_secret
 
@@ -12,7 +12,7 @@ class FrontendConfig:
     """What the deployment decides; what an administrator decides is in tg2em_core.options."""
 
     database: DatabaseConfig
-    session_key: str
+    session_key: str = field(repr=False)
     control_socket: str = "/run/supervisor/control.sock"
     # The supervisor's name for this very service: the panel answers before it restarts it.
     own_service: str = "frontend"

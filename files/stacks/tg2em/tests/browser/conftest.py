@@ -20,9 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scraper"))
 
 from image_server import ImageServer
 from preview_server import PreviewServer, demo
-from running_site import RunningSite, eventually
-
-ADMIN, PASSWORD = "admin", "a password for the browser 0123"
+from running_site import ADMIN, PASSWORD, RunningSite, eventually
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from tg2em_core.environment import DatabaseConfig
 
 from process_supervisor.client import Client, ControlError
 
+ADMIN, PASSWORD = "admin", "a password for the browser 0123"
 PARTS = Path(__file__).resolve().parents[2]
 MOORAGE = PARTS.parents[1] / "moorage" / "src"
 

@@ -1,0 +1,110 @@
+"""The database away and back, pictures passed on, words translated."""
+
+import dataclasses
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.mofile import read_mo
+from babel.messages.pofile import read_po
+from flask import Flask
+from flask.testing import FlaskClient
+from tg2em_core import options
+from tg2em_core.db import SessionFactory, transaction
+from tg2em_core.environment import ConfigurationError
+from tg2em_frontend.app import create_app
+from tg2em_frontend.config import FrontendConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scraper"))
+
+from image_server import ImageServer
+
+ROOT = Path(__file__).resolve().parents[2]
+CATALOGUES = {
+    "frontend": ROOT / "frontend" / "tg2em_frontend",
+    "panel": ROOT.parents[1] / "moorage" / "src" / "moorage" / "panel",
+}
+
+
+@pytest.fixture
+def away(config: FrontendConfig) -> FlaskClient:
+    """A front end whose database is a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    database = dataclasses.replace(config.database, port=port)
+    return create_app(dataclasses.replace(config, database=database)).test_client()
+
+
+def test_health_is_the_database_s(client: FlaskClient, away: FlaskClient) -> None:
+    assert client.get("/health").get_json()["database"] == "ok"
+    answer = away.get("/health")
+    assert (answer.status_code, answer.get_json()["database"]) == (503, "unreachable")
+
+
+def test_live_waits_for_the_first_answer_and_stays(app: Flask, away: FlaskClient) -> None:
+    assert away.get("/health/live").status_code == 503
+
+    client = app.test_client()
+    assert client.get("/health/live").status_code == 200
+    app.extensions["store"].engine = away.application.extensions["store"].engine
+    assert client.get("/health").status_code == 503
+    assert client.get("/health/live").status_code == 200
+
+
+def test_without_a_database_the_site_says_so(away: FlaskClient) -> None:
+    page = away.get("/", headers={"Accept": "text/html", "Accept-Language": "zh"})
+    assert page.status_code == 503 and "数据库没有响应" in page.text
+    problem = away.get("/api/articles")
+    assert (problem.status_code, problem.content_type) == (503, "application/problem+json")
+    assert "pymysql" not in page.text + problem.text
+
+
+def test_pictures_come_through_the_front_end(client: FlaskClient, empty: SessionFactory) -> None:
+    images = ImageServer()
+    images.start()
+    images.files["abc"] = b"\x89PNG picture"
+    with transaction(empty) as session:
+        options.save(session, {"tgstate_url": images.url})
+    answer = client.get("/d/abc")
+    assert (answer.status_code, answer.data) == (200, b"\x89PNG picture")
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    assert client.get("/d/other").status_code == 404
+    images.stop()
+    assert client.get("/d/abc").status_code == 502
+
+
+@pytest.mark.parametrize("name", ["..%2fadmin", "a%0d%0aX:y", "a" * 300, "%e5%9b%be"])
+def test_only_a_picture_s_name_is_passed_on(client: FlaskClient, name: str) -> None:
+    assert client.get(f"/d/{name}").status_code == 404
+
+
+@pytest.mark.parametrize("part", CATALOGUES)
+def test_every_text_is_translated(part: str) -> None:
+    folder = CATALOGUES[part]
+    method = [("**.py", "python"), ("**.html", "jinja2")]
+    texts = {
+        found[2]
+        for found in extract_from_dir(
+            folder,
+            method_map=method,
+            options_map={"**.html": {"trimmed": "true"}},
+            keywords={"_": None, "gettext": None, "lazy": None},
+        )
+    }
+    base = folder / "translations" / "zh" / "LC_MESSAGES"
+    with (base / "messages.po").open("rb") as file:
+        catalogue = read_po(file)
+    translated = {m.id: m.string for m in catalogue if m.id}
+    assert texts == set(translated)
+    assert [m for m, string in translated.items() if not string] == []
+    assert not any(m.fuzzy for m in catalogue if m.id)
+    with (base / "messages.mo").open("rb") as file:
+        compiled = {m.id: m.string for m in read_mo(file) if m.id}
+    assert compiled == translated
+
+
+def test_the_session_key_must_be_long() -> None:
+    with pytest.raises(ConfigurationError, match="32"):
+        FrontendConfig.from_environment({"SESSION_KEY": "short", "DATABASE_PASSWORD": "x"})
