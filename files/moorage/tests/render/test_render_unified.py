@@ -352,6 +352,6 @@ def test_the_same_input_gives_the_same_bytes_on_any_machine(tmp_path: Path) -> N
 
 
 def test_topologies_by_name() -> None:
-    assert topologies() == ("unified",)
+    assert topologies() == ("containers", "unified")
     with pytest.raises(ValueError, match="did you mean 'unified'"):
         topology("unifed")

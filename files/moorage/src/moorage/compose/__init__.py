@@ -1,7 +1,7 @@
 """Compose files: parsing, validation and the model of a stack."""
 
 from moorage.compose.errors import ComposeError, Problem
-from moorage.compose.load import load_stack
+from moorage.compose.load import load_stack, started_only
 from moorage.compose.model import (
     Build,
     Config,
@@ -33,4 +33,5 @@ __all__ = [
     "Stack",
     "Volume",
     "load_stack",
+    "started_only",
 ]

@@ -11,8 +11,9 @@ from moorage.compose.errors import ComposeError, Problem
 from moorage.compose.extension import EXTENSION
 from moorage.compose.files import Files
 from moorage.compose.merge import merge_files
-from moorage.compose.model import Stack
+from moorage.compose.model import ON_DEMAND, Stack
 from moorage.compose.resolve import (
+    SECTIONS,
     enabled,
     project_name,
     resolve_build,
@@ -32,13 +33,15 @@ def load_stack(
     environment: Mapping[str, str] | None = None,
     profiles: Sequence[str] = (),
     file: str | None = None,
+    on_demand: bool = False,
 ) -> Stack:
     """Load and validate the Compose file of `directory`.
 
     `environment` are the variables of the caller for interpolation; they win over those of
     `.env` (default: none, so that the result depends on the files alone). `profiles` enables
-    services that belong to one; `file` names another file than compose.yml. Raises ComposeError
-    with all problems found.
+    services that belong to one; `on_demand` keeps the others too and names them in
+    `Stack.on_demand`. `file` names another file than compose.yml. Raises ComposeError with all
+    problems found.
     """
     base = Path(directory).absolute()
     path = find_file(base) if file is None else base / file
@@ -54,10 +57,23 @@ def load_stack(
         message = "the stack has no usable name"
         files.problems.append(Problem("name", message, "add name: with letters and digits"))
     asked = profiles or variables.get("COMPOSE_PROFILES", "").split(",")
-    result = _resolved(data, name, base, files, variables, set(asked) - {""})
+    every = data.get("services", {})
+    started = set(enabled(every, set(asked) - {""}))
+    kept = set(every) if on_demand else started
+    result = _resolved(data, name, base, files, variables, started, kept)
     if files.problems:
         raise ComposeError(files.problems)
-    return Stack.from_dict({**result, "directory": str(base)})
+    waiting = [key for key in result["services"] if key not in started]
+    return Stack.from_dict({**result, "directory": str(base), ON_DEMAND: waiting})
+
+
+def started_only(stack: Stack) -> Stack:
+    """A stack without its services on demand and what only they use."""
+    data = {section: {} for section in SECTIONS} | stack.to_dict()
+    data.pop(ON_DEMAND, None)
+    services = data["services"].items()
+    data["services"] = {key: value for key, value in services if key not in stack.on_demand}
+    return Stack.from_dict(without_unused(data))
 
 
 def find_file(directory: Path) -> Path:
@@ -98,7 +114,8 @@ def _resolved(
     base: Path,
     files: Files,
     variables: Mapping[str, str],
-    profiles: set[str],
+    started: set[str],
+    kept: set[str],
 ) -> dict[str, Any]:
     sheet = next(iter(files.sheets.values()))
     known = [problem.where for problem in files.problems]
@@ -112,7 +129,7 @@ def _resolved(
         files.problems.append(problem)
 
     every = data.get("services", {})
-    services = enabled(every, profiles)
+    services = {key: service for key, service in every.items() if key in kept}
     result = {key: value for key, value in data.items() if key not in ("version", "include")}
     result["name"] = name
     result["services"] = {
@@ -125,6 +142,10 @@ def _resolved(
         build = resolve_build(unified["build"], base, variables)
         result[EXTENSION] = {"unified": {**unified, "build": build}}
     check_services(result, every, report)
+    if kept != started:
+        # What is started must not need what is not.
+        alone = {key: result["services"][key] for key in result["services"] if key in started}
+        check_services({**result, "services": alone}, every, report)
     result = without_unused(result)
     _read_configs(result, report)
     check_resources(result, report)

@@ -24,6 +24,9 @@ from moorage.compose.parts import (
 from moorage.compose.resources import Config, Network, Secret, Volume, without
 from moorage.compose.units import format_duration, parse_duration
 
+# Not part of Compose: services that are kept although no enabled profile asks for them.
+ON_DEMAND = "x-moorage-on-demand"
+
 __all__ = [
     "Build",
     "Config",
@@ -151,7 +154,8 @@ class Stack:
     """An application: its enabled services and what they share.
 
     `directory` is the absolute path of the Compose file's directory, which relative paths of
-    the description have been resolved against.
+    the description have been resolved against. `on_demand` names those of its services that no
+    enabled profile asks for, where such were asked to be read.
     """
 
     name: str
@@ -162,12 +166,14 @@ class Stack:
     secrets: dict[str, Secret] = field(default_factory=dict)
     configs: dict[str, Config] = field(default_factory=dict)
     moorage: StackExtension = field(default_factory=StackExtension)
+    on_demand: tuple[str, ...] = ()
     extensions: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Stack:
         """Read a stack from what `to_dict` wrote."""
         known = {"name", "directory", "services", "networks", "volumes", "secrets", "configs"}
+        known.add(ON_DEMAND)
         services, networks = data.get("services", {}), data.get("networks", {})
         volumes, secrets = data.get("volumes", {}), data.get("secrets", {})
         return cls(
@@ -179,6 +185,7 @@ class Stack:
             secrets={key: Secret.from_dict(key, value) for key, value in secrets.items()},
             configs={k: Config.from_dict(k, v) for k, v in data.get("configs", {}).items()},
             moorage=StackExtension.from_dict(data.get(EXTENSION, {})),
+            on_demand=tuple(data.get(ON_DEMAND, ())),
             extensions=without(data, EXTENSION, *known),
         )
 
@@ -191,6 +198,7 @@ class Stack:
             "secrets": {key: value.to_dict() for key, value in self.secrets.items()},
             "configs": {key: value.to_dict() for key, value in self.configs.items()},
             EXTENSION: self.moorage.to_dict(),
+            ON_DEMAND: list(self.on_demand),
         }
         filled = {key: value for key, value in sections.items() if value}
         return {"name": self.name, "directory": self.directory, **filled, **self.extensions}

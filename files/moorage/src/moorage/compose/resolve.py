@@ -11,7 +11,7 @@ from moorage.compose.extension import EXTENSION
 from moorage.compose.files import Files
 from moorage.compose.source import Sheet
 
-_SECTIONS = ("networks", "volumes", "secrets", "configs")
+SECTIONS = ("networks", "volumes", "secrets", "configs")
 _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
 
@@ -111,7 +111,7 @@ def _depend_implicitly(service: dict[str, Any]) -> None:
 def resolve_resources(data: dict[str, Any], name: str, base: Path) -> None:
     """Give networks, volumes, secrets and configs their names, in place."""
     data.setdefault("networks", {}).setdefault("default", {})
-    for section in _SECTIONS:
+    for section in SECTIONS:
         for key, entry in data.setdefault(section, {}).items():
             default = key if entry.get("external") else f"{name}_{key}"
             if isinstance(entry.get("external"), dict):
@@ -136,7 +136,7 @@ def enabled(services: Mapping[str, Any], profiles: set[str]) -> dict[str, Any]:
 def without_unused(data: dict[str, Any]) -> dict[str, Any]:
     """The description without what none of its services uses."""
     services = data["services"].values()
-    used: dict[str, set[str]] = {section: set() for section in _SECTIONS}
+    used: dict[str, set[str]] = {section: set() for section in SECTIONS}
     for service in services:
         used["networks"] |= set(service.get("networks", {}))
         for mount in service.get("volumes", []):
@@ -149,6 +149,6 @@ def without_unused(data: dict[str, Any]) -> dict[str, Any]:
     used["secrets"] |= {grant["source"] for grant in unified.get("secrets", [])}
     kept = {
         section: {key: value for key, value in data[section].items() if key in used[section]}
-        for section in _SECTIONS
+        for section in SECTIONS
     }
     return {**data, **kept}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moorage.compose.errors import did_you_mean
+from moorage.render.containers import render_containers
 from moorage.render.rendering import RenderedFile, Renderer, Rendering, content_hash
 from moorage.render.settings import Limits, Settings
 from moorage.render.unified import render_unified
@@ -14,12 +15,16 @@ __all__ = [
     "Rendering",
     "Settings",
     "content_hash",
+    "render_containers",
     "render_unified",
     "topologies",
     "topology",
 ]
 
-_RENDERERS: dict[str, Renderer] = {"unified": render_unified}
+_RENDERERS: dict[str, Renderer] = {
+    "containers": render_containers,
+    "unified": render_unified,
+}
 
 
 def topologies() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from moorage.compose.extension import EXTENSION
@@ -9,6 +10,7 @@ from moorage.compose.model import Service
 from moorage.compose.parts import Port
 from moorage.render.context import Context
 from moorage.render.mounts import User, config_labels, service_mounts
+from moorage.render.restart import container_restart
 from moorage.render.settings import Limits, Settings
 
 # What the keys of a service come in, so that files read alike and differ only where they do.
@@ -19,7 +21,10 @@ _ORDER = (
     "networks", "network_mode", "dns", "extra_hosts", "volumes", "tmpfs", "deploy", "ulimits",
     "logging", "labels",
 )  # fmt: skip
-_REPLACED = ("secrets", "configs", "profiles", "container_name", "build", EXTENSION)
+_REPLACED = (
+    "secrets", "configs", "profiles", "container_name", "build", EXTENSION,
+    "mem_limit", "cpus", "pids_limit", "scale",
+)  # fmt: skip
 
 
 def ordered(service: dict[str, Any]) -> dict[str, Any]:
@@ -73,51 +78,68 @@ def resources(limits: Limits) -> dict[str, Any]:
     return {"resources": {"limits": found}} if found else {}
 
 
-def container(ctx: Context, service: Service, user: User | None) -> dict[str, Any]:
-    """A service of a ready image as it goes into the release's compose.yaml."""
-    ctx.judge(service, "container")
+def container(
+    ctx: Context,
+    service: Service,
+    user: User | None,
+    column: str,
+    image: str,
+    beside: Collection[str],
+) -> dict[str, Any]:
+    """A service as it goes into the release's compose.yaml.
+
+    `column` is the one of the table that it is judged by, `image` the final reference, `beside`
+    the services that are containers too.
+    """
+    ctx.judge(service, column)
     data = {key: value for key, value in service.to_dict().items() if key not in _REPLACED}
+    name = service.moorage.user or service.user
     data |= {
-        "image": ctx.image(service.image or "", service.image or ""),
-        "container_name": f"{ctx.stack.name}-{service.name}",
+        "image": image,
+        "container_name": f"{ctx.stack.name}-{service.name}" if service.replicas == 1 else None,
+        "user": name if name or user is None else f"{user[0]}:{user[1]}",
         "environment": ctx.environment(service),
+        "restart": container_restart(ctx, service),
         "ports": published(ctx.ports(service)),
         "volumes": service_mounts(ctx, service, user),
         "logging": logging(ctx.settings, service),
         "labels": {
             **service.labels, **config_labels(ctx, service), **labels(ctx, service.name)
         },
+        "deploy": _deploy(ctx, service),
+        "depends_on": _dependencies(ctx, service, beside),
     }  # fmt: skip
     if ctx.settings.dns and "dns" not in data:
         data["dns"] = list(ctx.settings.dns)
-    for key in ("mem_limit", "cpus", "pids_limit", "scale"):
-        data.pop(key, None)
-    deploy = {
-        key: value
-        for key, value in service.options.get("deploy", {}).items()
-        if key in ("restart_policy", "resources")
-    }
-    limits = resources(ctx.limits(service)).get("resources", {})
-    reservations = deploy.get("resources", {}).get("reservations")
-    merged = {**limits, **({"reservations": reservations} if reservations else {})}
-    data["deploy"] = {**deploy, **({"resources": merged} if merged else {})}
-    data["depends_on"] = _dependencies(ctx, service)
     kept = ("command", "entrypoint")
     return ordered(
         {k: v for k, v in data.items() if v not in (None, {}, []) or (v == [] and k in kept)}
     )
 
 
-def _dependencies(ctx: Context, service: Service) -> dict[str, Any]:
+def _deploy(ctx: Context, service: Service) -> dict[str, Any]:
+    """What Compose itself reads of `deploy`; the rest is in the facts, for the rollout."""
+    own = (service.options.get("deploy") or {}).get("resources", {}).get("reservations")
+    limits = resources(ctx.limits(service)).get("resources", {})
+    merged = {**limits, **({"reservations": own} if own else {})}
+    replicas = {} if service.replicas == 1 else {"replicas": service.replicas}
+    return {**replicas, **({"resources": merged} if merged else {})}
+
+
+def _dependencies(ctx: Context, service: Service, beside: Collection[str]) -> dict[str, Any]:
     found = {}
     for name, dependency in service.depends_on.items():
         other = ctx.stack.services.get(name)
         if other is None:
             continue  # not required, and of a profile that is not enabled
-        if not other.is_data:
+        check = other.healthcheck
+        if name not in beside:
             advice = "let the process wait for the data service instead"
             message = "a container cannot wait for a process of the unified container"
             ctx.wrong(service.name, f"depends_on.{name}", message, advice)
-            continue
+        elif dependency.condition == "service_healthy" and check and not check.active:
+            message = f"waits for {name} to be healthy, whose health check is off"
+            advice = f"give {name} a test, or wait for service_started"
+            ctx.wrong(service.name, f"depends_on.{name}", message, advice)
         found[name] = dependency.to_dict()
     return found

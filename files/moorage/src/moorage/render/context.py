@@ -111,6 +111,18 @@ def set_keys(service: Service) -> list[str]:
     return keys
 
 
+def own_user(ctx: Context) -> tuple[int, int]:
+    """The user of own services that name none, and of the unified container."""
+    unified = ctx.stack.moorage.unified
+    text = (unified.user if unified else None) or ctx.settings.user
+    return numeric_user(text) or (0, 0)
+
+
+def service_user(service: Service) -> tuple[int, int] | None:
+    """uid and gid that a service names; None when it names none, or one by name."""
+    return numeric_user(service.moorage.user or service.user)
+
+
 def numeric_user(text: str | None) -> tuple[int, int] | None:
     """uid and gid of a user in numbers; without a gid it is 0, as in the engine."""
     match = _NUMERIC.fullmatch(text or "")

@@ -35,8 +35,8 @@ def _cells(row: Row, columns: dict[str, str]) -> list[str]:
 
 TABLES = {
     "unified": {"process": "own service (process)", "container": "data service (container)"},
+    "containers": {"containers": "service"},
     "planned": {
-        "containers": "containers (planned)",
         "host": "host (planned)",
         "swarm": "swarm (planned)",
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 from typing import Any
 
 from moorage.compose.model import Service
@@ -13,6 +14,7 @@ from moorage.render.rendering import RenderedFile, SecretFact, VolumeFact
 
 User = tuple[int, int]
 _VOLUME_MODE = "0750"
+_SOCKETS = ("docker.sock", "containerd.sock")
 
 
 def bind(source: str, target: str, *, read_only: bool = False) -> dict[str, Any]:
@@ -60,12 +62,28 @@ def _mount(ctx: Context, service: Service, index: int, mount: Mount) -> dict[str
         source = f"{ctx.settings.base_dir}/data/{mount.source}" + (f"/{below}" if below else "")
         return bind(source, mount.target, read_only=mount.read_only)
     source = mount.source or ""
+    if reaches_engine(source):
+        message = "whoever reaches the engine's socket, read-only or not, is root on the host"
+        advice = "set MOORAGE_CONTROL_SOCKET in environment: the control API starts and stops"
+        ctx.wrong(service.name, key, message, advice, source)
+        return None
     if source == ctx.stack.directory or ctx.stack.relative(source) is not None:
         advice = "use configs: with file:, or put it into the image"
         message = "the stack's source is not on the hosts"
         ctx.wrong(service.name, key, message, advice, ctx.stack.relative(source))
         return None
     return {**mount.to_dict(), "bind": {**mount.options.get("bind", {}), "create_host_path": False}}
+
+
+def reaches_engine(source: str) -> bool:
+    """Whether a path of the host is, or holds, a socket that commands the container engine."""
+    path = posixpath.normpath(f"/{source.lstrip('/')}")
+    below = "/" if path == "/" else f"{path}/"
+    return posixpath.basename(path) in _SOCKETS or any(
+        f"{run}/{socket}".startswith(below)
+        for run in ("/run", "/var/run", "/run/containerd", "/var/run/containerd")
+        for socket in _SOCKETS
+    )
 
 
 def _config_path(ctx: Context, name: str) -> str:

@@ -9,7 +9,9 @@ from moorage.compose.model import Service
 from moorage.compose.parts import Healthcheck
 from moorage.compose.units import parse_duration
 from moorage.render.context import Context, set_keys
+from moorage.render.facts import listening
 from moorage.render.mounts import User
+from moorage.render.restart import deploy_policy, restart_kind
 
 WORKING_DIR = "/app"
 DEFAULT_GRACE = 10.0
@@ -31,16 +33,6 @@ def instances(service: Service) -> list[str]:
     if service.replicas == 1:
         return [service.name]
     return [f"{service.name}-{number}" for number in range(1, service.replicas + 1)]
-
-
-def listening(service: Service) -> list[tuple[int, str]]:
-    """Ports that a process of the service listens on, with their protocols."""
-    found = [(port.target, port.protocol) for port in service.ports]
-    for text in service.options.get("expose", []):
-        span, _, protocol = text.partition("/")
-        first, _, last = span.partition("-")
-        found += [(n, protocol or "tcp") for n in range(int(first), int(last or first) + 1)]
-    return list(dict.fromkeys(found))
 
 
 def processes(ctx: Context, service: Service, user: User, log_dir: str) -> list[dict[str, Any]]:
@@ -100,12 +92,10 @@ def _process(ctx: Context, service: Service, name: str, log_dir: str) -> dict[st
 
 
 def _restart(service: Service) -> dict[str, Any]:
-    policy: dict[str, Any] = (service.options.get("deploy") or {}).get("restart_policy", {})
-    word = {"none": "no", "any": "always"}.get(policy.get("condition", ""), policy.get("condition"))
-    kind, _, times = (service.restart or word or "no").partition(":")
+    policy = deploy_policy(service)
+    kind, limit = restart_kind(service)
     names = {"no": "never", "on-failure": "on-failure"}
     result: dict[str, Any] = {"autorestart": names.get(kind, "always")}
-    limit = int(times) if times else policy.get("max_attempts")
     if limit is not None:
         result["restart_limit"] = limit
     for key, target in (("delay", "restart_delay"), ("window", "restart_window")):

@@ -80,7 +80,12 @@ class PortFact:
 
 @dataclass(frozen=True)
 class ServiceFact:
-    """A service as it runs: a process of the unified container, or a container."""
+    """A service as it runs: a process of the unified container, or a container.
+
+    `containers` names every container that it runs in, `container` the first of them. `one_off`:
+    others wait until it has ended well. `on_demand`: it is created, and started by hand only.
+    `rollout` holds `update_config` and `rollback_config` of the description.
+    """
 
     name: str
     kind: Literal["process", "container"]
@@ -89,6 +94,10 @@ class ServiceFact:
     ports: tuple[int, ...]
     health: bool
     one_off: bool
+    on_demand: bool = False
+    replicas: int = 1
+    containers: tuple[str, ...] = ()
+    rollout: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

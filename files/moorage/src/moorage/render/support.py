@@ -2,7 +2,8 @@
 
 `process` and `container` are the two places of a service in the topology unified: a process of
 the unified container (services with `build`) or a container beside it (services of a ready
-image). The other topologies are planned; their columns say what is intended.
+image). `containers` is any service in the topology of that name. The other topologies are
+planned; their columns say what is intended.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 
 Verdict = Literal["honoured", "mapped", "refused", "ignored"]
 COLUMNS = ("process", "container", "containers", "host", "swarm")
-BUILT = ("process", "container")
+BUILT = ("process", "container", "containers")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def _same(entry: Entry) -> Row:
 
 _OWN = _row(_NO_CONTAINER, swarm=_SWARM_NO)
 _NAMED = _mapped("STACK-SERVICE")
-_BINDS = _mapped("named volumes are /opt/STACK/data/VOLUME")
+_NAMED_EACH = _mapped("STACK-SERVICE; replicas are STACK-SERVICE-1, -2 …")
+_BINDS = _mapped("named volumes are /opt/STACK/data/VOLUME; the engine's socket is refused")
+_RESTART = _mapped("restart; max_attempts after failures only, delay and window without effect")
 _SECRET_FILES = _mapped("files of /opt/STACK/secrets/for/UID, read-only")
 _CONFIG_FILES = _mapped("files of /opt/STACK/config/files, read-only")
 _LOGS = _mapped("json-file with limits, unless the file says more")
@@ -97,7 +100,7 @@ TABLE: dict[str, Row] = {
     "build": _row(
         _mapped("all own services come from x-moorage.unified.build"),
         _refused("a service with build is a process"),
-        _mapped("built on the host"),
+        _mapped("built on the host, services with the same build share the image"),
         _mapped("a virtual environment or binary"),
         _mapped("built, then pushed or distributed"),
     ),
@@ -108,7 +111,7 @@ TABLE: dict[str, Row] = {
     "command": _row(_honoured("required: the image's own CMD is not known"), host=_YES),
     "configs": _row(_CONFIG_FILES, _CONFIG_FILES, _CONFIG_FILES, _CONFIG_FILES, _YES),
     "container_name": _row(
-        _refused("the container is STACK-unified"), _NAMED, _NAMED, swarm=_SWARM_NO
+        _refused("the container is STACK-unified"), _NAMED, _NAMED_EACH, swarm=_SWARM_NO
     ),
     "cpu_count": _OWN,
     "cpu_percent": _OWN,
@@ -140,7 +143,7 @@ TABLE: dict[str, Row] = {
     "deploy.replicas": _row(
         _mapped("processes NAME-1, NAME-2 …; not with a port or singleton"),
         _refused("data services run once"),
-        _mapped("containers behind the edge"),
+        _mapped("containers STACK-SERVICE-1 …; not with a host port, an address or singleton"),
         _mapped("as many processes"),
     ),
     "deploy.resources": _row(
@@ -149,8 +152,8 @@ TABLE: dict[str, Row] = {
     ),
     "deploy.restart_policy": _row(
         _mapped("autorestart, restart_delay, restart_limit, restart_window"),
-        _YES,
-        _YES,
+        _RESTART,
+        _RESTART,
         _mapped("of the process manager"),
     ),
     "deploy.rollback_config": _row(_POLICY, _POLICY, _ROLLOUT, _ROLLOUT),
@@ -164,7 +167,12 @@ TABLE: dict[str, Row] = {
     "domainname": _OWN,
     "entrypoint": _row(_honoured("put before command"), host=_YES),
     "env_file": _same(_READ),
-    "environment": _row(_honoured("variables without a value are left out"), host=_YES),
+    "environment": _row(
+        _honoured("variables without a value are left out"),
+        _YES,
+        _mapped("MOORAGE_CONTROL_SOCKET becomes the gateway's"),
+        _YES,
+    ),
     "expose": _row(_mapped("ports of the process, for the check of shared ports"), host=_YES),
     "extends": _same(_READ),
     "external_links": _OWN,
@@ -181,7 +189,7 @@ TABLE: dict[str, Row] = {
     "image": _row(
         _ignored("the unified image takes its place"),
         _mapped("by images_map"),
-        _mapped("by images_map"),
+        _mapped("by images_map; a service with build runs what is built"),
         _mapped("a package of Debian"),
         _mapped("by images_map"),
     ),
@@ -222,8 +230,19 @@ TABLE: dict[str, Row] = {
         swarm=_mapped("mode: host behind the edge"),
     ),
     "privileged": _OWN,
-    "profiles": _same(_READ),
-    "pull_policy": _row(_ignored("the image is built"), host=_ignored("no image")),
+    "profiles": _row(
+        _READ,
+        _READ,
+        _mapped("services whose profile is not enabled are created, and started on demand"),
+        _READ,
+        _READ,
+    ),
+    "pull_policy": _row(
+        _ignored("the image is built"),
+        _YES,
+        _mapped("never where the image is built"),
+        _ignored("no image"),
+    ),
     "read_only": _row(_ALIKE, host=_mapped("ProtectSystem=strict")),
     "restart": _row(
         _mapped("no: never; on-failure[:N]: on failure, at most N; else always"),
@@ -256,6 +275,7 @@ TABLE: dict[str, Row] = {
     "user": _row(
         _honoured("must be the unified container's user"),
         _honoured("numeric where it owns volumes or reads secrets"),
+        _mapped("own services that name none run as STACK_user; numeric where it owns volumes"),
         host=_mapped("a system user"),
     ),
     "userns_mode": _OWN,

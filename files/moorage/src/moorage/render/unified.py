@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
-from moorage.compose.errors import ComposeError
+from moorage.compose.load import started_only
 from moorage.compose.model import Service, Stack
-from moorage.compose.parts import Build
 from moorage.render.container import container
-from moorage.render.context import UNIFIED, Context, numeric_user
-from moorage.render.mounts import User, config_files, secret_facts, volume_facts
-from moorage.render.process import instances, listening, processes
-from moorage.render.rendering import (
-    BuildFact,
-    DirectoryFact,
-    PortFact,
-    RenderedFile,
-    Rendering,
-    ServiceFact,
-)
+from moorage.render.context import UNIFIED, Context, own_user, service_user
+from moorage.render.document import compose_file
+from moorage.render.facts import listening, portable_build, rendered, service_fact
+from moorage.render.mounts import User, config_files
+from moorage.render.process import processes
+from moorage.render.rendering import BuildFact, DirectoryFact, RenderedFile, Rendering, ServiceFact
 from moorage.render.settings import Settings
 from moorage.render.unified_container import RUN_DIR, unified_container
-from moorage.render.yamlout import dump_yaml, escaped
-
-_HEADER = (
-    "Rendered by Moorage from compose.yml of the stack {name}, topology unified.\n"
-    "Changes made here are lost at the next deploy: change compose.yml or group_vars instead."
-)
 
 
 def render_unified(stack: Stack, settings: Settings) -> Rendering:
     """Render a stack for the unified topology; see `Renderer`."""
-    ctx = Context(stack, settings)
+    stack = started_only(stack)
+    ctx = Context(stack, replace(settings, topology=UNIFIED))
     own = [service for service in stack.services.values() if not service.is_data]
     data = [service for service in stack.services.values() if service.is_data]
-    user = _user(ctx)
+    user = own_user(ctx)
     users: dict[str, User | None] = {
         **{service.name: user for service in own},
-        **{service.name: numeric_user(service.moorage.user or service.user) for service in data},
+        **{service.name: service_user(service) for service in data},
     }
     ctx.check_names(set(stack.services))
     builds = _builds(ctx, own)
@@ -49,29 +38,14 @@ def render_unified(stack: Stack, settings: Settings) -> Rendering:
         **config_files(ctx),
     }
     _check_ports(ctx, own)
-    ports = _ports(ctx)
-    rendering = Rendering(
-        topology=UNIFIED,
-        files=files,
-        volumes=volume_facts(ctx, users),
-        secrets=secret_facts(ctx, users),
+    return rendered(
+        ctx,
+        files,
+        users,
         directories=_directories(ctx, user) if own else (),
         builds=builds,
-        images=tuple(dict.fromkeys(service.image for service in data if service.image)),
-        ports=ports,
         services=tuple(_facts(ctx, service) for service in stack.services.values()),
-        notes=tuple(dict.fromkeys(ctx.notes)),
-        unresolved=tuple(dict.fromkeys(ctx.unresolved)),
     )
-    if ctx.problems:
-        raise ComposeError(ctx.problems)
-    return rendering
-
-
-def _user(ctx: Context) -> User:
-    unified = ctx.stack.moorage.unified
-    text = (unified.user if unified else None) or ctx.settings.user
-    return numeric_user(text) or (0, 0)
 
 
 def _dirs(ctx: Context) -> tuple[str, str]:
@@ -90,21 +64,7 @@ def _builds(ctx: Context, own: list[Service]) -> tuple[BuildFact, ...]:
         ctx.wrong("", "x-moorage.unified.build", message, advice)
         return ()
     image = f"moorage/{ctx.stack.name}-{UNIFIED}"
-    return (BuildFact(UNIFIED, image, _relative(ctx, unified.build)),)
-
-
-def _relative(ctx: Context, build: Build) -> dict[str, Any]:
-    """A build whose paths start at the stack's directory, so that they hold on any machine."""
-    data = build.to_dict()
-
-    def relative(path: str) -> str:
-        return os.path.relpath(path, ctx.stack.directory) if path.startswith("/") else path
-
-    data["context"] = relative(data.get("context", ctx.stack.directory))
-    contexts = data.get("additional_contexts", {})
-    if contexts:
-        data["additional_contexts"] = {name: relative(path) for name, path in contexts.items()}
-    return data
+    return (BuildFact(UNIFIED, image, portable_build(ctx, unified.build)),)
 
 
 def _compose(
@@ -120,17 +80,13 @@ def _compose(
             message = "is the name of the unified container itself"
             ctx.wrong(UNIFIED, "name", message, "give the service another name")
         services[UNIFIED] = unified_container(ctx, own, user, *_dirs(ctx))
+    containers = {service.name for service in data}
     for service in data:
-        services[service.name] = container(ctx, service, users[service.name])
-    networks = {key: network.to_dict() for key, network in ctx.stack.networks.items()}
-    used = {key for service in services.values() for key in service.get("networks", {})}
-    document = {
-        "name": ctx.stack.name,
-        "services": services,
-        "networks": {key: value for key, value in sorted(networks.items()) if key in used},
-    }
-    filled = {key: value for key, value in document.items() if value}
-    return dump_yaml(escaped(filled), _HEADER.format(name=ctx.stack.name))
+        image = ctx.image(service.image or "", service.image or "")
+        services[service.name] = container(
+            ctx, service, users[service.name], "container", image, containers
+        )
+    return compose_file(ctx, services)
 
 
 def _supervisor(ctx: Context, own: list[Service], user: User) -> RenderedFile:
@@ -164,26 +120,6 @@ def _check_ports(ctx: Context, own: list[Service]) -> None:
                 ctx.wrong(service.name, "ports", message, advice, port)
 
 
-def _ports(ctx: Context) -> tuple[PortFact, ...]:
-    facts = []
-    taken: dict[tuple[str, str], str] = {}
-    for service in ctx.stack.services.values():
-        for port in ctx.ports(service):
-            if not (port.published or "").isdigit():
-                message = "a range of host ports leaves open where the service is reached"
-                ctx.wrong(service.name, "ports", message, "publish one port", port.published)
-                continue
-            key = (port.published or "", port.protocol)
-            holder = taken.setdefault(key, service.name)
-            if holder != service.name:
-                message = f"{holder} publishes {key[0]}/{key[1]} already"
-                ctx.wrong(service.name, "ports", message, "publish another host port", key[0])
-            facts.append(
-                PortFact(service.name, port.host_ip or "", int(key[0]), port.target, port.protocol)
-            )
-    return tuple(facts)
-
-
 def _directories(ctx: Context, user: User) -> tuple[DirectoryFact, ...]:
     base, run = ctx.settings.base_dir, ctx.settings.run_dir
     return (
@@ -195,18 +131,6 @@ def _directories(ctx: Context, user: User) -> tuple[DirectoryFact, ...]:
 
 
 def _facts(ctx: Context, service: Service) -> ServiceFact:
-    waited_for = any(
-        other.depends_on[service.name].condition == "service_completed_successfully"
-        for other in ctx.stack.services.values()
-        if service.name in other.depends_on
-    )
     place = service.name if service.is_data else UNIFIED
-    return ServiceFact(
-        name=service.name,
-        kind="container" if service.is_data else "process",
-        container=f"{ctx.stack.name}-{place}",
-        singleton=service.moorage.singleton,
-        ports=tuple(port for port, _ in listening(service)),
-        health=bool(service.healthcheck and service.healthcheck.active),
-        one_off=waited_for and len(instances(service)) == 1,
-    )
+    kind: Literal["process", "container"] = "container" if service.is_data else "process"
+    return service_fact(ctx, service, kind, (f"{ctx.stack.name}-{place}",))

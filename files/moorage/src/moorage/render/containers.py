@@ -1,0 +1,124 @@
+"""The topology containers: every service a container of its own, by Compose on the host."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain, count
+from typing import Any
+
+from moorage.compose.model import Service, Stack
+from moorage.render.container import container, ordered
+from moorage.render.context import Context, own_user, service_user, set_keys
+from moorage.render.document import compose_file
+from moorage.render.facts import portable_build, rendered, service_fact, waited_for
+from moorage.render.gateway import connect, gateway_directory
+from moorage.render.mounts import User, config_files
+from moorage.render.rendering import BuildFact, DirectoryFact, RenderedFile, Rendering, ServiceFact
+from moorage.render.restart import restart_kind
+from moorage.render.settings import Settings
+
+CONTAINERS = "containers"
+# What two containers of one service cannot both have.
+_ADDRESSES = ("ipv4_address", "ipv6_address", "mac_address")
+
+
+def render_containers(stack: Stack, settings: Settings) -> Rendering:
+    """Render a stack for the topology containers; see `Renderer`."""
+    ctx = Context(stack, replace(settings, topology=CONTAINERS))
+    ctx.check_names(set(stack.services))
+    users = {service.name: _user(ctx, service) for service in stack.services.values()}
+    builds, keys = _builds(ctx)
+    services: dict[str, Any] = {}
+    controlled = False
+    for service in stack.services.values():
+        _check(ctx, service)
+        entry = _service(ctx, service, users[service.name], keys)
+        controlled = connect(ctx, service.name, entry) or controlled
+        services[service.name] = ordered(entry)
+    facts = tuple(_fact(ctx, service) for service in stack.services.values())
+    _check_container_names(ctx, facts)
+    files = {"compose.yaml": RenderedFile(compose_file(ctx, services)), **config_files(ctx)}
+    directories = (DirectoryFact(gateway_directory(ctx), 0, 0, "0755"),) if controlled else ()
+    return rendered(ctx, files, users, directories=directories, builds=builds, services=facts)
+
+
+def _user(ctx: Context, service: Service) -> User | None:
+    """The user of a service; own services that name none run as they do in unified."""
+    named = service.moorage.user or service.user
+    return own_user(ctx) if named is None and not service.is_data else service_user(service)
+
+
+def _service(
+    ctx: Context, service: Service, user: User | None, keys: dict[str, str]
+) -> dict[str, Any]:
+    if service.is_data:
+        image = ctx.image(service.image or "", service.image or "")
+    else:
+        key = keys[service.name]
+        image = ctx.image(key, f"moorage/{ctx.stack.name}-{key}")
+    entry = container(ctx, service, user, CONTAINERS, image, ctx.stack.services)
+    if not service.is_data:
+        entry["pull_policy"] = "never"
+    if service.name in ctx.stack.on_demand:
+        entry["profiles"] = list(service.profiles)
+    return entry
+
+
+def _builds(ctx: Context) -> tuple[tuple[BuildFact, ...], dict[str, str]]:
+    """Each different build once, and the key of the build of every own service."""
+    plain = {service.image for service in ctx.stack.services.values() if service.is_data}
+    facts: dict[str, BuildFact] = {}
+    keys: dict[str, str] = {}
+    for service in ctx.stack.services.values():
+        if service.build is None:
+            continue
+        build = portable_build(ctx, service.build)
+        same = (key for key, fact in facts.items() if fact.build == build)
+        # Keys and names of plain images are looked up in one mapping.
+        more = (f"{service.name}-{number}" for number in count(2))
+        names = chain((service.build.target, service.name), more)
+        free = (name for name in names if name and name not in facts and name not in plain)
+        key = next(same, None) or next(free)
+        facts.setdefault(key, BuildFact(key, f"moorage/{ctx.stack.name}-{key}", build))
+        keys[service.name] = key
+    return tuple(facts.values()), keys
+
+
+def _check(ctx: Context, service: Service) -> None:
+    kind, _ = restart_kind(service)
+    if kind in ("always", "unless-stopped") and waited_for(ctx, service):
+        message = "others wait until it has ended, and it would be started again"
+        ctx.wrong(service.name, "restart", message, "write restart: on-failure", kind)
+    if service.replicas > 1:
+        _check_replicas(ctx, service)
+
+
+def _check_replicas(ctx: Context, service: Service) -> None:
+    reasons = []
+    if ctx.ports(service):
+        reasons.append("they would share a host port")
+    if service.moorage.singleton:
+        reasons.append("it must run once")
+    networks = [options or {} for options in service.networks.values()]
+    if any(key in options for options in networks for key in _ADDRESSES):
+        reasons.append("they would share an address")
+    if reasons:
+        key = "scale" if "scale" in set_keys(service) else "deploy.replicas"
+        message = f"{service.replicas} containers of it cannot run: {', '.join(reasons)}"
+        ctx.wrong(service.name, key, message, "remove replicas, or what stands against them")
+
+
+def _fact(ctx: Context, service: Service) -> ServiceFact:
+    name, many = f"{ctx.stack.name}-{service.name}", service.replicas
+    names = (name,) if many == 1 else tuple(f"{name}-{n}" for n in range(1, many + 1))
+    return service_fact(ctx, service, "container", names)
+
+
+def _check_container_names(ctx: Context, facts: tuple[ServiceFact, ...]) -> None:
+    taken: dict[str, str] = {}
+    for fact in facts:
+        for name in fact.containers:
+            holder = taken.setdefault(name, fact.name)
+            if holder != fact.name:
+                message = f"its container {name} has the name of one of {holder}'s replicas"
+                ctx.wrong(fact.name, "name", message, "give the service another name")
