@@ -60,7 +60,10 @@ def plan_stack(
     """Return the plan of one stack: release, images, secrets, directories and ports."""
     deploy, render_settings = split(name, given)
     stack = load_stack(
-        project.stack_directory(name), environment=deploy.variables, profiles=deploy.profiles
+        project.stack_directory(name),
+        environment=deploy.variables,
+        profiles=deploy.profiles,
+        on_demand=True,
     )
     rendering, builds, settings = _render(project, stack, render_settings, images)
     release = content_hash(rendering, {"format": FORMAT})[:RELEASE_ID_LENGTH]
