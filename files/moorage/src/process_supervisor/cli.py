@@ -17,7 +17,7 @@ from process_supervisor.config import ConfigError, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CONFIG = 1, 3, 78
 
@@ -40,11 +40,13 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("names", nargs=names, metavar="NAME")
         return sub
 
-    for name, text in (
-        ("run", "guard a supervisor in the foreground"),
-        ("check-config", "check a configuration file and do nothing else"),
-    ):
-        add(name, text).add_argument("-c", "--config", required=True, metavar="FILE")
+    sub = add("run", "guard a supervisor in the foreground")
+    sub.add_argument("-c", "--config", required=True, metavar="FILE")
+    sub.add_argument(
+        "--takeover", action="store_true", help="replace a supervisor that runs, not its processes"
+    )
+    sub = add("check-config", "check a configuration file and do nothing else")
+    sub.add_argument("-c", "--config", required=True, metavar="FILE")
     sub = add("status", "show the processes", "*")
     sub.add_argument("--json", action="store_true", help="as JSON, one object or a list")
     for name in ("start", "stop", "restart"):
@@ -184,18 +186,18 @@ def check_config(path: str) -> int:
     return 0
 
 
-def guard(path: str) -> int:
+def guard(path: str, takeover: bool) -> NoReturn:
     """Become the guardian."""
     from process_supervisor import init
 
-    return init.main(["--config", path])
+    init.main(["--config", path, *(["--takeover"] if takeover else [])])
 
 
 def main(words: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
     arguments = parser().parse_args(words)
     if arguments.command == "run":
-        return guard(arguments.config)
+        guard(arguments.config, arguments.takeover)
     if arguments.command == "check-config":
         return check_config(arguments.config)
     try:

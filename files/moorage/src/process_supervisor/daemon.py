@@ -1,4 +1,4 @@
-"""The supervisor itself, as the guardian starts it: `daemon.py --config FILE [--guardian PID …]`.
+"""The supervisor itself, as the guardian starts it by way of boot.py.
 
 Exit status: 0 after a shutdown, 73 when another supervisor runs on the same run_dir, 78 for an
 unusable configuration; the guardian brings it back after any other end.
@@ -6,14 +6,11 @@ unusable configuration; the guardian brings it back after any other end.
 
 from __future__ import annotations
 
-import os
-import sys
-
-if __name__ == "__main__":  # run as a file in an isolated interpreter: see init.interpreter
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
 import fcntl
+import os
 import signal
+import sys
+import time
 
 from process_supervisor import init, procfs, reload, resume
 from process_supervisor.config import Config, ConfigError, load
@@ -49,8 +46,6 @@ def lock(run_dir: str) -> int | None:
 
     Waits a little: the lock of a supervisor that was just killed is freed a moment later.
     """
-    import time
-
     os.makedirs(run_dir, mode=0o755, exist_ok=True)
     fd = os.open(f"{run_dir}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     until = time.monotonic() + LOCK_PATIENCE
@@ -131,9 +126,8 @@ class Daemon:
         self.engine.events.add("guardian lost", reason="taking its place")
         self.engine.save()
         init.become_subreaper()
-        command = [sys.executable, "-I", "-S", init.__file__, "--lean"]
         options = ["--config", self.options.config, "--run-dir", self.options.run_dir]
-        os.execv(command[0], [*command, *options])
+        init.replace_by_guardian(options)
 
 
 def main(arguments: list[str]) -> int:
@@ -148,7 +142,3 @@ def main(arguments: list[str]) -> int:
         print(f"supervisor: another one runs on {config.run_dir}", file=sys.stderr)
         return EXIT_BUSY
     return Daemon(options, config).run()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,11 @@
 """The guardian: PID 1 of a container, or the subreaper of a host's services.
 
 It starts the supervisor, brings it back at once when it dies, reaps whatever loses its parent and
-leaves a record of it (guardian.RECORD) for the supervisor, and forwards signals. It does nothing
-else, so that it has no reason to fail, and imports only built-in modules, so that it stays small.
+leaves a record of it (guardian.RECORD) for the supervisor, forwards signals and keeps the FIFOs
+of the services open. It does nothing else, so that it has no reason to fail, and imports only
+built-in modules, so that it stays small.
+
+    python3 -m process_supervisor.init --config FILE [--takeover]
 
 Exit status: that of the supervisor when it ended by itself (0 after a clean shutdown, 73 when
 another one runs on the same run_dir, 78 for an unusable configuration).
@@ -17,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os as posix
     import signal
+    from typing import NoReturn
 else:
     # The wrappers os and signal would cost a megabyte and add nothing here.
     import _signal as signal
@@ -98,7 +102,7 @@ class Guard:
         flags = ["--guardian", str(posix.getpid())]
         if self.stopping:
             flags.append("--shutdown")
-        command = [*interpreter(self.arguments), beside("daemon.py"), *self.arguments, *flags]
+        command = [*interpreter(self.arguments), "supervisor", *self.arguments, *flags]
         self.started = time.monotonic()
         while not self.pid:
             try:
@@ -194,18 +198,14 @@ def option(arguments: list[str], name: str) -> str:
     return arguments[arguments.index(name) + 1] if name in arguments else ""
 
 
-def beside(name: str) -> str:
-    """Return the path of a file in this package."""
-    return __file__.rpartition("/")[0] + "/" + name
-
-
 def interpreter(arguments: list[str]) -> list[str]:
-    """Return the command line of an interpreter that loads as little as it can.
+    """Return the command line of an interpreter that loads as little as it can, and boot.py.
 
     YAML needs the packages that -I and -S hide.
     """
     yaml = any(word.endswith((".yaml", ".yml")) for word in arguments)
-    return [sys.executable] if yaml else [sys.executable, "-I", "-S"]
+    boot = __file__.rpartition("/")[0] + "/boot.py"
+    return [sys.executable, boot] if yaml else [sys.executable, "-I", "-S", boot]
 
 
 def become_subreaper() -> None:
@@ -222,7 +222,6 @@ def become_subreaper() -> None:
 
 def prepare(arguments: list[str]) -> list[str]:
     """Check the configuration while the whole interpreter is there; return what to pass on."""
-    sys.path.insert(0, __file__.rpartition("/")[0].rpartition("/")[0])
     from process_supervisor.config import ConfigError, load
 
     path = option(arguments, "--config")
@@ -235,20 +234,28 @@ def prepare(arguments: list[str]) -> list[str]:
         for problem in error.problems:
             say(problem)
         sys.exit(78)
+    if "--takeover" in arguments:
+        from process_supervisor.takeover import take_over
+
+        arguments = [word for word in arguments if word != "--takeover"]
+        for pid in take_over(config.run_dir):
+            say(f"replaced process {pid}")
     return [*arguments, "--run-dir", config.run_dir]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the guardian: checks, re-executes itself in a lean interpreter, then guards."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if "--lean" not in arguments:
-        arguments = prepare(arguments)
-        if posix.getpid() != 1:
-            become_subreaper()
-        lean = [sys.executable, "-I", "-S", __file__, "--lean", *arguments]
-        posix.execv(lean[0], lean)
-    return Guard([word for word in arguments if word != "--lean"]).run()
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Check the configuration, then become the guardian."""
+    arguments = prepare(sys.argv[1:] if arguments is None else arguments)
+    if posix.getpid() != 1:
+        become_subreaper()
+    replace_by_guardian(arguments)
+
+
+def replace_by_guardian(arguments: list[str]) -> NoReturn:
+    """Turn this process into a guardian, in an interpreter that holds nothing else."""
+    command = [*interpreter([]), "guardian", *arguments]
+    posix.execv(command[0], command)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

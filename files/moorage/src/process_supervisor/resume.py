@@ -74,6 +74,11 @@ def restore(process: Process, saved: dict[str, Any]) -> None:
         process.engine.events.add("adopted", process.name, pid=pid)
         if process.state is State.STOPPING:
             process.continue_stop()
+        return
+    # It may have been replaced already: a supervisor killed right after a restart has not saved it.
+    leaders = unrecorded(process, process.engine.orphans())
+    if leaders and process.state is State.RUNNING:
+        adopt_unrecorded(process, leaders[0])
     else:
         process.ended(Ending.of_record(process.engine.guardian.ended(pid, start)))
 
@@ -93,11 +98,10 @@ def sweep(engine: Engine, removed: Iterable[str]) -> None:
         kill_all(lambda check=check: members(orphans, check))  # type: ignore[misc]
         if process.pid is not None:
             continue
-        found = members(orphans, process.mark)
-        leaders = [pid for pid in found if is_leader(pid)]
+        leaders = unrecorded(process, orphans)
         if leaders and shall_run(process):
             adopt_unrecorded(process, leaders[0])
-        elif found:
+        elif members(orphans, process.mark):
             process.clean()
 
 
@@ -109,10 +113,14 @@ def shall_run(process: Process) -> bool:
     return process.state in (State.STARTING, State.BACKOFF)
 
 
-def is_leader(pid: int) -> bool:
-    """Return whether a process leads a session, as every main process does."""
-    facts = procfs.stat(pid)
-    return facts is not None and facts.session == pid
+def unrecorded(process: Process, orphans: list[int]) -> list[int]:
+    """Return what may be a main process without a record: it leads a session and bears the mark."""
+    found = []
+    for pid in members(orphans, process.mark):
+        facts = procfs.stat(pid)
+        if facts is not None and facts.session == pid:
+            found.append(pid)
+    return found
 
 
 def adopt_unrecorded(process: Process, pid: int) -> None:

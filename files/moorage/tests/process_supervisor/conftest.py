@@ -11,11 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from process_supervisor import procfs
 from process_supervisor.client import Client, ControlError
 
@@ -80,13 +81,14 @@ class Rig:
         text = {"version": 1, "supervisor": supervisor, "processes": self.processes}
         self.config_path.write_text(json.dumps(text))
 
-    def start(self, *processes: dict[str, Any]) -> None:
+    def start(self, *processes: dict[str, Any], words: Sequence[str] = ()) -> None:
         """Start guardian and supervisor and wait until the socket answers."""
         if processes:
             self.configure(*processes)
+        command = [sys.executable, "-m", "process_supervisor.init"]
         with self.output.open("ab") as output:
             self.guardian = subprocess.Popen(
-                [sys.executable, "-m", "process_supervisor.init", "--config", self.config_path],
+                [*command, "--config", str(self.config_path), *words],
                 env={**os.environ, "PYTHONPATH": str(SOURCES)},
                 stdout=output,
                 stderr=output,
@@ -162,9 +164,11 @@ class Rig:
         until(lambda: not self._kill(self._supervisors()), "no supervisor is left")
         if self.guardian is not None:
             self.guardian.wait()
-        for item in self.processes:
-            family = item["name"]
-            until(lambda name=family: not self._kill(self.family(name)), "no service is left")
+        names = [item["name"] for item in self.processes]
+        until(
+            lambda: not self._kill([pid for name in names for pid in self.family(name)]),
+            "no service is left",
+        )
         for name in ("supervisor.log", "guardian.out"):
             if self.path(name).exists():
                 print(f"--- {name}\n{self.path(name).read_text(errors='replace')[-6000:]}")
@@ -176,7 +180,9 @@ class Rig:
         for pid in procfs.all_pids():
             with contextlib.suppress(OSError):
                 words = procfs.read(f"/proc/{pid}/cmdline")
-                ours = str(self.run_dir).encode() in words or str(self.config_path).encode() in words
+                ours = (
+                    str(self.run_dir).encode() in words or str(self.config_path).encode() in words
+                )
                 if ours and b"process_supervisor" in words and alive(pid):
                     found.append(pid)
         return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from process_supervisor.config import Config, ConfigError, ProcessConfig, find_cycle, load, parse
 
 
@@ -132,7 +134,7 @@ def test_a_cycle_is_shown_as_a_path() -> None:
 )
 def test_find_cycle_agrees_with_repeated_removal_of_leaves(edges: dict[str, list[str]]) -> None:
     found = find_cycle(edges)
-    for begin, end in zip(found, found[1:], strict=False):
+    for begin, end in pairwise(found):
         assert end in edges[begin]
     left = {name: set(others) & set(edges) for name, others in edges.items()}
     while leaves := {name for name, others in left.items() if not others & set(left)}:

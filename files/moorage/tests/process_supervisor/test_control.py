@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from process_supervisor.client import Client, ControlError
 
 if TYPE_CHECKING:

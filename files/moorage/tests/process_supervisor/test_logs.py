@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from process_supervisor.logfile import LogFile
 from process_supervisor.tail import Follower, last_lines
 

@@ -7,9 +7,11 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from process_supervisor.client import ControlError
 from process_supervisor.store import variable_name
 
@@ -80,7 +82,9 @@ def test_a_crash_loop_ends_fatal_with_reason_and_last_lines(rig: Rig) -> None:
     absent = rig.in_state("absent", "FATAL")
     assert "cannot run /no/such/program: No such file or directory" in absent["reason"]
     lost = rig.in_state("lost", "FATAL")
-    assert lost["reason"] == "cannot enter working_dir /no/such/directory: No such file or directory"
+    assert (
+        lost["reason"] == "cannot enter working_dir /no/such/directory: No such file or directory"
+    )
     rig.kill_supervisor()
     assert rig.status("broken")["state"] == "FATAL"
     assert rig.status("broken")["log_tail"] == status["log_tail"]
@@ -112,7 +116,7 @@ def test_stop_is_polite_then_kills_the_whole_group(rig: Rig) -> None:
         shell("wrapper", "sleep 1000; true"),
     )  # fmt: skip
     for name in ("polite", "deaf", "quit"):
-        rig.until(lambda name=name: rig.client.logs(name), f"{name} is up")
+        rig.until(partial(rig.client.logs, name), f"{name} is up")
     assert rig.client.stop("polite")["exit"]["code"] == 0
     assert rig.client.logs("polite") == ["up", "goodbye"]
     begin = time.monotonic()
@@ -176,13 +180,13 @@ BOMB = """
 import os, time
 end = time.monotonic() + 20
 def spread():
-    # Bounded: at most 40 at a time, each in a session of its own, replacing themselves for ever.
+    # Bounded: some thirty at a time, each in a session of its own, replacing themselves for ever.
     while time.monotonic() < end:
         if os.fork():
-            time.sleep(0.002)
             os._exit(0)
         os.setsid()
-for _ in range(40):
+        time.sleep(0.02)
+for _ in range(30):
     if os.fork() == 0:
         spread()
         os._exit(0)

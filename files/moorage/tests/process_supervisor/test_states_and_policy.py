@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from process_supervisor.config import ProcessConfig
 from process_supervisor.policy import SMALLEST_STEP, Action, decide, delay_before, recent
 from process_supervisor.states import (
@@ -77,7 +78,8 @@ def test_without_backoff_every_restart_has_the_same_delay() -> None:
 
 
 def test_defaults_end_a_quick_crash_loop_within_the_window() -> None:
-    clock, history, given_rules = 0.0, [], rules()
+    history: list[float] = []
+    clock, given_rules = 0.0, rules()
     while True:
         decision = decide(given_rules, history, clock, True, 0.99)
         if decision.action is Action.GIVE_UP:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from process_supervisor import procfs
 from process_supervisor.client import ControlError
 
@@ -77,9 +78,7 @@ def freeze_guardian(rig: Rig) -> int:
 
 def test_what_ends_while_there_is_no_supervisor(rig: Rig) -> None:
     say = "echo up; trap 'echo my last words; exit 9' USR1; while :; do sleep 0.02; done"
-    rig.start(
-        {"name": "talker", "command": ["sh", "-c", say], "autorestart": "never"}, SLEEPER
-    )
+    rig.start({"name": "talker", "command": ["sh", "-c", say], "autorestart": "never"}, SLEEPER)
     rig.until(lambda: rig.client.logs("talker") == ["up"], "the trap is set")
     talker, sleeper = rig.pid("talker"), rig.pid("sleeper")
     guardian = freeze_guardian(rig)
@@ -104,13 +103,15 @@ def test_another_process_with_the_same_pid_is_not_adopted(rig: Rig) -> None:
     # As if the kernel had given the number to somebody else: this very test.
     saved = state["processes"]["sleeper"]
     saved["pid"] = os.getpid()
+    assert procfs.start_ticks(os.getpid()) != saved["start_ticks"]
     path.write_text(json.dumps(state))
     os.kill(guardian, signal.SIGCONT)
     rig.answering()
-    new = rig.pid("sleeper")
-    assert new not in (os.getpid(),)
-    assert rig.family("sleeper") == [new]
-    assert new != real
+    # The real one was found by its marker; without it, another one would have been started.
+    assert rig.pid("sleeper") == real
+    assert rig.family("sleeper") == [real]
+    os.kill(real, signal.SIGKILL)
+    assert rig.new_pid("sleeper", real) != os.getpid()
 
 
 def test_a_start_that_could_not_be_recorded_is_not_repeated(rig: Rig) -> None:
@@ -189,6 +190,20 @@ def test_guardian_and_supervisor_killed_at_once(rig: Rig) -> None:
     rig.new_pid("sleeper", pid)
 
 
+def test_a_takeover_replaces_the_supervisor_and_keeps_the_services(rig: Rig) -> None:
+    rig.start(SLEEPER)
+    pid, info = rig.pid("sleeper"), rig.answering()
+    first = rig.guardian
+    assert first is not None
+    rig.start(words=["--takeover"])
+    assert first.wait(20) == -signal.SIGKILL
+    rig.until(lambda: (rig._info() or info)["pid"] != info["pid"], "the new supervisor")
+    assert rig.guardian is not None
+    assert rig.answering()["guardian_pid"] == rig.guardian.pid
+    assert rig.pid("sleeper") == pid
+    assert rig.shut_down() == 0
+
+
 def test_a_second_supervisor_on_the_same_directory_is_refused(rig: Rig) -> None:
     rig.start(SLEEPER)
     first = rig.guardian
@@ -257,13 +272,12 @@ def test_no_line_is_lost_or_cut_by_rotation_reopening_and_kills(rig: Rig) -> Non
         {"name": "writer", "command": [sys.executable, "-c", NUMBERS], "autorestart": "never",
          "working_dir": str(rig.directory), "log_max_bytes": 100_000, "log_backups": 10_000}
     )  # fmt: skip
-    path, moved = rig.path("writer.log"), 0
+    path = rig.path("writer.log")
     pid = rig.pid("writer")
-    for _ in range(5):
+    for moved in range(5):
         rig.kill_supervisor()
         rig.until(lambda: path.exists() and path.stat().st_size > 1000, "it writes")
         # A log rotator that comes in between, into a name that sorts with ours.
-        moved += 1
         path.rename(rig.path(f"writer.log-moved-{moved}"))
         rig.client.reopen()
         rig.until(lambda: path.exists() and path.stat().st_size > 1000, "it writes again")
