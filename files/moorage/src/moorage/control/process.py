@@ -19,7 +19,7 @@ from process_supervisor.client import ControlError as Refusal
 from process_supervisor.protocol import decode, encode
 
 # How often a follower hears that there is nothing new.
-QUIET_SECONDS = 10.0
+QUIET_SECONDS = 1.0
 _STATUS = {
     "bad-request": (400, "Bad request"),
     "not-found": (404, "No such service"),

@@ -168,7 +168,10 @@ def _later(action: Callable[[], object]) -> None:
         except ControlError:
             return
 
-    threading.Timer(0.2, run).start()
+    timer = threading.Timer(0.2, run)
+    # It waits for the outcome, which is our own end: that must not wait for it in turn.
+    timer.daemon = True
+    timer.start()
 
 
 def _add_logs(blueprint: Blueprint, panel: Panel) -> None:

@@ -13,6 +13,14 @@ CONTENT_TYPE = "text/event-stream"
 MAX_SECONDS = 300.0
 
 
+_ending = threading.Event()
+
+
+def end_streams() -> None:
+    """End every open stream within a second or so: the server is about to stop."""
+    _ending.set()
+
+
 class Busy(Exception):
     """As many streams as may be open at once are open."""
 
@@ -49,7 +57,7 @@ def log_events(
         for line in lines:
             # A comment: it finds out whether the reader is still there.
             yield ": alive\n\n" if line is None else message("line", line)
-            if clock() >= end:
+            if _ending.is_set() or clock() >= end:
                 return
     except ControlError as error:
         yield message("problem", dict(error.to_problem()))

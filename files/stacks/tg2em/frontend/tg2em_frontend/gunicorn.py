@@ -3,8 +3,10 @@
 import importlib
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 # Memory-backed in a container whose root is read-only, and spared the disk elsewhere.
@@ -43,6 +45,20 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics
 # Imported before the fork: a worker shares the code's memory, and is up at once after a crash.
 # The application itself is made in the worker, so no connection is shared.
 importlib.import_module("tg2em_frontend.app")
+
+
+def post_worker_init(worker: Any) -> None:
+    """End followed logs at SIGTERM: a stop would otherwise wait for their readers."""
+    from moorage.panel.stream import end_streams
+
+    stop = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        end_streams()
+        if callable(stop):
+            stop(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -1,10 +1,12 @@
 """What visitors see: the list, search, tags, one article."""
 
-from flask import Blueprint, abort, render_template, request
+from flask import Blueprint, abort, redirect, render_template, request
+from flask.typing import ResponseReturnValue
 from tg2em_core import articles
 from tg2em_core.articles import Filter
 from tg2em_core.models import Category
 
+from moorage.panel.assets import asset_url
 from tg2em_frontend.store import db, settings, store
 
 blueprint = Blueprint("public", __name__)
@@ -39,6 +41,12 @@ def article(article_id: int) -> str:
     if found is None:
         abort(404)
     return render_template("article.html", article=found)
+
+
+@blueprint.get("/favicon.ico")
+def favicon() -> ResponseReturnValue:
+    """Lead whoever asks without having seen a page's own address of the icon to it."""
+    return redirect(asset_url("static", "icon.svg"), 301)
 
 
 def _category() -> Category | None:
