@@ -157,3 +157,12 @@ class ControlBackend(Protocol):
     def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
         """Return what happened after the event with this sequence number, oldest first."""
         ...
+
+
+@runtime_checkable
+class Announces(Protocol):
+    """A backend that learns of events as they happen."""
+
+    def wait(self, since: int, timeout: float) -> None:
+        """Return when there is an event after the given one, or after so many seconds."""
+        ...

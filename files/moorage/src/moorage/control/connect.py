@@ -1,0 +1,107 @@
+"""One way to a control API, whatever answers at the socket."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from moorage.control.contract import (
+    Action,
+    ControlBackend,
+    ControlError,
+    Event,
+    ServiceStatus,
+    Stream,
+)
+from moorage.control.http import HttpBackend
+from moorage.control.process import ProcessBackend
+from moorage.control.unixhttp import request_bytes
+
+VARIABLE: Final = "MOORAGE_CONTROL_SOCKET"
+DEFAULT: Final = "/run/supervisor/control.sock"
+_HTTP: Final = "unix+http://"
+_SUPERVISOR: Final = "unix+supervisor://"
+
+
+def connect(address: str | None = None, *, timeout: float = 5.0) -> ControlBackend:
+    """Return the backend for an address; nothing is connected before the first call.
+
+    Without an address it is MOORAGE_CONTROL_SOCKET's. `unix+http://PATH` is a gateway,
+    `unix+supervisor://PATH` a process supervisor, and a bare PATH whichever of them answers there.
+    """
+    address = address or os.environ.get(VARIABLE) or DEFAULT
+    if address.startswith(_HTTP):
+        return HttpBackend(address.removeprefix(_HTTP), timeout=timeout)
+    if address.startswith(_SUPERVISOR):
+        return ProcessBackend(address.removeprefix(_SUPERVISOR), timeout=timeout)
+    if not address.startswith("/"):
+        raise ValueError(
+            f"{VARIABLE}: {address!r} is neither a path nor {_HTTP}PATH nor {_SUPERVISOR}PATH"
+        )
+    return _Either(address, timeout)
+
+
+class _Either:
+    """Finds out at the first call that reaches somebody."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._found: ControlBackend | None = None
+
+    def services(self) -> list[ServiceStatus]:
+        return self._backend().services()
+
+    def service(self, name: str) -> ServiceStatus:
+        return self._backend().service(name)
+
+    def perform(self, action: Action, name: str, *, who: str, reason: str = "") -> ServiceStatus:
+        return self._backend().perform(action, name, who=who, reason=reason)
+
+    def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
+        return self._backend().logs(name, stream=stream, lines=lines)
+
+    def follow(
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100
+    ) -> Iterator[str | None]:
+        return self._backend().follow(name, stream=stream, lines=lines)
+
+    def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
+        return self._backend().events(since=since, limit=limit)
+
+    def _backend(self) -> ControlBackend:
+        with self._lock:
+            if self._found is None:
+                if speaks_http(self._path, self._timeout):
+                    self._found = HttpBackend(self._path, timeout=self._timeout)
+                else:
+                    self._found = ProcessBackend(self._path, timeout=self._timeout)
+            return self._found
+
+
+def speaks_http(path: str, timeout: float) -> bool:
+    """Return whether HTTP is answered at this socket; raises ControlError when nothing is.
+
+    The question is a request of HTTP, which a supervisor refuses with a line of JSON.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
+            connection.sendall(request_bytes("GET", "/v1/events?limit=1"))
+            first = connection.recv(5)
+    except TimeoutError as error:
+        detail = f"{path}: no answer in time"
+        raise ControlError("timeout", detail, status=504, title="No outcome in time") from error
+    except OSError as error:
+        detail = f"{path}: {error.strerror or error}"
+        raise _unreachable(detail) from error
+    if not first:
+        raise _unreachable(f"{path}: closed without an answer")
+    return first.startswith(b"HTTP/")
+
+
+def _unreachable(detail: str) -> ControlError:
+    return ControlError("unreachable", detail, status=503, title="Control service not reachable")

@@ -1,0 +1,68 @@
+"""One client's connection to the control API, and the socket it comes to."""
+
+import os
+import socket
+import struct
+from dataclasses import replace
+from typing import Literal
+
+from moorage.control.wire import HEAD_END, Request, bad_request, check_head, parse_head
+
+Phase = Literal["reading", "working", "streaming", "writing", "lingering"]
+CREDENTIALS = struct.Struct("iII")
+
+
+class Connection:
+    """One client."""
+
+    __slots__ = ("deadline", "head", "peer", "phase", "received", "socket", "unsent")
+
+    def __init__(self, client: socket.socket, deadline: float) -> None:
+        """Ask the kernel who it is, and give it until `deadline` to send its request."""
+        self.socket = client
+        self.phase: Phase = "reading"
+        self.received = b""
+        self.unsent = b""
+        self.head: Request | None = None
+        self.deadline = deadline
+        raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+        pid, uid, gid = CREDENTIALS.unpack(raw)
+        self.peer = {"pid": pid, "uid": uid, "gid": gid}
+
+    def parse(self) -> Request | None:
+        """Return the request once it is there as a whole; raises ControlError."""
+        if self.head is None:
+            check_head(self.received)
+            end = self.received.find(HEAD_END)
+            if end < 0:
+                return None
+            self.head = parse_head(self.received[:end])
+            self.received = self.received[end + len(HEAD_END) :]
+        if len(self.received) > self.head.length:
+            raise bad_request("there is more than one request on this connection")
+        if len(self.received) < self.head.length:
+            return None
+        return replace(self.head, body=self.received, peer=self.peer)
+
+
+def shutdown(client: socket.socket, how: int) -> None:
+    """Shut one or both directions; of a connection that is gone already, nothing is left to."""
+    try:
+        client.shutdown(how)
+    except OSError:
+        return
+
+
+def listen(path: str, mode: int) -> socket.socket:
+    """Return a listening socket; an older one at the path is replaced in one step."""
+    # Bound elsewhere first: clients never find a missing socket or one with a wrong mode.
+    temporary = f"{path}.{os.getpid()}"
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.setblocking(False)
+    listener.bind(temporary)
+    os.chmod(temporary, mode)
+    listener.listen(4096)
+    os.replace(temporary, path)
+    return listener
