@@ -10,20 +10,27 @@ def moorage_settled(plan: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
     """Tell whether a stack already is what its plan asks for.
 
     ``plan`` is one of the stacks of ``moorage_plan``, ``seen`` what the survey found of it: its
-    current release must be the planned one, and every container of it there, up and, where it
-    has a health check, healthy.
+    current release must be the planned one, and every container of it there and in order.
     """
     current = seen.get("current")
-    containers = seen.get("containers") or []
     if not current or current.get("dir") != plan["release"]:
         return False
-    wanted = {service["container"] for service in plan["services"]}
-    if wanted - {c.get("name") for c in containers}:
-        return False
+    containers = {c.get("name"): c for c in seen.get("containers") or []}
     return all(
-        c.get("state") == "running" and c.get("health") in (None, "", "none", "healthy")
-        for c in containers
+        name in containers and _in_order(service, containers[name])
+        for service in plan["services"]
+        for name in service["containers"]
     )
+
+
+def _in_order(service: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
+    if container.get("state") == "running":
+        return container.get("health") in (None, "", "none", "healthy")
+    if service["kind"] == "process":
+        return False
+    if service["on_demand"]:
+        return container.get("state") in ("created", "exited")
+    return bool(service["one_off"] and container.get("exit_code") == 0)
 
 
 class FilterModule:

@@ -9,44 +9,70 @@ from typing import Any
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[4] / "plugins/filter/moorage.py"
-PLAN = {
-    "release": "0123456789ab",
-    "services": [{"container": "shop-unified"}, {"container": "shop-mysql"}],
-}
+RELEASE = "0123456789ab"
 
 
-def settled(seen: dict[str, Any]) -> bool:
+def service(name: str, kind: str = "container", **more: bool) -> dict[str, Any]:
+    fact: dict[str, Any] = {"kind": kind, "containers": [f"shop-{name}"]}
+    return fact | {"one_off": False, "on_demand": False} | more
+
+
+UNIFIED = [service("unified", "process"), service("mysql")]
+CONTAINERS = [
+    service("web"),
+    service("migrate", one_off=True),
+    service("import", on_demand=True),
+]
+
+
+def settled(services: list[dict[str, Any]], seen: dict[str, Any]) -> bool:
     spec = importlib.util.spec_from_file_location("moorage_filters", SOURCE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return bool(module.FilterModule().filters()["moorage_settled"](PLAN, seen))
+    plan = {"release": RELEASE, "services": services}
+    return bool(module.FilterModule().filters()["moorage_settled"](plan, seen))
 
 
-def seen(release: str = "0123456789ab", **states: tuple[str, str]) -> dict[str, Any]:
+def seen(release: str = RELEASE, **states: tuple[str, str, int | None]) -> dict[str, Any]:
     return {
         "current": {"dir": release},
         "containers": [
-            {"name": f"shop-{name}", "state": state, "health": health}
-            for name, (state, health) in states.items()
+            {"name": f"shop-{name}", "state": state, "health": health, "exit_code": code}
+            for name, (state, health, code) in states.items()
         ],
     }
 
 
+UP = ("running", "healthy", None)
+PLAIN = ("running", "none", None)
+
+
 def test_all_up_and_healthy() -> None:
-    assert settled(seen(unified=("running", "healthy"), mysql=("running", "none")))
+    assert settled(UNIFIED, seen(unified=UP, mysql=PLAIN))
 
 
 @pytest.mark.parametrize(
     "state",
     [
         {"current": None, "containers": []},
-        seen(unified=("running", "healthy")),
-        seen("ba9876543210", unified=("running", "healthy"), mysql=("running", "none")),
-        seen(unified=("running", "unhealthy"), mysql=("running", "none")),
-        seen(unified=("running", "starting"), mysql=("running", "none")),
-        seen(unified=("running", "healthy"), mysql=("exited", "none")),
+        seen(unified=UP),
+        seen("ba9876543210", unified=UP, mysql=PLAIN),
+        seen(unified=("running", "unhealthy", None), mysql=PLAIN),
+        seen(unified=("running", "starting", None), mysql=PLAIN),
+        seen(unified=UP, mysql=("exited", "none", 0)),
+        seen(unified=("exited", "none", 0), mysql=PLAIN),
     ],
 )
 def test_anything_less_is_not(state: dict[str, Any]) -> None:
-    assert not settled(state)
+    assert not settled(UNIFIED, state)
+
+
+def test_what_has_ended_well_or_waits_to_be_wanted_is_in_order() -> None:
+    done = {"web": UP, "migrate": ("exited", "none", 0)}
+    assert settled(CONTAINERS, seen(**done, **{"import": ("created", "none", None)}))
+    assert settled(CONTAINERS, seen(**done, **{"import": UP}))
+    assert not settled(CONTAINERS, seen(**done))
+    failed = {"web": UP, "migrate": ("exited", "none", 1)}
+    assert not settled(CONTAINERS, seen(**failed, **{"import": ("created", "none", None)}))

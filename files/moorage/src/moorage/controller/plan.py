@@ -81,7 +81,7 @@ def plan_stack(
         "secrets": _secrets(stack, rendering.secrets, given.get("secrets") or {}),
         "given_secrets": sorted(given.get("secrets") or {}),
         "directories": _directories(settings, rendering),
-        "runtime_directories": [_directory(f"{settings.run_dir}/unified", settings.user, "0750")],
+        "runtime_directories": _runtime_directories(settings, rendering),
         "logs": _logs(name, settings, rendering),
         "ports": _ports(rendering),
         "services": [asdict(service) for service in rendering.services],
@@ -178,6 +178,14 @@ def _directories(settings: Settings, rendering: Rendering) -> list[dict[str, Any
         entry
         for path, entry in sorted(found.items())
         if not path.startswith(f"{settings.run_dir}/")
+    ]
+
+
+def _runtime_directories(settings: Settings, rendering: Rendering) -> list[dict[str, Any]]:
+    return [
+        {"path": fact.path, "owner": fact.uid, "group": fact.gid, "mode": fact.mode}
+        for fact in rendering.directories
+        if fact.path.startswith(f"{settings.run_dir}/")
     ]
 
 
