@@ -146,7 +146,8 @@ def test_restarting_the_front_end_from_its_own_page(browser: Chrome, site: Runni
             site.state("frontend") == "RUNNING" and site.control.status("frontend")["pid"] != before
         ),
         "a new front end",
-        5,
+        # Less than gunicorn's graceful timeout, which it once waited for.
+        10,
     )
     pid = str(site.control.status("frontend")["pid"])
     eventually(lambda: pid in row(browser, "frontend")(), "the page is back by itself", 40)
@@ -158,7 +159,7 @@ def test_stopping_does_not_wait_for_a_log_that_is_read(browser: Chrome, site: Ru
     sign_in(browser, site)
     browser.get(f"{site.url}/admin/services/scraper/log")
     eventually(lambda: one(browser, "#log-state").text == "live", "live")
-    site.control.restart("frontend", wait=5.0)
+    site.control.restart("frontend", wait=10.0)
     eventually(lambda: one(browser, "#log-state").text == "live", "live again")
     browser.get_log("browser")
 
