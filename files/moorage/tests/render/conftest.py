@@ -1,4 +1,4 @@
-"""From the text of a compose.yml to what the unified topology makes of it."""
+"""From the text of a compose.yml to what a topology makes of it, unified unless told."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ class Rendered:
 
 @pytest.fixture
 def render(tmp_path: Path) -> Callable[..., Rendered]:
-    def run(text: str, **settings: Any) -> Rendered:
+    def run(text: str, *, profiles: tuple[str, ...] = (), **settings: Any) -> Rendered:
         directory = tmp_path / "shop"
         directory.mkdir(exist_ok=True)
         (directory / "compose.yml").write_text(text, encoding="utf-8")
-        stack = load_stack(directory)
-        return Rendered(topology("unified")(stack, Settings.parse(settings, stack=stack.name)))
+        stack = load_stack(directory, profiles=profiles, on_demand=True)
+        parsed = Settings.parse(settings, stack=stack.name)
+        return Rendered(topology(parsed.topology)(stack, parsed))
 
     return run
 
@@ -54,14 +55,15 @@ def refused(render: Callable[..., Rendered]) -> Callable[..., dict[str, Problem]
 
 @pytest.fixture
 def compose_config(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
-    """What Docker Compose itself reads from a rendered compose.yaml."""
+    """What Docker Compose itself reads from a compose.yaml, services of all profiles."""
 
     def run(text: str) -> dict[str, Any]:
         release = tmp_path / "release"
         release.mkdir(exist_ok=True)
         (release / "compose.yaml").write_text(text, encoding="utf-8")
+        argv = ["docker", "compose", "--profile=*", "-p", "shop", "-f", "compose.yaml"]
         done = subprocess.run(
-            ["docker", "compose", "-p", "shop", "-f", "compose.yaml", "config", "--format", "json"],
+            [*argv, "config", "--format", "json"],
             cwd=release,
             env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             capture_output=True,

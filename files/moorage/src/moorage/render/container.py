@@ -130,7 +130,7 @@ def _dependencies(ctx: Context, service: Service, beside: Collection[str]) -> di
     found = {}
     for name, dependency in service.depends_on.items():
         other = ctx.stack.services.get(name)
-        if other is None:
+        if other is None or ctx.only_on_demand(service, other):
             continue  # not required, and of a profile that is not enabled
         check = other.healthcheck
         if name not in beside:

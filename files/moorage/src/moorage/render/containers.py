@@ -100,7 +100,7 @@ def _check_replicas(ctx: Context, service: Service) -> None:
     if service.moorage.singleton:
         reasons.append("it must run once")
     networks = [options or {} for options in service.networks.values()]
-    if any(key in options for options in networks for key in _ADDRESSES):
+    if any(key in options for options in [*networks, service.options] for key in _ADDRESSES):
         reasons.append("they would share an address")
     if reasons:
         key = "scale" if "scale" in set_keys(service) else "deploy.replicas"

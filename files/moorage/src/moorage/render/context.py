@@ -67,6 +67,15 @@ class Context:
             return fallback
         return reference
 
+    def only_on_demand(self, service: Service, other: Service) -> bool:
+        """Whether `other` waits for a person while `service` is started without it.
+
+        Compose hashes dependencies too: were this one written, `up` with and without the profile
+        would each replace the other's container.
+        """
+        on_demand = self.stack.on_demand
+        return other.name in on_demand and service.name not in on_demand
+
     def ports(self, service: Service) -> tuple[Port, ...]:
         """The ports that a service publishes, after the operator's say."""
         publish = self.settings.publish.get(service.name)

@@ -90,7 +90,7 @@ def waited_for(ctx: Context, service: Service) -> bool:
     return any(
         other.depends_on[service.name].condition == _COMPLETED
         for other in ctx.stack.services.values()
-        if service.name in other.depends_on
+        if service.name in other.depends_on and not ctx.only_on_demand(other, service)
     )
 
 
@@ -113,6 +113,7 @@ def _ports(ctx: Context) -> tuple[PortFact, ...]:
     taken: dict[tuple[str, str], str] = {}
     for service in ctx.stack.services.values():
         waits = service.name in ctx.stack.on_demand
+        _note_unpublished(ctx, service)
         for port in ctx.ports(service):
             if not (port.published or "").isdigit():
                 message = "a range of host ports leaves open where the service is reached"
@@ -128,3 +129,10 @@ def _ports(ctx: Context) -> tuple[PortFact, ...]:
                 PortFact(service.name, port.host_ip or "", int(key[0]), port.target, port.protocol)
             )
     return tuple(facts)
+
+
+def _note_unpublished(ctx: Context, service: Service) -> None:
+    inside = [str(port.target) for port in service.ports if not port.published]
+    if inside and service.name not in ctx.settings.publish:
+        why = f"without a host port, {', '.join(inside)} is reached inside the stack only"
+        ctx.note(service.name, "ports", why)

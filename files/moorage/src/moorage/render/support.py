@@ -196,7 +196,12 @@ TABLE: dict[str, Row] = {
     "init": _row(_honoured("the supervisor's own init is PID 1"), host=_ignored("systemd is")),
     "ipc": _OWN,
     "isolation": _OWN,
-    "labels": _row(_mapped("labels of the process in supervisor.json"), host=_ignored("no place")),
+    "labels": _row(
+        _mapped("labels of the process in supervisor.json"),
+        _mapped("beside moorage.stack, moorage.topology and moorage.service"),
+        _mapped("beside moorage.stack, moorage.topology and moorage.service"),
+        _ignored("no place"),
+    ),
     "links": _OWN,
     "logging": _row(
         _ignored("each process writes to files under /opt/STACK/logs"),
