@@ -35,6 +35,9 @@ def init(app: Flask, *, cookie_secure: bool) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=cookie_secure,
         PERMANENT_SESSION_LIFETIME=12 * 3600,
+        # Else each picture's answer carries the cookie as it was when it was asked for, and one
+        # that is late undoes what a form has put into it meanwhile.
+        SESSION_REFRESH_EACH_REQUEST=False,
         MAX_CONTENT_LENGTH=1_000_000,
         # Their addresses hold a hash of their content.
         SEND_FILE_MAX_AGE_DEFAULT=365 * 86400,

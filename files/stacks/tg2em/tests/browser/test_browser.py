@@ -24,7 +24,8 @@ def one(browser: Chrome, selector: str) -> WebElement:
 def text(browser: Chrome) -> str:
     """What the page says."""
     # In one go: an element that was found a moment ago may belong to the page before.
-    return str(browser.execute_script("return document.body.innerText"))
+    script = "return document.readyState === 'complete' ? document.body.innerText : ''"
+    return str(browser.execute_script(script))
 
 
 def sign_in(browser: Chrome, site: RunningSite, password: str = PASSWORD) -> None:

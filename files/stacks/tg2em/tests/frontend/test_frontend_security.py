@@ -79,6 +79,12 @@ def test_the_session_cookie(app: Flask, client: FlaskClient, sign_in: Callable[.
     assert "max-age" in page.headers["Strict-Transport-Security"]
 
 
+def test_only_what_changes_the_session_sends_its_cookie(admin: FlaskClient) -> None:
+    # A late answer to an earlier request would otherwise undo a later one's change.
+    for path in ("/admin", "/d/abc", "/", "/static/site.css"):
+        assert "Set-Cookie" not in admin.get(path).headers, path
+
+
 def test_a_wrong_password_says_nothing_about_the_name(
     client: FlaskClient, sign_in: Callable[..., int]
 ) -> None:
