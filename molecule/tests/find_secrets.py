@@ -6,8 +6,9 @@ import sys
 
 STACK = sys.argv[1]
 BASE = pathlib.Path("/opt") / STACK
-PLACES = [BASE / "releases", BASE / "config", BASE / "logs", pathlib.Path("/var/log")]
-PLACES += [pathlib.Path(p) for p in ("/etc", "/run/moorage", "/root", "/tmp", "/usr/local")]
+PLACES = [BASE / name for name in ("releases", "config", "logs", "data", "backups")]
+PLACES += [pathlib.Path("/var/lib") / name for name in ("docker/containers", "moorage", "systemd")]
+PLACES += [pathlib.Path(p) for p in ("/etc", "/run", "/root", "/tmp", "/var/log", "/usr/local")]
 COMMANDS = [
     ["journalctl", "--no-pager", "--quiet"],
     ["sh", "-c", "docker ps -aq | xargs docker inspect"],
@@ -35,8 +36,11 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
             continue  # it has ended meanwhile
 for place in PLACES:
     for path in place.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            report(str(path), path.read_bytes())
+        try:
+            if path.is_file() and not path.is_symlink():
+                report(str(path), path.read_bytes())
+        except FileNotFoundError:
+            continue  # rotated or replaced meanwhile
 for command in COMMANDS:
     done = subprocess.run(command, capture_output=True, check=False)
     report(" ".join(command), done.stdout + done.stderr)

@@ -29,6 +29,11 @@ class Played:
         return sum(int(line[column + 1]) for line in lines)
 
     @property
+    def tasks(self) -> int:
+        """How many tasks were played on hosts: those that were skipped do not count."""
+        return self.count("ok")
+
+    @property
     def ok(self) -> Played:
         """This run, after making sure that it went well."""
         assert self.status == 0, self.output
@@ -38,8 +43,9 @@ class Played:
 def play(playbook: str, *options: str, **variables: Any) -> Played:
     """Run ``playbook`` (relative to the checkout) with extra ``variables``."""
     argv = ["ansible-playbook", playbook, "-i", os.environ["MOLECULE_INVENTORY_FILE"], *options]
-    if variables:
-        argv += ["--extra-vars", json.dumps(variables)]
+    # As the scenario's own converge: .config/molecule/config.yml.
+    variables["moorage_extra_ca_bundle"] = os.environ["MOORAGE_EXTRA_CA_BUNDLE"]
+    argv += ["--extra-vars", json.dumps(variables)]
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 Found = TypeVar("Found")
+Status = dict[str, dict[str, Any]]
 
 
 def wait_until(
@@ -38,6 +42,13 @@ def wait_until(
         time.sleep(every)
 
 
+def is_up(service: dict[str, Any]) -> bool:
+    """Tell whether a service runs and is healthy, or did all that it had to do."""
+    if service["state"] == "EXITED":
+        return bool(service["exit"]["code"] == 0)
+    return service["state"] == "RUNNING" and service["health"] in ("none", "healthy")
+
+
 class Machine:
     """A test host, from inside (through testinfra) and from outside (as a visitor reaches it)."""
 
@@ -51,17 +62,51 @@ class Machine:
         assert done.rc == 0, f"`{done.command}` ended with {done.rc}: {done.stdout}{done.stderr}"
         return str(done.stdout).strip()
 
+    def python(self, script: Path, *arguments: str, container: str | None = None) -> str:
+        """Run one of our scripts on the host, or in a container on it; return what it printed.
+
+        It is read from standard input, so nothing has to be put on the host for it.
+        """
+        inside = [] if container is None else ["docker", "exec", "-i", container]
+        argv = ["docker", "exec", "-i", self.name, *inside, "python3", "-", *arguments]
+        done = subprocess.run(
+            argv,
+            input=script.read_text(encoding="utf-8"),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, f"{script.name} {arguments}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
     @property
     def address(self) -> str:
-        """The address at which other machines reach this one."""
+        """The address at which other machines reach this one; a restart may change it."""
         shown = outer("inspect", "--format", "{{json .NetworkSettings.Networks}}", self.name)
         networks = json.loads(shown)
         return str(next(iter(networks.values()))["IPAddress"])
 
-    def status(self, stack: str) -> dict[str, dict[str, Any]]:
+    def serves(self, *ports: int) -> bool:
+        """Tell whether all of these ports say to a visitor that they are well."""
+        address = self.address
+        for port in ports:
+            url = f"http://{address}:{port}/health"
+            try:
+                with urllib.request.urlopen(url, timeout=3) as answer:
+                    assert answer.status == 200, f"{url}: {answer.status}"
+            except urllib.error.URLError as trouble:
+                raise AssertionError(f"{url}: {trouble}") from None
+        return True
+
+    def status(self, stack: str) -> Status:
         """Return what ``moorage status`` says, by service."""
         (entry,) = json.loads(self.sh(f"moorage status --json {stack}"))
         return {service["service"]: service for service in entry["services"]}
+
+    def pids(self, stack: str) -> dict[str, int | None]:
+        """Return the process id of every service."""
+        return {name: service["pid"] for name, service in self.status(stack).items()}
 
     def release(self, stack: str) -> str:
         """Return the id of the running release."""
@@ -75,19 +120,58 @@ class Machine:
         )
         return dict(line.split() for line in shown.splitlines())
 
-    def restart(self) -> None:
-        """Restart the machine and wait until its init is through with booting."""
-        outer("restart", "--time", "60", self.name)
-        wait_until("the host has booted", self._booted, seconds=90, every=0.5)
+    def container_of(self, stack: str, service: str) -> str:
+        """Return the name of the container that a service is, or is a process of."""
+        release = json.loads(self.sh(f"cat /opt/{stack}/current/release.json"))
+        return next(str(s["container"]) for s in release["services"] if s["name"] == service)
 
-    def _booted(self) -> bool:
-        shown = subprocess.run(
-            ["docker", "exec", self.name, "systemctl", "is-system-running"],
-            capture_output=True,
-            text=True,
-            check=False,
+    def restart(self, *, cut_power: bool = False) -> None:
+        """Restart the machine, in order or not, and wait until it has booted completely."""
+        before = self._boot()
+        if cut_power:
+            outer("kill", "--signal", "KILL", self.name)
+            wait_until("the machine is off", lambda: not self._runs())
+            outer("start", self.name)
+        else:
+            outer("restart", self.name)
+        wait_until("the host has booted", lambda: self._booted(before), seconds=90, every=0.2)
+
+    def diagnostics(self, stack: str) -> list[tuple[str, str]]:
+        """Return what helps to understand a failure: title and text of each part."""
+        found = []
+        for command in (
+            "moorage status",
+            "docker ps -a",
+            f"tail -n 15 /opt/{stack}/logs/*.log",
+            f"for c in $(docker ps -aq --filter label=moorage.stack={stack}); do "
+            "docker inspect -f '== {{.Name}}' $c; docker logs --tail 20 $c; done 2>&1",
+            "systemctl --failed --no-legend",
+            # Cut: Ansible notes the arguments of its modules there, whole files among them.
+            "journalctl --no-pager --lines 40 | cut -c1-300",
+        ):
+            said = self.host.run(command)
+            found.append((command, said.stdout + said.stderr))
+        return found
+
+    def _runs(self) -> bool:
+        return outer("inspect", "--format", "{{.State.Running}}", self.name) == "true"
+
+    def _boot(self) -> str:
+        shown = self._inside("systemctl", "show", "--property=UserspaceTimestampMonotonic")
+        assert shown.startswith("Userspace"), shown
+        return shown
+
+    def _booted(self, before: str) -> bool:
+        state = self._inside("systemctl", "is-system-running")
+        assert state == "running", state
+        return self._boot() != before
+
+    def _inside(self, *argv: str) -> str:
+        # Not through testinfra: that wants the host to be there.
+        done = subprocess.run(
+            ["docker", "exec", self.name, *argv], capture_output=True, text=True, check=False
         )
-        return shown.stdout.strip() in ("running", "degraded")
+        return (done.stdout or done.stderr).strip()
 
 
 def outer(*argv: str) -> str:

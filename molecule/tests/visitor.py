@@ -35,17 +35,21 @@ class Visitor:
         jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
         self._opener = urllib.request.build_opener(jar)
 
-    def get(self, path: str) -> Page:
+    def get(self, path: str, accept: str = "text/html, */*;q=0.5") -> Page:
         """Fetch a page; an error status is an answer, not an exception."""
-        return self._open(urllib.request.Request(urllib.parse.urljoin(self._base, path)))
+        url = urllib.parse.urljoin(self._base, path)
+        return self._open(urllib.request.Request(url, headers={"Accept": accept}))
+
+    def send(self, path: str, **fields: str) -> Page:
+        """Send a form as it is, without any token."""
+        url = urllib.parse.urljoin(self._base, path)
+        return self._open(urllib.request.Request(url, data=urllib.parse.urlencode(fields).encode()))
 
     def post(self, path: str, on: str, **fields: str) -> Page:
         """Send a form with the token of the page ``on`` which it stands on."""
         found = _TOKEN.search(self.get(on).text)
         assert found, f"{on} has no form with a token"
-        data = urllib.parse.urlencode({"csrf_token": found[1], **fields}).encode()
-        url = urllib.parse.urljoin(self._base, path)
-        return self._open(urllib.request.Request(url, data=data))
+        return self.send(path, csrf_token=found[1], **fields)
 
     def sign_in(self, password: str, name: str = "admin") -> Page:
         """Sign in at the door of the administration."""

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import socket
-import urllib.request
 
 import pytest
+from described import DATA, LOCAL, ONE_OFF, OWN, PUBLIC
 from support import Machine, wait_until
 
-FRONTEND, PICTURES, DATABASE = 5000, 8088, 3306
+CONTAINERS = {"tg2em-unified": "10001", "tg2em-mysql": "10002"}
+
+
+def test_the_host_is_in_order(settled: Machine) -> None:
+    assert settled.sh("systemctl is-system-running") == "running"
+    for name in ("docker", "logrotate.timer"):
+        service = settled.host.service(name)
+        assert service.is_enabled and service.is_running, name
 
 
 def test_every_service_is_up_and_the_engine_agrees(settled: Machine, stack: str) -> None:
     services = settled.status(stack)
-    assert {"frontend", "tgstate", "scraper", "migrate", "mysql"} <= services.keys()
-    assert set(settled.container_ids(stack)) == {"tg2em-unified", "tg2em-mysql"}
+    assert set(services) == {*OWN, *ONE_OFF, *DATA}
+    assert {services[name]["state"] for name in (*OWN, *DATA)} == {"RUNNING"}
+    assert {services[name]["state"] for name in ONE_OFF} == {"EXITED"}
+    assert {services[name]["health"] for name in (*OWN, *DATA)} == {"healthy"}
+    assert set(settled.container_ids(stack)) == set(CONTAINERS)
 
 
-@pytest.mark.parametrize("port", [FRONTEND, PICTURES])
-def test_it_answers_visitors(settled: Machine, port: int) -> None:
-    url = f"http://{settled.address}:{port}/health"
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        assert answer.status == 200
+def test_it_answers_visitors(settled: Machine) -> None:
+    assert PUBLIC == {5000, 8088}
+    assert settled.serves(*PUBLIC)
 
 
 def test_the_database_answers_on_the_host_alone(settled: Machine, stack: str) -> None:
+    assert LOCAL == {3306}
     image = settled.sh("docker inspect -f '{{.Config.Image}}' tg2em-mysql")
     secret = f"/opt/{stack}/secrets/for/10001/mysql_password"
     # A client of its own on the host's network: what somebody with a shell on the host does. The
@@ -38,57 +47,71 @@ def test_the_database_answers_on_the_host_alone(settled: Machine, stack: str) ->
     )
     assert shown.split() == ["1", "utf8mb4"]
     with pytest.raises(OSError):
-        socket.create_connection((settled.address, DATABASE), timeout=3)
+        socket.create_connection((settled.address, 3306), timeout=3)
 
 
 def test_only_what_is_meant_listens_beyond_the_host(settled: Machine) -> None:
-    lines = settled.sh("ss -Hltn").splitlines()
-    beyond = {
-        int(line.split()[3].rpartition(":")[2])
-        for line in lines
-        if not line.split()[3].startswith(("127.", "[::1]"))
+    places = [line.split()[3] for line in settled.sh("ss -Hltn").splitlines()]
+    ports = {
+        int(place.rpartition(":")[2]) for place in places if not place.startswith(("127.", "[::1]"))
     }
-    assert beyond == {FRONTEND, PICTURES}
+    assert ports == PUBLIC
 
 
 def test_processes_run_as_their_users_without_any_capability(settled: Machine) -> None:
-    for container, uid in (("tg2em-unified", "10001"), ("tg2em-mysql", "10002")):
-        pids = settled.sh(f"docker top {container} -eo pid").split()[1:]
-        assert len(pids) >= 1
-        for pid in pids:
-            status = settled.host.run(f"cat /proc/{pid}/status")
-            if status.rc != 0:
-                continue  # a health check that has ended meanwhile
-            fields = dict(line.split(":", 1) for line in status.stdout.splitlines() if ":" in line)
-            assert set(fields["Uid"].split()) == {uid}
-            assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
-            assert fields["NoNewPrivs"].strip() == "1"
+    for container, uid in CONTAINERS.items():
+        shown = settled.sh(
+            f"for p in $(docker top {container} -eo pid | tail -n +2); do "
+            "grep -sE '^(Uid|Gid|CapEff|CapBnd|NoNewPrivs):' /proc/$p/status; done"
+        )
+        seen: dict[str, set[str]] = {}
+        for line in shown.splitlines():
+            name, _, values = line.partition(":")
+            seen.setdefault(name, set()).update(values.split())
+        nothing = {"0" * 16}
+        assert seen == {
+            "Uid": {uid},
+            "Gid": {uid},
+            "CapEff": nothing,
+            "CapBnd": nothing,
+            "NoNewPrivs": {"1"},
+        }, container
 
 
 def test_the_root_file_system_is_read_only(settled: Machine) -> None:
-    for container in ("tg2em-unified", "tg2em-mysql"):
-        assert settled.host.run(f"docker exec {container} touch /etc/x").rc != 0
-        assert (
-            settled.sh(f"docker inspect -f '{{{{.HostConfig.ReadonlyRootfs}}}}' {container}")
-            == "true"
-        )
+    for container in CONTAINERS:
+        # Where the user could write, were it not for that.
+        tried = settled.host.run(f"docker exec --user 0 {container} touch /etc/x")
+        assert tried.rc != 0 and "Read-only file system" in tried.stderr
 
 
-def test_the_seed_s_files_and_api_are_there(settled: Machine) -> None:
+def test_the_supervisor_runs_the_processes_that_the_host_sees(settled: Machine) -> None:
+    """What is reported is the truth: the pids are those that the kernel knows."""
+    services = settled.status("tg2em")
+    programs = {"frontend": "gunicorn", "scraper": "tg2em_scraper", "tgstate": "tgstate"}
+    assert set(programs) == set(OWN)
+    for name, program in programs.items():
+        pid = services[name]["pid"]
+        command = settled.sh(f"docker exec tg2em-unified cat /proc/{pid}/cmdline")
+        assert program in command, f"{name} is said to be {pid}: {command}"
+
+
+def test_programs_in_the_container_find_pids_and_service_manager(settled: Machine) -> None:
     lines = settled.sh("docker exec tg2em-unified cat /app/data/pids.env").splitlines()
     noted = dict(line.split("=") for line in lines)
     services = settled.status("tg2em")
-    for name in ("frontend", "scraper", "tgstate"):
+    for name in OWN:
         assert int(noted[f"{name.upper()}_PID"]) == services[name]["pid"]
     asked = (
-        "from service_manager import service_manager as m; m.load_pids(); "
-        "print(m.get_service_status('frontend'), m.get_service_status('scraper'))"
+        "from service_manager import service_manager as m; "
+        "print(*[m.get_service_status(n) for n in m.load_pids()])"
     )
     shown = settled.sh(f'docker exec tg2em-unified python3 -c "{asked}"')
-    assert shown.split() == ["running", "running"]
+    assert shown.split() == ["running"] * len(OWN)
 
 
 def test_owners_and_modes(settled: Machine) -> None:
+    release = settled.release("tg2em")
     expected = {
         "/opt/tg2em": (0, 0o755),
         "/opt/tg2em/secrets": (0, 0o711),
@@ -97,16 +120,20 @@ def test_owners_and_modes(settled: Machine) -> None:
         "/opt/tg2em/secrets/for/10002/mysql_password": (10002, 0o400),
         "/opt/tg2em/backups": (0, 0o700),
         "/opt/tg2em/logs": (10001, 0o755),
-        "/opt/tg2em/data/mysql-data": (10002, None),
+        "/opt/tg2em/config": (0, 0o755),
+        "/opt/tg2em/releases": (0, 0o755),
+        f"/opt/tg2em/releases/{release}": (0, 0o755),
+        f"/opt/tg2em/releases/{release}/compose.yaml": (0, 0o644),
+        f"/opt/tg2em/releases/{release}/supervisor.json": (0, 0o644),
+        "/opt/tg2em/data/mysql-data": (10002, 0o750),
+        "/opt/tg2em/data/tgstate-data": (10001, 0o750),
+        "/opt/tg2em/data/scraper-data": (10001, 0o750),
+        "/run/moorage/tg2em/unified/control.sock": (10001, 0o660),
     }
-    for path, (uid, mode) in expected.items():
-        file = settled.host.file(path)
-        assert file.uid == uid, path
-        assert mode is None or file.mode == mode, f"{path}: {file.mode:o}"
+    seen = {path: (settled.host.file(path).uid, settled.host.file(path).mode) for path in expected}
+    assert seen == expected
+    # Each user finds what it needs, and nothing else.
     assert not settled.host.file("/opt/tg2em/secrets/for/10001/mysql_root_password").exists
-    assert settled.host.service("docker").is_enabled
-    release = settled.release("tg2em")
-    assert settled.host.file(f"/opt/tg2em/releases/{release}/compose.yaml").exists
 
 
 def test_the_health_of_the_container_is_that_of_its_processes(settled: Machine) -> None:

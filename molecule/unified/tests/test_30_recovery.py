@@ -2,108 +2,79 @@
 
 from __future__ import annotations
 
-import time
-import urllib.request
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 
 import pytest
+from described import HEALTH_URLS, OWN
 from support import Machine, wait_until
+from tg2em import administrator
 
-OWN = ("frontend", "tgstate", "scraper")
-HEALTH = {"frontend": 5000, "tgstate": 8088}
-
-
-def kill(machine: Machine, pid: int, signal: str = "KILL") -> None:
-    """Signal a process inside the unified container."""
-    machine.sh(
-        f"docker exec tg2em-unified python3 -c 'import os; os.kill({pid}, {_number(signal)})'"
-    )
+RECOVERY = Path(__file__).parents[2] / "tests/recovery.py"
+UNIFIED = "tg2em-unified"
+Figure = Callable[[str], None]
 
 
-def _number(signal: str) -> int:
-    return {"KILL": 9, "TERM": 15}[signal]
-
-
-def answers(machine: Machine, port: int) -> bool:
-    """Tell whether a port serves its health page."""
-    with urllib.request.urlopen(f"http://{machine.address}:{port}/health", timeout=2) as answer:
-        return bool(answer.status == 200)
+def kill(machine: Machine, pid: int) -> None:
+    """Kill a process inside the unified container."""
+    machine.sh(f"docker exec {UNIFIED} python3 -c 'import os; os.kill({pid}, 9)'")
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_a_killed_service_is_replaced_within_a_second(
-    settled: Machine, stack: str, name: str
+    settled: Machine, stack: str, name: str, figure: Figure
 ) -> None:
-    before = settled.status(stack)[name]
-    kill(settled, before["pid"])
-    began = time.monotonic()
+    url = HEALTH_URLS.get(name, "")
+    (seen,) = json.loads(
+        settled.python(RECOVERY, "service", name, "1", *([url] if url else []), container=UNIFIED)
+    )
+    figure(f"{name} killed: new process after {seen['process']} ms, serving {seen['serving']} ms")
+    assert seen["process"] < 1000
+    assert seen["restarts"] == 1
+
+
+def test_a_killed_database_comes_back_within_a_second(
+    settled: Machine, stack: str, figure: Figure
+) -> None:
+    inspect = "docker inspect -f '{{.State.Pid}} {{.State.StartedAt}}' tg2em-mysql"
+    before = settled.sh(inspect).split()[0]
+    killed = float(settled.sh(f"date +%s.%N; kill -9 {before}"))
     after = wait_until(
-        f"{name} has a new process",
-        lambda: (now := settled.status(stack)[name])["pid"] not in (None, before["pid"]) and now,
-        seconds=5,
-        every=0.02,
+        "it has a new process",
+        lambda: (now := settled.sh(inspect).split())[0] not in ("0", before) and now,
+        seconds=20,
     )
-    assert after["restarts"] == before["restarts"] + 1
-    # What is seen from here contains two trips into the host; the product itself is far faster.
-    assert time.monotonic() - began < 1.5
-    if name in HEALTH:
-        wait_until(f"{name} serves", lambda: answers(settled, HEALTH[name]), seconds=15)
+    # The engine's own note, to the microsecond: looking at it takes longer than what it measures.
+    seconds = datetime.fromisoformat(after[1][:26] + "+00:00").timestamp() - killed
+    figure(f"database killed: new process after {seconds * 1000:.0f} ms")
+    assert seconds < 1
+    wait_until("the front end reaches it again", lambda: settled.serves(5000), seconds=60)
 
 
-def test_a_killed_database_comes_back_with_its_data(settled: Machine, stack: str) -> None:
-    pid = settled.sh("docker inspect -f '{{.State.Pid}}' tg2em-mysql")
-    settled.sh(f"kill -9 {pid}")
-    wait_until("the front end reaches it again", lambda: answers(settled, 5000), seconds=60)
-    assert settled.sh("docker inspect -f '{{.State.Pid}}' tg2em-mysql") != pid
-
-
-def test_services_outlive_their_supervisor(settled: Machine, stack: str) -> None:
-    before = {name: s["pid"] for name, s in settled.status(stack).items()}
-    supervisor = _supervisor(settled)
-    kill(settled, supervisor)
-    wait_until(
-        "another supervisor answers",
-        lambda: _supervisor(settled) != supervisor and settled.status(stack).get("frontend"),
-        seconds=5,
-        every=0.05,
-    )
-    after = settled.status(stack)
-    assert {name: s["pid"] for name, s in after.items()} == before
-    kill(settled, after["scraper"]["pid"])
+def test_services_outlive_their_supervisor(settled: Machine, stack: str, figure: Figure) -> None:
+    before = settled.pids(stack)
+    seen = json.loads(settled.python(RECOVERY, "supervisor", "3", container=UNIFIED))
+    figure(f"supervisor killed: another answers after {[s['supervisor'] for s in seen]} ms")
+    assert all(s["supervisor"] < 1000 for s in seen)
+    assert settled.pids(stack) == before
+    pid = before["scraper"]
+    assert pid
+    kill(settled, pid)
     wait_until(
         "the new supervisor replaces what dies",
-        lambda: settled.status(stack)["scraper"]["pid"] not in (None, before["scraper"]),
+        lambda: settled.pids(stack)["scraper"] not in (None, pid),
         seconds=5,
     )
 
 
-def _supervisor(machine: Machine) -> int:
-    lines = machine.sh(
-        "docker exec tg2em-unified sh -c "
-        "'for p in /proc/[0-9]*; do "
-        'printf "%s " ${p#/proc/}; tr "\\0" " " <$p/cmdline 2>/dev/null; echo; done\''
-    ).splitlines()
-    # The guardian is process 1; the supervisor is the other process of the same package.
-    found = [
-        int(line.split()[0])
-        for line in lines
-        if "process_supervisor" in line and line.split()[0] != "1" and "health" not in line
-    ]
-    assert len(found) == 1, lines
-    return found[0]
-
-
-def test_a_stopped_service_stays_stopped(settled: Machine, stack: str) -> None:
+def test_a_stopped_service_stays_stopped_without_its_supervisor(
+    settled: Machine, stack: str
+) -> None:
     settled.sh(f"moorage stop {stack} scraper --reason 'a test'")
     try:
-        kill(settled, _supervisor(settled))
-        wait_until("the supervisor is back", lambda: settled.status(stack)["frontend"]["pid"])
-        assert settled.status(stack)["scraper"]["state"] == "STOPPED"
-        settled.sh("docker restart tg2em-unified")
-        wait_until(
-            "the front end is up after the restart",
-            lambda: settled.status(stack)["frontend"]["health"] == "healthy",
-            seconds=60,
-        )
+        settled.python(RECOVERY, "supervisor", "1", container=UNIFIED)
         scraper = settled.status(stack)["scraper"]
         assert (scraper["state"], scraper["wanted"]) == ("STOPPED", "down")
     finally:
@@ -111,22 +82,18 @@ def test_a_stopped_service_stays_stopped(settled: Machine, stack: str) -> None:
 
 
 def test_a_crash_loop_ends_fatal_and_can_be_seen(settled: Machine, stack: str) -> None:
-    state = ""
-    for _ in range(40):
-        service = settled.status(stack)["scraper"]
-        state = service["state"]
-        if state == "FATAL":
-            break
-        if service["pid"]:
-            settled.host.run(
-                f"docker exec tg2em-unified python3 -c 'import os; os.kill({service['pid']}, 9)'"
-            )
-    service = wait_until(
-        "the scraper is given up",
-        lambda: (s := settled.status(stack)["scraper"])["state"] == "FATAL" and s,
-        seconds=60,
-    )
+    script = RECOVERY.with_name("crash_loop.py")
+    kills = int(settled.python(script, "scraper", container=UNIFIED))
+    assert 1 <= kills <= 11
+    service = settled.status(stack)["scraper"]
+    assert service["state"] == "FATAL" and service["pid"] is None
     assert "restart" in service["reason"]
     assert "FATAL" in settled.sh(f"moorage status {stack}")
+    someone = administrator(settled)
+    shown = json.loads(someone.get("/admin/services/scraper/status").text)
+    assert shown["state"] == "fatal" and shown["reason"] == service["reason"]
+    assert service["reason"] in someone.get("/admin").text
+    others = {n: s for n, s in settled.status(stack).items() if n != "scraper"}
+    assert all(s["state"] in ("RUNNING", "EXITED") for s in others.values())
     settled.sh(f"moorage start {stack} scraper")
-    assert settled.status(stack)["scraper"]["state"] in ("STARTING", "RUNNING")
+    assert settled.status(stack)["scraper"]["state"] == "RUNNING"

@@ -2,50 +2,62 @@
 
 from __future__ import annotations
 
-import urllib.request
+import time
+from collections.abc import Callable
 
 import pytest
+from described import PUBLIC
 from support import Machine, wait_until
+from tg2em import ensure_articles, kept
+
+Figure = Callable[[str], None]
 
 
-def rows(machine: Machine) -> str:
-    """Return a checksum over the tables that hold what people entered."""
-    return machine.sh(
-        "docker exec tg2em-mysql sh -c '"
-        'mariadb -N -u root -p"$(cat /run/secrets/mysql_root_password)" tg2em '
-        '-e "CHECKSUM TABLE articles, messages, channels, admin_users"\' 2>/dev/null'
-    )
+@pytest.fixture
+def filled(settled: Machine) -> Machine:
+    """The host, with articles that could be lost."""
+    ensure_articles(settled)
+    return settled
 
 
-def serves(machine: Machine) -> bool:
-    """Tell whether front end and image service both answer visitors."""
-    for port in (5000, 8088):
-        url = f"http://{machine.address}:{port}/health"
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            if answer.status != 200:
-                return False
-    return True
+def wait_until_serving(machine: Machine, seconds: float) -> None:
+    """Wait until visitors are answered on every port."""
+    wait_until("it serves", lambda: machine.serves(*PUBLIC), seconds=seconds)
 
 
-def test_the_container_restarts(settled: Machine) -> None:
-    before = rows(settled)
-    settled.sh("docker restart tg2em-unified")
-    wait_until("it serves", lambda: serves(settled), seconds=60)
-    assert rows(settled) == before
+def test_the_container_restarts(filled: Machine) -> None:
+    before = kept(filled)
+    filled.sh("docker restart tg2em-unified")
+    wait_until_serving(filled, 60)
+    assert kept(filled) == before
 
 
-def test_the_engine_restarts_and_containers_run_on(settled: Machine, stack: str) -> None:
-    before = {name: s["pid"] for name, s in settled.status(stack).items()}
-    settled.sh("systemctl restart docker")
-    wait_until("it serves", lambda: serves(settled), seconds=60)
-    assert {name: s["pid"] for name, s in settled.status(stack).items()} == before
+def test_the_engine_restarts_and_containers_run_on(filled: Machine, stack: str) -> None:
+    before = filled.pids(stack)
+    filled.sh("systemctl restart docker")
+    wait_until_serving(filled, 60)
+    assert filled.pids(stack) == before
 
 
-@pytest.mark.parametrize("time", ["first", "second"])
-def test_the_host_restarts(settled: Machine, stack: str, time: str) -> None:
-    before = rows(settled)
-    release = settled.release(stack)
-    settled.restart()
-    wait_until("it serves", lambda: serves(settled), seconds=120, every=0.5)
-    assert rows(settled) == before
-    assert settled.release(stack) == release
+@pytest.mark.parametrize("cut_power", [False, True], ids=["in order", "power cut"])
+def test_the_host_restarts(filled: Machine, stack: str, cut_power: bool, figure: Figure) -> None:
+    before, release = kept(filled), filled.release(stack)
+    containers = filled.container_ids(stack)
+    began = time.monotonic()
+    filled.restart(cut_power=cut_power)
+    wait_until_serving(filled, 120)
+    figure(f"host restarted (power cut: {cut_power}): serving {time.monotonic() - began:.1f} s")
+    assert kept(filled) == before
+    assert filled.release(stack) == release
+    assert filled.container_ids(stack) == containers, "no container had to be made anew"
+
+
+def test_what_was_stopped_stays_stopped_when_the_host_restarts(filled: Machine, stack: str) -> None:
+    filled.sh(f"moorage stop {stack} scraper --reason 'a test'")
+    try:
+        filled.restart()
+        wait_until_serving(filled, 120)
+        scraper = filled.status(stack)["scraper"]
+        assert (scraper["state"], scraper["wanted"]) == ("STOPPED", "down")
+    finally:
+        filled.sh(f"moorage start {stack} scraper")

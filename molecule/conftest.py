@@ -1,0 +1,81 @@
+"""What the tests of every scenario share: the host they look at, and what a failure shows.
+
+pytest loads this file for each scenario, as it lies above their tests; it also makes the helpers
+in molecule/tests importable by name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "tests"))
+
+from described import STACK
+from support import Machine, is_up, wait_until
+
+# Measured while testing; shown at the end whether or not anything failed.
+_FIGURES: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def stack() -> str:
+    """The stack that the scenario deploys."""
+    return STACK.name
+
+
+@pytest.fixture
+def machine(host: Any) -> Machine:
+    """The scenario's host."""
+    return Machine(host, host.backend.get_hostname())
+
+
+@pytest.fixture
+def settled(machine: Machine, stack: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """The host with every service up, before the test and after it."""
+    try:
+        _wait_until_settled(machine, stack, "every service is up")
+        yield machine
+        _wait_until_settled(machine, stack, "every service is up again")
+    except AssertionError:
+        # Every further test would wait as long, and fail for the same reason.
+        request.session.shouldfail = "the host did not settle"
+        raise
+
+
+@pytest.fixture
+def figure() -> Any:
+    """A function that notes something measured, for the end of the run."""
+    return _FIGURES.append
+
+
+def _wait_until_settled(machine: Machine, stack: str, what: str) -> None:
+    def up() -> bool:
+        services = machine.status(stack).values()
+        missing = sorted(s["service"] for s in services if s["wanted"] == "up" and not is_up(s))
+        assert services and not missing, f"not up: {', '.join(missing)}"
+        return True
+
+    wait_until(what, up, seconds=90, every=0.2)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Add to a failure what the host has to say."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    machine = getattr(item, "funcargs", {}).get("machine")
+    if report.failed and machine is not None:
+        report.sections.extend(machine.diagnostics(STACK.name))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show what was measured."""
+    if _FIGURES:
+        terminalreporter.section("measured")
+        for line in _FIGURES:
+            terminalreporter.write_line(line)
