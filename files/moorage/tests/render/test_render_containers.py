@@ -138,6 +138,8 @@ def test_users(shop: Callable[..., Any]) -> None:
     assert services["a"]["user"] == "7:8"
     assert "user" not in services["b"]  # as its image says
     assert shop().services["worker"]["user"] == "10003:10003"
+    text = "services: {a: {image: x, user: app, x-moorage: {user: '5:6'}}}"
+    assert shop(text).services["a"]["user"] == "5:6"
     text = "x-moorage: {unified: {build: ., user: '9:9'}}\nservices: {a: {build: .}}"
     assert shop(text).services["a"]["user"] == "9:9"  # the owner of its data in unified
 
@@ -168,6 +170,26 @@ def test_unified_leaves_out_what_no_profile_asks_for(render: Callable[..., Any])
     assert list(found.services) == ["db"]
     assert found.rendering.volumes == found.rendering.secrets == ()
     assert list(render(text, profiles=("p",)).services) == ["db", "tool"]
+
+
+def test_nobody_waits_for_what_is_not_started(shop: Callable[..., Any]) -> None:
+    condition = "{condition: service_completed_successfully, required: false}"
+    text = (
+        "services: {job: {image: x, profiles: [p]}, web: {image: x, "
+        f"depends_on: {{job: {condition}}}}}}}"
+    )
+    one_offs = [
+        {fact.name: fact.one_off for fact in shop(text, profiles=profiles).rendering.services}
+        for profiles in ((), ("p",))
+    ]
+    assert [facts["job"] for facts in one_offs] == [False, True]
+
+
+def test_replicas_may_have_ports_that_are_not_published(shop: Callable[..., Any]) -> None:
+    entry = shop("services: {a: {image: x, scale: 3, ports: ['80']}}").services["a"]
+    assert (entry["deploy"]["replicas"], entry.get("ports")) == (3, None)
+    text = "services: {a: {image: x, scale: 3, ports: ['80:80']}}"
+    assert "ports" not in shop(text, publish={"a": []}).services["a"]
 
 
 def test_two_on_demand_may_take_turns_at_a_port(shop: Callable[..., Any]) -> None:

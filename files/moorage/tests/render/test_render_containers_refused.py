@@ -112,6 +112,11 @@ def test_the_engines_socket_is_never_mounted(
     assert "MOORAGE_CONTROL_SOCKET" in problem.advice
 
 
+@pytest.mark.parametrize("source", ["/var/../run", "//run", "/./run/.", "/run/containerd/../"])
+def test_detours_are_followed(source: str) -> None:
+    assert reaches_engine(source)
+
+
 @pytest.mark.parametrize(
     "source", ["/run/mysqld", "/var/lib/app", "/srv/docker.sock.d", "/runner", "/var/runner"]
 )
