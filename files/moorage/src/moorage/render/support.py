@@ -296,8 +296,3 @@ TABLE: dict[str, Row] = {
     "working_dir": _row(_honoured("default /app"), host=_YES),
     "x-moorage": _same(_mapped("see below")),
 }
-
-
-def lookup(key: str) -> Row:
-    """The row of a key; every key of the model has one."""
-    return TABLE[key]
