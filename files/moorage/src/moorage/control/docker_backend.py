@@ -1,0 +1,196 @@
+"""The control API for a stack whose services are containers, by the engine that runs them.
+
+Only containers that the running release names, under exactly that name, and that carry all four
+labels that Compose and Moorage gave them; whatever else is on the engine does not exist here.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from moorage.control import docker_logs
+from moorage.control.cgroup import Reading, read_container
+from moorage.control.contract import Action, ControlError, Event, ServiceStatus, Stream
+from moorage.control.docker_events import Journal
+from moorage.control.docker_status import absent_status, container_status, timestamp_ns
+from moorage.control.engine import Engine, labels_match
+from moorage.control.membership import Member, Membership
+
+# How often a follower hears that there is nothing new.
+QUIET_SECONDS = 10.0
+_START_SECONDS = 60.0
+_GRACE_SECONDS = 10
+_LONGEST_GRACE_SECONDS = 90
+_MARGIN_SECONDS = 15.0
+_SHORTEST_SPAN = 0.5
+
+
+class DockerBackend:
+    """Controls one stack's containers; safe to share between threads."""
+
+    def __init__(self, engine: Engine, membership: Membership, journal: Journal) -> None:
+        """Ask nothing of the engine yet."""
+        self._engine = engine
+        self._membership = membership
+        self._journal = journal
+        self._shares = _Shares()
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+
+    def services(self) -> list[ServiceStatus]:
+        """Return all services, in the release's order."""
+        return [self._status(member) for member in self._membership.members().values()]
+
+    def service(self, name: str) -> ServiceStatus:
+        """Return one service."""
+        return self._status(self._membership.member(name))
+
+    def perform(self, action: Action, name: str, *, who: str, reason: str = "") -> ServiceStatus:
+        """Start, stop or restart a container and return its status afterwards."""
+        member = self._membership.member(name)
+        with self._lock:
+            if name in self._busy:
+                detail = f"{name} is being started or stopped already"
+                raise ControlError("busy", detail, title="Not possible now", service=name)
+            self._busy.add(name)
+        try:
+            raw = self._own(member)
+            self._journal.request(action, member, who, reason)
+            self._engine.act(action, raw["Id"], _seconds(action, raw))
+        except ControlError as error:
+            error.service = name
+            raise
+        finally:
+            with self._lock:
+                self._busy.discard(name)
+        return self._status(member)
+
+    def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
+        """Return the last lines of a container's log."""
+        raw = self._own(self._membership.member(name))
+        terminal = bool(raw["Config"].get("Tty"))
+        return docker_logs.tail(self._engine, raw["Id"], terminal, stream, lines)
+
+    def follow(
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100
+    ) -> Iterator[str | None]:
+        """Give the last lines and each new one, over restarts; None now and then without one."""
+        member = self._membership.member(name)
+        raw = self._own(member)
+        first: int | None = lines
+        since = 0
+        while True:
+            terminal = bool(raw["Config"].get("Tty"))
+            yield from docker_logs.follow(
+                self._engine, raw["Id"], terminal, stream, first, since, QUIET_SECONDS
+            )
+            first, ended = None, raw["Id"]
+            yield from self._until_running(member)
+            raw = self._own(member)
+            # A new container's log is all new.
+            since = timestamp_ns(raw["State"]["FinishedAt"]) or 0 if raw["Id"] == ended else 0
+
+    def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
+        """Return what happened after the given event, oldest first."""
+        return self._journal.since(since, limit)
+
+    def wait(self, since: int, timeout: float) -> None:
+        """Return when there is an event after the given one, or after so many seconds."""
+        self._journal.wait(since, timeout)
+
+    def _until_running(self, member: Member) -> Iterator[None]:
+        while True:
+            seen = self._journal.latest()
+            with suppress(ControlError):
+                if self._own(member)["State"]["Running"]:
+                    return
+            self._journal.wait(seen, QUIET_SECONDS)
+            yield None
+
+    def _own(self, member: Member) -> dict[str, Any]:
+        raw = self._engine.inspect(member.container)
+        reason = self._stranger(member, raw)
+        if raw is None or reason:
+            raise ControlError(
+                "no_container", reason, title="Not possible now", service=member.name
+            )
+        return raw
+
+    def _stranger(self, member: Member, raw: Mapping[str, Any] | None) -> str:
+        """Why this is no container of the member, empty when it is."""
+        if raw is None or raw["Name"] != f"/{member.container}":
+            return f"its container {member.container} does not exist: deploy the stack again"
+        if not labels_match(raw["Config"].get("Labels"), self._membership.labels(member)):
+            return f"the container {member.container} on this host was not made by a deploy"
+        return ""
+
+    def _status(self, member: Member) -> ServiceStatus:
+        raw = self._engine.inspect(member.container)
+        reason = self._stranger(member, raw)
+        if raw is None or reason:
+            return absent_status(member, reason)
+        reading = self._reading(raw)
+        return container_status(
+            member,
+            raw,
+            now=time.time(),
+            last_exit=self._journal.last_exit(member.name),
+            cpu_percent=self._shares.percent(raw, reading) if reading else None,
+            memory_bytes=reading.memory_bytes if reading else None,
+        )
+
+    def _reading(self, raw: Mapping[str, Any]) -> Reading | None:
+        pid = int(raw["State"].get("Pid") or 0)
+        if not pid:
+            return None
+        reading = read_container(pid, raw["Id"])
+        if reading is not None:
+            return reading
+        # It may have ended since, and then nobody can tell.
+        with suppress(ControlError, KeyError):
+            return _of_engine(self._engine.usage(raw["Id"]))
+        return None
+
+
+class _Shares:
+    """CPU shares between two looks at a container, because a share needs a span of time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._looks: dict[str, tuple[str, float, float, float]] = {}
+
+    def percent(self, raw: Mapping[str, Any], reading: Reading) -> float:
+        """Return the share of one core since the last look, or since the start at the first."""
+        name, run, now = raw["Name"], raw["Id"] + raw["State"]["StartedAt"], time.time()
+        with self._lock:
+            look = self._looks.get(name)
+            if look is None or look[0] != run:
+                started = timestamp_ns(raw["State"]["StartedAt"]) or time.time_ns()
+                look = (run, started / 1e9, 0.0, 0.0)
+            _, at, before, percent = look
+            if now - at >= _SHORTEST_SPAN:
+                used = max(0.0, reading.cpu_seconds - before)
+                percent = round(used / (now - at) * 100, 1)
+                look = (run, now, reading.cpu_seconds, percent)
+            self._looks[name] = look
+            return percent
+
+
+def _of_engine(usage: Mapping[str, Any]) -> Reading:
+    memory = usage["memory_stats"]
+    fields = memory.get("stats", {})
+    cache = fields.get("inactive_file", fields.get("total_inactive_file", 0))
+    return Reading(
+        usage["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
+        max(0, int(memory["usage"]) - int(cache)),
+    )
+
+
+def _seconds(action: Action, raw: Mapping[str, Any]) -> float:
+    if action == "start":
+        return _START_SECONDS
+    grace = raw["Config"].get("StopTimeout")
+    grace = min(_GRACE_SECONDS if grace is None else int(grace), _LONGEST_GRACE_SECONDS)
+    return grace + _MARGIN_SECONDS + (_START_SECONDS if action == "restart" else 0.0)

@@ -1,0 +1,101 @@
+"""Serve the control API of one stack: `python3 -m moorage.gateway --stack NAME`.
+
+Needs nothing but Python, the group that owns the engine's socket, and a directory for its own.
+"""
+
+import argparse
+import os
+import re
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from moorage.control.audit import Audit
+from moorage.control.contract import ControlBackend
+from moorage.control.routes import Api
+from moorage.control.server import Server
+from moorage.control.serving import Limits
+
+_STACK = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+# Beside the clients: calls to the engine, files, and clients that are told to come back.
+_MORE_DESCRIPTORS = 512
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status."""
+    args = _parser().parse_args(argv)
+    os.umask(0o027)
+    limits = Limits()
+    _allow_descriptors(limits.connections + _MORE_DESCRIPTORS)
+    backend, kind = _backend(args)
+    api = Api(backend, stack=args.stack, kind=kind, audit=Audit(args.audit))
+    path = args.socket or f"/run/moorage/{args.stack}/gateway/control.sock"
+    server = Server(api, path, mode=int(args.socket_mode, 8), limits=limits)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    _notify("READY=1")
+    server.serve()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="moorage.gateway", description=__doc__)
+    parser.add_argument("--stack", required=True, type=_stack_name)
+    parser.add_argument("--socket", help="default: /run/moorage/STACK/gateway/control.sock")
+    parser.add_argument("--socket-mode", default="0660", metavar="OCTAL")
+    parser.add_argument("--audit", help="the audit log (default: standard error)")
+    parser.add_argument("--release", type=Path, help="default: /opt/STACK/current/release.json")
+    parser.add_argument("--state", help="default: /var/lib/moorage-gateway/STACK")
+    parser.add_argument("--engine", help="the engine's socket (default: /run/docker.sock)")
+    parser.add_argument("--supervisor", help="serve this supervisor's socket, and no engine")
+    return parser
+
+
+def _stack_name(text: str) -> str:
+    if not _STACK.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no stack's name")
+    return text
+
+
+def _backend(args: argparse.Namespace) -> tuple[ControlBackend, Literal["process", "docker"]]:
+    # Each imported where it is used: the other one is memory for nothing.
+    if args.supervisor:
+        from moorage.control.process import ProcessBackend
+
+        return ProcessBackend(args.supervisor), "process"
+    from moorage.control.docker_backend import DockerBackend
+    from moorage.control.docker_events import Journal
+    from moorage.control.engine import DEFAULT_SOCKET, Engine
+    from moorage.control.membership import Membership
+
+    engine = Engine(args.engine or DEFAULT_SOCKET)
+    release = args.release or Path(f"/opt/{args.stack}/current/release.json")
+    membership = Membership(args.stack, release)
+    state = args.state or f"/var/lib/moorage-gateway/{args.stack}"
+    journal = Journal(engine, membership, args.stack, f"{state}/events.jsonl")
+    journal.start()
+    return DockerBackend(engine, membership, journal), "docker"
+
+
+def _allow_descriptors(wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+
+def _notify(state: str) -> None:
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path:
+        address = f"\0{path[1:]}" if path.startswith("@") else path
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.sendto(state.encode(), address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
