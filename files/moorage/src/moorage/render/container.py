@@ -47,7 +47,6 @@ def labels(ctx: Context, name: str) -> dict[str, str]:
     """The labels by which Moorage knows its containers."""
     return {
         "moorage.stack": ctx.stack.name,
-        "moorage.topology": ctx.settings.topology,
         "moorage.service": name,
     }
 

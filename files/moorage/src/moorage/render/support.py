@@ -198,8 +198,8 @@ TABLE: dict[str, Row] = {
     "isolation": _OWN,
     "labels": _row(
         _mapped("labels of the process in supervisor.json"),
-        _mapped("beside moorage.stack, moorage.topology and moorage.service"),
-        _mapped("beside moorage.stack, moorage.topology and moorage.service"),
+        _mapped("beside moorage.stack and moorage.service"),
+        _mapped("beside moorage.stack and moorage.service"),
         _ignored("no place"),
     ),
     "links": _OWN,
