@@ -124,14 +124,20 @@ class Compose:
     def __init__(self, project: str, file: Path) -> None:
         self._argv = ["compose", "--project-name", project, "--file", str(file)]
 
-    def up(self, services: Sequence[str] = (), *, timeout_seconds: float) -> None:
+    def up(
+        self, services: Sequence[str] = (), *, timeout_seconds: float, dependencies: bool = False
+    ) -> None:
         """Start what is not running and replace what changed; returns without waiting on health.
 
-        Services of a profile are started only when they are named.
+        Services of a profile are started only when they are named; with ``dependencies``, what
+        the named ones depend on is brought up too.
         """
         argv = [*self._argv, "up", "--detach", "--no-build", "--pull", "never"]
-        argv += ["--no-deps", *services] if services else ["--remove-orphans"]
-        run(argv, timeout_seconds=timeout_seconds)
+        if not services:
+            argv.append("--remove-orphans")
+        elif not dependencies:
+            argv.append("--no-deps")
+        run([*argv, *services], timeout_seconds=timeout_seconds)
 
     def create(self, services: Sequence[str], *, timeout_seconds: float) -> None:
         """Make the containers of services without starting them."""

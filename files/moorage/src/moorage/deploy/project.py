@@ -25,16 +25,25 @@ def require_images(release: Release) -> None:
 
 
 def up(
-    layout: Layout, release: Release, timeout_seconds: float, on_demand: Sequence[str] = ()
+    layout: Layout,
+    release: Release,
+    timeout_seconds: float,
+    on_demand: Sequence[str] = (),
+    first: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Bring the project to what the release describes; what is the same already runs on.
 
     Containers of another release that this one does not describe are removed. Services of
-    ``on_demand`` are made but not started, and go on running where they ran. Returns ``changed``
-    and the names in ``containers`` (made or replaced) and ``removed``.
+    ``on_demand`` are made but not started, and go on running where they ran; what depends on one
+    of ``first`` is not replaced because that one is. Returns ``changed`` and the names in
+    ``containers`` (made or replaced) and ``removed``.
     """
     old = docker.containers_of(layout.stack)
     compose = docker.Compose(layout.stack, release.compose_file)
+    present = {c.service for c in old}.intersection(first)
+    if present:
+        # In one go Compose (2.26) would also replace all that depends on what it replaces.
+        compose.up(sorted(present), timeout_seconds=timeout_seconds, dependencies=True)
     compose.up(timeout_seconds=timeout_seconds)
     if on_demand:
         compose.create(on_demand, timeout_seconds=timeout_seconds)
