@@ -32,9 +32,15 @@ ClientFactory = Callable[[str, int, str], TelegramClient]
 def make_client(session: str, api_id: int, api_hash: str) -> TelegramClient:
     """A client that reports each failure at once: waiting and retrying is the runner's work."""
     return TelegramClient(
-        session, api_id, api_hash,
-        timeout=10, connection_retries=1, request_retries=1, auto_reconnect=False,
-        flood_sleep_threshold=0, receive_updates=False,
+        session,
+        api_id,
+        api_hash,
+        timeout=10,
+        connection_retries=1,
+        request_retries=1,
+        auto_reconnect=False,
+        flood_sleep_threshold=0,
+        receive_updates=False,
     )
 
 
@@ -42,7 +48,10 @@ class Account:
     """One Telegram account: a session file and a client that is connected when it is needed."""
 
     def __init__(
-        self, session_file: Path, api_id: int, api_hash: str,
+        self,
+        session_file: Path,
+        api_id: int,
+        api_hash: str,
         client_factory: ClientFactory = make_client,
     ) -> None:
         self._file = session_file

@@ -62,8 +62,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _set_up_logging() -> None:
     logging.basicConfig(
-        stream=sys.stdout, level=logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S",
+        stream=sys.stdout,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
     )
     # They would name addresses and requests line by line.
     for name in ("telethon", "urllib3", "PIL"):

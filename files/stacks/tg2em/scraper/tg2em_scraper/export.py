@@ -123,7 +123,8 @@ def _pictures(post: dict[str, Any], folder: Path) -> Iterator[str]:
 def _same_album(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Exports do not name albums: consecutive photos of one second, at most one with a text."""
     return (
-        bool(first.get("photo")) and bool(second.get("photo"))
+        bool(first.get("photo"))
+        and bool(second.get("photo"))
         and int(second["id"]) == int(first["id"]) + 1
         and first.get("date") == second.get("date")
         and not (first.get("text") and second.get("text"))

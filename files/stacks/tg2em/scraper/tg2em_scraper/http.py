@@ -55,9 +55,7 @@ class Http:
         """Close the kept connections."""
         self._pool.clear()
 
-    def get(
-        self, url: str, *, max_bytes: int, seconds: float = 30.0, redirects: int = 0
-    ) -> Answer:
+    def get(self, url: str, *, max_bytes: int, seconds: float = 30.0, redirects: int = 0) -> Answer:
         """GET, following at most `redirects` redirects; the last answer is returned as it is."""
         deadline = time.monotonic() + seconds
         while True:
@@ -68,15 +66,25 @@ class Http:
             url = answer.location
 
     def post_file(
-        self, url: str, field: str, name: str, data: bytes, content_type: str,
-        *, seconds: float = 30.0,
+        self,
+        url: str,
+        field: str,
+        name: str,
+        data: bytes,
+        content_type: str,
+        *,
+        seconds: float = 30.0,
     ) -> Answer:
         """POST one file as multipart/form-data."""
         deadline = time.monotonic() + seconds
         return self._send("POST", url, _CHUNK, deadline, {field: (name, data, content_type)})
 
     def _send(
-        self, method: str, url: str, max_bytes: int, deadline: float,
+        self,
+        method: str,
+        url: str,
+        max_bytes: int,
+        deadline: float,
         fields: dict[str, tuple[str, bytes, str]] | None = None,
     ) -> Answer:
         parts = urlsplit(url)

@@ -95,8 +95,14 @@ class PictureQueue:
         )
         with self._sessions() as session:
             return [
-                _Job(row.article_id, channel, number, row.source,
-                     tuple(url for url in urls or () if url != row.source), row.attempts)
+                _Job(
+                    row.article_id,
+                    channel,
+                    number,
+                    row.source,
+                    tuple(url for url in urls or () if url != row.source),
+                    row.attempts,
+                )
                 for row, number, channel, urls in session.execute(query)
             ]
 

@@ -73,8 +73,13 @@ def to_webp(data: bytes, max_edge: int = 1024, quality: int = 80) -> bytes:
     except UnidentifiedImageError as error:
         raise NotAPictureError("not a picture of a known format") from error
     except (
-        OSError, ValueError, SyntaxError, MemoryError, EOFError,
-        Image.DecompressionBombError, Image.DecompressionBombWarning,
+        OSError,
+        ValueError,
+        SyntaxError,
+        MemoryError,
+        EOFError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
     ) as error:
         raise NotAPictureError(f"the picture cannot be read: {type(error).__name__}") from error
     return output.getvalue()

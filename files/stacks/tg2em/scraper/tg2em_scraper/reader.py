@@ -60,7 +60,11 @@ class Reader:
             self._step()
 
     def _backfill(
-        self, channel: Channel, source: PageSource, options: Options, counts: Counts,
+        self,
+        channel: Channel,
+        source: PageSource,
+        options: Options,
+        counts: Counts,
         before: int | None,
     ) -> None:
         for _ in range(options.scraper_backfill_pages):

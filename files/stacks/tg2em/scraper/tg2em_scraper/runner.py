@@ -40,8 +40,13 @@ class Runner:
     """Does the work, in one thread, until `stop` is set."""
 
     def __init__(
-        self, sessions: SessionFactory, config: Config, stop: threading.Event,
-        *, http: Http | None = None, sign_in: SignIn | None = None,
+        self,
+        sessions: SessionFactory,
+        config: Config,
+        stop: threading.Event,
+        *,
+        http: Http | None = None,
+        sign_in: SignIn | None = None,
     ) -> None:
         self._config = config
         self._stop = stop

@@ -124,8 +124,11 @@ class SignIn:
             result = self._step(dialogue)
             self._write(dialogue.state, result)
             self.signed_in = result.state is SignInState.SIGNED_IN
-            log.info("Telegram sign-in: %s%s", result.state.value,
-                     f" ({result.error})" if result.error else "")
+            log.info(
+                "Telegram sign-in: %s%s",
+                result.state.value,
+                f" ({result.error})" if result.error else "",
+            )
 
     def account(self) -> Account:
         """The signed-in account. Raises SourceError when nobody is signed in."""
@@ -147,8 +150,11 @@ class SignIn:
 
     def _step(self, dialogue: Dialogue) -> Dialogue:
         if not (dialogue.api_id and dialogue.api_hash and dialogue.phone):
-            return replace(dialogue, state=SignInState.FAILED,
-                           error="api_id, api_hash and phone number are all needed")
+            return replace(
+                dialogue,
+                state=SignInState.FAILED,
+                error="api_id, api_hash and phone number are all needed",
+            )
         try:
             if dialogue.state is SignInState.REQUESTED:
                 self._begin_anew(dialogue)
@@ -247,7 +253,13 @@ def _dialogue(row: TelegramSignIn | None) -> Dialogue:
     if row is None:
         return Dialogue(SignInState.SIGNED_OUT)
     return Dialogue(
-        state=row.state, api_id=row.api_id, api_hash=row.api_hash, phone=row.phone,
-        phone_code_hash=row.phone_code_hash, code=row.code, password=row.password,
-        account=row.account, error=row.error,
+        state=row.state,
+        api_id=row.api_id,
+        api_hash=row.api_hash,
+        phone=row.phone,
+        phone_code_hash=row.phone_code_hash,
+        code=row.code,
+        password=row.password,
+        account=row.account,
+        error=row.error,
     )

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 # A post that could not be stored is tried again when its page is read again, this many times.
 FAILED_ATTEMPTS = 5
 _ERROR_LENGTH = 500
+_DEADLOCK_ATTEMPTS = 3
+# https://mariadb.com/docs/server/reference/error-codes: 1213
+_ER_LOCK_DEADLOCK = 1213
 
 
 @dataclass(slots=True)
@@ -101,8 +104,21 @@ class Store:
         """Store one page of posts and how far the channel has been read, all or nothing.
 
         A post that cannot be stored is noted as failed and does not affect the others.
-        Raises SQLAlchemyError when the database itself fails.
+        A deadlock with whoever edits articles meanwhile is tried again. Raises SQLAlchemyError
+        when the database itself fails.
         """
+        for _ in range(_DEADLOCK_ATTEMPTS - 1):
+            try:
+                return self._store(channel_id, messages, options, mark)
+            except DBAPIError as error:
+                if not _deadlock(error):
+                    raise
+                log.info("somebody else wrote to the same rows: storing the page again")
+        return self._store(channel_id, messages, options, mark)
+
+    def _store(
+        self, channel_id: int, messages: Sequence[Message], options: Options, mark: Mark
+    ) -> Counts:
         with transaction(self._sessions) as session:
             batch = _Batch(session, channel_id, messages, options)
             for message in messages:
@@ -179,7 +195,9 @@ class _Batch:
                     self._refresh(message, row)
                     self.counts.known += 1
         except SQLAlchemyError as error:
-            if isinstance(error, DBAPIError) and error.connection_invalidated:
+            # A deadlock's victim has lost its whole transaction, not just this post.
+            lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            if lost or _deadlock(error):
                 raise
             self._fail(message, _reason(error))
         except (ValueError, TypeError, LookupError, OverflowError) as error:
@@ -257,8 +275,11 @@ class _Batch:
         source = message.pictures[0]
         self._session.merge(
             PictureRetry(
-                article_id=article.id, source=source, attempts=0,
-                next_attempt_at=utcnow(), last_error="",
+                article_id=article.id,
+                source=source,
+                attempts=0,
+                next_attempt_at=utcnow(),
+                last_error="",
             )
         )
 
@@ -281,9 +302,7 @@ class _Batch:
         for number in (message.message_id, *message.album_ids):
             entry = self._ledger.get(number)
             if entry is None:
-                entry = ProcessedMessage(
-                    channel_id=self._channel_id, message_id=number, attempts=0
-                )
+                entry = ProcessedMessage(channel_id=self._channel_id, message_id=number, attempts=0)
                 self._session.add(entry)
             entry.outcome = outcome if number == message.message_id else Outcome.IGNORED
             entry.attempts += 1
@@ -296,6 +315,11 @@ class _Batch:
         self.counts.failed += 1
         with self._session.begin_nested():
             self._note(message, Outcome.FAILED, reason)
+
+
+def _deadlock(error: SQLAlchemyError) -> bool:
+    origin = getattr(error, "orig", None)
+    return origin is not None and origin.args[:1] == (_ER_LOCK_DEADLOCK,)
 
 
 def _reason(error: SQLAlchemyError) -> str:

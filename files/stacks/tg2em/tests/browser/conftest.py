@@ -23,7 +23,8 @@ from preview_server import PreviewServer, demo
 from running_site import ADMIN, PASSWORD, RunningSite, eventually
 
 
-@pytest.fixture(scope="session")
+# Not for the session: its scraper would go on writing into what the next tests look at.
+@pytest.fixture(scope="package")
 def site(
     tmp_path_factory: pytest.TempPathFactory, mariadb: DatabaseConfig, engine: Engine
 ) -> Iterator[RunningSite]:

@@ -70,9 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.images.names.append(part.get_filename() or "")
                 self.images.uploads += 1
                 url = f"{self.images.url}/d/{number}"
-                self._answer(
-                    200, {"code": 1, "message": f"/d/{number}", "url": url, "imgUrl": url}
-                )
+                self._answer(200, {"code": 1, "message": f"/d/{number}", "url": url, "imgUrl": url})
                 return
         self._answer(400, {"code": 0, "message": "no field image"})
 

@@ -19,8 +19,11 @@ def write(folder: Path, posts: list[Any], **more: Any) -> Path:
 
 def post(number: int, text: Any = "", **more: Any) -> dict[str, Any]:
     return {
-        "id": number, "type": "message", "date": "2025-03-01T16:00:00",
-        "date_unixtime": "1740816000", "text": text,
+        "id": number,
+        "type": "message",
+        "date": "2025-03-01T16:00:00",
+        "date_unixtime": "1740816000",
+        "text": text,
     } | more
 
 
@@ -40,7 +43,8 @@ def test_a_post_with_links_and_a_photo(tmp_path: Path) -> None:
     assert message.posted_at == datetime(2025, 3, 1, 8, tzinfo=UTC)
     assert message.body.text == "名称：书 📁\n链接：here\nexample.com/x"
     assert [link.url for link in message.body.links] == [
-        "https://pan.quark.cn/s/1", "https://example.com/x",
+        "https://pan.quark.cn/s/1",
+        "https://example.com/x",
     ]
     assert message.pictures == (str(tmp_path / "photos/1.jpg"),)
     assert message.edited
@@ -68,13 +72,20 @@ def test_what_was_left_out_or_lies_outside_is_no_picture(tmp_path: Path) -> None
 def test_an_album_is_one_post(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         (tmp_path / f"{number}.jpg").write_bytes(b"x")
-    write(tmp_path, [
-        post(1, photo="1.jpg"), post(2, "caption", photo="2.jpg"),
-        post(3, "its own", photo="3.jpg"), post(4, "text alone"),
-    ])
+    write(
+        tmp_path,
+        [
+            post(1, photo="1.jpg"),
+            post(2, "caption", photo="2.jpg"),
+            post(3, "its own", photo="3.jpg"),
+            post(4, "text alone"),
+        ],
+    )
     (page,) = pages(tmp_path, "chan")
     assert [(m.message_id, m.body.text, len(m.pictures)) for m in page.messages] == [
-        (1, "caption", 2), (3, "its own", 1), (4, "text alone", 0),
+        (1, "caption", 2),
+        (3, "its own", 1),
+        (4, "text alone", 0),
     ]
     assert page.messages[0].album_ids == (2,)
 

@@ -88,8 +88,14 @@ def test_a_cut_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1/?pass=hunter2", "http://nowhere.invalid/?pass=hunter2",
-            "file:///etc/passwd?hunter2", "https://127.0.0.1:1/?pass=hunter2", "http:///hunter2"],
+    "url",
+    [
+        "http://127.0.0.1:1/?pass=hunter2",
+        "http://nowhere.invalid/?pass=hunter2",
+        "file:///etc/passwd?hunter2",
+        "https://127.0.0.1:1/?pass=hunter2",
+        "http:///hunter2",
+    ],
 )
 def test_errors_never_show_the_query(url: str) -> None:
     with pytest.raises(HttpError) as caught:

@@ -1,5 +1,7 @@
 """From preview pages into a real database and an image service."""
 
+import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -63,7 +65,11 @@ def test_articles_with_pictures(
     scraper.cycle()
     found = scraper.articles()
     assert [found[number].category for number in sorted(found)] == [
-        Category.QUARK, Category.ALIYUN, Category.BAIDU, Category.MOBILE, Category.OTHER,
+        Category.QUARK,
+        Category.ALIYUN,
+        Category.BAIDU,
+        Category.MOBILE,
+        Category.OTHER,
     ]
     first = found[1]
     assert (first.title, first.size, first.views) == ("三体 全集 4K 修复版", "38.5GB", 1100)
@@ -266,7 +272,8 @@ def test_a_server_that_only_throttles_is_left_alone(
     waits: list[float] = []
     monkeypatch.setattr(scraper.runner, "pause", waits.append)
     pages.channels = {
-        "chan": Channel(posts=posts(1, 2), throttle=99, retry_after=""), "two": Channel(),
+        "chan": Channel(posts=posts(1, 2), throttle=99, retry_after=""),
+        "two": Channel(),
     }
     scraper.add("chan")
     scraper.add("two")
@@ -369,11 +376,13 @@ def test_pictures_that_are_gone_broken_or_second_best(
     scraper: Scraper, pages: PreviewServer
 ) -> None:
     pages.channels = {
-        "chan": Channel(posts={
-            1: resource(1, photos=("gone.png",)),
-            3: resource(3, photos=("broken.png",)),
-            5: resource(5, photos=("broken.png", "gone.png", "good-8x8.png")),
-        })
+        "chan": Channel(
+            posts={
+                1: resource(1, photos=("gone.png",)),
+                3: resource(3, photos=("broken.png",)),
+                5: resource(5, photos=("broken.png", "gone.png", "good-8x8.png")),
+            }
+        )
     }
     scraper.add("chan")
     scraper.cycle()
@@ -457,3 +466,44 @@ def test_an_account_channel_says_that_nobody_is_signed_in(scraper: Scraper) -> N
     scraper.add("private", Source.ACCOUNT)
     scraper.cycle()
     assert "sign in on the admin page" in scraper.channel("private").last_error
+
+
+def test_a_deadlock_with_an_editor_is_tried_again(scraper: Scraper, pages: PreviewServer) -> None:
+    """A real one: each of the two holds a row that the other waits for."""
+    pages.channels = {"chan": Channel(posts=posts(1, 1))}
+    scraper.add("chan")
+    scraper.cycle()
+    changed = "名称：资源 1\n描述：改\n链接：https://pan.quark.cn/s/1"
+    pages.channels["chan"].posts[1] = Post(1, changed, edited=True)
+    reading = threading.Thread(target=scraper.cycle)
+    with transaction(scraper.sessions) as editor:
+        # The heavier transaction survives: with these rows it is the editor's.
+        editor.execute(
+            text(
+                "INSERT INTO settings (name, value, updated_at) "
+                "SELECT CONCAT('t', seq), '1', NOW() FROM seq_1_to_200"
+            )
+        )
+        editor.execute(text("UPDATE articles SET views = views + 1"))
+        reading.start()
+        _until_somebody_waits(scraper)
+        editor.execute(text("UPDATE messages SET views = 7"))
+        editor.execute(text("DELETE FROM settings WHERE name LIKE 't%'"))
+    reading.join(timeout=30)
+    assert not reading.is_alive()
+    assert scraper.articles()[1].description == "改"
+    assert scraper.channel("chan").last_error == ""
+
+
+def _until_somebody_waits(scraper: Scraper) -> None:
+    asked = text(
+        "SELECT COUNT(*) FROM information_schema.processlist "
+        "WHERE info LIKE 'UPDATE articles%' AND time_ms > 100"
+    )
+    deadline = time.monotonic() + 15
+    while True:
+        with scraper.sessions() as session:
+            if session.scalar(asked):
+                return
+        assert time.monotonic() < deadline, "the scraper never came to the editor's row"
+        time.sleep(0.05)

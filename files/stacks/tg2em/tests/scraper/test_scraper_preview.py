@@ -47,7 +47,9 @@ def test_a_reply_without_words_of_its_own_has_no_text() -> None:
 def test_an_album_is_one_post_with_all_its_pictures() -> None:
     (message,) = read(Post(10, "album", photos=("a-8x8.png", "b-8x8.png", "c-8x8.png"))).messages
     assert [url.rpartition("/")[2] for url in message.pictures] == [
-        "a-8x8.png", "b-8x8.png", "c-8x8.png",
+        "a-8x8.png",
+        "b-8x8.png",
+        "c-8x8.png",
     ]
     assert message.album_ids == (11, 12)
 
@@ -118,8 +120,19 @@ def test_markup_inside_the_text() -> None:
 
 @pytest.mark.parametrize(
     ("text", "views"),
-    [("0", 0), ("987", 987), ("1.2K", 1200), ("12K", 12000), ("3M", 3_000_000),
-     ("1.05M", 1_050_000), ("1,5K", 1500), (" 7 ", 7), ("", None), ("many", None), ("K", None)],
+    [
+        ("0", 0),
+        ("987", 987),
+        ("1.2K", 1200),
+        ("12K", 12000),
+        ("3M", 3_000_000),
+        ("1.05M", 1_050_000),
+        ("1,5K", 1500),
+        (" 7 ", 7),
+        ("", None),
+        ("many", None),
+        ("K", None),
+    ],
 )
 def test_views(text: str, views: int | None) -> None:
     assert parse_views(text) == views

@@ -50,7 +50,9 @@ class Process:
         with log.open("wb") as stream:
             self.child = subprocess.Popen(
                 [sys.executable, "-m", "tg2em_scraper", "run"],
-                env=environment, stdout=stream, stderr=subprocess.STDOUT,
+                env=environment,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
             )
 
     def log(self) -> str:
@@ -63,7 +65,11 @@ class Process:
 def command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tg2em_scraper", *arguments],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -134,7 +140,9 @@ def test_it_stops_at_once_while_it_waits(
 
 
 def test_a_database_that_is_away_is_waited_for(
-    scraper: Scraper, pages: PreviewServer, environment: dict[str, str],
+    scraper: Scraper,
+    pages: PreviewServer,
+    environment: dict[str, str],
     start: Callable[..., Process],
 ) -> None:
     pages.channels = demo()
@@ -189,7 +197,10 @@ class forwarding:
 
 
 def test_no_secret_in_log_or_arguments(
-    scraper: Scraper, pages: PreviewServer, images: ImageServer, environment: dict[str, str],
+    scraper: Scraper,
+    pages: PreviewServer,
+    images: ImageServer,
+    environment: dict[str, str],
     start: Callable[..., Process],
 ) -> None:
     pages.channels = demo()
@@ -217,7 +228,8 @@ def test_once(scraper: Scraper, pages: PreviewServer, environment: dict[str, str
     assert len(scraper.articles()) == 6
     missing = command(environment, "once", "--channel", "three")
     assert (missing.returncode, missing.stderr) == (
-        2, "tg2em_scraper: there is no channel 'three'\n",
+        2,
+        "tg2em_scraper: there is no channel 'three'\n",
     )
     pages.channels["two"].preview = "redirect"
     failed = command(environment, "once")
@@ -232,8 +244,14 @@ def test_import_export(
     (folder / "photos").mkdir(parents=True)
     (folder / "photos/a.png").write_bytes(png("a", 1500, 300))
     posts = [
-        {"id": n, "type": "message", "date": "2025-03-01T08:00:00", "date_unixtime": "1740816000",
-         "text": f"名称：书 {n}", "photo": "photos/a.png"}
+        {
+            "id": n,
+            "type": "message",
+            "date": "2025-03-01T08:00:00",
+            "date_unixtime": "1740816000",
+            "text": f"名称：书 {n}",
+            "photo": "photos/a.png",
+        }
         for n in range(1, 151, 2)
     ]
     (folder / "result.json").write_text(json.dumps({"messages": posts}))
@@ -246,7 +264,9 @@ def test_import_export(
     assert len(images.files) == 1
     channel = scraper.channel("backfill")
     assert (channel.source, channel.oldest_message_id, channel.newest_message_id) == (
-        Source.EXPORT, 1, 149,
+        Source.EXPORT,
+        1,
+        149,
     )
     wrong = command(environment, "import-export", str(tmp_path / "no"), "--channel", "backfill")
     assert wrong.returncode == 1
@@ -255,8 +275,11 @@ def test_import_export(
 
 def test_wrong_settings_are_named(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for name, value in (("SCRAPER_PAGE_DELAY", "soon"), ("SCRAPER_DATA", f"{tmp_path}/file/x"),
-                        ("DATABASE_PASSWORD_FILE", "/nowhere")):
+    for name, value in (
+        ("SCRAPER_PAGE_DELAY", "soon"),
+        ("SCRAPER_DATA", f"{tmp_path}/file/x"),
+        ("DATABASE_PASSWORD_FILE", "/nowhere"),
+    ):
         done = command(environment | {name: value}, "run")
         assert done.returncode == 2
         assert name in done.stderr and "Traceback" not in done.stderr
@@ -272,7 +295,8 @@ def test_health_of_a_stuck_scraper(tmp_path: Path) -> None:
     (tmp_path / heartbeat.FILE_NAME).write_text("{")
     assert heartbeat.check(tmp_path)[0] is False
     assert heartbeat.check(tmp_path / "none") == (
-        False, f"no heartbeat in {tmp_path}/none: the scraper has not started",
+        False,
+        f"no heartbeat in {tmp_path}/none: the scraper has not started",
     )
 
 
@@ -303,7 +327,8 @@ def test_the_preview_server_as_a_program(tmp_path: Path) -> None:
 
     with subprocess.Popen(
         [sys.executable, "-I", "-S", str(script), "--port", "0", "--dir", str(tmp_path)],
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as child:
         try:
             assert child.stdout is not None

@@ -21,9 +21,7 @@ from tg2em_scraper.signin import SignIn
 from tg2em_scraper.source import SessionRevoked, SourceError, Throttled
 
 DATE = datetime(2025, 3, 1, 8, tzinfo=UTC)
-USER = types.User(
-    id=42, is_self=True, access_hash=1, username="collector", phone="8613800000000"
-)
+USER = types.User(id=42, is_self=True, access_hash=1, username="collector", phone="8613800000000")
 
 
 class Offline(TelegramClient):  # type: ignore[misc]
@@ -32,6 +30,7 @@ class Offline(TelegramClient):  # type: ignore[misc]
     answers: dict[Any, Any]
     asked: list[Any]
     connected = False
+
     async def connect(self) -> None:
         if isinstance(self.answers.get(type(None)), Exception):
             raise self.answers[type(None)]
@@ -83,9 +82,7 @@ def asked() -> list[Any]:
 
 
 @pytest.fixture
-def make_account(
-    answers: dict[Any, Any], asked: list[Any]
-) -> Callable[[Path, int, str], Account]:
+def make_account(answers: dict[Any, Any], asked: list[Any]) -> Callable[[Path, int, str], Account]:
     def factory(session: str, api_id: int, api_hash: str) -> TelegramClient:
         client = Offline(session, api_id, api_hash)
         client.answers, client.asked = answers, asked
@@ -156,7 +153,10 @@ def test_a_code_is_gone_from_the_database_before_it_is_used(
 
 
 def test_a_restart_between_request_and_code(
-    page: Page, asked: list[Any], empty: SessionFactory, tmp_path: Path,
+    page: Page,
+    asked: list[Any],
+    empty: SessionFactory,
+    tmp_path: Path,
     make_account: Callable[[Path, int, str], Account],
 ) -> None:
     page.request()
@@ -222,9 +222,7 @@ def test_what_telegram_refuses_is_shown(
     assert row.phone not in row.error
 
 
-def test_a_fault_in_a_step_is_shown_and_ends_nothing(
-    page: Page, answers: dict[Any, Any]
-) -> None:
+def test_a_fault_in_a_step_is_shown_and_ends_nothing(page: Page, answers: dict[Any, Any]) -> None:
     answers[functions.auth.SendCodeRequest] = KeyError("surprise")
     row = page.request()
     assert row.state is SignInState.FAILED
@@ -295,9 +293,7 @@ def test_nothing_of_it_is_logged(
 
 
 def message(number: int, text: str = "", **more: Any) -> types.Message:
-    return types.Message(
-        id=number, peer_id=types.PeerChannel(9), message=text, date=DATE, **more
-    )
+    return types.Message(id=number, peer_id=types.PeerChannel(9), message=text, date=DATE, **more)
 
 
 def photo() -> types.MessageMediaPhoto:
@@ -330,7 +326,8 @@ def test_messages_become_posts() -> None:
     labels = [text[link.start : link.end] for link in shown.body.links]
     assert labels == ["点击", "pan.quark.cn/s/2"]
     assert [link.url for link in shown.body.links] == [
-        "https://www.alipan.com/s/1", "https://pan.quark.cn/s/2",
+        "https://www.alipan.com/s/1",
+        "https://pan.quark.cn/s/2",
     ]
     assert (shown.views, shown.edited, shown.pictures) == (12, True, ("account:chan/3",))
     assert (hidden.edited, hidden.pictures) == (False, ())
@@ -350,9 +347,11 @@ def test_links_over_each_other() -> None:
 def test_albums_and_kinds_of_pictures() -> None:
     page = to_page(
         [
-            message(12, media=photo(), grouped_id=5), message(11, "caption", grouped_id=5),
+            message(12, media=photo(), grouped_id=5),
+            message(11, "caption", grouped_id=5),
             message(10, media=photo(), grouped_id=5),
-            message(13, media=document("image/png")), message(14, media=document("video/mp4")),
+            message(13, media=document("image/png")),
+            message(14, media=document("video/mp4")),
             message(15, media=document("video/mp4", thumbs=[types.PhotoSize("m", 9, 9, 9)])),
             message(16, media=document("application/pdf")),
         ],
@@ -377,18 +376,14 @@ def channel_answers(answers: dict[Any, Any], history: Any) -> None:
 
 
 @pytest.fixture
-def source(
-    tmp_path: Path, make_account: Callable[[Path, int, str], Account]
-) -> AccountSource:
+def source(tmp_path: Path, make_account: Callable[[Path, int, str], Account]) -> AccountSource:
     waits: list[float] = []
     made = AccountSource(make_account(tmp_path / "s.session", 7, "a" * 32), waits.append, 60)
     made.waits = waits  # type: ignore[attr-defined]
     return made
 
 
-def test_reading_history(
-    source: AccountSource, answers: dict[Any, Any], asked: list[Any]
-) -> None:
+def test_reading_history(source: AccountSource, answers: dict[Any, Any], asked: list[Any]) -> None:
     found = types.messages.ChannelMessages(1, 2, [message(8, "b"), message(7, "a")], [], [], [])
     channel_answers(answers, found)
     page = source.page("chan", 9)
