@@ -39,8 +39,8 @@ for place in PLACES:
         try:
             if path.is_file() and not path.is_symlink():
                 report(str(path), path.read_bytes())
-        except FileNotFoundError:
-            continue  # rotated or replaced meanwhile
+        except OSError:
+            continue  # rotated meanwhile, or a network namespace, which has no content
 for command in COMMANDS:
     done = subprocess.run(command, capture_output=True, check=False)
     report(" ".join(command), done.stdout + done.stderr)

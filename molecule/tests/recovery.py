@@ -12,15 +12,16 @@ import os
 import signal
 import sys
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Callable
+from typing import Any
 
 from process_supervisor.client import Client, ControlError
 
 CLIENT = Client("/run/supervisor/control.sock")
 
 
-def wait(what, look, seconds):
+def wait(what: str, look: Callable[[], Any], seconds: float) -> Any:
     """Return what `look` finds, as soon as it finds something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -34,19 +35,19 @@ def wait(what, look, seconds):
     sys.exit(f"{what}: not within {seconds} s; status: {CLIENT.status()}")
 
 
-def well(name):
+def well(name: str) -> dict[str, Any] | None:
     """Return the status of a service that runs and is healthy."""
     now = CLIENT.status(name)
     return now if now["state"] == "RUNNING" and now["health"] in ("none", "healthy") else None
 
 
-def serves(url):
+def serves(url: str) -> bool:
     """Tell whether a visitor is answered."""
     with urllib.request.urlopen(url, timeout=1) as answer:
-        return answer.status == 200
+        return bool(answer.status == 200)
 
 
-def kill_service(name, url):
+def kill_service(name: str, url: str) -> dict[str, float]:
     """Kill a service's main process and follow it until it serves again."""
     before = wait(f"{name} is well", lambda: well(name), 60)
     if before["restarts"]:
@@ -57,7 +58,7 @@ def kill_service(name, url):
     began = time.monotonic()
     os.kill(before["pid"], signal.SIGKILL)
 
-    def replaced():
+    def replaced() -> dict[str, Any] | None:
         now = CLIENT.status(name)
         return now if now["pid"] not in (None, before["pid"]) else None
 
@@ -73,7 +74,7 @@ def kill_service(name, url):
     }
 
 
-def kill_supervisor():
+def kill_supervisor() -> dict[str, float]:
     """Kill the supervisor and follow it until another one answers."""
     before = CLIENT.info()["pid"]
     began = time.monotonic()

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 Found = TypeVar("Found")
 Status = dict[str, dict[str, Any]]
@@ -17,7 +17,7 @@ Status = dict[str, dict[str, Any]]
 
 def wait_until(
     what: str,
-    look: Callable[[], Found],
+    look: Callable[[], Found | Literal[False] | None],
     *,
     seconds: float = 30.0,
     every: float = 0.1,
@@ -104,9 +104,24 @@ class Machine:
         (entry,) = json.loads(self.sh(f"moorage status --json {stack}"))
         return {service["service"]: service for service in entry["services"]}
 
-    def pids(self, stack: str) -> dict[str, int | None]:
-        """Return the process id of every service."""
-        return {name: service["pid"] for name, service in self.status(stack).items()}
+    def runs(self, stack: str) -> dict[str, str]:
+        """Return what tells one run of each service from the next.
+
+        A pid alone would not: in a container that starts anew it is often the same one.
+        """
+        starts = dict(
+            line.split()
+            for line in self.sh(
+                f"docker ps -aq --filter label=moorage.stack={stack} | "
+                "xargs docker inspect -f '{{.Name}} {{.State.StartedAt}}'"
+            ).splitlines()
+        )
+        release = json.loads(self.sh(f"cat /opt/{stack}/current/release.json"))
+        homes = {s["name"]: f"/{s['container']}" for s in release["services"]}
+        return {
+            name: f"{service['pid']} in {homes[name]} since {starts[homes[name]]}"
+            for name, service in self.status(stack).items()
+        }
 
     def release(self, stack: str) -> str:
         """Return the id of the running release."""

@@ -28,12 +28,12 @@ def test_every_service_is_up_and_the_engine_agrees(settled: Machine, stack: str)
 
 
 def test_it_answers_visitors(settled: Machine) -> None:
-    assert PUBLIC == {5000, 8088}
+    assert {5000, 8088} == PUBLIC
     assert settled.serves(*PUBLIC)
 
 
 def test_the_database_answers_on_the_host_alone(settled: Machine, stack: str) -> None:
-    assert LOCAL == {3306}
+    assert {3306} == LOCAL
     image = settled.sh("docker inspect -f '{{.Config.Image}}' tg2em-mysql")
     secret = f"/opt/{stack}/secrets/for/10001/mysql_password"
     # A client of its own on the host's network: what somebody with a shell on the host does. The

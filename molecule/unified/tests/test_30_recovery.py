@@ -54,17 +54,16 @@ def test_a_killed_database_comes_back_within_a_second(
 
 
 def test_services_outlive_their_supervisor(settled: Machine, stack: str, figure: Figure) -> None:
-    before = settled.pids(stack)
+    before = settled.runs(stack)
     seen = json.loads(settled.python(RECOVERY, "supervisor", "3", container=UNIFIED))
     figure(f"supervisor killed: another answers after {[s['supervisor'] for s in seen]} ms")
     assert all(s["supervisor"] < 1000 for s in seen)
-    assert settled.pids(stack) == before
-    pid = before["scraper"]
-    assert pid
+    assert settled.runs(stack) == before
+    pid = settled.status(stack)["scraper"]["pid"]
     kill(settled, pid)
     wait_until(
         "the new supervisor replaces what dies",
-        lambda: settled.pids(stack)["scraper"] not in (None, pid),
+        lambda: settled.status(stack)["scraper"]["pid"] not in (None, pid),
         seconds=5,
     )
 

@@ -33,10 +33,10 @@ def test_the_container_restarts(filled: Machine) -> None:
 
 
 def test_the_engine_restarts_and_containers_run_on(filled: Machine, stack: str) -> None:
-    before = filled.pids(stack)
+    before = filled.runs(stack)
     filled.sh("systemctl restart docker")
     wait_until_serving(filled, 60)
-    assert filled.pids(stack) == before
+    assert filled.runs(stack) == before
 
 
 @pytest.mark.parametrize("cut_power", [False, True], ids=["in order", "power cut"])

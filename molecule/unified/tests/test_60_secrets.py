@@ -17,12 +17,20 @@ def test_no_secret_is_anywhere_but_in_its_file(settled: Machine, stack: str) -> 
 
 def test_the_search_finds_what_is_there(settled: Machine, stack: str) -> None:
     """A search that cannot find anything would prove nothing."""
-    planted = f"/opt/{stack}/logs/planted.txt"
-    settled.sh(f"cat /opt/{stack}/secrets/session_key > {planted}")
+    secret, planted = f"/opt/{stack}/secrets/session_key", f"/opt/{stack}/logs/planted.txt"
+    image = settled.sh("docker inspect -f '{{.Config.Image}}' tg2em-unified")
+    settled.sh(
+        f"cat {secret} > {planted}; docker run -d --name planted -e PLANTED=$(cat {secret}) "
+        f"--entrypoint sleep {image} 600"
+    )
     try:
-        assert f"session_key is in {planted}" in settled.python(FINDER, stack).splitlines()
+        found = settled.python(FINDER, stack).splitlines()
+        pid = settled.sh("docker inspect -f '{{.State.Pid}}' planted")
     finally:
-        settled.sh(f"rm {planted}")
+        settled.sh(f"docker rm -f planted; rm {planted}")
+    places = {line.removeprefix("session_key is in ") for line in found}
+    assert {planted, f"/proc/{pid}/environ"} <= places
+    assert any("docker inspect" in place for place in places)
 
 
 def test_secrets_are_long_ascii_and_all_different(settled: Machine, stack: str) -> None:
