@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 FAILED_ATTEMPTS = 5
 _ERROR_LENGTH = 500
 _DEADLOCK_ATTEMPTS = 3
-# https://mariadb.com/docs/server/reference/error-codes: 1213
-_ER_LOCK_DEADLOCK = 1213
+# Server errors (https://mariadb.com/docs/server/reference/error-codes): the deadlock itself, and
+# what the way back to a savepoint of the lost transaction then meets.
+_DEADLOCK = (1213, 1305)
 
 
 @dataclass(slots=True)
@@ -319,7 +320,7 @@ class _Batch:
 
 def _deadlock(error: SQLAlchemyError) -> bool:
     origin = getattr(error, "orig", None)
-    return origin is not None and origin.args[:1] == (_ER_LOCK_DEADLOCK,)
+    return origin is not None and bool(origin.args) and origin.args[0] in _DEADLOCK
 
 
 def _reason(error: SQLAlchemyError) -> str:
