@@ -1,4 +1,4 @@
-"""A supervisor that runs for the whole of these tests."""
+"""A supervisor, a stack of containers and a gateway that run for the whole of these tests."""
 
 import sys
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from control_rig import ControlRig
+from gateway_rig import EngineTap, Gateway, Stack
 
 from moorage.control.process import ProcessBackend
 
@@ -28,3 +29,33 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlRig]:
 def backend(rig: ControlRig) -> ProcessBackend:
     """What the tests are about, on that supervisor."""
     return ProcessBackend(rig.socket)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of containers, empty at first."""
+    made = Stack(tmp_path_factory.mktemp("s"))
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="module")
+def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineTap]:
+    """What stands between the gateway and the engine."""
+    made = EngineTap(tmp_path_factory.mktemp("t") / "engine.sock")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory, stack: Stack, tap: EngineTap
+) -> Iterator[Gateway]:
+    """A gateway of the stack."""
+    made = Gateway(tmp_path_factory.mktemp("g"), stack.release, tap.path)
+    try:
+        yield made
+    finally:
+        made.stop()

@@ -11,7 +11,7 @@ class Combined(Generic[Found]):
     """A call whose concurrent callers share results.
 
     Who asks while a call is under way waits for the next one, which begins after he asked: the
-    answer holds everything that had happened by then. A thousand callers cost two calls.
+    answer holds everything that had happened by then. Any number of callers cost two calls.
     """
 
     def __init__(self, call: Callable[[], Found]) -> None:

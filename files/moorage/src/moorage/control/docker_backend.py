@@ -71,7 +71,7 @@ class DockerBackend:
         """Return the last lines of a container's log."""
         raw = self._own(self._membership.member(name))
         terminal = bool(raw["Config"].get("Tty"))
-        return docker_logs.tail(self._engine, raw["Id"], terminal, stream, lines)
+        return list(docker_logs.tail(self._engine, raw["Id"], terminal, stream, lines).lines)
 
     def follow(
         self, name: str, *, stream: Stream = "stdout", lines: int = 100
@@ -79,18 +79,20 @@ class DockerBackend:
         """Give the last lines and each new one, over restarts; None now and then without one."""
         member = self._membership.member(name)
         raw = self._own(member)
-        first: int | None = lines
-        since = 0
+        terminal = bool(raw["Config"].get("Tty"))
+        before = docker_logs.tail(self._engine, raw["Id"], terminal, stream, lines)
+        yield from before.lines
+        since = before.last_ns + 1 if before.last_ns else 0
         while True:
-            terminal = bool(raw["Config"].get("Tty"))
+            terminal, followed = bool(raw["Config"].get("Tty")), raw["Id"]
             yield from docker_logs.follow(
-                self._engine, raw["Id"], terminal, stream, first, since, QUIET_SECONDS
+                self._engine, followed, terminal, stream, since, QUIET_SECONDS
             )
-            first, ended = None, raw["Id"]
             yield from self._until_running(member)
             raw = self._own(member)
             # A new container's log is all new.
-            since = timestamp_ns(raw["State"]["FinishedAt"]) or 0 if raw["Id"] == ended else 0
+            ended = timestamp_ns(raw["State"]["FinishedAt"]) or 0
+            since = ended if raw["Id"] == followed else 0
 
     def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
         """Return what happened after the given event, oldest first."""

@@ -37,15 +37,10 @@ class Journal:
         self._last_ns = max(stamps, default=time.time_ns() - _LOOK_BACK_NS)
         for entry in kept:
             self._note_exit(entry)
-        self._stopped = threading.Event()
 
     def start(self) -> None:
         """Listen to the engine from now on, in a thread."""
         threading.Thread(target=self._listen, name="engine-events", daemon=True).start()
-
-    def stop(self) -> None:
-        """Stop listening, once the engine has said something or half a minute is over."""
-        self._stopped.set()
 
     def request(self, action: str, member: Member, who: str, reason: str) -> None:
         """Note what somebody asked for."""
@@ -82,18 +77,16 @@ class Journal:
             self._exits[str(entry.get("process"))] = exit_status(int(entry["code"]), at)
 
     def _listen(self) -> None:
-        while not self._stopped.is_set():
+        while True:
             try:
                 for raw in self._engine.events(self._labels, self._last_ns, _QUIET_SECONDS):
-                    if self._stopped.is_set():
-                        return
                     if raw is not None:
                         self._take(raw)
             except (ControlError, ValueError, KeyError):
                 # An engine that is down or being restarted: what it does meanwhile is asked for
                 # later, from the last event on.
                 pass
-            self._stopped.wait(_RETRY_SECONDS)
+            time.sleep(_RETRY_SECONDS)
 
     def _take(self, raw: Mapping[str, Any]) -> None:
         stamp = int(raw["timeNano"])

@@ -2,89 +2,96 @@
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from moorage.control.contract import Stream
+from moorage.control.docker_status import timestamp_ns
 from moorage.control.engine import Engine, split_frames
 
-# A line is cut here, and a tail holds no more than this.
+# A line is cut here (where the engine itself cuts it in two), and a tail holds no more than this.
 _LINE_BYTES = 16 << 10
 _TAIL_BYTES = 2 << 20
 _STREAMS: dict[Stream, int] = {"stdout": 1, "stderr": 2}
 
 
-class _Lines:
+@dataclass
+class Tail:
+    """The last lines of one stream, and when the last line of either was written."""
+
+    lines: deque[str] = field(default_factory=deque)
+    last_ns: int = 0
+    seen: int = 0
+    size: int = 0
+
+    def take(self, line: bytes, wanted: bool, most: int) -> None:
+        """Take a line that begins with its time; keep it if it is of the stream."""
+        self.seen += 1
+        stamp, _, text = line.partition(b" ")
+        at = timestamp_ns(stamp.decode("ascii", "replace"))
+        self.last_ns = max(self.last_ns, at or 0)
+        if wanted:
+            self.lines.append(_text(text if at else line))
+            self.size += len(self.lines[-1])
+            while len(self.lines) > most or self.size > _TAIL_BYTES:
+                self.size -= len(self.lines.popleft())
+
+
+class _Assembler:
     """Puts lines together out of pieces that end anywhere."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[str]:
+    def feed(self, data: bytes) -> list[bytes]:
         *complete, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > _LINE_BYTES:
-            complete.append(self._rest)
-            self._rest = b""
-        return [_text(line) for line in complete]
+        if len(self._rest) > 2 * _LINE_BYTES:
+            # The rest of a line that is longer is cut off anyway.
+            self._rest = self._rest[: 2 * _LINE_BYTES]
+        return complete
 
-    def end(self) -> list[str]:
+    def end(self) -> list[bytes]:
         rest, self._rest = self._rest, b""
-        return [_text(rest)] if rest else []
+        return [rest] if rest else []
 
 
-def tail(engine: Engine, container: str, terminal: bool, stream: Stream, lines: int) -> list[str]:
+def tail(engine: Engine, container: str, terminal: bool, stream: Stream, lines: int) -> Tail:
     """Return the last lines of one stream.
 
     The engine counts the lines of both streams, so it is asked for more until there are enough.
     """
-    found: deque[str] = deque()
-    for asked in (lines, lines * 4, lines * 16):
-        found, seen = _tail(engine, container, terminal, stream, lines, asked)
-        if len(found) == lines or seen < asked:
+    found = Tail()
+    for asked in (max(lines, 1), lines * 4, lines * 16):
+        found = _tail(engine, container, terminal, stream, lines, asked)
+        if len(found.lines) == lines or found.seen < asked:
             break
-    return list(found)
+    return found
 
 
 def _tail(
     engine: Engine, container: str, terminal: bool, stream: Stream, lines: int, asked: int
-) -> tuple[deque[str], int]:
-    found: deque[str] = deque()
-    each = {1: _Lines(), 2: _Lines()}
-    size = seen = 0
-
-    def take(number: int, some: list[str]) -> None:
-        nonlocal size, seen
-        seen += len(some)
-        for line in some if number == _STREAMS[stream] else ():
-            found.append(line)
-            size += len(line)
-            while len(found) > lines or size > _TAIL_BYTES:
-                size -= len(found.popleft())
-
+) -> Tail:
+    found = Tail()
+    each = {1: _Assembler(), 2: _Assembler()}
     for number, data in split_frames(iter(engine.logs(container, asked)), terminal):
-        if number in each:
-            take(number, each[number].feed(data))
+        for line in each[number].feed(data) if number in each else ():
+            found.take(line, number == _STREAMS[stream], lines)
     for number, rest in each.items():
-        take(number, rest.end())
-    return found, seen
+        for line in rest.end():
+            found.take(line, number == _STREAMS[stream], lines)
+    return found
 
 
 def follow(
-    engine: Engine,
-    container: str,
-    terminal: bool,
-    stream: Stream,
-    lines: int | None,
-    since_ns: int,
-    quiet: float,
+    engine: Engine, container: str, terminal: bool, stream: Stream, since_ns: int, quiet: float
 ) -> Iterator[str | None]:
     """Give one stream's lines as they come until the container ends; None after quiet seconds."""
-    mine = _Lines()
-    pieces = engine.follow(container, lines, since_ns, quiet)
-    for number, data in split_frames(pieces, terminal):
+    mine = _Assembler()
+    for number, data in split_frames(engine.follow(container, since_ns, quiet), terminal):
         if not number:
             yield None
         elif number == _STREAMS[stream]:
-            yield from mine.feed(data)
-    yield from mine.end()
+            yield from map(_text, mine.feed(data))
+    yield from map(_text, mine.end())
 
 
 def _text(line: bytes) -> str:

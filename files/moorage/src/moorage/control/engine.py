@@ -68,18 +68,18 @@ class Engine:
         return found
 
     def logs(self, container: str, lines: int) -> Iterator[bytes]:
-        """Give the last lines of both streams, in the engine's framing, and end."""
-        target = f"/containers/{_id(container)}/logs?stdout=1&stderr=1&tail={int(lines)}"
+        """Give the last lines of both streams, in the engine's framing, each after its time."""
+        target = (
+            f"/containers/{_id(container)}/logs?stdout=1&stderr=1&timestamps=1&tail={int(lines)}"
+        )
         return (piece for piece in self._stream(target, _CALL_SECONDS) if piece is not None)
 
-    def follow(
-        self, container: str, lines: int | None, since_ns: int, quiet: float
-    ) -> Iterator[bytes | None]:
-        """Give lines as they are written, in the engine's framing; None after quiet seconds.
+    def follow(self, container: str, since_ns: int, quiet: float) -> Iterator[bytes | None]:
+        """Give what was and is written from a time on, framed likewise; None after quiet seconds.
 
-        Begins with the last `lines`, or with all that was written after `since_ns`.
+        Ends with the container.
         """
-        begin = f"since={_seconds(since_ns)}" if lines is None else f"tail={int(lines)}"
+        begin = f"since={_seconds(since_ns)}"
         return self._stream(
             f"/containers/{_id(container)}/logs?stdout=1&stderr=1&follow=1&{begin}", quiet
         )
