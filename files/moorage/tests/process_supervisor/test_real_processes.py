@@ -346,3 +346,30 @@ def test_nothing_wakes_up_while_nothing_happens(rig: Rig) -> None:
         return time.monotonic() - float(last[1]) > 1.5  # type: ignore[arg-type]
 
     rig.until(quiet, "1.5 s without a single wake-up", timeout=6, pause=0.05)
+
+
+def test_another_user_is_roots_to_give(rig: Rig) -> None:
+    os.chmod(rig.directory, 0o755)
+    # Opening /dev/stdout again needs the FIFO to belong to that user.
+    script = "id -u; id -g; echo again >/dev/stdout; exec sleep 1000"
+    rig.start(shell("other", script, user="65534:65533", restart_limit=0))
+    if os.geteuid() == 0:
+        rig.until(lambda: len(rig.client.logs("other")) == 3, "it says who it is")
+        assert rig.client.logs("other") == ["65534", "65533", "again"]
+        assert os.stat(f"/proc/{rig.pid('other')}").st_uid == 65534
+        rig.kill_supervisor()
+        assert rig.client.stop("other")["state"] == "STOPPED"
+    else:
+        reason = rig.in_state("other", "FATAL")["reason"]
+        assert "only root can run a process as user 65534:65533" in reason
+
+
+def test_a_yaml_configuration(rig: Rig) -> None:
+    rig.config_path = rig.path("supervisor.yaml")
+    rig.start(sleeper())
+    pid = rig.pid("sleeper")
+    rig.kill_supervisor()
+    text = rig.config_path.read_text().replace("1000", "2000")
+    rig.config_path.write_text(f"# JSON is YAML, comments are not JSON\n{text}")
+    assert rig.client.reload()["restarted"] == ["sleeper"]
+    rig.new_pid("sleeper", pid)
