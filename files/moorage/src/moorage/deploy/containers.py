@@ -17,6 +17,7 @@ class ContainersTopology:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._release: Release | None = None
+        self._held: list[str] = []
 
     def preflight(self, release: Release) -> None:
         """Raise ReleaseError when an image of the release is not on this host."""
@@ -28,6 +29,7 @@ class ContainersTopology:
         install_files(release)
         started = units.start(release)
         did = project.up(self._layout, release, timeout_seconds, self._on_demand(release))
+        self._held = did["held"]
         return {**did, "changed": did["changed"] or bool(started), "units": started}
 
     def restart(self, services: Sequence[str]) -> None:
@@ -41,7 +43,7 @@ class ContainersTopology:
         release = self._release or current_release(self._layout)
         services = {s["name"]: s for s in release.manifest["services"]} if release else {}
         found = [
-            _check(container, services.get(container.service, {}))
+            self._check(container, services.get(container.service, {}))
             for container in docker.containers_of(self._layout.stack)
         ]
         if release is not None:
@@ -64,10 +66,12 @@ class ContainersTopology:
     def _on_demand(release: Release) -> list[str]:
         return [s["name"] for s in release.manifest["services"] if s.get("on_demand")]
 
-
-def _check(container: docker.Container, service: Mapping[str, Any]) -> Check:
-    if service.get("on_demand") and container.state in ("created", "exited"):
-        return Check(container.service, True, f"{container.state}: starts on demand")
-    if service.get("one_off") and container.state == "exited" and container.exit_code == 0:
-        return Check(container.service, True, "exited with 0: done")
-    return project.check(container)
+    def _check(self, container: docker.Container, service: Mapping[str, Any]) -> Check:
+        idle = container.state in ("created", "exited")
+        if idle and container.service in self._held:
+            return Check(container.service, True, f"{container.state}: stopped by the operator")
+        if idle and service.get("on_demand"):
+            return Check(container.service, True, f"{container.state}: starts on demand")
+        if service.get("one_off") and container.state == "exited" and container.exit_code == 0:
+            return Check(container.service, True, "exited with 0: done")
+        return project.check(container)

@@ -65,6 +65,12 @@ class Container:
     pid: int
     started_at: str
     restarts: int
+    policy: str
+
+    @property
+    def held(self) -> bool:
+        """Stopped by somebody: what else ends under such a policy, the engine starts again."""
+        return self.state == "exited" and self.policy in ("always", "unless-stopped")
 
     @property
     def settled(self) -> bool:
@@ -94,6 +100,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         pid=int(state.get("Pid", 0)),
         started_at=state.get("StartedAt", ""),
         restarts=int(raw.get("RestartCount", 0)),
+        policy=(raw["HostConfig"].get("RestartPolicy") or {}).get("Name", ""),
     )
 
 
@@ -133,9 +140,9 @@ class Compose:
         the named ones depend on is brought up too.
         """
         argv = [*self._argv, "up", "--detach", "--no-build", "--pull", "never"]
-        if not services:
+        if not services or dependencies:
             argv.append("--remove-orphans")
-        elif not dependencies:
+        else:
             argv.append("--no-deps")
         run([*argv, *services], timeout_seconds=timeout_seconds)
 

@@ -58,6 +58,11 @@ class Layout:
         return self.base / ".lock"
 
     @property
+    def held(self) -> Path:
+        """Names of the services that somebody has stopped, as the last deploy found them."""
+        return self.base / ".held.json"
+
+    @property
     def history(self) -> Path:
         """One JSON line for every activation, oldest first."""
         return self.releases / "history.jsonl"
