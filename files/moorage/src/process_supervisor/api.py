@@ -89,7 +89,9 @@ class ProcessSupervisor:
         if isinstance(config, dict):
             return Config(config)
         processes = [item.as_dict() for item in config]  # type: ignore[union-attr]
-        section = {"run_dir": default_run_dir()}
+        run_dir = default_run_dir()
+        # A program's standard error is its own.
+        section = {"run_dir": run_dir, "log_file": f"{run_dir}/supervisor.log"}
         return Config({"version": 1, "supervisor": section, "processes": processes})
 
     def _run(self) -> None:

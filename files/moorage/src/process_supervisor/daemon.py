@@ -1,11 +1,13 @@
 """The supervisor itself, as the guardian starts it by way of boot.py.
 
-Exit status: 0 after a shutdown, 73 when another supervisor runs on the same run_dir, 78 for an
-unusable configuration; the guardian brings it back after any other end.
+Exit status: 0 after a shutdown, 73 when its files cannot be made or another supervisor runs on
+the same run_dir, 78 for an unusable configuration. The guardian brings it back after any end but a
+shutdown, unless it failed in this way at its first start.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -66,7 +68,11 @@ def lock(run_dir: str) -> int | None:
 def configuration(options: Options) -> Config:
     """Return the configuration: after a crash the one that was in use, else the file's."""
     kept = kept_config(options.run_dir, procfs.generation())
-    return Config(kept) if kept else load(options.config)
+    if kept:
+        # It does not fit when the supervisor itself was exchanged for another version.
+        with contextlib.suppress(ConfigError):
+            return Config(kept)
+    return load(options.config)
 
 
 class Daemon:
@@ -88,7 +94,6 @@ class Daemon:
             self.loop.on_signal(number, self.engine.reopen)
         if self.options.guardian:
             self._watch_guardian()
-        self.server.listen()
         resume.begin(self.engine)
         if self.options.shutdown:
             self._shutdown()
@@ -138,7 +143,13 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
         return EXIT_CONFIG
-    if lock(config.run_dir) is None:
-        print(f"supervisor: another one runs on {config.run_dir}", file=sys.stderr)
+    try:
+        if lock(config.run_dir) is None:
+            print(f"supervisor: another one runs on {config.run_dir}", file=sys.stderr)
+            return EXIT_BUSY
+        daemon = Daemon(options, config)
+        daemon.server.listen()
+    except OSError as error:
+        print(f"supervisor: cannot start: {error}", file=sys.stderr)
         return EXIT_BUSY
-    return Daemon(options, config).run()
+    return daemon.run()

@@ -169,7 +169,7 @@ class Engine:
 
     def _settle(self) -> None:
         self._dirty = False
-        for process in list(self.processes.values()):
+        for process in () if self.shutting_down else list(self.processes.values()):
             process.proceed()
         for name in [name for name in self.leaving if self.processes[name].quiet]:
             self.leaving.discard(name)
@@ -177,8 +177,8 @@ class Engine:
             self.guardian.hold_fifos()
         if self.shutting_down:
             self._continue_shutdown()
-            return
-        self.save()
+        else:
+            self.save()
         for listener in list(self.listeners):
             listener()
 
@@ -203,7 +203,6 @@ class Engine:
         if all(process.quiet for process in self.processes.values()):
             self.save()
             self.store.forget_state()
-            self.listeners.clear()
             self.on_shutdown()
         else:
             self.save()

@@ -80,6 +80,7 @@ class Guard:
         self.pid = 0
         self.started = 0.0
         self.quick_deaths = 0
+        self.again = False
         self.held: dict[str, int] = {}
         self.stopping = False
 
@@ -173,8 +174,10 @@ class Guard:
         """Bring the supervisor back unless it ended by its own decision."""
         self.pid = 0
         code = posix.waitstatus_to_exitcode(status)
-        if code in (0, 73, 78):
+        # At a first start there is nobody whom it would help to try again.
+        if code == 0 or (code in (73, 78) and not self.again):
             return code
+        self.again = True
         lived = time.monotonic() - self.started
         self.quick_deaths = self.quick_deaths + 1 if lived < QUICK else 0
         delay = DELAYS[min(self.quick_deaths, len(DELAYS) - 1)]

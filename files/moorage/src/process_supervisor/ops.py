@@ -148,8 +148,8 @@ def until(request: Request, process: Process, settled: Callable[[Process], bool]
 
     def end() -> None:
         timer.cancel()
-        if look in engine.listeners:
-            engine.listeners.remove(look)
+        engine.listeners.remove(look)
+        request.connection.on_close.remove(end)
 
     timer = engine.loop.call_later(wait, give_up)
     engine.listeners.append(look)

@@ -314,7 +314,10 @@ class Process:
     def reconfigure(self, config: ProcessConfig) -> None:
         """Use settings that do not need the process to be started again."""
         old, self.config = self.config.as_dict()["health_check"], config
-        self.output.reconfigure(config)
+        try:
+            self.output.reconfigure(config)
+        except OSError as error:
+            self.engine.events.add("error", self.name, reason=f"cannot log: {error}")
         if old != config.as_dict()["health_check"] and self.state is State.RUNNING:
             self._end_health()
             self._begin_health(Health.STARTING)

@@ -25,6 +25,7 @@ class Pump:
         self.fifo = fifo
         self.log = log
         self.problem: str | None = None
+        self._closed = False
         self._on_output = on_output
         self._loop = loop
         loop.watch(fifo, self._readable)
@@ -44,6 +45,7 @@ class Pump:
         """Move what is left and free the descriptors; the FIFO itself stays."""
         self.drain()
         self._loop.unwatch(self.fifo)
+        self._closed = True
         os.close(self.fifo)
         self.log.close()
 
@@ -65,8 +67,5 @@ class Pump:
         return taken
 
     def _resume(self) -> None:
-        try:
-            os.fstat(self.fifo)
-        except OSError:
-            return  # closed meanwhile
-        self._loop.watch(self.fifo, self._readable)
+        if not self._closed:
+            self._loop.watch(self.fifo, self._readable)

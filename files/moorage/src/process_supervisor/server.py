@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 MAX_CLIENTS = 64
 BACKLOG = 1024
-MAX_UNSENT = 4 << 20  # a client that asks and never reads is cut off beyond this
+LONGEST_PATH = 107
+MAX_UNSENT = 16 << 20  # a client that asks and never reads is cut off beyond this
 ENOUGH_UNSENT = 1 << 18  # a follower gets no more lines while it has this much to read
 CREDENTIALS = struct.Struct("iII")
 
@@ -74,7 +75,7 @@ class Connection:
         self.engine.loop.unwatch(self._socket.fileno())
         self._socket.close()
         self.server.connections.pop(self, None)
-        for callback in self.on_close:
+        for callback in list(self.on_close):
             callback()
 
     def _flush(self) -> None:
@@ -158,7 +159,7 @@ class Server:
         path = self.engine.config.socket
         os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
         # Bound elsewhere first: clients never find a missing socket or one with a wrong mode.
-        temporary = f"{path}.{os.getpid()}"[-107:] if len(path) < 96 else path
+        temporary = f"{path}.{os.getpid()}" if len(path) < LONGEST_PATH - 11 else path
         if os.path.exists(temporary):
             os.unlink(temporary)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -6,6 +6,8 @@ import os
 
 BLOCK = 1 << 16
 LONGEST_LINE = 1 << 16
+# An answer goes through the supervisor's memory, however long the lines are.
+MOST_BYTES = 1 << 20
 
 
 def text_of(line: bytes) -> str:
@@ -14,12 +16,17 @@ def text_of(line: bytes) -> str:
 
 
 def last_lines(path: str, count: int) -> list[str]:
-    """Return the last lines of a log, continuing into path.1, path.2 … when it is short."""
+    """Return the last lines of a log, continuing into path.1, path.2 … when it is short.
+
+    At most a megabyte of each file is looked at.
+    """
     found: list[str] = []
     for name in (path, *(f"{path}.{number}" for number in range(1, 100))):
         if len(found) >= count or (name != path and not os.path.exists(name)):
             break
         found = _last_lines_of(name, count - len(found)) + found
+        if sum(map(len, found)) > MOST_BYTES:
+            break
     return found
 
 
@@ -35,7 +42,7 @@ def _tail(fd: int, count: int) -> tuple[int, list[bytes]]:
     """Return the offset after, and the content of, the last count lines (bounded in bytes)."""
     size = os.fstat(fd).st_size
     begin, data = size, b""
-    while begin > 0 and data.count(b"\n") <= count and len(data) < count * LONGEST_LINE:
+    while begin > 0 and data.count(b"\n") <= count and len(data) < MOST_BYTES:
         step = min(BLOCK, begin)
         begin -= step
         data = os.pread(fd, step, begin) + data

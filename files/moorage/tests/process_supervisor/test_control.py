@@ -131,6 +131,19 @@ def test_a_request_that_takes_too_long_is_a_timeout_but_goes_on(rig: Rig) -> Non
     assert rig.in_state("stubborn", "STOPPED")["exit"]["signal"] == 9
 
 
+def test_a_request_that_waits_is_answered_by_a_shutdown(rig: Rig) -> None:
+    rig.start(SLEEPER, {**SLEEPER, "name": "waits", "command": ["sh", "-c", "trap '' TERM; sleep 9"],
+                        "stop_grace": 0.5})  # fmt: skip
+    answers: list[dict[str, Any]] = []
+    rig.until(lambda: rig.status("waits")["cpu_percent"] >= 0, "it runs")
+    thread = threading.Thread(target=lambda: answers.append(rig.client.stop("waits")))
+    thread.start()
+    rig.in_state("waits", "STOPPING")
+    assert rig.shut_down() == 0
+    thread.join(10)
+    assert [answer["state"] for answer in answers] == ["STOPPED"]
+
+
 def test_following_a_log(rig: Rig) -> None:
     code = "import time\nfor n in range(10**6): print(n, flush=True); time.sleep(0.002)"
     rig.start(

@@ -267,6 +267,17 @@ sys.stdout.write(f"{number} the end\\n")
 """
 
 
+def test_directories_that_cannot_be_made_end_the_guardian_at_once(rig: Rig) -> None:
+    rig.path("state").write_text("not a directory")
+    rig.configure(SLEEPER)
+    command = [sys.executable, "-m", "process_supervisor.init", "--config", str(rig.config_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 73
+    assert done.stderr.startswith("supervisor: cannot start: [Errno")
+    assert "Traceback" not in done.stderr
+
+
 def test_no_line_is_lost_or_cut_by_rotation_reopening_and_kills(rig: Rig) -> None:
     rig.start(
         {"name": "writer", "command": [sys.executable, "-c", NUMBERS], "autorestart": "never",
