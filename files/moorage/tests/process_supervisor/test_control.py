@@ -132,10 +132,11 @@ def test_a_request_that_takes_too_long_is_a_timeout_but_goes_on(rig: Rig) -> Non
 
 
 def test_a_request_that_waits_is_answered_by_a_shutdown(rig: Rig) -> None:
-    rig.start(SLEEPER, {**SLEEPER, "name": "waits", "command": ["sh", "-c", "trap '' TERM; sleep 9"],
-                        "stop_grace": 0.5})  # fmt: skip
+    command = ["sh", "-c", "trap '' TERM; echo up; sleep 9"]
+    rig.start(SLEEPER, {"name": "waits", "command": command, "stop_grace": 0.5,
+                        "stdout_logfile": str(rig.path("waits.log"))})  # fmt: skip
     answers: list[dict[str, Any]] = []
-    rig.until(lambda: rig.status("waits")["cpu_percent"] >= 0, "it runs")
+    rig.until(lambda: rig.client.logs("waits") == ["up"], "the trap is set")
     thread = threading.Thread(target=lambda: answers.append(rig.client.stop("waits")))
     thread.start()
     rig.in_state("waits", "STOPPING")
