@@ -1,46 +1,25 @@
 """The panel's pages and its JSON: the truth from the control API, or why it is not known.
 
 Routes, below the prefix that the application chooses (tg2em: /admin/services):
-`/` and `/status`, `/<service>/status`, `POST /<service>/{start,stop,restart}`,
-`/<service>/log`, `/<service>/log/tail`, `/<service>/log/stream` (server-sent events), `/events`.
+`/`, `/status`, `/live` (server-sent events), `/events`, `/<service>/status`,
+`/<service>/{start,stop,restart}` and, for all at once, `/-/{start,stop,restart}` (GET asks, POST
+does it), `/<service>/log`, `/<service>/log/{tail,download}`, `/<service>/log/stream`.
 """
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from flask import (
-    Blueprint,
-    Flask,
-    Response,
-    flash,
-    jsonify,
-    redirect,
-    render_template,
-    request,
-    url_for,
-)
+import flask_babel
+from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 
-from moorage.control import ACTIONS, Action, ControlBackend, ControlError, Stream
-from moorage.panel import presentation
-from moorage.panel.stream import CONTENT_TYPE, Busy, Slots, log_events
-from moorage.panel.text import gettext as _
+from moorage.control import ControlBackend, ControlError
+from moorage.panel import actions, logs, presentation, trail
+from moorage.panel.live import Snapshot, Watcher, status_events
+from moorage.panel.stream import Slots
+from moorage.panel.views import Panel, event_stream, problem, wants_json
 
-MAX_LINES = 2000
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What the views need: the backend, who is asking, and what the application decided."""
-
-    backend: ControlBackend
-    current_user: Callable[[], str]
-    own_service: str
-    layout: str
-    slots: Slots
-    later: Callable[[Callable[[], object]], None]
+_MOST_EVENTS = 500
 
 
 def create_blueprint(
@@ -57,24 +36,39 @@ def create_blueprint(
 
     `authorize` runs before each request and answers it when it is not to be served; changing
     requests must already have been checked against forgery (moorage.panel.csrf). `own_service` is
-    the one that serves the panel: stopping or restarting that is answered before it happens.
+    the one that serves the panel: stopping or restarting that is answered before it happens. There
+    are at most `max_streams` followed logs and as many live pages, each with a thread of its own.
     """
     blueprint = Blueprint(name, __name__, template_folder="templates", static_folder="static")
-    panel = Panel(backend, current_user, own_service, layout, Slots(max_streams), _later)
+    panel = Panel(
+        backend,
+        current_user,
+        own_service,
+        Slots(max_streams),
+        Slots(max_streams),
+        Watcher(backend),
+    )
 
     @blueprint.before_request
     def guard() -> ResponseReturnValue | None:
         # The application's own pages use the panel's style before anybody has signed in.
         return None if request.endpoint == f"{name}.static" else authorize()
 
+    def words() -> dict[str, object]:
+        return {
+            "panel_layout": layout,
+            "panel_name": name,
+            "own_service": own_service,
+            "panel_user": current_user,
+        }
+
     blueprint.record_once(lambda state: presentation.register(cast(Flask, state.app)))
-    blueprint.app_context_processor(
-        lambda: {"panel_layout": layout, "panel_name": name, "own_service": own_service}
-    )
-    blueprint.register_error_handler(ControlError, _problem)
+    blueprint.app_context_processor(words)
+    blueprint.register_error_handler(ControlError, problem)
     _add_pages(blueprint, panel)
-    _add_actions(blueprint, panel)
-    _add_logs(blueprint, panel)
+    _add_events(blueprint, panel)
+    actions.add(blueprint, panel)
+    logs.add(blueprint, panel)
     return blueprint
 
 
@@ -84,20 +78,6 @@ def snapshot(backend: ControlBackend) -> dict[str, Any]:
         return {"services": backend.services(), "problem": None}
     except ControlError as error:
         return {"services": [], "problem": error}
-
-
-def _problem(error: Exception) -> ResponseReturnValue:
-    assert isinstance(error, ControlError)
-    if _wants_json():
-        response = jsonify(error.to_problem())
-        response.content_type = "application/problem+json"
-        return response, error.status
-    return render_template("panel/problem.html", problem=error), error.status
-
-
-def _wants_json() -> bool:
-    best = request.accept_mimetypes.best_match(["text/html", "application/json"])
-    return best == "application/json"
 
 
 def _add_pages(blueprint: Blueprint, panel: Panel) -> None:
@@ -117,92 +97,50 @@ def _add_pages(blueprint: Blueprint, panel: Panel) -> None:
     def status(service: str) -> Response:
         return jsonify(presentation.to_json(panel.backend.service(service)))
 
+    @blueprint.get("/live")
+    def live() -> ResponseReturnValue:
+        language = str(flask_babel.get_locale())
+        return event_stream(panel.watchers, lambda: _live(panel, language))
+
+
+def _live(panel: Panel, language: str) -> Iterator[str]:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+
+    def render(found: Snapshot) -> dict[str, Any]:
+        # The request's own context would keep what belongs to it, such as a database connection.
+        with app.app_context(), flask_babel.force_locale(language):
+            return {
+                "services": [presentation.to_json(s) for s in found.services],
+                "problem": found.problem.detail if found.problem else None,
+                "event": found.event,
+            }
+
+    def events() -> Iterator[str]:
+        unsubscribe = panel.watcher.subscribe()
+        try:
+            yield from status_events(panel.watcher, render)
+        finally:
+            unsubscribe()
+
+    return events()
+
+
+def _add_events(blueprint: Blueprint, panel: Panel) -> None:
     @blueprint.get("/events")
     def events() -> ResponseReturnValue:
         since = request.args.get("since", 0, type=int)
-        found = panel.backend.events(since=since, limit=200)
-        if _wants_json():
-            return jsonify(events=[e.to_dict() for e in found])
-        return render_template("panel/events.html", events=list(reversed(found)))
-
-
-def _add_actions(blueprint: Blueprint, panel: Panel) -> None:
-    # Three routes rather than a variable: another word is then no route at all.
-    for action in ACTIONS:
-
-        def act(service: str, action: Action = action) -> ResponseReturnValue:
-            return _act(panel, service, action)
-
-        blueprint.add_url_rule(f"/<service>/{action}", f"{action}", act, methods=["POST"])
-
-
-def _act(panel: Panel, service: str, action: Action) -> ResponseReturnValue:
-    who = panel.current_user()
-    reason = request.form.get("reason", "")[:200]
-    if service == panel.own_service and action != "start":
-        panel.backend.service(service)
-        panel.later(lambda: panel.backend.perform(action, service, who=who, reason=reason))
-        return _answer(_("The service that shows this page will be back in a moment."), {}, 202)
-    try:
-        after = panel.backend.perform(action, service, who=who, reason=reason)
-    except ControlError as error:
-        if _wants_json():
-            raise
-        flash(presentation.refusal(action, service, error), "error")
-        return redirect(url_for(".index"), 303)
-    return _answer(presentation.outcome(action, after), presentation.to_json(after), 200)
-
-
-def _answer(text: str, body: dict[str, Any], status: int) -> ResponseReturnValue:
-    if _wants_json():
-        return jsonify(body | {"message": text}), status
-    flash(text, "success")
-    return redirect(url_for(".index"), 303)
-
-
-def _later(action: Callable[[], object]) -> None:
-    # The server drains before it ends, so the answer has left by then; nobody waits for the result.
-    def run() -> None:
-        try:
-            action()
-        except ControlError:
-            return
-
-    timer = threading.Timer(0.2, run)
-    # It waits for the outcome, which is our own end: that must not wait for it in turn.
-    timer.daemon = True
-    timer.start()
-
-
-def _add_logs(blueprint: Blueprint, panel: Panel) -> None:
-    @blueprint.get("/<service>/log")
-    def log(service: str) -> str:
-        status = panel.backend.service(service)
-        lines = panel.backend.logs(service, stream=_stream(), lines=200)
-        return render_template("panel/log.html", service=status, lines=lines, stream=_stream())
-
-    @blueprint.get("/<service>/log/tail")
-    def tail(service: str) -> Response:
-        wanted = min(max(request.args.get("lines", 100, type=int), 1), MAX_LINES)
-        return jsonify(lines=panel.backend.logs(service, stream=_stream(), lines=wanted))
-
-    @blueprint.get("/<service>/log/stream")
-    def follow(service: str) -> ResponseReturnValue:
-        panel.backend.service(service)
-        wanted = min(max(request.args.get("lines", 100, type=int), 0), MAX_LINES)
-        followed = panel.backend.follow(service, stream=_stream(), lines=wanted)
-        try:
-            release = panel.slots.take()
-        except Busy:
-            detail = _("Too many logs are being read at once.")
-            raise ControlError("too_many_streams", detail, status=503) from None
-        # A proxy that buffers would show the log in lumps.
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        response = Response(log_events(followed), content_type=CONTENT_TYPE, headers=headers)
-        # Not in the generator: it is never begun for HEAD.
-        response.call_on_close(release)
-        return response
-
-
-def _stream() -> Stream:
-    return "stderr" if request.args.get("stream") == "stderr" else "stdout"
+        service = request.args.get("service", "")
+        requested = request.args.get("only") == "requests"
+        found = panel.backend.events(since=since, limit=_MOST_EVENTS)
+        shown = trail.chosen(trail.entries(found), service=service, requested_only=requested)
+        shown.reverse()
+        rows = {"entries": shown, "last": found[-1].sequence if found else since}
+        if wants_json():
+            html = render_template("panel/_events.html", **rows)
+            body = [presentation.entry_to_json(entry) for entry in reversed(shown)]
+            return jsonify(events=body, html=html, last=rows["last"])
+        names = {event.service for event in found if event.service}
+        names |= {s.name for s in snapshot(panel.backend)["services"]}
+        return render_template(
+            "panel/events.html", names=sorted(names), chosen=service, requested=requested, **rows
+        )

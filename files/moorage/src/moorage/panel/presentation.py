@@ -1,14 +1,16 @@
 """How a service's figures read: for a person, in their language, and as JSON for the page."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask
 
-from moorage.control import Action, ControlError, Health, ServiceStatus, State
+from moorage.control import ACTIONS, Action, ControlError, Health, ServiceStatus, State
 from moorage.panel.text import gettext as _
 from moorage.panel.text import lazy
 from moorage.panel.text import moment as format_moment
+from moorage.panel.trail import Entry
 
 STATES = {
     State.STOPPED: lazy("stopped"),
@@ -25,6 +27,23 @@ HEALTHS = {
     Health.HEALTHY: lazy("healthy"),
     Health.UNHEALTHY: lazy("unhealthy"),
 }
+_ACTIONS = {"start": lazy("Start"), "stop": lazy("Stop"), "restart": lazy("Restart")}
+_KINDS = {
+    "state": lazy("state"),
+    "health": lazy("health"),
+    "request": lazy("request"),
+    "signal": lazy("signal"),
+    "killed": lazy("killed"),
+    "waiting": lazy("waiting"),
+    "error": lazy("error"),
+    "reloaded": lazy("configuration reloaded"),
+    "shutdown": lazy("shutdown"),
+    "supervisor started": lazy("supervisor started"),
+    "supervisor resumed": lazy("supervisor resumed"),
+    "supervisor ended": lazy("supervisor ended"),
+}
+_HEALTH_WORD = re.compile(rf"\b({'|'.join(Health)})\b(?=$| →|,)")
+_STATE_WORD = re.compile(rf"\b({'|'.join(State)})\b(?=$| →|,)")
 # The styles that panel.css knows.
 _TONES = {
     State.RUNNING: "good",
@@ -37,13 +56,18 @@ _TONES = {
 
 def register(app: Flask) -> None:
     """Give templates the filters of this module."""
-    app.jinja_env.filters["panel_duration"] = duration
-    app.jinja_env.filters["panel_memory"] = memory
-    app.jinja_env.filters["panel_state"] = state
-    app.jinja_env.filters["panel_tone"] = tone
-    app.jinja_env.filters["panel_health"] = health
-    app.jinja_env.filters["panel_exit"] = last_exit
-    app.jinja_env.filters["panel_time"] = moment
+    app.jinja_env.filters.update(
+        panel_texts=texts,
+        panel_tone=tone,
+        panel_can=possible,
+        panel_time=moment,
+        panel_iso=iso,
+        panel_what=happening,
+        panel_details=details,
+        panel_result=result,
+        panel_result_tone=result_tone,
+    )
+    app.jinja_env.globals["panel_question"] = question
 
 
 def state(service: ServiceStatus) -> str:
@@ -100,6 +124,11 @@ def moment(seconds: float) -> str:
     return format_moment(datetime.fromtimestamp(seconds, UTC))
 
 
+def iso(seconds: float) -> str:
+    """Return a point in time for the page's script, which writes it in the reader's zone."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
 def last_exit(service: ServiceStatus) -> str:
     """Return how it last ended."""
     if service.exit is None:
@@ -116,7 +145,99 @@ def to_json(service: ServiceStatus) -> dict[str, Any]:
     body["port"] = service.ports[0] if service.ports else None
     body["message"] = state(service)
     body["tone"] = tone(service)
+    body["can"] = list(possible(service))
+    body["texts"] = texts(service)
     return body
+
+
+def possible(service: ServiceStatus) -> tuple[Action, ...]:
+    """Return the actions that make sense now."""
+    up = service.running or service.state in (State.BACKOFF, State.STOPPING)
+    return ("restart", "stop") if up else ("start",)
+
+
+def texts(service: ServiceStatus) -> dict[str, str]:
+    """Return the figures of a service as a page shows them; an empty one is not shown."""
+    cpu, there = service.cpu_percent, service.pid is not None
+    return {
+        "state": state(service),
+        "health": health(service),
+        "why": why(service),
+        "pid": str(service.pid) if there else "–",
+        "uptime": duration(service.uptime) if there else "–",
+        "cpu": f"{cpu:.1f} %" if there and cpu is not None else "–",
+        "memory": memory(service.memory_bytes) if there else "–",
+        "ports": ", ".join(str(port) for port in service.ports) or "–",
+        "restarts": str(service.restarts),
+        "started": moment(service.started_at) if service.started_at else "–",
+        "exit": last_exit(service) or "–",
+        "image": service.image or "–",
+    }
+
+
+def why(service: ServiceStatus) -> str:
+    """Return what there is to say about how it came to this."""
+    if service.reason:
+        return service.reason
+    ended = last_exit(service)
+    if service.running and ended:
+        return _("before: %(ended)s", ended=ended)
+    return ended
+
+
+def entry_to_json(entry: Entry) -> dict[str, Any]:
+    """Return an event with what it led to."""
+    return entry.event.to_dict() | {"action": entry.action or None, "result": entry.result}
+
+
+def happening(entry: Entry) -> str:
+    """Say what an event was, in words where they are known."""
+    if entry.requested and entry.action in ACTIONS:
+        return str(_ACTIONS[entry.action])
+    return str(_KINDS.get(entry.event.kind, entry.event.kind))
+
+
+def details(entry: Entry) -> str:
+    """Return an event's facts, with the states in words."""
+    if entry.requested and entry.action in ACTIONS:
+        return ""
+    if entry.event.kind == "health":
+        return _HEALTH_WORD.sub(lambda found: str(HEALTHS[Health(found[0])]), entry.event.message)
+    return _STATE_WORD.sub(lambda found: str(STATES[State(found[0])]), entry.event.message)
+
+
+def result(entry: Entry) -> str:
+    """Return what a request led to."""
+    if not (entry.requested and entry.action):
+        return ""
+    return str(STATES[entry.result]) if entry.result else _("no change")
+
+
+def result_tone(entry: Entry) -> str:
+    """Return the style of what a request led to."""
+    if entry.result is State.EXITED and entry.action == "stop":
+        return "idle"
+    return _TONES.get(entry.result, "idle") if entry.result else "idle"
+
+
+def question(action: Action, name: str, *, own: bool = False) -> str:
+    """Return what is asked before an action; without a name it is about all services."""
+    if not name:
+        return {
+            "start": _("Start all services that do not run?"),
+            "stop": _("Stop all services? They stay stopped until somebody starts them."),
+            "restart": _("Restart all running services, one after the other?"),
+        }[action]
+    asked = {
+        "start": _("Start %(name)s?", name=name),
+        "stop": _("Stop %(name)s? It stays stopped until somebody starts it.", name=name),
+        "restart": _("Restart %(name)s?", name=name),
+    }[action]
+    if own and action == "stop":
+        asked += " " + _("This page goes with it and cannot start it again.")
+    if own and action == "restart":
+        asked += " " + _("This page is away for a moment.")
+    return asked
 
 
 def outcome(action: Action, after: ServiceStatus) -> str:

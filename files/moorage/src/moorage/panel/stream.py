@@ -1,4 +1,4 @@
-"""Server-sent events: a log as a stream that ends by itself and notices who has gone."""
+"""Server-sent events: streams that end by themselves and notice who has gone."""
 
 import json
 import threading
@@ -19,6 +19,11 @@ _ending = threading.Event()
 def end_streams() -> None:
     """End every open stream within a second or so: the server is about to stop."""
     _ending.set()
+
+
+def ending() -> bool:
+    """Say whether the server is about to stop."""
+    return _ending.is_set()
 
 
 class Busy(Exception):
@@ -57,7 +62,7 @@ def log_events(
         for line in lines:
             # A comment: it finds out whether the reader is still there.
             yield ": alive\n\n" if line is None else message("line", line)
-            if _ending.is_set() or clock() >= end:
+            if ending() or clock() >= end:
                 return
     except ControlError as error:
         yield message("problem", dict(error.to_problem()))

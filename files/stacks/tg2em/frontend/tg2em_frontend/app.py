@@ -4,7 +4,7 @@ from flask import Flask, request, url_for
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from moorage.control import ControlBackend
-from moorage.control.process import ProcessBackend
+from moorage.control.connect import connect
 from moorage.panel import assets, create_blueprint, csrf
 from moorage.panel.text import moment
 from tg2em_frontend import (
@@ -37,7 +37,7 @@ def create_app(config: FrontendConfig, *, control: ControlBackend | None = None)
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
         )
-    backend = control or ProcessBackend(config.control_socket)
+    backend = control or connect(config.control_socket)
     app.extensions["control"] = backend
     metrics.init(app)
     store.init(app, config.database)

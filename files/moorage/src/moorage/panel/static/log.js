@@ -14,17 +14,33 @@
   let paused = false;
   let source = null;
 
+  const only = document.querySelector("#log-only");
+  const count = document.querySelector("#log-count");
+
+  // Every occurrence is marked; returns whether there is one.
   const mark = (line) => {
     const wanted = search.value.toLowerCase();
     const text = line.dataset.text;
-    line.replaceChildren();
-    const at = wanted ? text.toLowerCase().indexOf(wanted) : -1;
-    line.hidden = Boolean(wanted) && at < 0;
-    if (at < 0) { line.textContent = text; return; }
-    const found = document.createElement("mark");
-    found.textContent = text.slice(at, at + wanted.length);
-    line.append(text.slice(0, at), found, text.slice(at + wanted.length));
+    const low = text.toLowerCase();
+    const parts = [];
+    let from = 0;
+    // Lower case may be longer than the text it is of: then places in one are none in the other.
+    const apt = wanted && low.length === text.length;
+    for (let at; apt && (at = low.indexOf(wanted, from)) >= 0; from = at + wanted.length) {
+      const found = document.createElement("mark");
+      found.textContent = text.slice(at, at + wanted.length);
+      parts.push(text.slice(from, at), found);
+    }
+    const hit = Boolean(wanted) && low.includes(wanted);
+    line.replaceChildren(...parts, text.slice(from));
+    line.hidden = Boolean(wanted) && only.checked && !hit;
+    return hit;
   };
+  const tally = () => {
+    const hits = [...log.children].filter((line) => line.querySelector("mark")).length;
+    count.textContent = search.value ? words.found.replace("{}", hits) : "";
+  };
+  const markAll = () => { for (const line of log.children) mark(line); tally(); };
 
   const add = (texts, problem) => {
     const end = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
@@ -36,6 +52,7 @@
       log.append(line);
     }
     while (log.childElementCount > MOST) log.firstElementChild.remove();
+    if (search.value) tally();
     if (end) log.scrollTop = log.scrollHeight;
   };
 
@@ -77,7 +94,22 @@
     tell(paused ? words.paused : words.live, paused ? "warn" : "good");
     if (!paused) { add(waiting, false); waiting = []; }
   });
-  search.addEventListener("input", () => { for (const line of log.children) mark(line); });
+  search.addEventListener("input", markAll);
+  only.addEventListener("change", markAll);
+  // Enter goes from one line that was found to the next.
+  let current = null;
+  search.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    const hits = [...log.children].filter((line) => line.querySelector("mark"));
+    if (!hits.length) return;
+    current?.classList.remove("log__line--current");
+    const at = hits.indexOf(current);
+    const last = hits.length - 1;
+    current = event.shiftKey ? hits[at > 0 ? at - 1 : last] : hits[at < last ? at + 1 : 0];
+    current.classList.add("log__line--current");
+    current.scrollIntoView({ block: "nearest" });
+  });
   window.addEventListener("pagehide", () => source?.close());
 
   log.scrollTop = log.scrollHeight;

@@ -1,81 +1,68 @@
-// The services: kept up to date, and controlled with a question first and the outcome afterwards.
+// Actions on services: a question first, with room for a reason, and the outcome afterwards.
 "use strict";
 
 (() => {
-  const holder = document.querySelector("[data-services]");
-  if (!holder) return;
+  if (!panelLive) return;
 
-  const words = holder.dataset;
+  const words = panelLive.words;
   const dialog = document.querySelector("#panel-confirm");
+  const reason = document.querySelector("#panel-reason");
   const toast = document.querySelector("#panel-toast");
+  const yes = dialog.querySelector('button[value="yes"]');
   let hide = 0;
-  let pending = false;
 
+  const close = () => { clearTimeout(hide); toast.classList.remove("toast--shown"); };
   const say = (text, failed) => {
-    toast.textContent = text;
+    // The place for it is always there: screen readers miss what appears together with its text.
+    toast.querySelector("[data-text]").textContent = text;
     toast.classList.toggle("toast--error", failed);
-    toast.hidden = false;
+    toast.classList.add("toast--shown");
     clearTimeout(hide);
-    hide = setTimeout(() => { toast.hidden = true; }, failed ? 12000 : 5000);
+    // What went wrong stays until it has been read.
+    if (!failed) hide = setTimeout(close, 8000);
   };
 
-  const show = (html) => {
-    const focused = holder.contains(document.activeElement) ? document.activeElement.id : "";
-    holder.innerHTML = html;
-    if (focused) document.getElementById(focused)?.focus();
-  };
-
-  const refresh = async () => {
-    if (pending || document.hidden || dialog.open) return;
-    try {
-      const answer = await fetch(words.statusUrl, { headers: { Accept: "application/json" } });
-      if (answer.status === 401) { location.reload(); return; }
-      const body = await answer.json();
-      if (pending || dialog.open) return;
-      if (answer.ok) {
-        show(body.html);
-        words.failing = "";
-      } else if (words.failing !== body.detail) {
-        words.failing = body.detail;
-        location.reload();
-      }
-    } catch {
-      holder.setAttribute("aria-busy", "true");
-      return;
-    }
-    holder.removeAttribute("aria-busy");
-  };
-
-  const confirmed = (question) => new Promise((resolve) => {
-    dialog.querySelector("p").textContent = question;
+  const confirmed = (form) => new Promise((resolve) => {
+    dialog.querySelector("#panel-question").textContent = form.dataset.ask;
+    yes.textContent = form.dataset.verb;
+    yes.classList.toggle("button--grave", "grave" in form.dataset);
+    reason.value = "";
     dialog.returnValue = "";
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
     dialog.showModal();
   });
 
-  holder.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const form = event.target;
-    if (!await confirmed(form.dataset.confirm)) return;
-    pending = true;
-    holder.setAttribute("aria-busy", "true");
-    for (const button of holder.querySelectorAll("button")) button.disabled = true;
+  const act = async (form) => {
+    const place = form.parentElement;
+    const body = new URLSearchParams({ reason: reason.value });
+    place.setAttribute("aria-busy", "true");
     say(words.working, false);
+    clearTimeout(hide);
     try {
       const answer = await fetch(form.action, {
         method: "POST",
-        body: new FormData(form),
-        headers: { Accept: "application/json" },
+        body,
+        headers: { Accept: "application/json", "X-CSRF-Token": words.csrf },
       });
-      const body = await answer.json();
-      say(answer.ok ? body.message : body.detail, !answer.ok);
+      const found = await answer.json();
+      say(found.message ?? found.detail, !answer.ok);
     } catch {
       say(words.unreachable, true);
     }
-    pending = false;
-    await refresh();
-  });
+    place.removeAttribute("aria-busy");
+    await panelLive.ask();
+  };
 
-  setInterval(refresh, 2500);
-  document.addEventListener("visibilitychange", refresh);
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.dataset.ask || !form.dataset.verb) return;
+    event.preventDefault();
+    if (form.parentElement.getAttribute("aria-busy")) return;
+    if (await confirmed(form)) await act(form);
+  });
+  dialog.querySelector("[data-cancel]").addEventListener("click", () => dialog.close(""));
+  toast.querySelector(".toast__close").addEventListener("click", close);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !dialog.open) close();
+  });
 })();
