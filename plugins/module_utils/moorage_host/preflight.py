@@ -53,7 +53,7 @@ def check_system(host: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str,
                 "memory",
                 f"the host has less than the {wanted['memory_mb']} MiB of memory that it needs",
                 f"{host['memory_mb']} MiB",
-                "give it more memory, or lower the limit (preflight setting memory_mb)",
+                "give it more memory, or lower the limit (moorage_preflight_memory_mb)",
             )
         )
     return found + _check_clock(host["clock_skew_seconds"], wanted["clock_skew_seconds"])
@@ -95,7 +95,7 @@ def check_disk(places: list[dict[str, Any]]) -> list[dict[str, str]]:
             "disk",
             f"the file system of {' and '.join(need['paths'])} has less than {need['mb']} MiB free",
             f"{need['free']} MiB",
-            "free some space or enlarge it, or lower the limit (preflight setting disk)",
+            "free some space or enlarge it, or lower the limit (moorage_preflight_disk)",
         )
         for need in needs.values()
         if need["free"] < need["mb"]
