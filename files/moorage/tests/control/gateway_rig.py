@@ -10,13 +10,20 @@ import subprocess
 import sys
 import tarfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import docker
 from control_rig import SOURCES, eventually
 from docker.models.containers import Container
+
+from moorage.control import ControlBackend
+from moorage.control.audit import Audit
+from moorage.control.routes import Api, Rates
+from moorage.control.server import Server
+from moorage.control.serving import Limits
 
 ENGINE = "/var/run/docker.sock"
 STACK = f"control-{os.getpid()}"
@@ -49,6 +56,36 @@ def tiny_image(client: docker.DockerClient) -> str:
             tar.add(os.path.realpath(library), library.lstrip("/"))
     client.api.import_image_from_data(buffer.getvalue(), repository=STACK, tag="tiny")
     return name
+
+
+QUICK = Rates(10_000, 10_000, 10_000, 10_000)
+
+
+@contextmanager
+def serving(
+    backend: ControlBackend,
+    path: Path,
+    *,
+    limits: Limits | None = None,
+    rates: Rates = QUICK,
+) -> Iterator[str]:
+    """A server of the API, in a thread; gives its socket."""
+    name = str(path / "control.sock")
+    api = Api(backend, stack="s", kind="process", audit=Audit(str(path / "audit")), rates=rates)
+    server = Server(api, name, limits=limits)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield name
+    finally:
+        server.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def audit(path: Path) -> list[dict[str, Any]]:
+    """Return the audit log's lines."""
+    return [json.loads(line) for line in (path / "audit").read_text().splitlines()]
 
 
 class Stack:

@@ -26,7 +26,8 @@ STOP = b"POST /v1/services/web/stop HTTP/1.1\r\n"
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Container:
     """The stack's one service."""
-    return stack.add("web")
+    made: Container = stack.add("web")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +233,7 @@ SMUGGLED = {
     "pipelined": (STOP + HEAD + LENGTH + b"\r\n" + BODY) * 2,
     "engine's request behind": STOP + HEAD + LENGTH + b"\r\n" + BODY
     + b"GET /containers/json HTTP/1.1\r\nHost: x\r\n\r\n",
-    "engine's request as a body": b"GET /v1/services HTTP/1.1\r\nHost: x\r\nContent-Length: 44\r\n"
+    "engine's request as a body": b"GET /v1/services HTTP/1.1\r\nHost: x\r\nContent-Length: 42\r\n"
     b"\r\nGET /containers/json HTTP/1.1\r\nHost: x\r\n\r\n",
     "line break in the path": b"POST /v1/services/web/stop\r\nX: /stop HTTP/1.1\r\n" + HEAD + LENGTH
     + b"\r\n" + BODY,

@@ -27,7 +27,7 @@ CHECK = {"test": ["CMD", "cat", "/healthy"], "interval": 10**8, "timeout": 10**9
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Container:
     """The service that most of this is about; made with the others."""
-    made = stack.add("web", ports=(8080, 9090))
+    made: Container = stack.add("web", ports=(8080, 9090))
     stack.add("broken", "echo no disk >&2; exit 3", **FAILS)
     stack.add("once", "exit 0", **FAILS)
     stack.add("later", start=False, on_demand=True)

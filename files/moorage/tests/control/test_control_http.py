@@ -7,13 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from control_rig import ControlRig, eventually
-from gateway_rig import answer, ask, receive
+from gateway_rig import answer, ask, audit, receive, serving
 
 from moorage.control import ControlBackend, ControlError, ServiceStatus
 from moorage.control.audit import Audit, Bucket
@@ -21,33 +21,8 @@ from moorage.control.combine import Combined
 from moorage.control.connect import connect
 from moorage.control.http import HttpBackend
 from moorage.control.process import ProcessBackend
-from moorage.control.routes import Api, Rates
-from moorage.control.server import Server
+from moorage.control.routes import Rates
 from moorage.control.serving import Limits
-
-QUICK = Rates(10_000, 10_000, 10_000, 10_000)
-
-
-@contextmanager
-def serving(
-    backend: ControlBackend,
-    path: Path,
-    *,
-    limits: Limits | None = None,
-    rates: Rates = QUICK,
-) -> Iterator[str]:
-    """A server of the API, in a thread; gives its socket."""
-    name = str(path / "control.sock")
-    api = Api(backend, stack="s", kind="process", audit=Audit(str(path / "audit")), rates=rates)
-    server = Server(api, name, limits=limits)
-    thread = threading.Thread(target=server.serve)
-    thread.start()
-    try:
-        yield name
-    finally:
-        server.stop()
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -55,11 +30,6 @@ def served(backend: ProcessBackend, tmp_path: Path) -> Iterator[HttpBackend]:
     """A client of a server in front of the supervisor."""
     with serving(backend, tmp_path) as path:
         yield HttpBackend(path)
-
-
-def audit(path: Path) -> list[dict[str, Any]]:
-    """Return the audit log's lines."""
-    return [json.loads(line) for line in (path / "audit").read_text().splitlines()]
 
 
 def test_the_client_gives_what_the_backend_gives(
@@ -329,7 +299,7 @@ def test_who_asks_later_is_told_later_facts() -> None:
     assert begun.acquire(timeout=10)
     state[0] = 1
     others = [
-        threading.Thread(target=lambda n=n: found.update({str(n): combined.get()}))  # type: ignore[misc]
+        threading.Thread(target=lambda n=n: found.update({str(n): combined.get()}))
         for n in range(20)
     ]
     for thread in others:
@@ -355,7 +325,8 @@ class _Slow(ProcessBackend):
 
 
 def _status(path: str) -> int:
-    return ask(path, "GET", "/v1/services")[0]
+    status: int = ask(path, "GET", "/v1/services")[0]
+    return status
 
 
 def _stream(path: str, target: str) -> bytes:
@@ -363,7 +334,8 @@ def _stream(path: str, target: str) -> bytes:
         connection.settimeout(10)
         connection.connect(path)
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        return receive(connection).partition(b"\r\n\r\n")[2]
+        whole: bytes = receive(connection)
+    return whole.partition(b"\r\n\r\n")[2]
 
 
 def _closable(lines: Iterator[str | None]) -> Any:

@@ -12,7 +12,7 @@ _TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*")
 
 
 def only(request: Request, method: str) -> None:
-    """Refuse every other method."""
+    """Refuse every other method, and what this one does not have."""
     if request.method != method:
         raise Refused(
             "method_not_allowed",
@@ -20,6 +20,8 @@ def only(request: Request, method: str) -> None:
             status=405,
             headers={"Allow": method},
         )
+    if method == "GET" and request.length:
+        raise bad_request("GET has no body")
 
 
 def query_of(request: Request, *known: str) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ CREDENTIALS = struct.Struct("iII")
 class Connection:
     """One client."""
 
-    __slots__ = ("deadline", "head", "peer", "phase", "received", "socket", "unsent")
+    __slots__ = ("deadline", "drained", "head", "peer", "phase", "received", "socket", "unsent")
 
     def __init__(self, client: socket.socket, deadline: float) -> None:
         """Ask the kernel who it is, and give it until `deadline` to send its request."""
@@ -23,6 +23,7 @@ class Connection:
         self.phase: Phase = "reading"
         self.received = b""
         self.unsent = b""
+        self.drained = 0
         self.head: Request | None = None
         self.deadline = deadline
         raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)

@@ -20,7 +20,7 @@ from moorage.control.wire import Response, bad_request, problem_response, respon
 
 _SWEEP_SECONDS = 0.25
 _LINGERING_AT_MOST = 256
-_LINGER_BYTES = 1 << 16
+_LINGER_BYTES = 1 << 20
 
 
 class Server:
@@ -135,8 +135,8 @@ class Server:
         if not data:
             self._drop(connection)
         elif connection.phase == "lingering":
-            connection.received += data
-            if len(connection.received) > _LINGER_BYTES:
+            connection.drained += len(data)
+            if connection.drained > _LINGER_BYTES:
                 self._drop(connection)
         else:
             connection.received += data

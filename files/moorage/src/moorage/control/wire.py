@@ -139,10 +139,7 @@ def parse_head(head: bytes) -> Request:
         raise bad_request("HTTP/1.1 asks for a Host header")
     if "expect" in headers:
         raise bad_request("nothing may be expected", 417, "expectation_failed")
-    length = _length(headers.get("content-length", "0"))
-    if length and method != "POST":
-        raise bad_request(f"{method} has no body")
-    return Request(method, path, query, headers, length)
+    return Request(method, path, query, headers, _length(headers.get("content-length", "0")))
 
 
 def _request_line(line: str) -> tuple[str, str, dict[str, str]]:
