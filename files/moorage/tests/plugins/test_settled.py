@@ -35,7 +35,14 @@ def settled(services: list[dict[str, Any]], seen: dict[str, Any]) -> bool:
     return bool(module.FilterModule().filters()["moorage_settled"](plan, seen))
 
 
-def seen(release: str = RELEASE, **states: tuple[str, str, int | None]) -> dict[str, Any]:
+State = tuple[str, str, int | None]
+
+
+def seen(release: str = RELEASE, **states: State) -> dict[str, Any]:
+    return look(states, release)
+
+
+def look(states: dict[str, State], release: str = RELEASE) -> dict[str, Any]:
     return {
         "current": {"dir": release},
         "containers": [
@@ -45,8 +52,8 @@ def seen(release: str = RELEASE, **states: tuple[str, str, int | None]) -> dict[
     }
 
 
-UP = ("running", "healthy", None)
-PLAIN = ("running", "none", None)
+UP: State = ("running", "healthy", None)
+PLAIN: State = ("running", "none", None)
 
 
 def test_all_up_and_healthy() -> None:
@@ -70,9 +77,11 @@ def test_anything_less_is_not(state: dict[str, Any]) -> None:
 
 
 def test_what_has_ended_well_or_waits_to_be_wanted_is_in_order() -> None:
-    done = {"web": UP, "migrate": ("exited", "none", 0)}
-    assert settled(CONTAINERS, seen(**done, **{"import": ("created", "none", None)}))
-    assert settled(CONTAINERS, seen(**done, **{"import": UP}))
-    assert not settled(CONTAINERS, seen(**done))
-    failed = {"web": UP, "migrate": ("exited", "none", 1)}
-    assert not settled(CONTAINERS, seen(**failed, **{"import": ("created", "none", None)}))
+    ended: State = ("exited", "none", 0)
+    made: State = ("created", "none", None)
+    done = {"web": UP, "migrate": ended}
+    assert settled(CONTAINERS, look({**done, "import": made}))
+    assert settled(CONTAINERS, look({**done, "import": UP}))
+    assert not settled(CONTAINERS, look(done))
+    failed: State = ("exited", "none", 1)
+    assert not settled(CONTAINERS, look({"web": UP, "migrate": failed, "import": made}))
