@@ -3,59 +3,23 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from control_rig import ControlRig, eventually
-from flask import Flask, redirect, session
 from flask.testing import FlaskClient
-from flask.typing import ResponseReturnValue
-from flask_babel import Babel
+from panel_site import application, signed_in
 
-from moorage.control import ControlBackend
+from moorage.control import Action, ControlError, ServiceStatus
 from moorage.control.process import ProcessBackend
-from moorage.panel import assets, create_blueprint, csrf
 
 JSON = {"Accept": "application/json"}
-
-
-def application(backend: ControlBackend, **options: Any) -> Flask:
-    """An application that has nothing but the panel: whoever asks with `ada` is signed in."""
-    app = Flask(__name__)
-    app.secret_key = "for these tests"
-    app.config["BABEL_TRANSLATION_DIRECTORIES"] = str(Path(csrf.__file__).parent / "translations")
-    Babel(app, locale_selector=lambda: "en")
-    app.jinja_env.globals["language"] = lambda: "en"
-    csrf.protect(app)
-    assets.register(app)
-
-    @app.get("/enter")
-    def enter() -> str:
-        session["user"] = "ada"
-        return csrf.token()
-
-    def authorize() -> ResponseReturnValue | None:
-        return None if "user" in session else redirect("/sign-in")
-
-    panel = create_blueprint(
-        backend, authorize=authorize, current_user=lambda: session["user"], **options
-    )
-    app.register_blueprint(panel, url_prefix="/services")
-    return app
 
 
 @pytest.fixture
 def client(backend: ProcessBackend) -> FlaskClient:
     """Somebody who is signed in; their token goes with every request."""
     return signed_in(application(backend, own_service="steady"))
-
-
-def signed_in(app: Flask) -> FlaskClient:
-    """Sign in and keep the token."""
-    client = app.test_client()
-    token = client.get("/enter").text
-    client.environ_base["HTTP_X_CSRF_TOKEN"] = token
-    return client
 
 
 def test_nobody_gets_in_without_signing_in(backend: ProcessBackend, rig: ControlRig) -> None:
@@ -115,6 +79,101 @@ def test_a_form_without_script_is_answered_with_the_page(
     assert rig.state("talker") == "RUNNING"
 
 
+@pytest.mark.parametrize("action", ["start", "stop", "restart"])
+def test_a_question_comes_first_and_changes_nothing(
+    client: FlaskClient, rig: ControlRig, action: str
+) -> None:
+    page = client.get(f"/services/talker/{action}").text
+    assert f'action="/services/talker/{action}"' in page and 'name="reason"' in page
+    assert "as done by ada" in page
+    assert client.get(f"/services/-/{action}").status_code == 200
+    assert client.get(f"/services/nobody/{action}").status_code == 404
+    assert rig.state("talker") == "RUNNING"
+
+
+def test_asked_about_its_own_service_the_page_warns(client: FlaskClient) -> None:
+    assert "This page goes with it" in client.get("/services/steady/stop").text
+    assert "This page goes with it" not in client.get("/services/talker/stop").text
+
+
+def test_a_reason_is_one_line_of_text(client: FlaskClient, backend: ProcessBackend) -> None:
+    reason = "new\r\n key \x1b[31m " + "x" * 300
+    client.post("/services/talker/restart", data={"reason": reason}, headers=JSON)
+    noted = next(e.reason for e in reversed(backend.events(limit=20)) if e.who == "ada")
+    assert noted is not None
+    assert noted.startswith("new key [31m xxx") and len(noted) == 200
+
+
+def test_all_at_once(backend: ProcessBackend, rig: ControlRig) -> None:
+    client = signed_in(application(backend, own_service="steady"))
+    before = {s.name: s.pid for s in backend.services()}
+
+    stopped = client.post("/services/-/stop", headers=JSON)
+    body = stopped.get_json()
+    # The one that shows the page goes on, and what does not run is left alone.
+    assert stopped.status_code == 200
+    assert [(r["service"], r["ok"]) for r in body["results"]] == [("talker", True)]
+    assert "steady shows this page and goes on." in body["message"]
+    assert backend.service("steady").pid == before["steady"]
+
+    started = client.post("/services/-/start", headers=JSON).get_json()
+    # The one-off that is done is not done again; the broken one is tried.
+    assert {r["service"] for r in started["results"]} == {"broken", "talker"}
+    assert rig.state("talker") == "RUNNING"
+
+    eventually(lambda: rig.state("broken") == "FATAL", "broken again")
+    talker = backend.service("talker").pid
+    again = client.post("/services/-/restart", data={"reason": "patch day"}, headers=JSON)
+    assert [r["service"] for r in again.get_json()["results"]] == ["talker", "steady"]
+    assert backend.service("talker").pid not in (None, talker)
+    eventually(lambda: backend.service("steady").pid not in (None, before["steady"]), "restarted")
+    reasons = [e.reason for e in backend.events(limit=40) if e.who == "ada"]
+    assert reasons.count("patch day") == 2
+
+
+def test_all_at_once_says_what_failed(rig: ControlRig) -> None:
+    class Refusing(ProcessBackend):
+        def perform(
+            self, action: Action, name: str, *, who: str, reason: str = ""
+        ) -> ServiceStatus:
+            if name == "steady":
+                raise ControlError("conflict", "it is being moved", service=name)
+            return super().perform(action, name, who=who, reason=reason)
+
+    client = signed_in(application(Refusing(rig.socket)))
+    answer = client.post("/services/-/restart", headers=JSON)
+    assert answer.status_code == 409
+    assert "Could not restart steady: it is being moved" in answer.get_json()["message"]
+    assert "talker: running, PID" in answer.get_json()["message"]
+    page = client.post("/services/-/restart", follow_redirects=True).text
+    assert "it is being moved" in page and "flash--error" in page
+
+
+def test_all_at_once_without_its_token_changes_nothing(
+    client: FlaskClient, rig: ControlRig
+) -> None:
+    client.environ_base["HTTP_X_CSRF_TOKEN"] = ""
+    assert client.post("/services/-/stop", headers=JSON).status_code == 400
+    assert rig.state("talker") == "RUNNING"
+
+
+def test_the_trail_by_service_and_with_results(
+    client: FlaskClient, backend: ProcessBackend
+) -> None:
+    client.post("/services/talker/stop", data={"reason": "too loud"}, headers=JSON)
+    client.post("/services/talker/start", headers=JSON)
+
+    page = client.get("/services/events?service=talker&only=requests").text
+    rows = re.findall(r'<tr data-sequence="\d+" class="asked">.*?</tr>', page, re.S)
+    assert len(rows) >= 2 and page.count("<tr data-sequence") == len(rows)
+    assert "Start" in rows[0] and ">running<" in rows[0]
+    assert "Stop" in rows[1] and ">stopped<" in rows[1] and "too loud" in rows[1]
+    assert not [row for row in rows if ">broken<" in row]
+    body = client.get("/services/events?service=talker&only=requests", headers=JSON).get_json()
+    assert body["events"][-1]["result"] == "running"
+    assert body["last"] == backend.events(limit=1)[-1].sequence
+
+
 def test_the_audit_trail_names_who_did_it(client: FlaskClient, backend: ProcessBackend) -> None:
     last = backend.events()[-1].sequence
     client.post("/services/talker/restart", data={"reason": "new key"}, headers=JSON)
@@ -165,6 +224,16 @@ def test_the_last_lines_of_a_log(client: FlaskClient) -> None:
     assert "problem" in client.get("/services/talker/log?stream=stderr").text
     tail = client.get("/services/talker/log/tail?lines=1").get_json()
     assert tail == {"lines": ["two"]}
+
+
+def test_a_log_as_a_file(client: FlaskClient) -> None:
+    answer = client.get("/services/talker/log/download")
+    assert answer.text.splitlines()[:2] == ["one", "two"]
+    assert answer.content_type == "text/plain; charset=utf-8"
+    assert answer.headers["Content-Disposition"] == "attachment; filename=talker.stdout.log"
+    errors = client.get("/services/talker/log/download?stream=stderr")
+    assert "problem" in errors.text.splitlines()
+    assert client.get("/services/nobody/log/download").status_code == 404
 
 
 def test_a_log_cannot_write_markup_into_the_page(client: FlaskClient, rig: ControlRig) -> None:

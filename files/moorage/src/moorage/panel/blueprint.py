@@ -116,9 +116,9 @@ def _live(panel: Panel, language: str) -> Iterator[str]:
             }
 
     def events() -> Iterator[str]:
-        unsubscribe = panel.watcher.subscribe()
+        number, unsubscribe = panel.watcher.subscribe()
         try:
-            yield from status_events(panel.watcher, render)
+            yield from status_events(panel.watcher, render, number)
         finally:
             unsubscribe()
 

@@ -44,26 +44,26 @@ class Watcher:
         self._poked = False
         self._latest = Snapshot(0)
 
-    def subscribe(self) -> Callable[[], None]:
-        """Begin to ask, unless that is done already; return what ends the subscription."""
+    def subscribe(self) -> tuple[int, Callable[[], None]]:
+        """Begin to ask, unless that is done already.
+
+        Return the number after which snapshots are of now, and what ends the subscription.
+        """
         with self._changed:
             self._subscribers += 1
-            if not self._running:
-                self._running = True
-                threading.Thread(target=self._watch, name="panel-watch", daemon=True).start()
-        return self._unsubscribe
+            number = self._latest.number
+            if self._running:
+                return number - 1, self._unsubscribe
+            # What stands there is from before the last subscriber left.
+            self._running = True
+            threading.Thread(target=self._watch, name="panel-watch", daemon=True).start()
+            return number, self._unsubscribe
 
     def wait(self, number: int, timeout: float) -> Snapshot | None:
         """Return the latest snapshot once it is newer than this one; None after `timeout`."""
         with self._changed:
             self._changed.wait_for(lambda: self._latest.number > number, timeout)
             return self._latest if self._latest.number > number else None
-
-    @property
-    def number(self) -> int:
-        """The number of the latest snapshot."""
-        with self._changed:
-            return self._latest.number
 
     def poke(self) -> None:
         """Ask at once: something has just been done."""
@@ -118,15 +118,14 @@ class Watcher:
 def status_events(
     watcher: Watcher,
     render: Callable[[Snapshot], Mapping[str, Any]],
+    number: int,
     *,
     max_seconds: float = MAX_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[str]:
-    """Give an event `services` for each snapshot from now on."""
+    """Give an event `services` for each snapshot after this one."""
     end = clock() + max_seconds
     yield "retry: 2000\n\n"
-    # What stands there may be from before the last subscriber left.
-    number = watcher.number
     while not ending() and clock() < end:
         found = watcher.wait(number, 1.0)
         if found is None:

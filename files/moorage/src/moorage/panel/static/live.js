@@ -73,6 +73,7 @@ const panelLive = (() => {
         element("path", { class: "spark__line" }));
       place.append(image);
     }
+    place.classList.toggle("spark--empty", parts.length === 0);
     const [title, area, line] = image.children;
     const figure = column === 1 ? `${peak.toFixed(1)} %` : `${(peak / 1e6).toFixed(1)} MB`;
     const words_ = column === 1 ? words.graphCpu : words.graphMemory;
@@ -95,6 +96,7 @@ const panelLive = (() => {
       write(field, text);
       const row = field.closest("[data-hide-empty]");
       if (row) row.hidden = !text;
+      field.closest("td")?.classList.toggle("none", text === "–");
     }
     for (const dot of place.querySelectorAll("[data-dot]")) dot.className = `dot dot--${service.tone}`;
     for (const form of place.querySelectorAll("[data-can]")) {
