@@ -87,8 +87,11 @@ class Daemon:
 
     def run(self) -> int:
         """Supervise until a shutdown is complete."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            self.loop.on_signal(number, self._shutdown)
+        # systemd ends a host by a SIGTERM to every process there is, so it also comes twice: from
+        # the guardian, which had one too. That must not cut short anybody's grace period.
+        self.loop.on_signal(signal.SIGTERM, self.engine.shutdown)
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            self.loop.on_signal(number, self._interrupted)
         self.loop.on_signal(signal.SIGHUP, self._reload)
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             self.loop.on_signal(number, self.engine.reopen)
@@ -96,14 +99,14 @@ class Daemon:
             self._watch_guardian()
         resume.begin(self.engine)
         if self.options.shutdown:
-            self._shutdown()
+            self.engine.shutdown()
         self.loop.run()
         self.server.close()
         self.engine.events.add("supervisor ended")
         return 0
 
-    def _shutdown(self) -> None:
-        # A second signal is from somebody who does not want to wait.
+    def _interrupted(self) -> None:
+        # The second time it is from somebody who does not want to wait.
         self.engine.shutdown(grace=0.0 if self.engine.shutting_down else None)
 
     def _reload(self) -> None:

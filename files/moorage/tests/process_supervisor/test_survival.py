@@ -245,6 +245,32 @@ def test_a_killed_supervisor_goes_on_shutting_down(rig: Rig) -> None:
     assert rig.family("deaf") == []
 
 
+def test_a_sigterm_to_everybody_leaves_services_their_time(rig: Rig) -> None:
+    # The end of a host as systemd-shutdown brings it about.
+    slow = "trap 'sleep 0.5; echo tidy; exit 0' TERM; echo up; while :; do sleep 0.02; done"
+    rig.start({"name": "slow", "command": ["sh", "-c", slow]})
+    rig.until(lambda: rig.client.logs("slow") == ["up"], "the trap is set")
+    info = rig.answering()
+    assert rig.guardian is not None
+    rig.guardian.send_signal(signal.SIGTERM)
+    rig.until(lambda: rig.status("slow")["state"] == "STOPPING", "it is stopping")
+    os.kill(info["pid"], signal.SIGTERM)
+    assert rig.guardian.wait(20) == 0
+    assert b"tidy" in b"".join(log_files(rig.path("slow.log")))
+
+
+def test_a_second_interrupt_does_not_wait(rig: Rig) -> None:
+    deaf = "trap '' TERM; echo up; while :; do sleep 0.02; done"
+    rig.start({"name": "deaf", "command": ["sh", "-c", deaf], "stop_grace": 60})
+    rig.until(lambda: rig.client.logs("deaf") == ["up"], "the trap is set")
+    assert rig.guardian is not None
+    rig.guardian.send_signal(signal.SIGINT)
+    rig.until(lambda: rig.status("deaf")["state"] == "STOPPING", "it is stopping")
+    rig.guardian.send_signal(signal.SIGINT)
+    assert rig.guardian.wait(20) == 0
+    assert rig.family("deaf") == []
+
+
 def test_an_unusable_configuration_ends_the_guardian_at_once(rig: Rig) -> None:
     rig.config_path.write_text('{"version": 1, "proceses": []}')
     command = [sys.executable, "-m", "process_supervisor.init", "--config", str(rig.config_path)]
