@@ -39,10 +39,16 @@ def test_the_engine_restarts_and_containers_run_on(filled: Machine, stack: str) 
     assert filled.runs(stack) == before
 
 
+def forced_ends(machine: Machine, stack: str) -> list[str]:
+    """Return the notes of processes that were killed because their time to stop was over."""
+    text = machine.sh(f"zcat -f /opt/{stack}/logs/supervisor.log*")
+    return sorted(line for line in text.splitlines() if "killed: the grace period" in line)
+
+
 @pytest.mark.parametrize("cut_power", [False, True], ids=["in order", "power cut"])
 def test_the_host_restarts(filled: Machine, stack: str, cut_power: bool, figure: Figure) -> None:
     before, release = kept(filled), filled.release(stack)
-    containers = filled.container_ids(stack)
+    containers, forced = filled.container_ids(stack), forced_ends(filled, stack)
     began = time.monotonic()
     filled.restart(cut_power=cut_power)
     wait_until_serving(filled, 120)
@@ -50,6 +56,11 @@ def test_the_host_restarts(filled: Machine, stack: str, cut_power: bool, figure:
     assert kept(filled) == before
     assert filled.release(stack) == release
     assert filled.container_ids(stack) == containers, "no container had to be made anew"
+    if not cut_power:
+        assert forced_ends(filled, stack) == forced, "every process had its time to stop"
+        started = "$(docker inspect -f '{{.State.StartedAt}}' tg2em-mysql)"
+        said = filled.sh(f"docker logs --since {started} tg2em-mysql 2>&1")
+        assert "ready for connections" in said and "crash recovery" not in said
 
 
 def test_what_was_stopped_stays_stopped_when_the_host_restarts(filled: Machine, stack: str) -> None:
