@@ -28,13 +28,16 @@ class Services:
 
     def all(self) -> list[dict[str, Any]]:
         """Return the status of every service; a supervisor that does not answer is said as such."""
-        try:
-            found = [_of_process(status) for status in self._client.status()]
-        except (ControlError, OSError) as trouble:
-            found = [_silent(trouble)]
         containers = docker.containers_of(self._layout.stack)
+        found = self._processes() if any(c.service == _SLOT for c in containers) else []
         found.extend(_of_container(c) for c in containers if c.service != _SLOT)
         return found
+
+    def _processes(self) -> list[dict[str, Any]]:
+        try:
+            return [_of_process(status) for status in self._client.status()]
+        except (ControlError, OSError) as trouble:
+            return [_silent(trouble)]
 
     def act(self, verb: str, service: str, who: str, reason: str | None) -> dict[str, Any]:
         """Start, stop or restart one service and return its status afterwards."""
