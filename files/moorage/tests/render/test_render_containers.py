@@ -79,7 +79,8 @@ def shop(render: Callable[..., Any]) -> Callable[..., Any]:
 def test_every_service_is_a_container(shop: Callable[..., Any]) -> None:
     rendered = shop()
     assert list(rendered.services) == ["db", "migrate", "web", "worker", "tool"]
-    assert sorted(rendered.rendering.files) == ["compose.yaml", "configs/conf"]
+    files = ["compose.yaml", "configs/conf", "gateway.service"]
+    assert sorted(rendered.rendering.files) == files
     names = {key: entry.get("container_name") for key, entry in rendered.services.items()}
     assert names == {
         "db": "shop-db",
@@ -218,7 +219,8 @@ def test_control_socket(shop: Callable[..., Any]) -> None:
         if any(mount["target"] == "/run/moorage-control" for mount in entry.get("volumes", []))
     ]
     assert with_it == ["web"]
-    assert [d.path for d in rendered.rendering.directories] == ["/run/moorage/shop/gateway"]
+    (directory,) = rendered.rendering.directories
+    assert (directory.path, directory.mode) == ("/run/moorage/shop/gateway", "2750")
 
     without = shop(environment={"web": {"MOORAGE_CONTROL_SOCKET": ""}})
     assert len(without.services["web"]["volumes"]) == len(web["volumes"]) - 1

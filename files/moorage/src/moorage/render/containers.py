@@ -11,7 +11,8 @@ from moorage.render.container import container, ordered
 from moorage.render.context import Context, own_user, service_user, set_keys
 from moorage.render.document import compose_file
 from moorage.render.facts import portable_build, rendered, service_fact, waited_for
-from moorage.render.gateway import connect, gateway_directory
+from moorage.render.gateway import connect
+from moorage.render.gateway_unit import LIBRARY, gateway_unit, socket_directory
 from moorage.render.mounts import User, config_files
 from moorage.render.rendering import BuildFact, DirectoryFact, RenderedFile, Rendering, ServiceFact
 from moorage.render.restart import restart_kind
@@ -29,17 +30,33 @@ def render_containers(stack: Stack, settings: Settings) -> Rendering:
     users = {service.name: _user(ctx, service) for service in stack.services.values()}
     builds, keys = _builds(ctx)
     services: dict[str, Any] = {}
-    controlled = False
+    controlling: list[str] = []
     for service in stack.services.values():
         _check(ctx, service)
         entry = _service(ctx, service, users[service.name], keys)
-        controlled = connect(ctx, service.name, entry) or controlled
+        if connect(ctx, service.name, entry):
+            controlling.append(service.name)
         services[service.name] = ordered(entry)
     facts = tuple(_fact(ctx, service) for service in stack.services.values())
     _check_container_names(ctx, facts)
     files = {"compose.yaml": RenderedFile(compose_file(ctx, services)), **config_files(ctx)}
-    directories = (DirectoryFact(gateway_directory(ctx), 0, 0, "0755"),) if controlled else ()
+    directories: tuple[DirectoryFact, ...] = ()
+    if controlling:
+        run_dir = settings.run_dir
+        files["gateway.service"] = gateway_unit(stack.name, run_dir=run_dir, library=LIBRARY)
+        directories = (socket_directory(run_dir, _group(ctx, controlling, users)),)
     return rendered(ctx, files, users, directories=directories, builds=builds, services=facts)
+
+
+def _group(ctx: Context, controlling: list[str], users: dict[str, User | None]) -> int:
+    """The group that may connect to the gateway: that of the services which ask for it."""
+    groups = {name: user[1] if (user := users[name]) else 0 for name in controlling}
+    first = next(iter(groups.values()))
+    for name, group in groups.items():
+        if group != first:
+            message = "services that use the control socket have to share a group"
+            ctx.wrong(name, "user", message, f"let it run in the group {first}", str(group))
+    return first
 
 
 def _user(ctx: Context, service: Service) -> User | None:

@@ -8,6 +8,8 @@ USER = "moorage-gateway"
 # In step with `host_users` of the role host.
 USER_ID = 10003
 UNIT_DIR = "/etc/systemd/system"
+# Where the role runtime unpacks Moorage's packages on a host.
+LIBRARY = "/usr/local/lib/moorage"
 
 _UNIT = """\
 # Written by Moorage; changes made here are lost at the next deploy.
@@ -31,7 +33,7 @@ TimeoutStopSec=15
 User={user}
 Group={user}
 SupplementaryGroups=docker
-UMask=0027
+UMask=0077
 StateDirectory=moorage-gateway/{stack}
 StateDirectoryMode=0700
 LogsDirectory=moorage/gateway/{stack}
