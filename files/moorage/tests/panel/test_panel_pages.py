@@ -19,7 +19,8 @@ JSON = {"Accept": "application/json"}
 @pytest.fixture
 def client(backend: ProcessBackend) -> FlaskClient:
     """Somebody who is signed in; their token goes with every request."""
-    return signed_in(application(backend, own_service="steady"))
+    made: FlaskClient = signed_in(application(backend, own_service="steady"))
+    return made
 
 
 def test_nobody_gets_in_without_signing_in(backend: ProcessBackend, rig: ControlRig) -> None:

@@ -51,13 +51,14 @@ class Watcher:
         """
         with self._changed:
             self._subscribers += 1
-            number = self._latest.number
             if self._running:
-                return number - 1, self._unsubscribe
-            # What stands there is from before the last subscriber left.
-            self._running = True
-            threading.Thread(target=self._watch, name="panel-watch", daemon=True).start()
-            return number, self._unsubscribe
+                # What was found last may be older than the page that is to be kept up to date.
+                self._poked = True
+                self._changed.notify_all()
+            else:
+                self._running = True
+                threading.Thread(target=self._watch, name="panel-watch", daemon=True).start()
+            return self._latest.number, self._unsubscribe
 
     def wait(self, number: int, timeout: float) -> Snapshot | None:
         """Return the latest snapshot once it is newer than this one; None after `timeout`."""

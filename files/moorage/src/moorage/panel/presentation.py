@@ -210,6 +210,9 @@ def result(entry: Entry) -> str:
     """Return what a request led to."""
     if not (entry.requested and entry.action):
         return ""
+    if entry.result is State.EXITED and entry.action == "stop":
+        # What an engine calls it, of a container that was stopped.
+        return str(STATES[State.STOPPED])
     return str(STATES[entry.result]) if entry.result else _("no change")
 
 
