@@ -5,10 +5,11 @@ the files cannot be read.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-_ROOT = Path("/sys/fs/cgroup")
-_PROC = Path("/proc")
+from process_supervisor.procfs import read
+
+_ROOT = "/sys/fs/cgroup"
+_PROC = "/proc"
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,19 @@ class Reading:
 
 
 def read_container(
-    pid: int, container: str, *, proc: Path = _PROC, root: Path = _ROOT
+    pid: int, container: str, *, proc: str = _PROC, root: str = _ROOT
 ) -> Reading | None:
     """Return what the container of this main process uses, None where that is not to be read.
 
     The groups must be the container's own, by its id, for the pid may be another's by now.
     """
     try:
-        groups = _groups((proc / str(pid) / "cgroup").read_text(), container)
-        if "" in groups and (root / "cgroup.controllers").exists():
-            return _unified(root / groups[""])
-        return _separate(root / "cpuacct" / groups["cpuacct"], root / "memory" / groups["memory"])
+        groups = _groups(read(f"{proc}/{pid}/cgroup").decode(), container)
+        if "memory" in groups:
+            return _separate(
+                f"{root}/cpuacct/{groups['cpuacct']}", f"{root}/memory/{groups['memory']}"
+            )
+        return _unified(f"{root}/{groups['']}")
     except (OSError, KeyError, ValueError, IndexError):
         return None
 
@@ -40,26 +43,27 @@ def _groups(text: str, container: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
-        parts = path.strip("/").split("/")
-        at = next((n for n, part in enumerate(parts) if container in part), None)
-        if at is not None and ".." not in parts:
+        before, known, after = path.partition(container)
+        if known and ".." not in before:
+            group = before + known + after.partition("/")[0]
             for controller in controllers.split(","):
-                found[controller] = "/".join(parts[: at + 1])
+                found[controller] = group.strip("/")
     return found
 
 
-def _unified(group: Path) -> Reading:
-    cpu = _fields(group / "cpu.stat")["usage_usec"] / 1e6
-    used = int((group / "memory.current").read_text())
-    return Reading(cpu, max(0, used - _fields(group / "memory.stat").get("inactive_file", 0)))
+def _unified(group: str) -> Reading:
+    cpu = _field(read(f"{group}/cpu.stat"), b"usage_usec ") / 1e6
+    used = int(read(f"{group}/memory.current"))
+    cache = _field(read(f"{group}/memory.stat"), b"inactive_file ")
+    return Reading(cpu, max(0, used - cache))
 
 
-def _separate(cpu: Path, memory: Path) -> Reading:
-    used = int((memory / "memory.usage_in_bytes").read_text())
-    cache = _fields(memory / "memory.stat").get("total_inactive_file", 0)
-    return Reading(int((cpu / "cpuacct.usage").read_text()) / 1e9, max(0, used - cache))
+def _separate(cpu: str, memory: str) -> Reading:
+    used = int(read(f"{memory}/memory.usage_in_bytes"))
+    cache = _field(read(f"{memory}/memory.stat"), b"total_inactive_file ")
+    return Reading(int(read(f"{cpu}/cpuacct.usage")) / 1e9, max(0, used - cache))
 
 
-def _fields(path: Path) -> dict[str, int]:
-    pairs = (line.split() for line in path.read_text().splitlines())
-    return {name: int(value) for name, value in pairs}
+def _field(text: bytes, name: bytes) -> int:
+    at = text.index(b"\n" + name) if not text.startswith(name) else -1
+    return int(text[at + 1 + len(name) :].split(b"\n", 1)[0])

@@ -66,6 +66,9 @@ class Api:
         self._rates = rates or Rates()
         self._counters = metrics.Counters()
         self._all = Combined(backend.services)
+        self._list = Combined(
+            lambda: json_response({"services": [s.to_dict() for s in backend.services()]})
+        )
         self._stack_bucket = Bucket(self._rates.stack_burst, self._rates.stack_rate)
         self._buckets: dict[str, Bucket] = {}
         self._fixed: dict[str, Callable[[Request], Job]] = {
@@ -144,11 +147,7 @@ class Api:
 
     def _services(self, request: Request) -> Job:
         query_of(request)
-
-        def run() -> Response:
-            return json_response({"services": [s.to_dict() for s in self._all.get()]})
-
-        return Job("read", run)
+        return Job("read", self._list.get)
 
     def _service(self, request: Request, name: str) -> Job:
         query_of(request)

@@ -18,7 +18,7 @@ class Limits:
     linger_seconds: float = 1.0
     stream_seconds: float = 300.0
     drain_seconds: float = 5.0
-    reads: int = 8
+    reads: int = 16
     actions: int = 8
     actions_waiting: int = 32
     streams: int = 32

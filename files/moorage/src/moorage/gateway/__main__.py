@@ -29,7 +29,7 @@ _MORE_DESCRIPTORS = 512
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
     args = _parser().parse_args(argv)
-    os.umask(0o027)
+    os.umask(0o077)
     limits = Limits()
     _allow_descriptors(limits.connections + _MORE_DESCRIPTORS)
     backend, kind = _backend(args)
