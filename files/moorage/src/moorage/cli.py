@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pwd
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from moorage import __version__
+from moorage.control.contract import ControlError, Stream
 from moorage.deploy.activate import FAILURES, Request
 from moorage.deploy.control import Services, UnknownService
 from moorage.deploy.launch import LaunchError, launch, run_activation
@@ -18,7 +20,7 @@ from moorage.deploy.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stack
 from moorage.deploy.lock import Locked, hold
 from moorage.deploy.release import current_release, history, list_releases
 from moorage.deploy.topology import driver
-from moorage.tables import release_rows, status_rows, table
+from moorage.tables import event_rows, release_rows, status_rows, table
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -50,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
         act.add_argument("stack")
         act.add_argument("service")
         act.add_argument("--reason", help="why, for the audit trail")
+
+    events = verbs.add_parser("events", help="what happened to services, and who asked for it")
+    events.add_argument("stack")
+    events.add_argument("-n", "--lines", type=int, default=50, metavar="N")
+    events.add_argument("--json", action="store_true")
 
     reopen = verbs.add_parser("reopen", help="open the log files anew, after a rotation")
     reopen.add_argument("stack")
@@ -88,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return _VERBS[args.verb](args)
-    except (*FAILURES, LaunchError, Locked, UnknownService) as trouble:
+    except (*FAILURES, ControlError, LaunchError, Locked, UnknownService) as trouble:
         print(f"moorage: {trouble}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -97,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _who() -> str:
     # sudo tells who is behind root; an audit trail that says only "root" helps nobody.
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
+    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
 
 
 def _layout(args: argparse.Namespace) -> Layout:
@@ -136,7 +143,7 @@ def _status(args: argparse.Namespace) -> int:
 
 def _logs(args: argparse.Namespace) -> int:
     services = Services(_layout(args))
-    stream = "stderr" if args.stderr else "stdout"
+    stream: Stream = "stderr" if args.stderr else "stdout"
     if not args.follow:
         print("\n".join(services.log(args.service, args.lines, stream)))
         return OK
@@ -152,6 +159,15 @@ def _logs(args: argparse.Namespace) -> int:
 def _act(args: argparse.Namespace) -> int:
     status = Services(_layout(args)).act(args.verb, args.service, _who(), args.reason)
     print(table(status_rows([status]), colour=sys.stdout.isatty()))
+    return OK
+
+
+def _events(args: argparse.Namespace) -> int:
+    events = Services(_layout(args)).events(args.lines)
+    if args.json:
+        print(json.dumps([event.to_dict() for event in events], indent=2))
+    elif events:
+        print(table(event_rows(events)))
     return OK
 
 
@@ -231,6 +247,7 @@ _VERBS = {
     "start": _act,
     "stop": _act,
     "restart": _act,
+    "events": _events,
     "reopen": _reopen,
     "releases": _releases,
     "activate": _activate,

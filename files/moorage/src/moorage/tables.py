@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from moorage.control.contract import Event
+
 _GOOD, _BAD, _DIM, _RESET = "\033[32m", "\033[31m", "\033[2m", "\033[0m"
 _STATE_COLOURS = {
     "RUNNING": _GOOD,
@@ -62,6 +64,16 @@ def release_rows(releases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moments[-1]))
         mark = "current" if release["current"] else ""
         rows.append([release["release"], release["topology"], last, mark])
+    return rows
+
+
+def event_rows(events: Sequence[Event]) -> list[list[str]]:
+    """Return header and rows for what happened to services."""
+    rows = [["WHEN", "SERVICE", "WHAT", "WHO", "REASON"]]
+    for event in events:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
+        what = f"{event.kind}: {event.message}" if event.message else event.kind
+        rows.append([moment, event.service, what, event.who or "", event.reason or ""])
     return rows
 
 

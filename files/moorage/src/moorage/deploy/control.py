@@ -1,18 +1,39 @@
-"""The state of a stack's services on this host, and the means to start and stop them."""
+"""The services of a stack on this host, and the means to start and stop them.
+
+Whatever answers the control API of the stack is asked: the supervisor of the unified container, or
+the gateway beside containers, whose audit trail then has it. What neither knows (the data services
+beside a unified container, or all while a gateway is down) is asked of the engine itself.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from moorage.control.contract import (
+    Action,
+    ControlBackend,
+    ControlError,
+    Event,
+    ServiceStatus,
+    Stream,
+)
+from moorage.control.http import HttpBackend
+from moorage.control.process import ProcessBackend
 from moorage.deploy import docker
 from moorage.deploy.layout import Layout
 from moorage.deploy.release import current_release
-from process_supervisor.client import Client, ControlError
+from process_supervisor.client import Client
 
-_SLOT = "unified"
+_UNIFIED, _GATEWAY = "unified", "gateway"
+# The file of a release that brings the gateway's unit.
+GATEWAY_UNIT = "gateway.service"
+_TIMEOUT_SECONDS = 60.0
+_UNREACHABLE = ("unreachable", "timeout")
+
+Answer = TypeVar("Answer")
 
 
 class UnknownService(Exception):
@@ -20,85 +41,126 @@ class UnknownService(Exception):
 
 
 class Services:
-    """The services of one deployed stack: processes under the supervisor, and containers."""
+    """The services of one deployed stack."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._client = Client(str(layout.control_socket(_SLOT)), timeout=60.0)
 
     def all(self) -> list[dict[str, Any]]:
-        """Return the status of every service; a supervisor that does not answer is said as such."""
+        """Return the status of every service; a control API that is down is a row of its own."""
         containers = docker.containers_of(self._layout.stack)
-        found = self._processes() if any(c.service == _SLOT for c in containers) else []
-        found.extend(_of_container(c) for c in containers if c.service != _SLOT)
+        found: list[dict[str, Any]] = []
+        if backend := self._backend(containers):
+            kind = "process" if isinstance(backend, ProcessBackend) else "container"
+            try:
+                found = [_row(status, kind) for status in backend.services()]
+            except ControlError as trouble:
+                found = [_silent(kind, trouble)]
+        known = {row["service"] for row in found} | {_UNIFIED}
+        found.extend(_of_container(c) for c in containers if c.service not in known)
         return found
 
-    def _processes(self) -> list[dict[str, Any]]:
-        try:
-            return [_of_process(status) for status in self._client.status()]
-        except (ControlError, OSError) as trouble:
-            return [_silent(trouble)]
-
-    def act(self, verb: str, service: str, who: str, reason: str | None) -> dict[str, Any]:
+    def act(self, verb: Action, service: str, who: str, reason: str | None) -> dict[str, Any]:
         """Start, stop or restart one service and return its status afterwards."""
-        if self._is_process(service):
-            status = getattr(self._client, verb)(service, who=who, reason=reason)
-            return _of_process(status)
-        container = self._container(service)
-        docker.run([verb, container.name], timeout_seconds=120)
-        return _of_container(self._container(service))
+
+        def by_control(backend: ControlBackend) -> dict[str, Any]:
+            backend.perform(verb, service, who=who, reason=reason or "")
+            return self._one(service)
+
+        def by_engine(container: docker.Container) -> dict[str, Any]:
+            docker.run([verb, container.name], timeout_seconds=120)
+            return self._one(service)
+
+        return self._either(service, by_control, by_engine)
 
     def reopen(self) -> None:
         """Have the supervisor open its log files anew (after a rotation from outside)."""
-        self._client.reopen()
+        socket = str(self._layout.control_socket(_UNIFIED))
+        Client(socket, timeout=_TIMEOUT_SECONDS).reopen()
 
-    def log(self, service: str, lines: int, stream: str = "stdout") -> list[str]:
+    def log(self, service: str, lines: int, stream: Stream = "stdout") -> list[str]:
         """Return the last lines of a service's log."""
-        if self._is_process(service):
-            return list(self._client.logs(service, stream=stream, lines=lines))
-        return docker.logs(self._container(service).name, lines)
+        return self._either(
+            service,
+            lambda backend: backend.logs(service, stream=stream, lines=lines),
+            lambda container: docker.logs(container.name, lines),
+        )
 
-    def follow(self, service: str, lines: int, stream: str = "stdout") -> Iterator[str]:
-        """Yield a process's log lines as they are written, beginning with the last ``lines``."""
-        return iter(self._client.follow(service, stream=stream, lines=lines))
+    def follow(self, service: str, lines: int, stream: Stream = "stdout") -> Iterator[str]:
+        """Yield a service's log lines as they are written, beginning with the last ``lines``.
+
+        Raises UnknownService for one that only the engine knows: `container_name` names it.
+        """
+
+        def refuse(container: docker.Container) -> Iterator[str | None]:
+            raise UnknownService(f"{container.name} is followed by docker logs")
+
+        found = self._either(
+            service, lambda b: b.follow(service, stream=stream, lines=lines), refuse
+        )
+        return (line for line in found if line is not None)
 
     def container_name(self, service: str) -> str | None:
-        """Return the container of a service that is one, None for a process."""
-        return None if self._is_process(service) else self._container(service).name
+        """Return the container of a service that no control API knows, None for any other."""
+        return self._either(service, lambda _: None, lambda container: container.name)
 
-    def _is_process(self, service: str) -> bool:
-        try:
-            return any(status["name"] == service for status in self._client.status())
-        except (ControlError, OSError):
-            release = current_release(self._layout)
-            known = release.manifest.get("services", []) if release else []
-            if any(s["name"] == service and s["kind"] == "process" for s in known):
-                raise
-            return False
+    def events(self, limit: int) -> list[Event]:
+        """Return what happened to services, oldest first."""
+        backend = self._backend(docker.containers_of(self._layout.stack))
+        return backend.events(limit=limit) if backend else []
 
-    def _container(self, service: str) -> docker.Container:
+    def _one(self, service: str) -> dict[str, Any]:
+        return next(row for row in self.all() if row["service"] == service)
+
+    def _backend(self, containers: list[docker.Container]) -> ControlBackend | None:
+        if any(container.service == _UNIFIED for container in containers):
+            socket = self._layout.control_socket(_UNIFIED)
+            return ProcessBackend(str(socket), timeout=_TIMEOUT_SECONDS)
+        release = current_release(self._layout)
+        if release is None or GATEWAY_UNIT not in release.manifest.get("install", {}):
+            return None
+        return HttpBackend(str(self._layout.control_socket(_GATEWAY)), timeout=_TIMEOUT_SECONDS)
+
+    def _either(
+        self,
+        service: str,
+        by_control: Callable[[ControlBackend], Answer],
+        by_engine: Callable[[docker.Container], Answer],
+    ) -> Answer:
+        """Ask the control API where it knows the service, the engine where it does not."""
         containers = docker.containers_of(self._layout.stack)
-        for container in containers:
-            if container.service == service:
-                return container
-        names = ", ".join(sorted(str(s["service"]) for s in self.all()))
+        backend = self._backend(containers)
+        own = [c for c in containers if c.service == service != _UNIFIED]
+        if backend is not None:
+            try:
+                backend.service(service)
+            except ControlError as trouble:
+                # A process is in no container of its own: then there is nobody else to ask.
+                if not own and trouble.code in _UNREACHABLE:
+                    raise
+            else:
+                return by_control(backend)
+        if own:
+            return by_engine(own[0])
+        names = ", ".join(sorted(str(row["service"]) for row in self.all()))
         raise UnknownService(f"{self._layout.stack} has no service {service!r} (it has: {names})")
 
 
-def _of_process(status: Mapping[str, Any]) -> dict[str, Any]:
+def _row(status: ServiceStatus, kind: str) -> dict[str, Any]:
+    plain = status.to_dict()
     return {
-        "service": status["name"],
-        "kind": "process",
-        "state": status["state"],
-        "health": status["health"],
-        "pid": status["pid"],
-        "uptime": status["uptime"] if status["pid"] else None,
-        "restarts": status["restarts"],
-        "memory_bytes": status["memory_bytes"] if status["pid"] else None,
-        "exit": status["exit"],
-        "ports": status["ports"],
-        "reason": status["reason"],
-        "wanted": status["wanted"],
+        "service": status.name,
+        "kind": kind,
+        "state": status.state.upper(),
+        "health": str(status.health),
+        "pid": status.pid,
+        "uptime": status.uptime if status.pid else None,
+        "restarts": status.restarts,
+        "memory_bytes": status.memory_bytes if status.pid else None,
+        "exit": plain["exit"],
+        "ports": plain["ports"],
+        "reason": status.reason,
+        "wanted": status.wanted,
     }
 
 
@@ -120,10 +182,10 @@ def _of_container(container: docker.Container) -> dict[str, Any]:
     }
 
 
-def _silent(trouble: Exception) -> dict[str, Any]:
+def _silent(kind: str, trouble: ControlError) -> dict[str, Any]:
     return {
-        "service": _SLOT,
-        "kind": "supervisor",
+        "service": _UNIFIED if kind == "process" else _GATEWAY,
+        "kind": "supervisor" if kind == "process" else "gateway",
         "state": "UNREACHABLE",
         "health": "none",
         "pid": None,
@@ -132,7 +194,7 @@ def _silent(trouble: Exception) -> dict[str, Any]:
         "memory_bytes": None,
         "exit": None,
         "ports": [],
-        "reason": str(trouble),
+        "reason": trouble.detail,
         "wanted": "up",
     }
 
