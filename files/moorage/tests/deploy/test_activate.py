@@ -29,6 +29,7 @@ class Memory:
         self.sick: set[str] = set()
         self.unstartable: set[str] = set()
         self.lacking: set[str] = set()
+        self.kept: list[str] = []
 
     def preflight(self, release: Release) -> None:
         self.calls.append(f"preflight {release.id}")
@@ -49,6 +50,10 @@ class Memory:
     def checks(self) -> Sequence[Check]:
         well = self.running not in self.sick
         return [Check("web", well, "FATAL: exits at once", hopeless=not well, log=["boom"])]
+
+    def prune(self, keep: Sequence[Release]) -> list[str]:
+        self.kept = sorted(release.id for release in keep)
+        return []
 
     def retire(self, release: Release) -> None:
         self.calls.append(f"retire {release.id}")
@@ -122,6 +127,7 @@ def test_the_old_form_is_retired_once_the_new_one_is_well(layout: Layout) -> Non
     memory.calls.clear()
     assert run(layout, memory, ident).outcome == "activated"
     assert memory.calls == [f"preflight {ident}", f"start {ident}", f"retire {OLD}"]
+    assert memory.kept == [OLD, NEW, ident], "what a retained release needs is never pruned"
 
 
 def test_a_new_form_that_fails_is_retired_after_going_back(layout: Layout) -> None:

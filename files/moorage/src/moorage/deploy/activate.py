@@ -15,6 +15,7 @@ from moorage.deploy.release import (
     Release,
     ReleaseError,
     current_release,
+    list_releases,
     point_current_at,
     prune_releases,
     read_release,
@@ -119,6 +120,8 @@ def _locked(
         if previous is not None and previous.topology != release.topology:
             find_driver(previous.topology, layout).retire(previous)
         pruned = prune_releases(layout, request.keep)
+        if moved:
+            pruned += topology.prune(list_releases(layout))
     changed = moved or bool(did["changed"])
     return Outcome(
         "activated" if changed else "unchanged",

@@ -50,6 +50,10 @@ class ContainersTopology:
             found.extend(units.checks(release))
         return found
 
+    def prune(self, keep: Sequence[Release]) -> list[str]:
+        """Remove images that only releases of the past needed."""
+        return docker.prune_images(self._layout.stack, {ref for r in keep for ref in r.images})
+
     def retire(self, release: Release) -> None:
         """Take away what only this form has beside its containers: the gateway."""
         units.stop(release)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,23 @@ def missing_images(refs: Sequence[str]) -> list[str]:
     """Return those of ``refs`` that the engine does not hold."""
     present = set(run(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]).split())
     return [ref for ref in refs if (ref if ":" in ref else f"{ref}:latest") not in present]
+
+
+def prune_images(stack: str, keep: Collection[str]) -> list[str]:
+    """Remove the images that were built for ``stack``, but for those in ``keep``.
+
+    Returns what was removed. An image that a container still uses stays: the engine refuses.
+    """
+    argv = ["image", "ls", "--filter", f"label={STACK_LABEL}={stack}"]
+    built = run([*argv, "--format", "{{.Repository}}:{{.Tag}}"]).split()
+    removed = []
+    for ref in sorted(set(built) - set(keep)):
+        try:
+            run(["image", "rm", ref])
+        except DockerError:
+            continue
+        removed.append(ref)
+    return removed
 
 
 def logs(container: str, lines: int) -> list[str]:

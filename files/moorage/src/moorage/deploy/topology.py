@@ -28,6 +28,9 @@ class Topology(Protocol):
     def checks(self) -> Sequence[Check]:
         """Look at every service once."""
 
+    def prune(self, keep: Sequence[Release]) -> list[str]:
+        """Remove what was made for releases that are not kept; return its names."""
+
     def retire(self, release: Release) -> None:
         """Take away what only this form of the stack had; another form of it runs by now."""
 

@@ -70,6 +70,10 @@ class UnifiedTopology:
             found.append(self._check_supervisor(containers, trouble))
         return found
 
+    def prune(self, keep: Sequence[Release]) -> list[str]:
+        """Remove images that only releases of the past needed."""
+        return docker.prune_images(self._layout.stack, {ref for r in keep for ref in r.images})
+
     def retire(self, release: Release) -> None:
         """Take away the configuration of processes; the new form has replaced the container."""
         remove_files(release)
