@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from moorage.deploy.release import (
     point_current_at,
     prune_releases,
     read_release,
+    remove_runtime,
     write_release,
 )
 
@@ -128,3 +130,12 @@ def test_an_atomic_write_sets_the_mode_and_replaces(tmp_path: Path) -> None:
     assert json.loads(target.read_text()) == {"a": 2}
     assert target.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_runtime_of_one_form_goes_and_what_lies_beside_it_stays(layout: Layout) -> None:
+    for slot in ("unified", "gateway"):
+        layout.control_socket(slot).parent.mkdir(parents=True)
+    os.mkfifo(layout.runtime("unified") / "frontend.stdout")
+    remove_runtime(layout.runtime("unified"))
+    remove_runtime(layout.runtime("unified"))
+    assert [path.name for path in layout.run.iterdir()] == ["gateway"]

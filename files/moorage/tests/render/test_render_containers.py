@@ -358,10 +358,12 @@ def test_tg2em(compose_config: Callable[[str], dict[str, Any]]) -> None:
         "tgstate": "tg2em-tgstate",
         "frontend": "tg2em-frontend",
         "scraper": "tg2em-scraper",
+        "import": "tg2em-import",
     }
     assert [name for name, fact in facts.items() if fact.one_off] == ["migrate"]
+    assert [name for name, fact in facts.items() if fact.on_demand] == ["import"]
     assert [name for name, fact in facts.items() if fact.singleton] == ["scraper"]
-    assert [name for name, fact in facts.items() if not fact.health] == ["migrate"]
+    assert [name for name, fact in facts.items() if not fact.health] == ["migrate", "import"]
     assert [fact.key for fact in rendering.builds] == ["frontend", "tgstate", "scraper"]
     assert {(p.service, p.host_ip, p.port) for p in rendering.ports} == {
         ("mysql", "127.0.0.1", 3306),

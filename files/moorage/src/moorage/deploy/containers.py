@@ -8,7 +8,15 @@ from typing import Any
 from moorage.deploy import docker, project, units
 from moorage.deploy.gate import Check
 from moorage.deploy.layout import Layout
-from moorage.deploy.release import Release, current_release, install_files, remove_files
+from moorage.deploy.release import (
+    Release,
+    current_release,
+    install_files,
+    remove_files,
+    remove_runtime,
+)
+
+_SLOT = "gateway"
 
 
 class ContainersTopology:
@@ -58,6 +66,8 @@ class ContainersTopology:
         """Take away what only this form has beside its containers: the gateway."""
         units.stop(release)
         remove_files(release)
+        units.forget()
+        remove_runtime(self._layout.runtime(_SLOT))
 
     def remove(self) -> None:
         """Take containers, networks and the gateway away."""

@@ -178,7 +178,7 @@ def _of_container(container: docker.Container) -> dict[str, Any]:
         "exit": None if running else {"code": container.exit_code, "signal": None, "at": None},
         "ports": [],
         "reason": None if running else f"exit code {container.exit_code}",
-        "wanted": "up",
+        "wanted": "down" if container.held else "up",
     }
 
 

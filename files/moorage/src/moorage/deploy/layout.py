@@ -67,9 +67,13 @@ class Layout:
         """One JSON line for every activation, oldest first."""
         return self.releases / "history.jsonl"
 
+    def runtime(self, slot: str) -> Path:
+        """What the supervisor or gateway that runs in ``slot`` has below ``run``."""
+        return self.run / slot
+
     def control_socket(self, slot: str = "unified") -> Path:
         """The control socket of the supervisor that runs in ``slot``."""
-        return self.run / slot / "control.sock"
+        return self.runtime(slot) / "control.sock"
 
 
 def known_stacks(base: Path = DEFAULT_BASE) -> list[str]:

@@ -130,6 +130,12 @@ def remove_files(release: Release) -> None:
             path.parent.rmdir()
 
 
+def remove_runtime(directory: Path) -> None:
+    """Take away what one form of a stack had below ``/run``, sockets and pipes and all."""
+    if directory.is_dir():
+        shutil.rmtree(directory)
+
+
 def write_release(
     layout: Layout,
     release_id: str,

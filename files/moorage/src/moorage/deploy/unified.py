@@ -16,6 +16,7 @@ from moorage.deploy.release import (
     current_release,
     install_files,
     remove_files,
+    remove_runtime,
 )
 from process_supervisor.client import Client, ControlError
 
@@ -77,13 +78,14 @@ class UnifiedTopology:
     def retire(self, release: Release) -> None:
         """Take away the configuration of processes; the new form has replaced the container."""
         remove_files(release)
+        remove_runtime(self._layout.runtime(_SLOT))
 
     def remove(self) -> None:
         """Take containers, network and configuration away."""
         release = current_release(self._layout)
         if release is not None:
             project.down(self._layout, release)
-            remove_files(release)
+            self.retire(release)
 
     def _client(self) -> Client:
         return Client(str(self._layout.control_socket(_SLOT)), timeout=_CONTROL_TIMEOUT_SECONDS)

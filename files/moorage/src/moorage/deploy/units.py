@@ -41,6 +41,11 @@ def stop(release: Release) -> None:
         _systemctl("disable", "--now", "--quiet", unit)
 
 
+def forget() -> None:
+    """Have systemd notice that files of units are gone."""
+    _systemctl("daemon-reload")
+
+
 def checks(release: Release) -> Sequence[Check]:
     """Say of every unit whether it runs."""
     found = []
