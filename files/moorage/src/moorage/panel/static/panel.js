@@ -23,7 +23,7 @@
   };
 
   const confirmed = (form) => new Promise((resolve) => {
-    dialog.querySelector("#panel-question").textContent = form.dataset.ask;
+    dialog.querySelector("#panel-question").textContent = form.dataset.question;
     yes.textContent = form.dataset.verb;
     yes.classList.toggle("button--grave", "grave" in form.dataset);
     reason.value = "";
@@ -55,7 +55,7 @@
 
   document.addEventListener("submit", async (event) => {
     const form = event.target;
-    if (!form.dataset.ask || !form.dataset.verb) return;
+    if (!form.dataset.question || !form.dataset.verb) return;
     event.preventDefault();
     if (form.parentElement.getAttribute("aria-busy")) return;
     if (await confirmed(form)) await act(form);
