@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "tests"))
+_SHARED = Path(__file__).parent / "tests"
+sys.path.insert(0, str(_SHARED))
+# Their assertions tell what was seen, as those of a scenario's own tests do.
+pytest.register_assert_rewrite(*(path.stem for path in _SHARED.glob("*.py")))
 
 from described import STACK
 from support import Machine, is_up, wait_until

@@ -137,8 +137,20 @@ class Machine:
 
     def container_of(self, stack: str, service: str) -> str:
         """Return the name of the container that a service is, or is a process of."""
+        return str(self.described(stack, service)["container"])
+
+    def described(self, stack: str, service: str) -> dict[str, Any]:
+        """Return what the running release says of a service."""
         release = json.loads(self.sh(f"cat /opt/{stack}/current/release.json"))
-        return next(str(s["container"]) for s in release["services"] if s["name"] == service)
+        found: dict[str, Any] = next(s for s in release["services"] if s["name"] == service)
+        return found
+
+    def environment_of(self, stack: str, service: str) -> list[str]:
+        """Return the environment of a service's running process, as the kernel has it."""
+        known, pid = self.described(stack, service), self.status(stack)[service]["pid"]
+        # The pid of a process under our supervisor is one of its container.
+        inside = f"docker exec {known['container']} " if known["kind"] == "process" else ""
+        return self.sh(f"{inside}cat /proc/{pid}/environ | tr '\\0' '\\n'").splitlines()
 
     def restart(self, *, cut_power: bool = False) -> None:
         """Restart the machine, in order or not, and wait until it has booted completely."""
