@@ -24,7 +24,7 @@ from running_site import ADMIN, PASSWORD, RunningSite, eventually
 
 
 # Not for the session: its scraper would go on writing into what the next tests look at.
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def site(
     tmp_path_factory: pytest.TempPathFactory, mariadb: DatabaseConfig, engine: Engine
 ) -> Iterator[RunningSite]:
