@@ -80,7 +80,7 @@ def _containers(directory: Path, numbers: list[int], calls: int) -> None:
     try:
         for number in sorted(numbers):
             for new in range(made, number):
-                stack.add(f"s{new}", "sleep 3600 & wait")
+                stack.add(f"s{new}", "exec sleep 3600")
             made = number
             run = directory / f"g{number}"
             run.mkdir()

@@ -27,7 +27,7 @@ from moorage.control.serving import Limits
 
 ENGINE = "/var/run/docker.sock"
 STACK = f"control-{os.getpid()}"
-LOOP = "trap 'exit 0' TERM; echo out one; echo err one >&2; echo out two; sleep 600 & wait"
+LOOP = "echo out one; echo err one >&2; echo out two; exec sleep 600"
 LABELS = (
     "moorage.stack",
     "moorage.service",
@@ -141,6 +141,7 @@ class Stack:
         marks: dict[str, str],
         *,
         start: bool = True,
+        init: bool = True,
         **options: Any,
     ) -> Container:
         """Make any container."""
@@ -150,6 +151,8 @@ class Stack:
             name=name,
             labels=marks,
             network_mode="none",
+            # As process 1 a program that has not set a handler yet would ignore SIGTERM.
+            init=init,
             **options,
         )
         self._made.append(made)

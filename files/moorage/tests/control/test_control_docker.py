@@ -94,7 +94,7 @@ def test_stop_start_and_restart_change_the_container(
     assert started.pid == web.attrs["State"]["Pid"] != before.pid
     restarted = control.perform("restart", "web", who="ada")
     assert restarted.running and restarted.pid not in (None, started.pid)
-    assert restarted.exit is not None and restarted.exit.code == 0
+    assert restarted.exit is not None and restarted.exit.signal == 15
 
 
 def test_a_service_on_demand_is_started(control: ControlBackend) -> None:
@@ -103,7 +103,7 @@ def test_a_service_on_demand_is_started(control: ControlBackend) -> None:
 
 
 def test_a_start_that_fails_says_why(control: ControlBackend, stack: Stack) -> None:
-    stack.add("wrong", start=False, entrypoint=["/no/such/program"])
+    stack.add("wrong", start=False, init=False, entrypoint=["/no/such/program"])
 
     with pytest.raises(ControlError) as caught:
         control.perform("start", "wrong", who="ada")
@@ -122,7 +122,7 @@ def test_events_tell_what_was_asked_and_what_came_of_it(control: ControlBackend)
 
     eventually(lambda: "state → running" in told(), "the start is told")
     assert told()[0] == "request op restart"
-    assert "state → exited, code 0" in told()
+    assert "state → exited, code 143" in told()
     request = control.events(since=last)[0]
     assert (request.who, request.reason) == ("ada", "a new certificate")
     assert [e.sequence for e in control.events(since=last)] == list(
@@ -196,7 +196,8 @@ def test_events_survive_the_gateway(stack: Stack, web: Container, tmp_path: Path
         eventually(lambda: control.events()[-1].message == "→ running", "all is known")
         after = control.events(limit=500)
         assert after[: len(before)] == before
-        assert [e.kind for e in after[len(before) :]] == ["signal", "state", "state"]
+        told = [(e.kind, e.service) for e in after[len(before) :]]
+        assert told == [("signal", "web"), ("state", "web"), ("state", "web")]
         assert [e.sequence for e in after] == list(range(1, len(after) + 1))
     finally:
         gateway.stop()

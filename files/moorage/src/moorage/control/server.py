@@ -8,6 +8,7 @@ import os
 import selectors
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ class Server:
         self._refused: set[Connection] = set()
         self._finished: deque[tuple[Connection, bytes]] = deque()
         self._ending: float | None = None
+        # Reentrant: a signal's handler may stop the server while the loop holds it.
+        self._waking = threading.RLock()
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         self._listener = listen(path, mode)
@@ -62,7 +65,7 @@ class Server:
     def stop(self) -> None:
         """Take no more requests and let `serve` return; callable from anywhere, also a signal."""
         self._ending = time.monotonic() + self._limits.drain_seconds
-        os.eventfd_write(self._wakeup, 1)
+        self._wake()
 
     def serve(self) -> None:
         """Serve until `stop`, and then until what is under way has its answer, within limits."""
@@ -82,6 +85,12 @@ class Server:
                 swept = time.monotonic()
                 self._sweep(swept)
         self._close_all()
+
+    def _wake(self) -> None:
+        # Threads that are still at it may come when the loop is over.
+        with self._waking:
+            if self._wakeup >= 0:
+                os.eventfd_write(self._wakeup, 1)
 
     # Connections
 
@@ -181,9 +190,9 @@ class Server:
             shutdown(connection.socket, socket.SHUT_RDWR)
         self._selector.close()
         self._listener.close()
-        # Threads that are still at it will want to hand over: theirs stays open.
-        if not any(c.phase in ("working", "streaming") for c in self._connections):
+        with self._waking:
             os.close(self._wakeup)
+            self._wakeup = -1
         if os.path.exists(self._path):
             os.unlink(self._path)
 
@@ -240,7 +249,7 @@ class Server:
 
     def _hand_over(self, connection: Connection, answer: bytes) -> None:
         self._finished.append((connection, answer))
-        os.eventfd_write(self._wakeup, 1)
+        self._wake()
 
     def _problem(self, connection: Connection, error: ControlError) -> Response:
         self._application.answered(connection.peer, connection.head, error.status, error)
