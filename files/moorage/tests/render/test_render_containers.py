@@ -79,7 +79,7 @@ def shop(render: Callable[..., Any]) -> Callable[..., Any]:
 def test_every_service_is_a_container(shop: Callable[..., Any]) -> None:
     rendered = shop()
     assert list(rendered.services) == ["db", "migrate", "web", "worker", "tool"]
-    files = ["compose.yaml", "configs/conf", "gateway.service"]
+    files = ["compose.yaml", "configs/conf", "gateway.logrotate", "gateway.service"]
     assert sorted(rendered.rendering.files) == files
     names = {key: entry.get("container_name") for key, entry in rendered.services.items()}
     assert names == {

@@ -12,7 +12,12 @@ from moorage.render.context import Context, own_user, service_user, set_keys
 from moorage.render.document import compose_file
 from moorage.render.facts import portable_build, rendered, service_fact, waited_for
 from moorage.render.gateway import connect
-from moorage.render.gateway_unit import LIBRARY, gateway_unit, socket_directory
+from moorage.render.gateway_unit import (
+    LIBRARY,
+    gateway_rotation,
+    gateway_unit,
+    socket_directory,
+)
 from moorage.render.mounts import User, config_files
 from moorage.render.rendering import BuildFact, DirectoryFact, RenderedFile, Rendering, ServiceFact
 from moorage.render.restart import restart_kind
@@ -44,6 +49,7 @@ def render_containers(stack: Stack, settings: Settings) -> Rendering:
     if controlling:
         run_dir = settings.run_dir
         files["gateway.service"] = gateway_unit(stack.name, run_dir=run_dir, library=LIBRARY)
+        files["gateway.logrotate"] = gateway_rotation(stack.name)
         directories = (socket_directory(run_dir, _group(ctx, controlling, users)),)
     return rendered(ctx, files, users, directories=directories, builds=builds, services=facts)
 

@@ -84,6 +84,28 @@ WantedBy=multi-user.target
 """
 
 
+_ROTATION = """\
+# Written by Moorage. The gateway opens its audit log anew by itself once it was renamed.
+/var/log/moorage/gateway/{stack}/*.jsonl {{
+    daily
+    rotate 30
+    compress
+    delaycompress
+    missingok
+    notifempty
+    # The directory belongs to the gateway's user, who must not make root write elsewhere.
+    su {user} {user}
+    nocreate
+}}
+"""
+
+
+def gateway_rotation(stack: str) -> RenderedFile:
+    """What keeps the gateway's audit log for thirty days."""
+    content = _ROTATION.format(stack=stack, user=USER)
+    return RenderedFile(content, install_as=f"/etc/logrotate.d/moorage-gateway-{stack}")
+
+
 def unit_name(stack: str) -> str:
     """The name of a stack's gateway unit."""
     return f"moorage-gateway-{stack}.service"
