@@ -120,7 +120,7 @@ def _rich(text: str) -> str:
 def _photos(channel: str, post: Post, base: str) -> str:
     links = [
         f'<a class="tgme_widget_message_photo_wrap js-message_photo" href="{base}/{channel}/'
-        f"{post.id + index}{'?single' if len(post.photos) > 1 else ''}\" style=\"width:640px;"
+        f'{post.id + index}{"?single" if len(post.photos) > 1 else ""}" style="width:640px;'
         + (f"background-image:url('{base}/pictures/{name}')" if name else "")
         + '"><div class="tgme_widget_message_photo" style="padding-top:75%"></div></a>'
         for index, name in enumerate(post.photos)
@@ -141,7 +141,7 @@ def _post(channel: str, post: Post, base: str) -> str:
     if post.reply:
         reply = (
             f'<a class="tgme_widget_message_reply" href="{base}/{channel}/1">'
-            f"<i class=\"tgme_widget_message_reply_thumb\" style=\"background-image:url('{base}"
+            f'<i class="tgme_widget_message_reply_thumb" style="background-image:url(\'{base}'
             "/pictures/reply-64x64.png')\"></i>"
             '<div class="tgme_widget_message_text js-message_text" dir="auto">'
             f"{escape(post.reply)}</div></a>"
@@ -189,7 +189,7 @@ def render(name: str, channel: Channel, before: int | None, base: str) -> str:
         else ""
     )
     return (
-        "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>Telegram</title></head>"
+        '<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>Telegram</title></head>'
         '<body class="widget_frame_base"><header class="tgme_header"><div class='
         '"tgme_channel_info_header_title"><span dir="auto">'
         f"{escape(channel.title)}</span></div></header>"
@@ -288,8 +288,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, png(match[1], int(match[2]), int(match[3])), "image/png")
 
     def _answer(
-        self, status: int, body: str | bytes, kind: str = "text/html; charset=utf-8",
-        location: str = "", retry_after: str = "",
+        self,
+        status: int,
+        body: str | bytes,
+        kind: str = "text/html; charset=utf-8",
+        location: str = "",
+        retry_after: str = "",
     ) -> None:
         data = body.encode() if isinstance(body, str) else body
         self.send_response(status)
