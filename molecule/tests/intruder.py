@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +87,13 @@ def ask(raw: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(15)
         connection.connect(SOCKET)
-        try:
+        # Refused before the end was read: what was answered can be read all the same.
+        with suppress(BrokenPipeError):
             connection.sendall(raw)
-        except BrokenPipeError:
-            pass  # refused before the end was read: what was answered can be read all the same
         answer = b""
-        try:
+        with suppress(ConnectionResetError):
             while block := connection.recv(65536):
                 answer += block
-        except ConnectionResetError:
-            pass
         return answer
 
 
@@ -108,7 +106,10 @@ def request(method: str, target: str, body: bytes) -> bytes:
 def denied(answer: bytes) -> bool:
     """Tell whether it was refused, with a reason that programs can read."""
     head = answer.partition(b"\r\n\r\n")[0].lower()
-    return head.split(b" ")[1:2][0][:1] == b"4" and b"application/problem+json" in head
+    status = head.split(b" ")[1]
+    # 505: not this version of HTTP.
+    refused = status.startswith(b"4") or status == b"505"
+    return refused and b"application/problem+json" in head
 
 
 def attempts() -> list[bytes]:

@@ -24,7 +24,9 @@ def test_every_service_is_up_and_the_engine_agrees(
     assert {services[name]["state"] for name in (*OWN, *DATA)} == {"RUNNING"}
     assert {services[name]["state"] for name in ONE_OFF} == {"EXITED"}
     assert {services[name]["health"] for name in (*OWN, *DATA)} == {"healthy"}
-    running = settled.sh(f"docker ps --filter label=moorage.stack={stack} --format '{{{{.Names}}}}'")
+    running = settled.sh(
+        f"docker ps --filter label=moorage.stack={stack} --format '{{{{.Names}}}}'"
+    )
     assert set(running.split()) == set(containers)
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 STACK_LABEL = "moorage.stack"
 SERVICE_LABEL = "moorage.service"
+# Compose's own: what it compares to tell whether a container is still as described.
+_HASH_LABEL = "com.docker.compose.config-hash"
 
 
 class DockerError(Exception):
@@ -66,6 +68,7 @@ class Container:
     started_at: str
     restarts: int
     policy: str
+    config_hash: str = ""
 
     @property
     def held(self) -> bool:
@@ -101,6 +104,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         started_at=state.get("StartedAt", ""),
         restarts=int(raw.get("RestartCount", 0)),
         policy=(raw["HostConfig"].get("RestartPolicy") or {}).get("Name", ""),
+        config_hash=labels.get(_HASH_LABEL, ""),
     )
 
 
@@ -148,25 +152,37 @@ class Compose:
     def __init__(self, project: str, file: Path) -> None:
         self._argv = ["compose", "--project-name", project, "--file", str(file)]
 
+    def dependencies(self) -> dict[str, set[str]]:
+        """Return every service of every profile and those that it depends on."""
+        shown = run([*self._argv, "--profile", "*", "config", "--format", "json"])
+        services = json.loads(shown)["services"]
+        return {name: set(service.get("depends_on") or {}) for name, service in services.items()}
+
+    def hashes(self) -> dict[str, str]:
+        """Return what the label of each service's container says when it is as described."""
+        shown = run([*self._argv, "--profile", "*", "config", "--hash", "*"])
+        return dict(line.split() for line in shown.splitlines())
+
+    # Never --no-deps below: it takes dependencies out of what is hashed, so that the next call
+    # without it would find every such container changed.
+
     def up(
-        self, services: Sequence[str] = (), *, timeout_seconds: float, dependencies: bool = False
+        self, services: Sequence[str] = (), *, timeout_seconds: float, orphans: bool = False
     ) -> None:
         """Start what is not running and replace what changed; returns without waiting on health.
 
-        Services of a profile are started only when they are named; with ``dependencies``, what
-        the named ones depend on is brought up too.
+        What the named services depend on is brought up too; those of a profile are started only
+        when they are named. With ``orphans``, containers that nothing describes are removed.
         """
         argv = [*self._argv, "up", "--detach", "--no-build", "--pull", "never"]
-        if not services or dependencies:
+        if orphans:
             argv.append("--remove-orphans")
-        else:
-            argv.append("--no-deps")
         run([*argv, *services], timeout_seconds=timeout_seconds)
 
-    def create(self, services: Sequence[str], *, timeout_seconds: float) -> None:
-        """Make the containers of services without starting them."""
-        argv = [*self._argv, "--profile", "*", "up", "--no-start", "--no-deps", "--no-build"]
-        run([*argv, "--pull", "never", *services], timeout_seconds=timeout_seconds)
+    def create(self, service: str, *, timeout_seconds: float) -> None:
+        """Make the container of a service without starting it."""
+        argv = [*self._argv, "--profile", "*", "up", "--no-start", "--no-build"]
+        run([*argv, "--pull", "never", service], timeout_seconds=timeout_seconds)
 
     def down(self, *, timeout_seconds: float) -> None:
         """Remove the project's containers and networks."""

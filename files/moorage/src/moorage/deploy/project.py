@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import Any
 
 from moorage.deploy import docker
@@ -13,7 +14,6 @@ from moorage.deploy.release import Release, ReleaseError
 
 _LOG_LINES = 15
 _STOP_SECONDS = 300
-UNIFIED = "unified"
 
 
 def require_images(release: Release) -> None:
@@ -27,36 +27,74 @@ def require_images(release: Release) -> None:
 
 
 def up(
-    layout: Layout,
-    release: Release,
-    timeout_seconds: float,
-    on_demand: Sequence[str] = (),
-    first: Sequence[str] = (),
+    layout: Layout, release: Release, timeout_seconds: float, on_demand: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Bring the project to what the release describes; what is the same already runs on.
 
     Containers of another release that this one does not describe are removed. Services of
     ``on_demand`` are made but not started, and go on running where they ran; one that somebody
-    stopped stays stopped. What depends on one of ``first`` is not replaced because that one is.
-    Returns ``changed``, the names in ``containers`` (made, replaced or started) and ``removed``,
-    and the services ``held``.
+    stopped stays stopped, and what depends on it is as it was. Returns ``changed``, the names in
+    ``containers`` (made, replaced or started) and ``removed``, and the services ``held``.
     """
     old = docker.containers_of(layout.stack)
     compose = docker.Compose(layout.stack, release.compose_file)
+    needs = compose.dependencies()
+    stale = _stale(old, compose.hashes())
     held = _held(layout, release, old)
-    present = {c.service for c in old}.intersection(first).difference(held)
-    if present:
-        # In one go Compose (2.26) would also replace all that depends on what it replaces.
-        compose.up(sorted(present), timeout_seconds=timeout_seconds)
-    # All of them, unless one has to be left out.
-    named = sorted(_composed(release) - set(held) - set(on_demand)) if held else []
-    compose.up(named, timeout_seconds=timeout_seconds, dependencies=True)
-    if quiet := [*on_demand, *held]:
-        compose.create(quiet, timeout_seconds=timeout_seconds)
-    running = {c.service for c in old if c.state == "running"}.intersection(on_demand)
-    if running:
-        compose.up(sorted(running), timeout_seconds=timeout_seconds)
+    idle = {*on_demand, *held, *_dependents(needs, held)}
+    order = list(TopologicalSorter(needs).static_order())
+    if stale or not _in_order(release, old, idle):
+        for service in order:
+            # In one go Compose (2.26) also replaces all that depends on what it replaces.
+            if service in stale and service not in idle:
+                compose.up([service], timeout_seconds=timeout_seconds)
+        named = sorted(needs.keys() - idle) if held else []
+        if named or not held:
+            compose.up(named, timeout_seconds=timeout_seconds, orphans=True)
+    present = {c.service for c in old}
+    for service in order:
+        if service in idle and (service in stale or service not in present):
+            compose.create(service, timeout_seconds=timeout_seconds)
+    _start_again(layout, {c.service for c in old if c.state == "running"} & idle)
     return {**_difference(release, old, docker.containers_of(layout.stack)), "held": held}
+
+
+def _in_order(
+    release: Release, containers: Sequence[docker.Container], idle: Collection[str]
+) -> bool:
+    """Tell whether these are the release's containers, and all run that are meant to.
+
+    Then nothing has to be brought up, which would run one-offs once more.
+    """
+    services = {s["name"]: s for s in release.manifest["services"]}
+    expected = {name for s in services.values() for name in s["containers"]}
+    return {c.name for c in containers} == expected and all(
+        c.state == "running"
+        or c.service in idle
+        or (services[c.service].get("one_off") and c.state == "exited" and c.exit_code == 0)
+        for c in containers
+    )
+
+
+def _stale(containers: Sequence[docker.Container], hashes: Mapping[str, str]) -> set[str]:
+    return {
+        c.service for c in containers if c.service in hashes and c.config_hash != hashes[c.service]
+    }
+
+
+def _dependents(needs: Mapping[str, set[str]], services: Sequence[str]) -> set[str]:
+    """Return what depends on one of ``services``, directly or not."""
+    found: set[str] = set()
+    wanted = set(services)
+    while more := {n for n, on in needs.items() if on & (wanted | found)} - found:
+        found |= more
+    return found
+
+
+def _start_again(layout: Layout, services: set[str]) -> None:
+    for container in docker.containers_of(layout.stack):
+        if container.service in services and container.state != "running":
+            docker.run(["start", container.name])
 
 
 def _held(layout: Layout, release: Release, containers: Sequence[docker.Container]) -> list[str]:
@@ -75,13 +113,6 @@ def _held(layout: Layout, release: Release, containers: Sequence[docker.Containe
     if held or noted:
         write_atomically(layout.held, json.dumps(held) + "\n")
     return held
-
-
-def _composed(release: Release) -> set[str]:
-    # All processes of the unified topology are one service of Compose.
-    return {
-        s["name"] if s["kind"] == "container" else UNIFIED for s in release.manifest["services"]
-    }
 
 
 def _difference(

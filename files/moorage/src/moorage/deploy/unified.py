@@ -42,8 +42,7 @@ class UnifiedTopology:
         """Put the release's configuration in place, bring its containers up, reload processes."""
         deadline = time.monotonic() + timeout_seconds
         install_files(release)
-        beside = [s["name"] for s in release.manifest["services"] if s["kind"] == "container"]
-        did = project.up(self._layout, release, timeout_seconds, first=beside)
+        did = project.up(self._layout, release, timeout_seconds)
         reloaded = self._reload(deadline)
         touched = sorted(name for key in _RELOADED for name in reloaded[key])
         return {**did, "changed": did["changed"] or bool(touched), "processes": touched}

@@ -1,0 +1,100 @@
+"""From one form of the stack to the other and back, on a host that serves all the while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from playbook import play
+from support import Machine
+from tg2em import ensure_articles, kept
+
+PROCESSES = {"frontend", "scraper", "tgstate"}
+
+
+def traces(machine: Machine, stack: str) -> dict[str, set[str]]:
+    """Return everything on the host by which one form differs from the other."""
+    # The services' own processes keep their logs and intents with the data, which stays.
+    asked = {
+        "containers": f"docker ps -a --filter label=moorage.stack={stack} --format '{{{{.Names}}}}'",
+        "networks": "docker network ls --format '{{.Name}}'",
+        "units": "systemctl list-units --all --plain --no-legend 'moorage-*' | cut -d' ' -f1",
+        "unit files": "systemctl list-unit-files --no-legend 'moorage-*' | cut -d' ' -f1",
+        "wanted": "find /etc/systemd/system -name 'moorage-*' -printf '%P\\n'",
+        "logrotate": "find /etc/logrotate.d -name 'moorage-*' -printf '%f\\n'",
+        "runtime": f"find /run/moorage/{stack} -mindepth 1 -maxdepth 1 -printf '%f\\n'",
+        "tmpfiles": "grep -o '^d /run/moorage/[^ ]*' /etc/tmpfiles.d/moorage.conf",
+        "configuration": f"find /opt/{stack}/config -mindepth 1 -printf '%P\\n'",
+    }
+    return {what: set(machine.sh(command).splitlines()) for what, command in asked.items()}
+
+
+def checksums(machine: Machine, stack: str) -> str:
+    """Return what must be the same, byte for byte: tables, files of the image service, secrets."""
+    root = "MYSQL_PWD=$(cat /run/secrets/mysql_root_password) mariadb -N -u root"
+    tables = "articles, messages, admin_users, alembic_version, settings"
+    rows = machine.sh(
+        f"docker exec {stack}-mysql sh -c '{root} {stack} -e \"CHECKSUM TABLE {tables}\"'"
+    )
+    assert "NULL" not in rows, rows
+    files = machine.sh(
+        f"cd /opt/{stack} && find data/tgstate-data secrets -type f -exec sha256sum {{}} + | sort"
+    )
+    assert len(files.splitlines()) > 5
+    return f"{rows}\n{files}"
+
+
+def test_there_and_back_with_the_same_data(
+    settled: Machine, stack: str, figure: Callable[[str], None]
+) -> None:
+    ensure_articles(settled)
+    before, data, sums = traces(settled, stack), kept(settled), checksums(settled, stack)
+    release = settled.release(stack)
+
+    began = time.monotonic()
+    play("site.yml", tg2em_topology="unified").ok  # noqa: B018
+    figure(f"containers to unified: {time.monotonic() - began:.1f} s, its image built as well")
+    there = traces(settled, stack)
+    assert there == {
+        "containers": {f"{stack}-unified", f"{stack}-mysql"},
+        "networks": before["networks"],
+        "units": set(),
+        "unit files": set(),
+        "wanted": set(),
+        "logrotate": {f"moorage-{stack}"},
+        "runtime": {"unified"},
+        "tmpfiles": {f"d /run/moorage/{stack}/unified"},
+        "configuration": {"unified", "unified/supervisor.json"},
+    }
+    services = settled.status(stack)
+    assert PROCESSES <= {n for n, s in services.items() if s["kind"] == "process"}
+    assert {services[name]["health"] for name in PROCESSES} == {"healthy"}
+    assert settled.serves(5000, 8088)
+    assert kept(settled) == data
+    assert checksums(settled, stack) == sums
+
+    began = time.monotonic()
+    play("site.yml").ok  # noqa: B018
+    figure(f"unified to containers: {time.monotonic() - began:.1f} s")
+    assert settled.release(stack) == release
+    assert settled.serves(5000, 8088)
+    assert kept(settled) == data
+    assert checksums(settled, stack) == sums
+    assert traces(settled, stack) == before
+    assert play("site.yml").ok.count("changed") == 0
+
+
+def test_a_form_that_does_not_get_healthy_gives_way(settled: Machine, stack: str) -> None:
+    before, data = traces(settled, stack), kept(settled)
+    played = play(
+        "site.yml",
+        tg2em_topology="unified",
+        tg2em_environment={"tgstate": {"PORT": "8099"}},
+        tg2em_gate_timeout_seconds=5,
+    )
+    assert played.status != 0 and "runs again" in played.output, played.output
+    assert settled.serves(5000, 8088)
+    assert kept(settled) == data
+    # The next run puts right what had been made ready for the other form.
+    play("site.yml").ok  # noqa: B018
+    assert traces(settled, stack) == before
