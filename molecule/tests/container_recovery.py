@@ -82,7 +82,7 @@ os.kill(main_process(before["Pid"]), signal.SIGKILL)
 def replaced() -> bool:
     """Tell whether the container runs again."""
     state = inspect(CONTAINER)["State"]
-    return state["Status"] == "running" and state["StartedAt"] != before["StartedAt"]
+    return bool(state["Status"] == "running" and state["StartedAt"] != before["StartedAt"])
 
 
 wait("it has a new process", replaced, 20)

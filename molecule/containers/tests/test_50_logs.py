@@ -6,7 +6,11 @@ import json
 
 from support import Machine, wait_until
 
-WRITER = "import sys; out = open('/proc/1/fd/1', 'w')\nfor n in range(60000): print(f'{n:099d}', file=out)"
+WRITER = """
+out = open('/proc/1/fd/1', 'w')
+for n in range(60000):
+    print(f'{n:099d}', file=out)
+"""
 LIMIT, FILES = 1_000_000, 3
 
 

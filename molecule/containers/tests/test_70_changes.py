@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from playbook import play
 from shared_changes import (
+    MARK,
+    changed,
     test_a_changed_setting_restarts_only_what_it_concerns,
     test_a_dry_run_shows_the_files_and_touches_nothing,
     test_a_full_run_changes_nothing_either,
@@ -12,6 +15,7 @@ from shared_changes import (
     test_what_makes_no_sense_is_named_before_anything_is_touched,
     test_what_was_changed_by_hand_is_repaired,
 )
+from support import Machine
 
 __all__ = [
     "test_a_changed_setting_restarts_only_what_it_concerns",
@@ -23,3 +27,24 @@ __all__ = [
     "test_what_makes_no_sense_is_named_before_anything_is_touched",
     "test_what_was_changed_by_hand_is_repaired",
 ]
+
+
+def test_a_stopped_service_stays_stopped_when_what_needs_it_is_replaced(
+    settled: Machine, stack: str
+) -> None:
+    settled.sh(f"moorage stop {stack} tgstate --reason 'a test'")
+    try:
+        before = settled.container_ids(stack)
+        play("site.yml", tg2em_environment=MARK).ok  # noqa: B018
+        assert changed(before, settled.container_ids(stack)) == {f"{stack}-scraper"}
+        services = settled.status(stack)
+        assert services["tgstate"]["state"] == "STOPPED"
+        assert services["scraper"]["state"] == "RUNNING"
+        assert "SCRAPER_TEST_MARK=1" in settled.environment_of(stack, "scraper")
+        play("site.yml").ok  # noqa: B018
+        assert settled.status(stack)["tgstate"]["state"] == "STOPPED"
+    finally:
+        settled.sh(f"moorage start {stack} tgstate")
+    after = settled.runs(stack)
+    assert play("site.yml").ok.count("changed") == 0
+    assert settled.runs(stack) == after

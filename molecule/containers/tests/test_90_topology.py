@@ -15,8 +15,9 @@ PROCESSES = {"frontend", "scraper", "tgstate"}
 def traces(machine: Machine, stack: str) -> dict[str, set[str]]:
     """Return everything on the host by which one form differs from the other."""
     # The services' own processes keep their logs and intents with the data, which stays.
+    label = f"label=moorage.stack={stack}"
     asked = {
-        "containers": f"docker ps -a --filter label=moorage.stack={stack} --format '{{{{.Names}}}}'",
+        "containers": f"docker ps -a --filter {label} --format '{{{{.Names}}}}'",
         "networks": "docker network ls --format '{{.Name}}'",
         "units": "systemctl list-units --all --plain --no-legend 'moorage-*' | cut -d' ' -f1",
         "unit files": "systemctl list-unit-files --no-legend 'moorage-*' | cut -d' ' -f1",
@@ -67,7 +68,7 @@ def test_there_and_back_with_the_same_data(
         "configuration": {"unified", "unified/supervisor.json"},
     }
     services = settled.status(stack)
-    assert PROCESSES <= {n for n, s in services.items() if s["kind"] == "process"}
+    assert {services[name]["kind"] for name in PROCESSES} == {"process"}
     assert {services[name]["health"] for name in PROCESSES} == {"healthy"}
     assert settled.serves(5000, 8088)
     assert kept(settled) == data
