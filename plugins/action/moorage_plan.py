@@ -15,7 +15,7 @@ from moorage.controller.settings import prefix
 from moorage.images import ImageError
 
 # The playbook fills these in from the plan itself.
-_FROM_PLAN = {"storage_directories", "storage_runtime_directories", "logrotate_stacks"}
+_FROM_PLAN = {"storage_directories", "logrotate_stacks"}
 
 
 class ActionModule(ActionBase):

@@ -43,11 +43,6 @@ directories:
   returned: success
   type: list
   elements: dict
-runtime_directories:
-  description: The directories below /run, which are made anew at every boot.
-  returned: success
-  type: list
-  elements: dict
 ports:
   description: The ports that the stacks publish.
   returned: success

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,17 @@ def test_files_are_installed_where_the_manifest_says(layout: Layout) -> None:
     before = target.stat()
     install_files(read_release(layout, release_id(2)))
     assert target.stat().st_ino == before.st_ino, "what is the same already is left alone"
+
+
+def test_directories_below_run_come_with_the_release(layout: Layout) -> None:
+    wanted = layout.run / "unified"
+    entry = {"path": str(wanted), "owner": os.getuid(), "group": os.getgid(), "mode": "2750"}
+    release = write_release(layout, release_id(1), {}, {"topology": "x", "runtime": [entry]})
+    install_files(release)
+    assert stat.S_IMODE(wanted.stat().st_mode) == 0o2750
+    (wanted / "control.sock").touch()
+    install_files(release)
+    assert (wanted / "control.sock").exists(), "what runs there is left alone"
 
 
 def test_a_damaged_manifest_is_named(layout: Layout) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from moorage.compose import Stack, load_stack
@@ -14,13 +15,13 @@ from moorage.controller.images import image_map, references
 from moorage.controller.project import PROVISION_ROLES, Project, hash_files, tree
 from moorage.controller.settings import gather, prefix, split
 from moorage.images import ImageMap
-from moorage.render import Rendering, Settings, content_hash, topology
+from moorage.render import RenderedFile, Rendering, Settings, content_hash, topology
 from moorage.render.rendering import DirectoryFact, SecretFact, VolumeFact
 
 RELEASE_ID_LENGTH = 12
 # A change of this number makes every release a new one: raise it when the meaning of a release's
 # files changes without their content.
-FORMAT = 1
+FORMAT = 2
 
 
 def plan_host(
@@ -36,11 +37,9 @@ def plan_host(
     stacks = [plan_stack(project, name, gather(name, variables), images) for name in names]
     _refuse_shared_ports(stacks)
     directories = [entry for stack in stacks for entry in stack["directories"]]
-    runtime = [entry for stack in stacks for entry in stack["runtime_directories"]]
     inputs = {
         "variables": _provisioning_variables(variables),
         "directories": directories,
-        "runtime": runtime,
     }
     return {
         "stacks": stacks,
@@ -48,7 +47,6 @@ def plan_host(
         "stamp": _stamp(project, inputs),
         "ports": [{**port, "stack": s["name"]} for s in stacks for port in s["ports"]],
         "directories": directories,
-        "runtime_directories": runtime,
         "logs": [stack["logs"] for stack in stacks],
         "survey_stacks": [{"name": s["name"], "dir": s["base"]} for s in stacks],
     }
@@ -66,6 +64,8 @@ def plan_stack(
         on_demand=True,
     )
     rendering, builds, settings = _render(project, stack, render_settings, images)
+    runtime = _runtime_directories(settings, rendering)
+    rendering = _with_tmpfiles(rendering, name, settings.run_dir, runtime)
     release = content_hash(rendering, {"format": FORMAT})[:RELEASE_ID_LENGTH]
     return {
         "name": name,
@@ -76,12 +76,11 @@ def plan_stack(
         "files": {
             path: {"content": f.content, "mode": f.mode} for path, f in rendering.files.items()
         },
-        "manifest": _manifest(name, release, settings, rendering),
+        "manifest": {**_manifest(name, release, settings, rendering), "runtime": runtime},
         "builds": builds,
         "secrets": _secrets(stack, rendering.secrets, given.get("secrets") or {}),
         "given_secrets": sorted(given.get("secrets") or {}),
         "directories": _directories(settings, rendering),
-        "runtime_directories": _runtime_directories(settings, rendering),
         "logs": _logs(name, settings, rendering),
         "ports": _ports(rendering),
         "services": [asdict(service) for service in rendering.services],
@@ -187,6 +186,25 @@ def _runtime_directories(settings: Settings, rendering: Rendering) -> list[dict[
         for fact in rendering.directories
         if fact.path.startswith(f"{settings.run_dir}/")
     ]
+
+
+def _with_tmpfiles(
+    rendering: Rendering, name: str, run_dir: str, runtime: Iterable[Mapping[str, Any]]
+) -> Rendering:
+    """Add what makes the release's directories below /run at a boot, before the engine starts.
+
+    It goes with the release and not with provisioning: a host whose release failed boots with the
+    one that was put back.
+    """
+    lines = [
+        "# Written by Moorage: /run is empty after a boot, and containers mount these directories.",
+        f"d {PurePosixPath(run_dir).parent} 0755 root root -",
+        f"d {run_dir} 0755 root root -",
+        *(f"d {e['path']} {e['mode']} {e['owner']} {e['group']} -" for e in runtime),
+    ]
+    target = f"/etc/tmpfiles.d/moorage-{name}-{rendering.topology}.conf"
+    file = RenderedFile("\n".join(lines) + "\n", install_as=target)
+    return replace(rendering, files={**rendering.files, "tmpfiles.conf": file})
 
 
 def _directory(path: str, user: str, mode: str) -> dict[str, Any]:

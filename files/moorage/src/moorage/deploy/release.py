@@ -109,7 +109,7 @@ def point_current_at(layout: Layout, release: Release) -> None:
 
 
 def install_files(release: Release) -> None:
-    """Put what a release wants at paths of its own there, each file at once.
+    """Put what a release wants at paths of its own there, and make its directories below /run.
 
     Stable paths and not the release's: a container that mounts a release directory would have to
     be replaced at every change of a process.
@@ -119,6 +119,17 @@ def install_files(release: Release) -> None:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not path.exists() or path.read_bytes() != wanted:
             write_atomically(path, wanted)
+    for entry in release.manifest.get("runtime", []):
+        _runtime_directory(Path(entry["path"]), entry)
+
+
+def _runtime_directory(path: Path, entry: Mapping[str, Any]) -> None:
+    """Make a directory that is gone after a boot; then the release's tmpfiles.d entry makes it."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    path.mkdir(exist_ok=True)
+    os.chown(path, entry["owner"], entry["group"])
+    # After the owner: a change of that clears the set-group-id bit.
+    path.chmod(int(entry["mode"], 8))
 
 
 def remove_files(release: Release) -> None:
