@@ -50,6 +50,8 @@ def play(playbook: str, *options: str, **variables: Any) -> Played:
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
+        # It would win, and Molecule sets it where colours are wanted of itself.
+        "ANSIBLE_FORCE_COLOR": "0",
     }
     done = subprocess.run(
         argv,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from playbook import play
 from shared_changes import (
     MARK,
@@ -16,6 +18,7 @@ from shared_changes import (
     test_what_was_changed_by_hand_is_repaired,
 )
 from support import Machine
+from tg2em import administrator, visitor
 
 __all__ = [
     "test_a_changed_setting_restarts_only_what_it_concerns",
@@ -48,3 +51,18 @@ def test_a_stopped_service_stays_stopped_when_what_needs_it_is_replaced(
     after = settled.runs(stack)
     assert play("site.yml").ok.count("changed") == 0
     assert settled.runs(stack) == after
+
+
+def test_a_replaced_secret_is_read_by_all_who_need_it(settled: Machine, stack: str) -> None:
+    before, containers = settled.runs(stack), settled.container_ids(stack)
+    old = settled.sh(f"cat /opt/{stack}/secrets/admin_password")
+    new = secrets.token_hex(20)
+    played = play("site.yml", tg2em_secrets={"admin_password": new}).ok
+    assert new not in played.output
+    # The one-off that keeps its hash has run once more; nobody else reads it.
+    assert {n for n, run in settled.runs(stack).items() if before[n] != run} == {"migrate"}
+    assert settled.container_ids(stack) == containers
+    sign_in = {"username": "admin"}
+    assert visitor(settled).post("/dm", "/dm", password=old, **sign_in).status == 401
+    assert administrator(settled).get("/admin").status == 200
+    assert play("site.yml", tg2em_secrets={"admin_password": new}).ok.count("changed") == 0

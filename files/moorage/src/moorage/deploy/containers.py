@@ -17,6 +17,7 @@ from moorage.deploy.release import (
 )
 
 _SLOT = "gateway"
+_RESTART_SECONDS = 120
 
 
 class ContainersTopology:
@@ -41,10 +42,20 @@ class ContainersTopology:
         return {**did, "changed": did["changed"] or bool(started), "units": started}
 
     def restart(self, services: Sequence[str]) -> None:
-        """Restart containers that run; one that is stopped reads its secrets when it starts."""
-        for container in docker.containers_of(self._layout.stack):
-            if container.service in services and container.state == "running":
-                docker.run(["restart", container.name], timeout_seconds=120)
+        """Restart containers that run, and run one-offs again to their end.
+
+        One that is stopped reads its secrets when it starts.
+        """
+        release = self._release or current_release(self._layout)
+        known = release.manifest["services"] if release else []
+        one_off = {s["name"] for s in known if s.get("one_off")}
+        concerned = [c for c in docker.containers_of(self._layout.stack) if c.service in services]
+        for container in concerned:
+            if container.service in one_off:
+                docker.run(["start", "--attach", container.name], timeout_seconds=_RESTART_SECONDS)
+        for container in concerned:
+            if container.service not in one_off and container.state == "running":
+                docker.run(["restart", container.name], timeout_seconds=_RESTART_SECONDS)
 
     def checks(self) -> Sequence[Check]:
         """Look at every container, and at the units that belong to the stack."""
