@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from shared_restarts import (
+    filled,
+    test_the_engine_restarts_and_containers_run_on,
+    test_the_host_restarts,
+    test_what_was_stopped_stays_stopped_when_the_host_restarts,
+    wait_until_serving,
+)
+from support import Machine
+from tg2em import kept
 
-import pytest
-from described import PUBLIC
-from support import Machine, wait_until
-from tg2em import ensure_articles, kept
-
-Figure = Callable[[str], None]
-
-
-@pytest.fixture
-def filled(settled: Machine) -> Machine:
-    """The host, with articles that could be lost."""
-    ensure_articles(settled)
-    return settled
-
-
-def wait_until_serving(machine: Machine, seconds: float) -> None:
-    """Wait until visitors are answered on every port."""
-    wait_until("it serves", lambda: machine.serves(*PUBLIC), seconds=seconds)
+__all__ = [
+    "filled",
+    "test_the_engine_restarts_and_containers_run_on",
+    "test_the_host_restarts",
+    "test_what_was_stopped_stays_stopped_when_the_host_restarts",
+]
 
 
 def test_the_container_restarts(filled: Machine) -> None:
@@ -30,45 +25,3 @@ def test_the_container_restarts(filled: Machine) -> None:
     filled.sh("docker restart tg2em-unified")
     wait_until_serving(filled, 60)
     assert kept(filled) == before
-
-
-def test_the_engine_restarts_and_containers_run_on(filled: Machine, stack: str) -> None:
-    before = filled.runs(stack)
-    filled.sh("systemctl restart docker")
-    wait_until_serving(filled, 60)
-    assert filled.runs(stack) == before
-
-
-def forced_ends(machine: Machine, stack: str) -> list[str]:
-    """Return the notes of processes that were killed because their time to stop was over."""
-    text = machine.sh(f"zcat -f /opt/{stack}/logs/supervisor.log*")
-    return sorted(line for line in text.splitlines() if "killed: the grace period" in line)
-
-
-@pytest.mark.parametrize("cut_power", [False, True], ids=["in order", "power cut"])
-def test_the_host_restarts(filled: Machine, stack: str, cut_power: bool, figure: Figure) -> None:
-    before, release = kept(filled), filled.release(stack)
-    containers, forced = filled.container_ids(stack), forced_ends(filled, stack)
-    began = time.monotonic()
-    filled.restart(cut_power=cut_power)
-    wait_until_serving(filled, 120)
-    figure(f"host restarted (power cut: {cut_power}): serving {time.monotonic() - began:.1f} s")
-    assert kept(filled) == before
-    assert filled.release(stack) == release
-    assert filled.container_ids(stack) == containers, "no container had to be made anew"
-    if not cut_power:
-        assert forced_ends(filled, stack) == forced, "every process had its time to stop"
-        started = "$(docker inspect -f '{{.State.StartedAt}}' tg2em-mysql)"
-        said = filled.sh(f"docker logs --since {started} tg2em-mysql 2>&1")
-        assert "ready for connections" in said and "crash recovery" not in said
-
-
-def test_what_was_stopped_stays_stopped_when_the_host_restarts(filled: Machine, stack: str) -> None:
-    filled.sh(f"moorage stop {stack} scraper --reason 'a test'")
-    try:
-        filled.restart()
-        wait_until_serving(filled, 120)
-        scraper = filled.status(stack)["scraper"]
-        assert (scraper["state"], scraper["wanted"]) == ("STOPPED", "down")
-    finally:
-        filled.sh(f"moorage start {stack} scraper")

@@ -2,129 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import socket
-import time
-from collections.abc import Callable
-from typing import Any
-
-import pytest
-from playbook import play
-from support import Machine
-
-MARK = {"scraper": {"SCRAPER_TEST_MARK": "1"}}
-
-
-def running(machine: Machine, stack: str) -> tuple[object, ...]:
-    """Return what tells whether anything was restarted, replaced or activated."""
-    return machine.runs(stack), machine.container_ids(stack), machine.release(stack)
-
-
-def test_a_run_without_changes_does_nothing_and_is_short(
-    settled: Machine, stack: str, figure: Callable[[str], None]
-) -> None:
-    before = running(settled, stack)
-    began = time.monotonic()
-    played = play("site.yml").ok
-    seconds = time.monotonic() - began
-    figure(f"site.yml without changes: {played.tasks} tasks in {seconds:.1f} s")
-    assert played.count("changed") == 0
-    # The plan and the survey are all that such a run plays.
-    assert played.tasks <= 4, played.output
-    assert seconds < 10
-    assert running(settled, stack) == before
-
-
-def test_a_full_run_changes_nothing_either(
-    settled: Machine, stack: str, figure: Callable[[str], None]
-) -> None:
-    """The short run rests on the survey; this one goes through every task of every role."""
-    before = running(settled, stack)
-    began = time.monotonic()
-    played = play("site.yml", moorage_full_run=True).ok
-    figure(f"site.yml with every task: {played.tasks} tasks in {time.monotonic() - began:.1f} s")
-    assert played.tasks > 20, played.output
-    assert played.count("changed") == 0, played.output
-    assert running(settled, stack) == before
-
-
-def test_a_dry_run_shows_the_files_and_touches_nothing(settled: Machine, stack: str) -> None:
-    before = running(settled, stack)
-    played = play("site.yml", "--check", "--diff", tg2em_environment=MARK).ok
-    assert re.search(r"^\+.*SCRAPER_TEST_MARK", played.output, re.M), played.output
-    assert played.count("changed") > 0
-    assert running(settled, stack) == before
-
-
-def test_a_changed_setting_restarts_only_what_it_concerns(settled: Machine, stack: str) -> None:
-    before, containers = settled.runs(stack), settled.container_ids(stack)
-    old = settled.release(stack)
-    assert play("site.yml", tg2em_environment=MARK).ok.count("changed") > 0
-    after = settled.runs(stack)
-    assert settled.container_ids(stack) == containers, "no container was replaced"
-    assert {name for name in before if before[name] != after[name]} == {"scraper"}
-    new = settled.release(stack)
-    assert new != old
-    pid = settled.status(stack)["scraper"]["pid"]
-    environment = settled.sh(f"docker exec tg2em-unified cat /proc/{pid}/environ | tr '\\0' '\\n'")
-    assert "SCRAPER_TEST_MARK=1" in environment.splitlines()
-    assert play("site.yml").ok.count("changed") > 0
-    assert settled.release(stack) == old, "the same content is the same release"
-    shown = settled.sh(f"moorage releases {stack}")
-    assert re.search(rf"^{old}.*current", shown, re.M) and new in shown
-
-
-def test_the_database_is_reached_from_outside_only_when_asked(settled: Machine, stack: str) -> None:
-    before = settled.runs(stack)
-    play("site.yml", tg2em_publish={"mysql": ["3306:3306"]}).ok  # noqa: B018
-    with socket.create_connection((settled.address, 3306), timeout=5) as connection:
-        # A server of the protocol greets first: its version, ended by a zero byte.
-        assert b"MariaDB" in connection.recv(200)
-    after = settled.runs(stack)
-    assert {name for name in before if before[name] != after[name]} == {"mysql"}
-    play("site.yml").ok  # noqa: B018
-    assert socket.socket().connect_ex((settled.address, 3306)) != 0
-
-
-def test_a_release_that_does_not_get_healthy_gives_way(settled: Machine, stack: str) -> None:
-    old, before = settled.release(stack), settled.runs(stack)
-    played = play(
-        "site.yml", tg2em_environment={"tgstate": {"PORT": "8099"}}, tg2em_gate_timeout_seconds=5
-    )
-    assert played.status != 0
-    assert "tgstate: " in played.output and f"release {old} runs again" in played.output
-    assert settled.release(stack) == old
-    after = settled.runs(stack)
-    assert {name for name in before if before[name] != after[name]} == {"tgstate"}
-    assert settled.status(stack)["tgstate"]["health"] == "healthy"
-    assert settled.serves(8088)
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        (
-            {"tg2em_topolgy": "unified", "tg2em_keep_releases": 0},
-            ["tg2em_topolgy", "tg2em_keep_releases"],
-        ),
-        ({"tg2em_secrets": {"no_such_secret": "x" * 32}}, ["no_such_secret"]),
-    ],
-    ids=["settings", "secrets"],
+from shared_changes import (
+    test_a_changed_setting_restarts_only_what_it_concerns,
+    test_a_dry_run_shows_the_files_and_touches_nothing,
+    test_a_full_run_changes_nothing_either,
+    test_a_release_that_does_not_get_healthy_gives_way,
+    test_a_run_without_changes_does_nothing_and_is_short,
+    test_the_database_is_reached_from_outside_only_when_asked,
+    test_what_makes_no_sense_is_named_before_anything_is_touched,
+    test_what_was_changed_by_hand_is_repaired,
 )
-def test_what_makes_no_sense_is_named_before_anything_is_touched(
-    settled: Machine, stack: str, settings: dict[str, Any], named: list[str]
-) -> None:
-    before = running(settled, stack)
-    played = play("site.yml", **settings)
-    assert played.status != 0 and played.count("changed") == 0
-    assert [name for name in named if name not in played.output] == []
-    assert running(settled, stack) == before
 
-
-def test_what_was_changed_by_hand_is_repaired(settled: Machine, stack: str) -> None:
-    settled.sh("echo 'net.core.somaxconn = 1' > /etc/sysctl.d/60-moorage.conf")
-    settled.sh("docker rm -f tg2em-unified")
-    assert play("site.yml").ok.count("changed") > 0
-    assert "4096" in settled.sh("cat /etc/sysctl.d/60-moorage.conf")
-    assert "tg2em-unified" in settled.container_ids(stack)
-    assert play("site.yml").ok.count("changed") == 0
+__all__ = [
+    "test_a_changed_setting_restarts_only_what_it_concerns",
+    "test_a_dry_run_shows_the_files_and_touches_nothing",
+    "test_a_full_run_changes_nothing_either",
+    "test_a_release_that_does_not_get_healthy_gives_way",
+    "test_a_run_without_changes_does_nothing_and_is_short",
+    "test_the_database_is_reached_from_outside_only_when_asked",
+    "test_what_makes_no_sense_is_named_before_anything_is_touched",
+    "test_what_was_changed_by_hand_is_repaired",
+]
