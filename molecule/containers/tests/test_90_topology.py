@@ -54,9 +54,7 @@ def test_there_and_back_with_the_same_data(
 
     began = time.monotonic()
     play("site.yml", tg2em_topology="unified").ok  # noqa: B018
-    figure(
-        f"containers to unified: {time.monotonic() - began:.1f} s, with its image where that was not built yet"
-    )
+    figure(f"containers to unified: {time.monotonic() - began:.1f} s")
     there = traces(settled, stack)
     assert there == {
         "containers": {f"{stack}-unified", f"{stack}-mysql"},
