@@ -15,6 +15,9 @@ import yaml
 from moorage.compose import ComposeError, Problem, load_stack
 from moorage.render import Rendering, Settings, topology
 
+# DOCKER_CONFIG: where the bootstrap has put Compose for a client that came without it.
+_NEEDED = ("PATH", "HOME", "DOCKER_CONFIG")
+
 
 class Rendered:
     """A rendering with its two main files parsed."""
@@ -65,7 +68,7 @@ def compose_config(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
         done = subprocess.run(
             [*argv, "config", "--format", "json"],
             cwd=release,
-            env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            env={name: os.environ[name] for name in _NEEDED if name in os.environ},
             capture_output=True,
             text=True,
             check=False,
