@@ -1,14 +1,26 @@
-"""The lock between real processes."""
+"""The lock between real processes, and the reservation that outlives them."""
 
 from __future__ import annotations
 
+import json
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from moorage.deploy.layout import Layout
 from moorage.deploy.lock import Locked, hold, read_note
+from moorage.deploy.reservation import (
+    Reservation,
+    Reserved,
+    admit,
+    break_reservation,
+    give_back,
+    read_reservation,
+    reserve,
+)
 
 HOLDER = """
 import sys, pathlib
@@ -50,3 +62,92 @@ def test_a_waiting_one_gets_it_when_the_holder_is_done(tmp_path: Path) -> None:
     with hold(lock, "update", "bob", wait_seconds=10):
         assert read_note(lock)["purpose"] == "update"
     holder.wait(timeout=10)
+
+
+ADA = Reservation("ada", "laptop", 4711, 1000.0, "update to release 0123")
+BOB = Reservation("bob", "desk", 12, 2000.0, "rollback")
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A stack without a release."""
+    found = Layout.of("shop", tmp_path / "opt", tmp_path / "run")
+    found.base.mkdir(parents=True)
+    return found
+
+
+def test_a_reservation_keeps_others_out_and_lets_its_token_in(layout: Layout) -> None:
+    mine = reserve(layout, ADA)
+    assert mine.token and mine.expires > mine.since
+    with pytest.raises(Reserved, match=r"ada \(pid 4711 on laptop\) holds shop since 2.*0123"):
+        reserve(layout, BOB)
+    with pytest.raises(Reserved) as refused:
+        admit(layout, "")
+    assert refused.value.holder == mine
+    assert "moorage unlock shop" in str(refused.value)
+    admit(layout, mine.token)
+    assert give_back(layout, "another") is False
+    assert give_back(layout, mine.token) is True
+    admit(layout, "")
+    assert reserve(layout, BOB).who == "bob"
+
+
+def test_only_root_reads_the_token(layout: Layout) -> None:
+    reserve(layout, ADA)
+    mode = (layout.base / ".reservation.json").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_a_dead_holder_is_replaced_by_its_token_only(layout: Layout) -> None:
+    lost = reserve(layout, ADA)
+    with pytest.raises(Reserved):
+        reserve(layout, ADA, instead_of="0" * 32)
+    again = reserve(layout, ADA, instead_of=lost.token)
+    assert again.token != lost.token
+    with pytest.raises(Reserved):
+        admit(layout, lost.token)
+
+
+def test_a_stale_one_says_so_and_still_waits_to_be_broken(layout: Layout) -> None:
+    mine = reserve(layout, ADA)
+    path = layout.base / ".reservation.json"
+    path.write_text(json.dumps({**mine.to_dict(), "expires": mine.since - 1}))
+    with pytest.raises(Reserved, match="stale since .* probably lost"):
+        reserve(layout, BOB)
+    # A sign of life of its holder makes it a live one again.
+    admit(layout, mine.token)
+    found = read_reservation(layout)
+    assert found is not None and not found.stale()
+    assert break_reservation(layout) == found
+    assert read_reservation(layout) is None
+
+
+def test_force_takes_it_from_anybody(layout: Layout) -> None:
+    lost = reserve(layout, ADA)
+    taken = reserve(layout, BOB, by_force=True)
+    assert read_reservation(layout) == taken
+    # The one who lost it cannot free what is not his any more.
+    assert give_back(layout, lost.token) is False
+
+
+def test_a_waiting_one_gets_the_reservation_when_it_is_given_back(layout: Layout) -> None:
+    mine = reserve(layout, ADA)
+    code = """
+import sys, pathlib
+from moorage.deploy.layout import Layout
+from moorage.deploy.reservation import Reservation, reserve
+layout = Layout.of("shop", pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
+print("asking", flush=True)
+print(reserve(layout, Reservation("bob", "desk", 1, 0.0, "x"), wait_seconds=30).who)
+"""
+    argv = [sys.executable, "-c", code, str(layout.base.parent), str(layout.run.parent)]
+    waiting = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == "asking\n"
+    give_back(layout, mine.token)
+    assert waiting.communicate(timeout=30)[0] == "bob\n"
+
+
+def test_a_damaged_note_blocks_nobody(layout: Layout) -> None:
+    (layout.base / ".reservation.json").write_text("{")
+    assert reserve(layout, BOB).who == "bob"

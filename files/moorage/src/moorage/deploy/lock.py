@@ -2,7 +2,8 @@
 
 The lock is an ``flock``: the kernel gives it back when its holder dies, however it dies, so that
 a lost connection or a killed process never leaves a stack locked. The note inside the file only
-informs.
+informs. What a controller holds for longer than one process on this host is a reservation
+(`moorage.deploy.reservation`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ _POLL_SECONDS = 0.1
 
 class Locked(Exception):
     """Somebody else holds the lock; the message says who, since when and for what."""
+
+
+def moment(seconds: float) -> str:
+    """Return Unix seconds as a person reads them, with the zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds))
 
 
 def read_note(path: Path) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def _describe(path: Path) -> str:
     note = read_note(path)
     if not note:
         return f"{path} is held by another process; wait for it, or see `fuser -v {path}`"
-    since = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(float(note["since"])))
+    since = moment(float(note["since"]))
     return (
         f"{note['who']} holds the lock since {since} for: {note['purpose']} (pid {note['pid']}); "
         f"wait for it, or end that process: the lock goes with it"
