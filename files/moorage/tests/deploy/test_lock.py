@@ -112,7 +112,7 @@ def test_a_stale_one_says_so_and_still_waits_to_be_broken(layout: Layout) -> Non
     mine = reserve(layout, ADA)
     path = layout.base / ".reservation.json"
     path.write_text(json.dumps({**mine.to_dict(), "expires": mine.since - 1}))
-    with pytest.raises(Reserved, match="stale since .* probably lost"):
+    with pytest.raises(Reserved, match=r"stale since .* probably lost"):
         reserve(layout, BOB)
     # A sign of life of its holder makes it a live one again.
     admit(layout, mine.token)
