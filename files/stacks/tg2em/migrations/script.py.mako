@@ -8,6 +8,10 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
+# "expand", "contract" or "one-way", and the oldest revision whose code still works with the tables
+# after this one: docs/migrations.md. Nothing runs before both are declared.
+kind = ""
+oldest_code = ""
 
 
 def upgrade() -> None:

@@ -11,7 +11,9 @@ from tg2em_core.environment import DatabaseConfig
 SessionFactory = sessionmaker[Session]
 
 
-def make_engine(config: DatabaseConfig, *, pool_size: int | None = None) -> Engine:
+def make_engine(
+    config: DatabaseConfig, *, pool_size: int | None = None, statement_seconds: int = 30
+) -> Engine:
     """Return an engine whose sessions run in UTC and whose connections are tested before use."""
     return create_engine(
         config.url,
@@ -23,7 +25,7 @@ def make_engine(config: DatabaseConfig, *, pool_size: int | None = None) -> Engi
         isolation_level="READ COMMITTED",
         connect_args={
             "connect_timeout": 5,
-            "read_timeout": 30,
+            "read_timeout": statement_seconds,
             "write_timeout": 30,
             "init_command": "SET time_zone = '+00:00'",
         },

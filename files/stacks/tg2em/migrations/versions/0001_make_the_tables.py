@@ -10,6 +10,8 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+kind = "expand"
+oldest_code = "0001"
 
 TIME = mysql.DATETIME(fsp=6)
 TABLE: dict[str, Any] = {
