@@ -29,9 +29,12 @@ class ActionModule(ActionBase):
         """Return the plan as the result of the task."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         known = task_vars or {}
-        project = Project(Path(__file__).resolve().parents[2])
-        variables = self._variables(project, known)
+        stacks_dirs = self._templar.template(known.get("moorage_stacks_dirs") or [])
+        project = Project(
+            Path(__file__).resolve().parents[2], tuple(Path(str(path)) for path in stacks_dirs)
+        )
         try:
+            variables = self._variables(project, known)
             plan = plan_host(project, known["group_names"], variables)
         except (ComposeError, ImageError) as error:
             # Plain text and one report for everything that is wrong.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from moorage.compose.errors import ComposeError, Problem
+
 PROVISION_ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images")
 _IGNORED_DIRECTORIES = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 # The parts of the distribution that a host runs; the rest reads Compose files on the controller
@@ -19,9 +21,13 @@ _CONTROLLER_ONLY = {"compose", "render", "controller", "panel"}
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout of Moorage."""
+    """A checkout of Moorage.
+
+    ``stacks_dirs`` are directories that hold stacks besides its own files/stacks.
+    """
 
     root: Path
+    stacks_dirs: tuple[Path, ...] = ()
 
     @property
     def files(self) -> Path:
@@ -34,16 +40,33 @@ class Project:
         return self.files / "moorage" / "src"
 
     def stack_directory(self, name: str) -> Path:
-        """Where the description of a stack lives."""
-        return self.files / "stacks" / name
+        """Where the description of a stack lives; for an unknown one, where it would."""
+        return self._described().get(name, self.files / "stacks" / name)
 
     def stacks(self) -> list[str]:
-        """Return the names of all stacks of this checkout, sorted."""
-        return sorted(
-            path.name
-            for path in (self.files / "stacks").iterdir()
-            if any(path.glob("*compose.y*ml"))
-        )
+        """Return the names of all stacks, sorted.
+
+        Raises ComposeError for a directory that is not there and for a name that is there twice.
+        """
+        return sorted(self._described())
+
+    def _described(self) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for directory in (self.files / "stacks", *self.stacks_dirs):
+            if not directory.is_dir():
+                raise ComposeError(
+                    [Problem("moorage_stacks_dirs", "is not a directory", value=str(directory))]
+                )
+            for path in directory.iterdir():
+                if not any(path.glob("*compose.y*ml")):
+                    continue
+                other = found.setdefault(path.name, path)
+                if other != path:
+                    message = f"the stack {path.name} is in {other.parent} and in {directory}"
+                    raise ComposeError(
+                        [Problem("moorage_stacks_dirs", message, "give one of them another name")]
+                    )
+        return found
 
     def provisioning_settings(self) -> set[str]:
         """Return the names of all settings of the roles that provision a host."""
