@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from moorage.compose.errors import ComposeError
 from moorage.controller.project import Project
 
@@ -30,7 +31,7 @@ def test_stacks_of_other_directories_are_found_beside_our_own(tmp_path: Path) ->
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     stack(tmp_path, "tg2em")
-    with pytest.raises(ComposeError, match="tg2em is in .* and in"):
+    with pytest.raises(ComposeError, match=r"tg2em is in .* and in"):
         Project(ROOT, (tmp_path,)).stacks()
 
 
