@@ -227,6 +227,126 @@ def test_backups_need_no_password(running: Server) -> None:
     assert running.exec("test", "-f", "/tmp/backup/ibdata1").returncode == 0
 
 
+CONTENT = r"""
+CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci; USE shop;
+CREATE TABLE parents (id INT PRIMARY KEY, text TEXT, bytes BLOB, at DATETIME(6));
+CREATE TABLE children (id INT PRIMARY KEY AUTO_INCREMENT, parent INT NOT NULL,
+  doubled INT AS (parent * 2) STORED, FULLTEXT KEY words (note), note TEXT,
+  FOREIGN KEY (parent) REFERENCES parents (id));
+INSERT INTO parents VALUES (1, '喵🐈 \'\\\\\' `x`', UNHEX('00FF1A0A27'), '2026-01-02 03:04:05.6'),
+  (2, NULL, NULL, NULL), (-3, '', '', '1000-01-01');
+INSERT INTO children (parent, note) SELECT 1, CONCAT('note ', seq) FROM seq_1_to_2000;
+CREATE VIEW both_of AS SELECT p.text, c.note FROM parents p JOIN children c ON c.parent = p.id;
+CREATE TRIGGER noted BEFORE INSERT ON children FOR EACH ROW SET NEW.note = TRIM(NEW.note);
+CREATE EVENT cleaning ON SCHEDULE EVERY 1 DAY DO DELETE FROM children WHERE id < 0;
+DELIMITER //
+CREATE PROCEDURE tell() BEGIN SELECT COUNT(*) FROM children; END//
+CREATE FUNCTION twice(n INT) RETURNS INT DETERMINISTIC RETURN 2 * n//
+"""
+SHAPE = """
+CHECKSUM TABLE shop.parents, shop.children; SHOW CREATE TABLE shop.parents;
+SHOW CREATE TABLE shop.children; SHOW CREATE VIEW shop.both_of; SHOW CREATE DATABASE shop;
+SELECT trigger_name, action_statement FROM information_schema.triggers;
+SELECT event_name, event_definition, status FROM information_schema.events;
+SELECT routine_name, routine_definition FROM information_schema.routines
+  WHERE routine_schema = 'shop' ORDER BY 1;
+SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' ORDER BY 1;
+CALL shop.tell(); SELECT shop.twice(21), COUNT(*) FROM shop.both_of;
+"""
+
+
+def test_what_is_dumped_comes_back_as_it_was(running: Server) -> None:
+    running.sql(CONTENT)
+    before = running.sql(SHAPE)
+    dump = running.exec("moorage-dump", "shop").stdout
+    # What a release that failed has left behind.
+    running.sql("USE shop; DELETE FROM children; DROP TABLE children; DROP EVENT cleaning;"
+                "ALTER TABLE parents DROP COLUMN text; CREATE TABLE newer (n INT)")  # fmt: skip
+    assert running.exec("moorage-restore", "shop", stdin=dump).returncode == 0
+    assert running.sql(SHAPE) == before
+
+    packed = (
+        "moorage-dump shop | gzip -c > /tmp/d.gz && mariadb --user=mysql -e 'DROP DATABASE shop'"
+    )
+    running.exec("bash", "-euc", f"set -o pipefail; {packed}; moorage-restore shop < /tmp/d.gz")
+    assert running.sql("CHECKSUM TABLE shop.parents, shop.children") in before
+    assert running.files("ls -A | grep restore || true") == ""
+    running.sql("DROP DATABASE shop")
+
+
+def test_the_stacks_own_database_is_the_one_meant(running: Server) -> None:
+    dump = running.exec("moorage-dump").stdout
+    assert "喵🐈" in dump and dump.rstrip().splitlines()[-1].startswith("-- Dump completed")
+    assert "CREATE DATABASE" not in dump and PASSWORD not in dump
+    assert running.exec("moorage-dump", user="0").returncode == 0
+    running.exec("moorage-restore", stdin=dump)
+    # The application's rights do not hang on the database's life.
+    tcp = ("--host", running.address())
+    assert running.connect("app", PASSWORD, *tcp, "my_app").startswith("app@")
+
+
+def test_a_dump_holds_one_moment(running: Server) -> None:
+    running.sql("CREATE DATABASE pairs; CREATE TABLE pairs.a (n INT); CREATE TABLE pairs.b (n INT);"
+                "INSERT INTO pairs.a VALUES (0); INSERT INTO pairs.b VALUES (0)")  # fmt: skip
+    writing = """
+    while [ ! -e /tmp/enough ]; do
+      echo "START TRANSACTION; UPDATE a SET n = n + 1; UPDATE b SET n = n + 1; COMMIT;"
+    done | mariadb --user=mysql pairs & touch /tmp/writing
+    wait
+    """
+    name = ("exec", "--detach", "--user", "10002:10002", running.name)
+    docker(*name, "bash", "-c", writing)
+    try:
+        counting = lambda: int(running.sql("SELECT n FROM pairs.a")) > 20  # noqa: E731
+        wait_until(counting, "nothing is written")
+        for _ in range(5):
+            dump = running.exec("moorage-dump", "pairs").stdout
+            values = [line for line in dump.splitlines() if line.startswith("(")]
+            assert len(values) == 2 and values[0] == values[1], dump
+    finally:
+        running.exec("touch", "/tmp/enough")
+    running.sql("DROP DATABASE pairs")
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [
+        (lambda dump: dump[: len(dump) // 2], "cut off or not one of moorage-dump"),
+        (lambda _dump: "", "cut off or not one of moorage-dump"),
+        (lambda dump: "SYNTAX ERROR;\n" + dump, "my_app is incomplete now: repeat this"),
+    ],
+)
+def test_a_bad_dump_is_refused(running: Server, cut: Callable[[str], str], message: str) -> None:
+    whole = running.exec("moorage-dump").stdout
+    done = running.exec("moorage-restore", check=False, stdin=cut(whole))
+    assert done.returncode != 0
+    assert message in done.stderr
+    if "incomplete" in message:
+        running.exec("moorage-restore", stdin=whole)
+    assert running.sql("SELECT n FROM my_app.t").split() == ["1", "2", "3", "4"]
+
+
+def test_a_dump_that_fails_says_so(running: Server) -> None:
+    for argv, code, message in (
+        (("moorage-dump", "nowhere"), 66, "moorage-dump: there is no database nowhere"),
+        (("moorage-dump", "a", "b"), 64, "usage: moorage-dump [DATABASE]"),
+        (("moorage-dump", "mysql"), 64, "mysql belongs to the server"),
+        (("env", "-u", "MARIADB_DATABASE", "moorage-dump"), 64, "MARIADB_DATABASE is not set"),
+    ):
+        done = running.exec(*argv, check=False)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert message in done.stderr
+    full = running.exec("bash", "-c", "moorage-dump > /dev/full", check=False)
+    assert full.returncode != 0
+    # Tables that cannot be read.
+    running.sql("CREATE DATABASE broken; CREATE VIEW broken.v AS SELECT 1 AS x;"
+                "CREATE OR REPLACE VIEW broken.v AS SELECT n FROM my_app.t;"
+                "RENAME TABLE my_app.t TO my_app.away")  # fmt: skip
+    done = running.exec("moorage-dump", "broken", check=False)
+    running.sql("RENAME TABLE my_app.away TO my_app.t; DROP DATABASE broken")
+    assert done.returncode != 0 and "Dump completed" not in done.stdout
+
+
 def test_an_idle_server_is_small(running: Server) -> None:
     status = running.exec("cat", "/proc/1/status").stdout
     resident = int(status.split("VmRSS:")[1].split()[0])
