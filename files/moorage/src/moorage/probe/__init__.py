@@ -1,0 +1,25 @@
+"""What a rollout sees for itself: smoke checks, the prober and its verdict, receipts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from moorage.probe.target import Figures, Sample, Target
+
+if TYPE_CHECKING:
+    from moorage.probe.figures import verdict
+    from moorage.probe.prober import Prober
+    from moorage.probe.smokecheck import smoke
+
+__all__ = ["Figures", "Prober", "Sample", "Target", "smoke", "verdict"]
+
+_HOMES = {"Prober": "prober", "smoke": "smokecheck", "verdict": "figures"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the rest when it is asked for: the prober's own process needs none of it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,248 @@
+"""Many requests at once on non-blocking sockets, in one thread, each with a deadline."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from moorage.probe.answer import Answer, ProtocolError
+from moorage.probe.target import Sample, Target
+
+# RFC 9110 §9.2.2: these may be sent again when it is unknown whether they arrived.
+_IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
+_RECEIVE_BYTES = 64 << 10
+_READ = select.EPOLLIN | select.EPOLLRDHUP
+
+
+class _Exchange:
+    """One request that is under way on one socket."""
+
+    __slots__ = ("answer", "index", "kept", "outgoing", "retried", "reused", "sent", "sock")
+
+    def __init__(self, index: int, sent: float, kept: bool, bodiless: bool) -> None:
+        self.index = index
+        self.sent = sent
+        self.kept = kept
+        self.reused = False
+        self.retried = False
+        self.outgoing = b""
+        self.answer = Answer(bodiless=bodiless)
+        self.sock: socket.socket
+
+
+class Client:
+    """Sends requests to targets and reports a `Sample` when each has ended, well or not.
+
+    A request ends ``timeout_seconds`` after it was begun at the latest, however many connections
+    it took. A kept-alive connection that turns out to be closed is tried once more on a fresh one
+    for idempotent methods, as every HTTP client does (RFC 9110 §9.2.2).
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        timeout_seconds: float,
+        report: Callable[[Sample], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._targets = targets
+        self._timeout = timeout_seconds
+        self._report = report
+        self._clock = clock
+        self._epoll = select.epoll()
+        self._requests = [
+            (target.request(keep_alive=False), target.request(keep_alive=True))
+            for target in targets
+        ]
+        self._places = [_resolve(target) for target in targets]
+        self._busy: dict[int, _Exchange] = {}
+        self._idle: dict[int, tuple[socket.socket, object]] = {}
+        self._readers: dict[int, Callable[[], None]] = {}
+
+    def __len__(self) -> int:
+        """How many requests are under way."""
+        return len(self._busy)
+
+    def oldest(self) -> float | None:
+        """When the request was sent that has been under way the longest; None without any."""
+        return min((exchange.sent for exchange in self._busy.values()), default=None)
+
+    def watch(self, fd: int, reader: Callable[[], None]) -> None:
+        """Call ``reader`` whenever a file descriptor can be read."""
+        self._readers[fd] = reader
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def begin(self, index: int, *, kept: bool) -> None:
+        """Send a request to a target, on a connection that is kept open or on a fresh one."""
+        target = self._targets[index]
+        exchange = _Exchange(index, self._clock(), kept, target.method == "HEAD")
+        sock = self._take_idle(index) if kept else None
+        exchange.outgoing = self._requests[index][kept]
+        if sock is None:
+            self._connect(exchange)
+            return
+        exchange.sock, exchange.reused = sock, True
+        self._busy[sock.fileno()] = exchange
+        self._send(exchange)
+
+    def turn(self, wait_seconds: float) -> None:
+        """Wait for something to happen, at most that long, and do what follows from it."""
+        now = self._clock()
+        deadline = self.oldest()
+        if deadline is not None:
+            wait_seconds = min(wait_seconds, deadline + self._timeout - now)
+        for fd, events in self._epoll.poll(max(0.0, wait_seconds)):
+            if fd in self._busy:
+                self._happened(self._busy[fd], events)
+            elif fd in self._idle:
+                self._drop_idle(fd)
+            elif fd in self._readers:
+                self._readers[fd]()
+        self._expire()
+
+    def close(self) -> None:
+        """Give up what is under way, without a report, and close everything."""
+        for exchange in self._busy.values():
+            exchange.sock.close()
+        for sock, _ in self._idle.values():
+            sock.close()
+        self._busy.clear()
+        self._idle.clear()
+        self._epoll.close()
+
+    def _connect(self, exchange: _Exchange) -> None:
+        place = self._places[exchange.index]
+        if isinstance(place, str):
+            self._finish(exchange, "other", place)
+            return
+        family, address = place
+        try:
+            exchange.sock = sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self._finish(exchange, "other", error.strerror or str(error))
+            return
+        exchange.reused = False
+        self._busy[sock.fileno()] = exchange
+        code = sock.connect_ex(address)
+        self._epoll.register(sock, select.EPOLLOUT)
+        if code not in (0, errno.EINPROGRESS):
+            self._broken(exchange, OSError(code, os.strerror(code)))
+
+    def _happened(self, exchange: _Exchange, events: int) -> None:
+        if exchange.outgoing and not events & (select.EPOLLIN | select.EPOLLRDHUP):
+            code = exchange.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                self._broken(exchange, OSError(code, os.strerror(code)))
+            else:
+                self._send(exchange)
+            return
+        try:
+            data = exchange.sock.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._broken(exchange, error)
+            return
+        self._received(exchange, data)
+
+    def _send(self, exchange: _Exchange) -> None:
+        try:
+            count = exchange.sock.send(exchange.outgoing, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            count = 0
+        except OSError as error:
+            self._broken(exchange, error)
+            return
+        exchange.outgoing = exchange.outgoing[count:]
+        wanted = _READ | (select.EPOLLOUT if exchange.outgoing else 0)
+        self._epoll.modify(exchange.sock, wanted)
+
+    def _received(self, exchange: _Exchange, data: bytes) -> None:
+        answer = exchange.answer
+        try:
+            complete = answer.feed(data) if data else answer.end()
+        except ProtocolError as error:
+            self._finish(exchange, "protocol", str(error))
+            return
+        if complete:
+            self._complete(exchange)
+        elif not data:
+            self._broken(exchange, None)
+
+    def _complete(self, exchange: _Exchange) -> None:
+        answer, (low, high) = exchange.answer, self._targets[exchange.index].expect
+        if low <= answer.status <= high:
+            self._finish(exchange, "", "")
+            return
+        said = " ".join(answer.excerpt.decode("utf-8", "replace").split())
+        self._finish(exchange, "status", f"answered {answer.status}" + (f": {said}" * bool(said)))
+
+    def _broken(self, exchange: _Exchange, error: OSError | None) -> None:
+        """The connection failed, or (without an error) was closed before the answer ended."""
+        method = self._targets[exchange.index].method
+        if exchange.reused and not exchange.answer.started and method in _IDEMPOTENT:
+            self._release(exchange)
+            exchange.retried = True
+            exchange.outgoing = self._requests[exchange.index][exchange.kept]
+            self._connect(exchange)
+        elif isinstance(error, ConnectionRefusedError):
+            self._finish(exchange, "refused", "connection refused")
+        elif isinstance(error, TimeoutError):
+            self._finish(exchange, "timeout", "no connection: the kernel gave up")
+        elif isinstance(error, ConnectionError) or error is None:
+            when = "in the middle of the answer" if exchange.answer.started else "unanswered"
+            how = "closed" if error is None else "reset"
+            self._finish(exchange, "reset", f"connection {how} {when}")
+        else:
+            self._finish(exchange, "other", error.strerror or str(error))
+
+    def _expire(self) -> None:
+        oldest, now = self.oldest(), self._clock()
+        if oldest is None or now < oldest + self._timeout:
+            return
+        for exchange in list(self._busy.values()):
+            if now >= exchange.sent + self._timeout:
+                when = "the answer did not end" if exchange.answer.started else "no answer"
+                self._finish(exchange, "timeout", f"{when} within {self._timeout:g} s")
+
+    def _finish(self, exchange: _Exchange, kind: str, detail: str) -> None:
+        ended = self._clock()
+        keep = not kind and exchange.kept and exchange.answer.reusable
+        self._release(exchange, keep=keep)
+        self._report(Sample(exchange.sent, ended, exchange.index, kind, exchange.retried, detail))
+
+    def _release(self, exchange: _Exchange, *, keep: bool = False) -> None:
+        sock = getattr(exchange, "sock", None)
+        if sock is None:
+            return
+        self._busy.pop(sock.fileno(), None)
+        if keep:
+            # Watched while idle: a server that closes it is seen before it is used again.
+            self._idle[sock.fileno()] = (sock, self._places[exchange.index])
+        else:
+            sock.close()
+
+    def _take_idle(self, index: int) -> socket.socket | None:
+        place = self._places[index]
+        for fd, (sock, where) in self._idle.items():
+            if where == place:
+                del self._idle[fd]
+                return sock
+        return None
+
+    def _drop_idle(self, fd: int) -> None:
+        self._idle.pop(fd)[0].close()
+
+
+def _resolve(target: Target) -> tuple[socket.AddressFamily, tuple[Any, ...]] | str:
+    """Return the family and address to connect to, or why there is none."""
+    try:
+        found = socket.getaddrinfo(target.address, target.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return f"no address of {target.address}: {error.strerror or error}"
+    return found[0][0], found[0][4]

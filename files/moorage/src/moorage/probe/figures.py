@@ -1,0 +1,131 @@
+"""From samples to figures, and from figures to a verdict: pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from moorage.probe.target import UNSENT, Figures, Sample, Target
+
+_EXAMPLES = 5
+
+#: A stretch of time of one window: when it began and ended (monotonic seconds).
+Span = tuple[float, float]
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float | None:
+    """Return the nearest-rank percentile of ascending values, None of no values.
+
+    It is the smallest value that at least ``percent`` % of all values do not exceed, so always a
+    value that was really seen. Of fewer than 100 values the 99th percentile is the largest.
+    """
+    if not ordered:
+        return None
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
+def figures_of(
+    samples: Sequence[Sample],
+    spans: Sequence[Span],
+    targets: Sequence[Target],
+    *,
+    pending: int = 0,
+    incomplete: str = "",
+) -> Figures:
+    """Return the figures of the samples that were sent within the spans of one window."""
+    mine = [s for s in samples if any(begin <= s.sent < end for begin, end in spans)]
+    sent = [s for s in mine if s.kind != UNSENT]
+    good = sorted((s.ended - s.sent) * 1000 for s in sent if not s.kind)
+    p50, p95, p99 = (_rounded(percentile(good, percent)) for percent in (50, 95, 99))
+    gaps = [gap for span in spans for gap in _gaps(sent, span, targets)]
+    return Figures(
+        requests=len(sent),
+        failed=dict(sorted(Counter(s.kind for s in sent if s.kind).items())),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        max_ms=_rounded(good[-1] if good else None),
+        longest_gap_ms=_rounded(max(gaps, default=None)),
+        seconds=round(sum(max(0.0, end - begin) for begin, end in spans), 3),
+        examples=_examples(mine, targets),
+        retried=sum(s.retried for s in sent),
+        unsent=len(mine) - len(sent),
+        pending=pending,
+        incomplete=incomplete,
+    )
+
+
+def _gaps(sent: Iterable[Sample], span: Span, targets: Sequence[Target]) -> Iterable[float]:
+    """Yield the longest time without a success, in milliseconds, for each service asked in a span.
+
+    Service by service: that one answers is no comfort for who waits for the other. From the first
+    request on: before it nobody has asked. To the end of the span: a success that has not come
+    yet is a gap as well.
+    """
+    begin, end = span
+    by_service: dict[str, list[Sample]] = {}
+    for sample in sent:
+        if begin <= sample.sent < end:
+            by_service.setdefault(targets[sample.target].service, []).append(sample)
+    for samples in by_service.values():
+        moments = sorted(s.ended for s in samples if not s.kind)
+        first = min(s.sent for s in samples)
+        edges = [first, *moments, max([end, *moments[-1:]])]
+        yield max(b - a for a, b in pairwise(edges)) * 1000
+
+
+def _examples(samples: Iterable[Sample], targets: Sequence[Target]) -> list[str]:
+    """Return a line for each kind of failure at each target, the earliest first, a few at most."""
+    seen: dict[tuple[int, str, str], str] = {}
+    for sample in sorted(samples, key=lambda s: s.ended):
+        if sample.kind:
+            key = (sample.target, sample.kind, sample.detail)
+            seen.setdefault(key, f"{targets[sample.target]}: {sample.detail}")
+    return list(seen.values())[:_EXAMPLES]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def verdict(
+    before: Figures, during: Figures, *, budget: int, p99_factor: float, p99_floor_seconds: float
+) -> str | None:
+    """Return the reason to go back to the previous release, None when all is well.
+
+    - More than ``budget`` failed requests. What failed at that rate before the rollout had begun
+      is not blamed on it: an update must be able to mend what is broken.
+    - The 99th percentile is above ``p99_factor`` times the one before *and* above the floor. Few
+      requests were sent before, so theirs is rough; the floor keeps that from mattering. When
+      nothing succeeded before there is nothing to compare with.
+    - The figures do not tell: the prober ended, or could send nothing at all.
+    """
+    if during.incomplete:
+        return f"the rollout cannot be judged: {during.incomplete}"
+    if during.unsent and not during.requests:
+        return f"the rollout cannot be judged: none of {during.unsent} requests could be sent"
+    usual = before.failures / before.requests if before.requests else 0.0
+    allowed = budget + math.ceil(usual * during.requests)
+    if during.failures > allowed:
+        return _spent(during, budget, allowed)
+    if before.p99_ms is None or during.p99_ms is None:
+        return None
+    limit = max(p99_factor * before.p99_ms, p99_floor_seconds * 1000)
+    if during.p99_ms > limit:
+        return (
+            f"too slow: the 99th percentile is {during.p99_ms:.0f} ms of {during.requests} "
+            f"requests, {before.p99_ms:.0f} ms before; the limit is {limit:.0f} ms"
+        )
+    return None
+
+
+def _spent(during: Figures, budget: int, allowed: int) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in during.failed.items())
+    usual = f" and {allowed - budget} would have failed before it too" if allowed > budget else ""
+    lines = [
+        f"{during.failures} of {during.requests} requests failed ({kinds}); "
+        f"the budget is {budget}{usual}"
+    ]
+    return "\n".join([*lines, *(f"  {example}" for example in during.examples)])

@@ -1,0 +1,122 @@
+"""Figures and verdicts from samples made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.probe import Figures, Sample, Target, verdict
+from moorage.probe.figures import figures_of, percentile
+
+TARGETS = [
+    Target("web", "127.0.0.1", 80, "/"),
+    Target("web", "127.0.0.1", 80, "/health"),
+    Target("api", "127.0.0.1", 81, "/"),
+]
+WELL = Figures(20, {}, 2.0, 4.0, 5.0, 21.0, 0.4, [])
+
+
+def judge(before: Figures, during: Figures, budget: int = 0) -> str | None:
+    return verdict(before, during, budget=budget, p99_factor=5.0, p99_floor_seconds=1.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "percent", "rank"),
+    [(1, 50, 1), (2, 50, 1), (100, 99, 99), (99, 99, 99), (101, 99, 100), (20, 95, 19), (5, 0, 1)],
+)
+def test_percentiles_are_values_that_were_seen(count: int, percent: float, rank: int) -> None:
+    assert percentile([float(n) for n in range(1, count + 1)], percent) == rank
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.1, 100))
+def test_a_percentile_is_not_exceeded_by_that_many(values: list[float], percent: float) -> None:
+    value = percentile(sorted(values), percent)
+    assert value in values
+    assert sum(v <= value for v in values) >= percent / 100 * len(values) - 1e-6
+
+
+def test_no_values_have_no_percentile() -> None:
+    assert percentile([], 99) is None
+
+
+def test_samples_are_counted_in_the_window_they_were_sent_in() -> None:
+    samples = [
+        Sample(0.95, 1.20, 0),
+        Sample(1.00, 1.01, 0),
+        Sample(1.10, 1.13, 1, "status", False, "answered 502"),
+        Sample(1.20, 1.22, 0, "", True),
+        Sample(1.25, 1.25, 0, "unsent", False, "late"),
+        Sample(1.30, 3.30, 0, "timeout", False, "no answer within 2 s"),
+        Sample(1.35, 3.35, 0, "timeout", False, "no answer within 2 s"),
+        Sample(1.50, 1.51, 0),
+    ]
+    figures = figures_of(samples, [(1.0, 1.5)], TARGETS)
+    assert figures.requests == 5
+    assert figures.failed == {"status": 1, "timeout": 2}
+    assert figures.failures == 3
+    assert (figures.unsent, figures.retried, figures.seconds) == (1, 1, 0.5)
+    assert (figures.p50_ms, figures.p95_ms, figures.max_ms) == (10.0, 20.0, 20.0)
+    assert figures.examples == [
+        "web: GET http://127.0.0.1:80/health: answered 502",
+        "web: GET http://127.0.0.1:80/: late",
+        "web: GET http://127.0.0.1:80/: no answer within 2 s",
+    ]
+
+
+def test_the_longest_gap_reaches_to_the_end_and_is_that_of_one_service() -> None:
+    steady = [Sample(n / 10, n / 10 + 0.01, 0) for n in range(10)]
+    assert figures_of(steady, [(0.0, 1.0)], TARGETS).longest_gap_ms == 100.0
+    assert figures_of(steady, [(0.0, 2.0)], TARGETS).longest_gap_ms == pytest.approx(1090.0)
+    silent = [*steady, Sample(0.2, 0.21, 2), *[Sample(0.3, 0.8, 2, "reset")], Sample(0.7, 0.75, 2)]
+    assert figures_of(silent, [(0.0, 1.0)], TARGETS).longest_gap_ms == pytest.approx(540.0)
+    never = [Sample(0.4, 0.5, 0, "reset")]
+    assert figures_of(never, [(0.0, 1.0)], TARGETS).longest_gap_ms == pytest.approx(600.0)
+    assert figures_of([], [(0.0, 1.0)], TARGETS).longest_gap_ms is None
+
+
+def test_a_window_that_comes_again_is_one_window() -> None:
+    samples = [Sample(0.1, 0.2, 0), Sample(1.1, 1.2, 0), Sample(2.1, 2.2, 0)]
+    figures = figures_of(samples, [(0.0, 1.0), (2.0, 3.0)], TARGETS)
+    assert (figures.requests, figures.seconds, figures.longest_gap_ms) == (2, 2.0, 800.0)
+
+
+def test_all_is_well_within_budget_and_limits() -> None:
+    assert judge(WELL, WELL) is None
+    assert judge(WELL, replace(WELL, failed={"reset": 2}), budget=2) is None
+    # Ten times slower, and still far below the floor.
+    assert judge(WELL, replace(WELL, p99_ms=50.0)) is None
+
+
+def test_a_spent_budget_is_told_with_kinds_and_examples() -> None:
+    during = replace(WELL, failed={"refused": 1, "status": 2}, examples=["web: answered 502"])
+    assert judge(WELL, during, budget=2) == (
+        "3 of 20 requests failed (1 refused, 2 status); the budget is 2\n  web: answered 502"
+    )
+
+
+def test_slowness_needs_both_the_factor_and_the_floor() -> None:
+    slow = replace(WELL, p99_ms=1100.0)
+    assert judge(WELL, slow) == (
+        "too slow: the 99th percentile is 1100 ms of 20 requests, 5 ms before; the limit is 1000 ms"
+    )
+    assert judge(replace(WELL, p99_ms=300.0), slow) is None
+    assert judge(replace(WELL, requests=0, p99_ms=None), slow) is None
+
+
+def test_what_was_broken_before_is_not_blamed_on_its_repair() -> None:
+    broken = replace(WELL, failed={"status": 20}, p99_ms=None)
+    assert judge(broken, replace(WELL, failed={"status": 19})) is None
+    half = replace(WELL, failed={"status": 10})
+    assert judge(half, replace(WELL, failed={"status": 10})) is None
+    reason = judge(half, replace(WELL, failed={"status": 12}))
+    assert reason is not None
+    assert "the budget is 0 and 10 would have failed before it too" in reason
+
+
+def test_figures_that_do_not_tell_are_a_reason() -> None:
+    assert "cannot be judged" in str(judge(WELL, replace(WELL, incomplete="the prober ended")))
+    nothing = replace(WELL, requests=0, unsent=7, p99_ms=None)
+    assert "none of 7 requests could be sent" in str(judge(WELL, nothing))
