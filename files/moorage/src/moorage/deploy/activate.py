@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from moorage.deploy import docker, evidence, hooks
 from moorage.deploy.docker import DockerError
-from moorage.deploy.gate import GateClosed, wait_until_healthy
+from moorage.deploy.gate import GateClosed
+from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
-from moorage.deploy.layout import Layout
+from moorage.deploy.layout import Layout, write_atomically
 from moorage.deploy.lock import Locked, hold
 from moorage.deploy.release import (
     Release,
@@ -20,27 +25,46 @@ from moorage.deploy.release import (
     prune_releases,
     read_release,
 )
+from moorage.deploy.reservation import admit
+from moorage.deploy.rollout import Limits, Paused, Rollout
 from moorage.deploy.topology import Topology, driver
+from moorage.deploy.traffic import BudgetSpent, Traffic
+from moorage.edge import Edge, EdgeError
 from process_supervisor.client import ControlError
 
-FAILURES = (DockerError, GateClosed, ReleaseError, ControlError, OSError)
+FAILURES = (
+    BudgetSpent,
+    ControlError,
+    DockerError,
+    EdgeError,
+    GateClosed,
+    OSError,
+    ReleaseError,
+    Unfit,
+    hooks.HookFailed,
+)
 
 
 @dataclass(frozen=True)
 class Request:
     """What is asked of an activation. Times are in seconds; ``keep`` counts releases.
 
-    ``restart`` names services that start anew even where their part of the release is unchanged.
+    ``action`` is deploy, update or rollback. ``restart`` names services that start anew even
+    where their part of the release is unchanged. ``token`` is that of a reservation.
     """
 
     stack: str
     release: str
     who: str = "root"
     purpose: str = "deploy"
+    action: str = "deploy"
+    token: str = ""
     keep: int = 5
     gate_timeout: float = 120.0
     start_timeout: float = 300.0
     lock_wait: float = 0.0
+    allow_one_way: bool = False
+    hooks: bool = True
     restart: list[str] = field(default_factory=list)
 
 
@@ -49,7 +73,8 @@ class Outcome:
     """What became of it: ``activated``, ``unchanged``, ``restored``, ``failed`` or ``locked``.
 
     ``restored`` means that the release failed and the previous one runs again; ``failed`` that
-    there was none to go back to, or that going back failed too.
+    there was none to go back to, or that going back failed too. ``receipt`` is the path of the
+    evidence.
     """
 
     outcome: str
@@ -60,6 +85,7 @@ class Outcome:
     did: Mapping[str, Any] = field(default_factory=dict)
     pruned: list[str] = field(default_factory=list)
     phases: Mapping[str, float] = field(default_factory=dict)
+    receipt: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -71,20 +97,29 @@ class Outcome:
         return asdict(self)
 
 
+FindDriver = Callable[[str, Layout], Topology]
+
+
 def activate(
     request: Request,
     layout: Layout,
     journal: Journal,
-    find_driver: Callable[[str, Layout], Topology] = driver,
+    find_driver: FindDriver = driver,
+    edge: Edge | None = None,
 ) -> Outcome:
     """Make the release of ``request`` the running one.
 
     Never raises for what can go wrong on a host: the outcome says it.
     """
     purpose = f"{request.purpose} of release {request.release}"
+    began = time.time()
     try:
-        with hold(layout.lock, purpose, request.who, request.lock_wait):
-            outcome = _locked(request, layout, journal, find_driver)
+        with ExitStack() as held:
+            with journal.phase("lock"):
+                held.enter_context(hold(layout.lock, purpose, request.who, request.lock_wait))
+                admit(layout, request.token)
+            work = Activation(request, layout, journal, find_driver, edge or Edge.of())
+            outcome = work.run(began)
     except Locked as locked:
         outcome = Outcome("locked", request.release, message=f"{layout.stack}: {locked}")
     outcome.phases = journal.phases
@@ -92,83 +127,222 @@ def activate(
     return outcome
 
 
-def _locked(
-    request: Request,
-    layout: Layout,
-    journal: Journal,
-    find_driver: Callable[[str, Layout], Topology],
-) -> Outcome:
-    previous: Release | None = None
-    try:
-        with journal.phase("preflight"):
-            release = read_release(layout, request.release)
-            previous = current_release(layout)
-            topology = find_driver(release.topology, layout)
-            topology.preflight(release)
-    except (*FAILURES, ValueError) as trouble:
-        # Nothing was touched: what runs goes on running.
-        kept = previous.id if previous else None
-        return Outcome("failed", request.release, kept, message=str(trouble))
-    try:
-        did = _bring_up(topology, release, request, journal)
-    except FAILURES as trouble:
-        return _go_back(request, previous, str(trouble), layout, journal, find_driver)
-    moved = previous is None or previous.id != release.id
-    with journal.phase("switch"):
+class Activation:
+    """One activation, under the stack's lock."""
+
+    def __init__(
+        self,
+        request: Request,
+        layout: Layout,
+        journal: Journal,
+        find_driver: FindDriver,
+        edge: Edge,
+    ) -> None:
+        self._request = request
+        self._layout = layout
+        self._journal = journal
+        self._find_driver = find_driver
+        self._traffic = Traffic(request.stack, edge)
+        self._previous: Release | None = None
+        self._release: Release | None = None
+        self._marker: dict[str, Any] = {}
+        self._migrations: dict[str, Any] | None = None
+        self._hooks: list[dict[str, Any]] = []
+
+    def run(self, began: float) -> Outcome:
+        """Do it all and return what became of it."""
+        try:
+            with self._journal.phase("preflight"):
+                rollout, anything = self._preflight()
+        except (*FAILURES, ValueError) as trouble:
+            # Nothing was touched: what runs goes on running.
+            self._traffic.stop()
+            return self._finish(self._refused(str(trouble)), began, None)
+        try:
+            self._bring_up(rollout, anything)
+        except Paused as trouble:
+            previous = self._previous.id if self._previous else None
+            outcome = Outcome(
+                "failed", rollout.release.id, previous, True, str(trouble), rollout.did.to_dict()
+            )
+        except FAILURES as trouble:
+            outcome = self._go_back(rollout, str(trouble))
+        else:
+            outcome = self._done(rollout)
+        finally:
+            self._traffic.stop()
+        self._layout.marker.unlink(missing_ok=True)
+        return self._finish(outcome, began, rollout)
+
+    # -- forward --------------------------------------------------------------------------
+
+    def _preflight(self) -> tuple[Rollout, bool]:
+        request, layout = self._request, self._layout
+        self._marker = _read_marker(layout)
+        self._previous = current_release(layout)
+        release = self._release = read_release(layout, request.release)
+        if "units" not in release.manifest:
+            raise ReleaseError(
+                f"release {release.id} was made by an older version of Moorage, which published "
+                f"its ports itself: deploy it anew instead"
+            )
+        missing = docker.missing_images(release.images)
+        if missing:
+            raise ReleaseError(
+                f"release {release.id} needs images that this host does not hold: "
+                f"{', '.join(missing)}. Run the deploy again: it builds them"
+            )
+        rollout = self._rollout(release, request.restart)
+        anything = bool(rollout.prepare()) or bool(request.restart) or bool(self._marker)
+        moved = self._previous is None or self._previous.id != release.id
+        if anything and self._previous is not None and "units" in self._previous.manifest:
+            self._traffic.watch(self._previous, release.manifest["probe"])
+        if moved and self._previous is not None:
+            found = docker.containers_of(layout.stack)
+            self._migrations = hooks.migrations(release, layout, found, request.allow_one_way)
+        note = {
+            "release": release.id,
+            "who": request.who,
+            "purpose": request.purpose,
+            "since": round(time.time(), 3),
+            "held": rollout.did.held,
+        }
+        if anything or moved:
+            write_atomically(layout.marker, json.dumps(note) + "\n")
+        return rollout, anything or moved
+
+    def _bring_up(self, rollout: Rollout, anything: bool) -> None:
+        if anything and self._request.hooks and self._previous is not None:
+            with self._journal.phase("hooks-before"):
+                self._run_hooks("before", rollout)
+        self._traffic.begin()
+        rollout.install()
+        rollout.base()
+        rollout.roll()
+        rollout.finish()
+        self._journal.note("started", **rollout.did.to_dict())
+        self._traffic.judge()
+        if anything and self._request.hooks:
+            with self._journal.phase("hooks-after"):
+                self._run_hooks("after", rollout)
+
+    def _run_hooks(self, kind: str, rollout: Rollout) -> None:
+        found = docker.containers_of(self._layout.stack)
+        done = hooks.run_hooks(kind, rollout.release, self._layout, found, self._request.keep)
+        self._hooks += done
+
+    def _done(self, rollout: Rollout) -> Outcome:
+        release, previous = rollout.release, self._previous
+        moved = previous is None or previous.id != release.id
         if moved:
-            point_current_at(layout, release)
+            point_current_at(self._layout, release)
         if previous is not None and previous.topology != release.topology:
-            find_driver(previous.topology, layout).retire(previous)
-        pruned = prune_releases(layout, request.keep)
-        if moved:
-            pruned += topology.prune(list_releases(layout))
-    changed = moved or bool(did["changed"])
-    return Outcome(
-        "activated" if changed else "unchanged",
-        release.id,
-        previous.id if previous else None,
-        changed,
-        did=did,
-        pruned=pruned,
-    )
+            self._find_driver(previous.topology, self._layout).retire(previous)
+        changed = moved or rollout.did.changed or bool(self._marker)
+        message = ""
+        if rollout.did.behind:
+            behind = ", ".join(rollout.did.behind)
+            message = f"did not get well and stayed as they were: {behind}"
+        with self._journal.phase("prune"):
+            pruned = prune_releases(self._layout, self._request.keep)
+            if moved or pruned:
+                kept = {ref for r in list_releases(self._layout) for ref in r.images}
+                pruned += docker.prune_images(self._layout.stack, kept)
+        return Outcome(
+            "activated" if changed else "unchanged",
+            release.id,
+            previous.id if previous else None,
+            changed,
+            message,
+            rollout.did.to_dict(),
+            pruned,
+        )
+
+    # -- back -----------------------------------------------------------------------------
+
+    def _refused(self, why: str) -> Outcome:
+        kept = self._previous.id if self._previous else None
+        return Outcome("failed", self._request.release, kept, message=why)
+
+    def _go_back(self, failed: Rollout, why: str) -> Outcome:
+        self._journal.note("failed", message=why)
+        previous, asked = self._previous, self._request.release
+        if previous is None or "units" not in previous.manifest:
+            return Outcome("failed", asked, None, True, why, failed.did.to_dict())
+        same = previous.id == asked
+        try:
+            with self._journal.phase("restore"):
+                back = self._rollout(previous, (), restoring=True, held=failed.did.held)
+                back.prepare()
+                back.install()
+                back.base()
+                back.roll()
+                if same:
+                    # What is wrong with it stays wrong; at least it stays.
+                    return Outcome("failed", asked, previous.id, True, why, failed.did.to_dict())
+                back.finish()
+                if failed.release.topology != previous.topology:
+                    self._find_driver(failed.release.topology, self._layout).retire(failed.release)
+        except FAILURES as trouble:
+            message = f"{why}\nand going back to release {previous.id} failed too: {trouble}"
+            return Outcome("failed", asked, previous.id, True, message, failed.did.to_dict())
+        message = f"{why}\nrelease {previous.id} runs again"
+        if not back.did.containers:
+            message = f"{why}\nrelease {previous.id} went on running"
+        return Outcome("restored", asked, previous.id, True, message, failed.did.to_dict())
+
+    # -- small things ---------------------------------------------------------------------
+
+    def _rollout(
+        self,
+        release: Release,
+        restart: Any,
+        *,
+        restoring: bool = False,
+        held: list[str] | None = None,
+    ) -> Rollout:
+        rollout, probe = release.manifest["rollout"], release.manifest["probe"]
+        limits = Limits(
+            start=self._request.start_timeout,
+            gate=self._request.gate_timeout,
+            drain=float(rollout["drain_seconds"]),
+            monitor=float(rollout["monitor_seconds"]),
+            smoke=float(probe["timeout_seconds"]),
+        )
+        return Rollout(
+            self._layout,
+            release,
+            self._find_driver(release.topology, self._layout),
+            self._traffic,
+            self._journal,
+            limits,
+            restart=restart,
+            restoring=restoring,
+            held=held if held is not None else self._marker.get("held"),
+        )
+
+    def _finish(self, outcome: Outcome, began: float, rollout: Rollout | None) -> Outcome:
+        if outcome.outcome == "unchanged" or self._release is None:
+            return outcome
+        with self._journal.phase("receipt"):
+            facts = evidence.Facts(
+                request=asdict(self._request),
+                outcome=outcome.to_dict(),
+                before=self._previous,
+                after=self._release,
+                figures=self._traffic.figures(),
+                phases=dict(self._journal.phases),
+                migrations=self._migrations,
+                hooks=self._hooks,
+                began=began,
+            )
+            outcome.receipt = evidence.write(facts, rollout)
+        return outcome
 
 
-def _bring_up(
-    topology: Topology, release: Release, request: Request, journal: Journal
-) -> dict[str, Any]:
-    with journal.phase("start"):
-        did = topology.start(release, request.start_timeout)
-        if request.restart:
-            topology.restart(request.restart)
-            did = {**did, "changed": True, "restarted": request.restart}
-        journal.note("started", **did)
-    with journal.phase("gate"):
-        checks = wait_until_healthy(topology.checks, request.gate_timeout)
-        journal.note("healthy", services={check.service: check.detail for check in checks})
-    return did
-
-
-def _go_back(
-    request: Request,
-    previous: Release | None,
-    why: str,
-    layout: Layout,
-    journal: Journal,
-    find_driver: Callable[[str, Layout], Topology],
-) -> Outcome:
-    journal.note("failed", message=why)
-    if previous is None or previous.id == request.release:
-        return Outcome("failed", request.release, changed=True, message=why)
+def _read_marker(layout: Layout) -> dict[str, Any]:
     try:
-        with journal.phase("restore"):
-            topology = find_driver(previous.topology, layout)
-            topology.start(previous, request.start_timeout)
-            wait_until_healthy(topology.checks, request.gate_timeout)
-            failed = read_release(layout, request.release)
-            if failed.topology != previous.topology:
-                find_driver(failed.topology, layout).retire(failed)
-    except FAILURES as trouble:
-        message = f"{why}\nand going back to release {previous.id} failed too: {trouble}"
-        return Outcome("failed", request.release, previous.id, changed=True, message=message)
-    message = f"{why}\nrelease {previous.id} runs again"
-    return Outcome("restored", request.release, previous.id, changed=True, message=message)
+        marker = json.loads(layout.marker.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) else {}

@@ -1,23 +1,22 @@
-"""The containers topology on a host: one container a service, by Compose."""
+"""The containers topology on a host: one container a service, a gateway beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Collection, Mapping, Sequence
 
-from moorage.deploy import docker, project, units
+from moorage.deploy import docker, systemd
+from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
-from moorage.deploy.layout import Layout
-from moorage.deploy.release import (
-    Release,
-    current_release,
-    install_files,
-    remove_files,
-    remove_runtime,
-)
+from moorage.deploy.layout import Layout, write_atomically
+from moorage.deploy.release import Release, install_files, remove_files, remove_runtime
+from moorage.deploy.topology import Gap
+from moorage.deploy.unit import Unit, units_of
 
 _SLOT = "gateway"
+_LOG_LINES = 15
 _RESTART_SECONDS = 120
+_ENOUGH_RESTARTS = 3
 
 
 class ContainersTopology:
@@ -25,78 +24,105 @@ class ContainersTopology:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._release: Release | None = None
-        self._held: list[str] = []
 
-    def preflight(self, release: Release) -> None:
-        """Raise ReleaseError when an image of the release is not on this host."""
-        project.require_images(release)
-
-    def start(self, release: Release, timeout_seconds: float) -> dict[str, Any]:
-        """Bring the services up; those that start on demand are made, and left as they were."""
-        self._release = release
+    def install(self, release: Release) -> list[str]:
+        """Put files in place and have the gateway run."""
         install_files(release)
-        started = units.start(release)
-        did = project.up(self._layout, release, timeout_seconds, self._on_demand(release))
-        self._held = did["held"]
-        return {**did, "changed": did["changed"] or bool(started), "units": started}
+        return systemd.start(release)
 
-    def restart(self, services: Sequence[str]) -> None:
-        """Restart containers that run, and run one-offs again to their end.
+    def held(self, release: Release, containers: Sequence[Container]) -> list[str]:
+        """Return services whose containers somebody has stopped, and note them.
 
-        One that is stopped reads its secrets when it starts.
+        A stopped one whose container was replaced meanwhile looks like one that was never started:
+        the note tells them apart.
         """
-        release = self._release or current_release(self._layout)
-        known = release.manifest["services"] if release else []
-        one_off = {s["name"] for s in known if s.get("one_off")}
-        concerned = [c for c in docker.containers_of(self._layout.stack) if c.service in services]
-        for container in concerned:
-            if container.service in one_off:
-                docker.run(["start", "--attach", container.name], timeout_seconds=_RESTART_SECONDS)
-        for container in concerned:
-            if container.service not in one_off and container.state == "running":
-                docker.run(["restart", container.name], timeout_seconds=_RESTART_SECONDS)
+        return held(self._layout, containers)
 
-    def checks(self) -> Sequence[Check]:
-        """Look at every container, and at the units that belong to the stack."""
-        release = self._release or current_release(self._layout)
-        services = {s["name"]: s for s in release.manifest["services"]} if release else {}
-        found = [
-            self._check(container, services.get(container.service, {}))
-            for container in docker.containers_of(self._layout.stack)
-        ]
-        if release is not None:
-            found.extend(units.checks(release))
-        return found
+    def stale(
+        self, release: Release, containers: Mapping[str, Container], restart: Collection[str]
+    ) -> set[str]:
+        """Return the containers of services that have to start anew."""
+        return {
+            unit.name
+            for unit in units_of(release)
+            if unit.service in restart and (unit.rolled or unit.singleton or unit.one_off)
+        }
 
-    def prune(self, keep: Sequence[Release]) -> list[str]:
-        """Remove images that only releases of the past needed."""
-        return docker.prune_images(self._layout.stack, {ref for r in keep for ref in r.images})
+    def prepare(
+        self, release: Release, unit: Unit, slot: str, old: Container | None, held: Sequence[str]
+    ) -> None:
+        """Nothing: everything is in the description of the container."""
+
+    def checks(self, unit: Unit, container: Container) -> Sequence[Check]:
+        """Look at a container by what the engine says of it."""
+        return [check(unit, container)]
+
+    def beside(self, release: Release) -> Sequence[Check]:
+        """Look at the units that belong to the stack."""
+        return systemd.checks(release)
+
+    def hand_over(
+        self, release: Release, unit: Unit, old: Container | None, new: Container
+    ) -> list[Gap]:
+        """Nothing: what must not run twice is a container of its own here."""
+        return []
+
+    def take_back(
+        self, release: Release, unit: Unit, container: Container, held: Sequence[str]
+    ) -> list[str]:
+        """Nothing was handed over."""
+        return []
+
+    def adapt(
+        self, release: Release, unit: Unit, container: Container, restart: Collection[str]
+    ) -> list[str]:
+        """Restart a container in its place, where it cannot be replaced by one beside it."""
+        if unit.service not in restart or container.state != "running":
+            return []
+        docker.run(["restart", container.name], timeout_seconds=_RESTART_SECONDS)
+        return [unit.service]
 
     def retire(self, release: Release) -> None:
         """Take away what only this form has beside its containers: the gateway."""
-        units.stop(release)
+        systemd.stop(release)
         remove_files(release)
-        units.forget()
+        systemd.forget()
         remove_runtime(self._layout.runtime(_SLOT))
 
-    def remove(self) -> None:
-        """Take containers, networks and the gateway away."""
-        release = current_release(self._layout)
-        if release is not None:
-            project.down(self._layout, release)
-            self.retire(release)
 
-    @staticmethod
-    def _on_demand(release: Release) -> list[str]:
-        return [s["name"] for s in release.manifest["services"] if s.get("on_demand")]
+def held(layout: Layout, containers: Sequence[Container]) -> list[str]:
+    """Return the services that somebody has stopped by the engine, and note them."""
+    noted = set(json.loads(layout.held.read_text())) if layout.held.exists() else set()
+    found = sorted(
+        {c.service for c in containers if c.held or (c.state == "created" and c.service in noted)}
+    )
+    if found or noted:
+        write_atomically(layout.held, json.dumps(found) + "\n")
+    return found
 
-    def _check(self, container: docker.Container, service: Mapping[str, Any]) -> Check:
-        idle = container.state in ("created", "exited")
-        if idle and container.service in self._held:
-            return Check(container.service, True, f"{container.state}: stopped by the operator")
-        if idle and service.get("on_demand"):
-            return Check(container.service, True, f"{container.state}: starts on demand")
-        if service.get("one_off") and container.state == "exited" and container.exit_code == 0:
-            return Check(container.service, True, "exited with 0: done")
-        return project.check(container)
+
+def check(unit: Unit, container: Container) -> Check:
+    """Say how a container is that is meant to run, or to have ended well."""
+    name = unit.service if unit.replica == 1 else f"{unit.service} ({unit.replica})"
+    if unit.on_demand and container.state in ("created", "exited"):
+        return Check(name, True, f"{container.state}: starts on demand")
+    if unit.one_off and container.state == "exited" and container.exit_code == 0:
+        return Check(name, True, "exited with 0: done")
+    detail = container.state
+    if container.health != "none":
+        detail += f", {container.health}"
+    if container.state in ("exited", "dead"):
+        detail += f", exit code {container.exit_code}"
+    if container.out_of_memory:
+        detail += ", killed for want of memory"
+    if container.restarts:
+        detail += f", restarted {container.restarts} times"
+    candidate = container.name == unit.next_name
+    # One that is to take over and has ended already would end again.
+    if container.settled and not (candidate and container.restarts):
+        return Check(name, True, detail)
+    hopeless = unit.one_off and container.state == "exited"
+    if candidate:
+        hopeless = container.restarts >= _ENOUGH_RESTARTS or container.state in ("exited", "dead")
+    lines = [*container.health_log, *docker.logs(container.name, _LOG_LINES)]
+    return Check(name, False, detail, hopeless=hopeless, log=lines)

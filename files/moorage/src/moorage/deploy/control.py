@@ -23,11 +23,12 @@ from moorage.control.contract import (
 from moorage.control.http import HttpBackend
 from moorage.control.process import ProcessBackend
 from moorage.deploy import docker
-from moorage.deploy.layout import Layout
+from moorage.deploy.layout import UNIFIED, Layout, slot_name
 from moorage.deploy.release import current_release
+from moorage.deploy.unit import NEXT
 from process_supervisor.client import Client
 
-_UNIFIED, _GATEWAY = "unified", "gateway"
+_GATEWAY = "gateway"
 # The file of a release that brings the gateway's unit.
 GATEWAY_UNIT = "gateway.service"
 _TIMEOUT_SECONDS = 60.0
@@ -56,8 +57,9 @@ class Services:
                 found = [_row(status, kind) for status in backend.services()]
             except ControlError as trouble:
                 found = [_silent(kind, trouble)]
-        known = {row["service"] for row in found} | {_UNIFIED}
-        found.extend(_of_container(c) for c in containers if c.service not in known)
+        known = {row["service"] for row in found} | {UNIFIED}
+        beside = (c for c in containers if c.service not in known and not c.name.endswith(NEXT))
+        found.extend(_of_container(c) for c in beside)
         return found
 
     def act(self, verb: Action, service: str, who: str, reason: str | None) -> dict[str, Any]:
@@ -75,8 +77,11 @@ class Services:
 
     def reopen(self) -> None:
         """Have the supervisor open its log files anew (after a rotation from outside)."""
-        socket = str(self._layout.control_socket(_UNIFIED))
-        Client(socket, timeout=_TIMEOUT_SECONDS).reopen()
+        # Both slots during an update: both write into the same files.
+        for container in docker.containers_of(self._layout.stack):
+            if container.service == UNIFIED and container.state == "running":
+                socket = self._layout.control_socket(slot_name(container.slot))
+                Client(str(socket), timeout=_TIMEOUT_SECONDS).reopen()
 
     def log(self, service: str, lines: int, stream: Stream = "stdout") -> list[str]:
         """Return the last lines of a service's log."""
@@ -113,8 +118,9 @@ class Services:
         return next(row for row in self.all() if row["service"] == service)
 
     def _backend(self, containers: list[docker.Container]) -> ControlBackend | None:
-        if any(container.service == _UNIFIED for container in containers):
-            socket = self._layout.control_socket(_UNIFIED)
+        own = [c for c in containers if c.service == UNIFIED and not c.name.endswith(NEXT)]
+        if own:
+            socket = self._layout.control_socket(slot_name(own[0].slot))
             return ProcessBackend(str(socket), timeout=_TIMEOUT_SECONDS)
         release = current_release(self._layout)
         if release is None or GATEWAY_UNIT not in release.manifest.get("install", {}):
@@ -130,7 +136,7 @@ class Services:
         """Ask the control API where it knows the service, the engine where it does not."""
         containers = docker.containers_of(self._layout.stack)
         backend = self._backend(containers)
-        own = [c for c in containers if c.service == service != _UNIFIED]
+        own = [c for c in containers if c.service == service != UNIFIED]
         if backend is not None:
             try:
                 backend.service(service)
@@ -184,7 +190,7 @@ def _of_container(container: docker.Container) -> dict[str, Any]:
 
 def _silent(kind: str, trouble: ControlError) -> dict[str, Any]:
     return {
-        "service": _UNIFIED if kind == "process" else _GATEWAY,
+        "service": UNIFIED if kind == "process" else _GATEWAY,
         "kind": "supervisor" if kind == "process" else "gateway",
         "state": "UNREACHABLE",
         "health": "none",

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 STACK_LABEL = "moorage.stack"
+LOOPBACK, ANYWHERE = "127.0.0.1", "0.0.0.0"
 SERVICE_LABEL = "moorage.service"
-# Compose's own: what it compares to tell whether a container is still as described.
-_HASH_LABEL = "com.docker.compose.config-hash"
+_SLOT_LABEL = "moorage.slot"
+_REPLICA_LABEL = "moorage.replica"
+# What the renderer made of the service's description: tells whether a container is as described.
+_CONFIG_LABEL = "moorage.config"
 
 
 class DockerError(Exception):
@@ -53,6 +56,15 @@ def run(argv: Sequence[str], *, timeout_seconds: float = 60.0) -> str:
     return done.stdout
 
 
+@dataclass(frozen=True, order=True)
+class Published:
+    """A port of a container, and where the host has it."""
+
+    target: str
+    address: str
+    port: int
+
+
 @dataclass(frozen=True)
 class Container:
     """What the engine says of one container."""
@@ -68,12 +80,28 @@ class Container:
     started_at: str
     restarts: int
     policy: str
-    config_hash: str = ""
+    config: str = ""
+    slot: str = ""
+    replica: int = 1
+    published: tuple[Published, ...] = ()
+    out_of_memory: bool = False
+    finished_at: str = ""
+    health_log: tuple[str, ...] = ()
 
     @property
     def held(self) -> bool:
         """Stopped by somebody: what else ends under such a policy, the engine starts again."""
         return self.state == "exited" and self.policy in ("always", "unless-stopped")
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Where the edge reaches the container: its ports on the loopback address."""
+        return tuple(f"{p.address}:{p.port}" for p in self.published if p.address == LOOPBACK)
+
+    def peer(self, target: int | str) -> str | None:
+        """Return where the edge reaches one port of the container, None when it does not."""
+        found = (p for p in self.published if p.address == LOOPBACK and p.target == str(target))
+        return next((f"{p.address}:{p.port}" for p in found), None)
 
     @property
     def settled(self) -> bool:
@@ -104,14 +132,41 @@ def _container(raw: Mapping[str, Any]) -> Container:
         started_at=state.get("StartedAt", ""),
         restarts=int(raw.get("RestartCount", 0)),
         policy=(raw["HostConfig"].get("RestartPolicy") or {}).get("Name", ""),
-        config_hash=labels.get(_HASH_LABEL, ""),
+        config=labels.get(_CONFIG_LABEL, ""),
+        slot=labels.get(_SLOT_LABEL, ""),
+        replica=int(labels.get(_REPLICA_LABEL, "1")),
+        published=_published(raw["HostConfig"].get("PortBindings") or {}),
+        out_of_memory=bool(state.get("OOMKilled")),
+        finished_at=state.get("FinishedAt", ""),
+        health_log=_said(state.get("Health") or {}),
+    )
+
+
+def _said(health: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the last failed health check said, with its exit status."""
+    failed = [entry for entry in health.get("Log") or () if entry.get("ExitCode")]
+    if not failed:
+        return ()
+    text = str(failed[-1].get("Output", "")).strip().splitlines()[:5]
+    return tuple(f"health check ({failed[-1]['ExitCode']}): {line}" for line in text or ["-"])
+
+
+def _published(bindings: Mapping[str, Any]) -> tuple[Published, ...]:
+    """Return the ports on the host; the bindings hold for a stopped container too."""
+    return tuple(
+        sorted(
+            Published(target.partition("/")[0], entry.get("HostIp") or ANYWHERE, int(port))
+            for target, entries in bindings.items()
+            for entry in entries or ()
+            if (port := entry.get("HostPort", "")).isdigit()
+        )
     )
 
 
 def missing_images(refs: Sequence[str]) -> list[str]:
     """Return those of ``refs`` that the engine does not hold."""
     present = set(run(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]).split())
-    return [ref for ref in refs if (ref if ":" in ref else f"{ref}:latest") not in present]
+    return [ref for ref in refs if _full(ref) not in present]
 
 
 def prune_images(stack: str, keep: Collection[str]) -> list[str]:
@@ -131,6 +186,36 @@ def prune_images(stack: str, keep: Collection[str]) -> list[str]:
     return removed
 
 
+def stop(names: Sequence[str], *, timeout_seconds: float) -> None:
+    """Stop containers side by side, each with the grace that it was made with."""
+    if names:
+        run(["stop", *names], timeout_seconds=timeout_seconds)
+
+
+def remove(names: Sequence[str]) -> None:
+    """Remove containers, running or not."""
+    if names:
+        run(["rm", "--force", *names], timeout_seconds=120)
+
+
+def rename(name: str, to: str) -> None:
+    """Give a container another name."""
+    run(["rename", name, to])
+
+
+def digests(refs: Sequence[str]) -> dict[str, str]:
+    """Return the ids (content digests) of the images that this host holds, by reference."""
+    if not refs:
+        return {}
+    listed = run(["image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
+    held = dict(line.split() for line in listed.splitlines())
+    return {ref: held[full] for ref in refs if (full := _full(ref)) in held}
+
+
+def _full(ref: str) -> str:
+    return ref if ":" in ref.rpartition("/")[2] else f"{ref}:latest"
+
+
 def logs(container: str, lines: int) -> list[str]:
     """Return the last ``lines`` lines of a container's output, both streams."""
     done = subprocess.run(
@@ -146,45 +231,36 @@ def logs(container: str, lines: int) -> list[str]:
     return done.stdout.splitlines()
 
 
+_ANEW = ("--no-deps", "--no-build", "--pull", "never", "--force-recreate")
+
+
 class Compose:
     """``docker compose`` on one project and one file."""
 
     def __init__(self, project: str, file: Path) -> None:
-        self._argv = ["compose", "--project-name", project, "--file", str(file)]
+        argv = ["compose", "--project-name", project, "--file", str(file)]
+        self._argv = [*argv, "--profile", "*"]
 
-    def dependencies(self) -> dict[str, set[str]]:
-        """Return every service of every profile and those that it depends on."""
-        shown = run([*self._argv, "--profile", "*", "config", "--format", "json"])
-        services = json.loads(shown)["services"]
-        return {name: set(service.get("depends_on") or {}) for name, service in services.items()}
+    # --no-deps throughout: the order is the rollout's business, and a service that waits for a
+    # migration must not run it once more.
 
-    def hashes(self) -> dict[str, str]:
-        """Return what the label of each service's container says when it is as described."""
-        shown = run([*self._argv, "--profile", "*", "config", "--hash", "*"])
-        return dict(line.split() for line in shown.splitlines())
+    def up(self, services: Sequence[str], *, timeout_seconds: float) -> None:
+        """Make the containers of ``services`` anew and start them; returns without waiting."""
+        argv = [*self._argv, "up", "--detach", *_ANEW, *services]
+        run(argv, timeout_seconds=timeout_seconds)
 
-    # Never --no-deps below: it takes dependencies out of what is hashed, so that the next call
-    # without it would find every such container changed.
+    def create(self, services: Sequence[str], *, timeout_seconds: float) -> None:
+        """Make the containers of ``services`` anew without starting them."""
+        argv = [*self._argv, "up", "--no-start", *_ANEW, *services]
+        run(argv, timeout_seconds=timeout_seconds)
 
-    def up(
-        self, services: Sequence[str] = (), *, timeout_seconds: float, orphans: bool = False
-    ) -> None:
-        """Start what is not running and replace what changed; returns without waiting on health.
-
-        What the named services depend on is brought up too; those of a profile are started only
-        when they are named. With ``orphans``, containers that nothing describes are removed.
-        """
-        argv = [*self._argv, "up", "--detach", "--no-build", "--pull", "never"]
-        if orphans:
-            argv.append("--remove-orphans")
-        run([*argv, *services], timeout_seconds=timeout_seconds)
-
-    def create(self, service: str, *, timeout_seconds: float) -> None:
-        """Make the container of a service without starting it."""
-        argv = [*self._argv, "--profile", "*", "up", "--no-start", "--no-build"]
-        run([*argv, "--pull", "never", service], timeout_seconds=timeout_seconds)
+    def run_once(self, service: str, command: Sequence[str], *, timeout_seconds: float) -> str:
+        """Run a command in a container like the service's that is gone afterwards."""
+        argv = [*self._argv, "run", "--rm", "--no-deps", "--quiet-pull", "-T"]
+        argv += ["--label", f"{STACK_LABEL}=", "--entrypoint", command[0], service, *command[1:]]
+        return run(argv, timeout_seconds=timeout_seconds)
 
     def down(self, *, timeout_seconds: float) -> None:
         """Remove the project's containers and networks."""
-        argv = [*self._argv, "--profile", "*", "down", "--remove-orphans"]
+        argv = [*self._argv, "down", "--remove-orphans"]
         run(argv, timeout_seconds=timeout_seconds)

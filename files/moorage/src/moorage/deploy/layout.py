@@ -11,6 +11,14 @@ DEFAULT_RUN = Path("/run/moorage")
 DEFAULT_LOG = Path("/var/log/moorage")
 
 
+UNIFIED = "unified"
+
+
+def slot_name(slot: str) -> str:
+    """Return the name that the directories of a slot of the unified container begin with."""
+    return f"{UNIFIED}-{slot}" if slot else UNIFIED
+
+
 @dataclass(frozen=True)
 class Layout:
     """The directories of one stack.
@@ -63,6 +71,16 @@ class Layout:
         return self.base / ".held.json"
 
     @property
+    def marker(self) -> Path:
+        """There while a rollout is under way; one that stays tells of an interrupted one."""
+        return self.base / ".rollout.json"
+
+    @property
+    def backups(self) -> Path:
+        """What hooks have saved before updates."""
+        return self.base / "backups"
+
+    @property
     def history(self) -> Path:
         """One JSON line for every activation, oldest first."""
         return self.releases / "history.jsonl"
@@ -71,8 +89,8 @@ class Layout:
         """What the supervisor or gateway that runs in ``slot`` has below ``run``."""
         return self.run / slot
 
-    def control_socket(self, slot: str = "unified") -> Path:
-        """The control socket of the supervisor that runs in ``slot``."""
+    def control_socket(self, slot: str = UNIFIED) -> Path:
+        """The control socket of the supervisor or gateway that runs in ``slot``."""
         return self.runtime(slot) / "control.sock"
 
 

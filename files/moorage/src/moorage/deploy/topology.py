@@ -2,40 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
 from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release
+from moorage.deploy.unit import Unit
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How long a service that must never run twice did not run at all, in seconds."""
+
+    service: str
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the gap as plain data."""
+        return {"service": self.service, "seconds": round(self.seconds, 3)}
 
 
 class Topology(Protocol):
     """The driver of one topology on this host."""
 
-    def preflight(self, release: Release) -> None:
-        """Raise before anything is touched when the release cannot run here."""
+    def install(self, release: Release) -> list[str]:
+        """Put in place what the release brings beside its containers.
 
-    def start(self, release: Release, timeout_seconds: float) -> dict[str, Any]:
-        """Make ``release`` what runs; what it already has in common with the host stays.
-
-        Returns what was done: ``changed`` (bool) and the names that were started or replaced.
+        Returns the names of systemd units that were started.
         """
 
-    def restart(self, services: Sequence[str]) -> None:
-        """Start services anew although nothing of the release says so."""
+    def held(self, release: Release, containers: Sequence[Container]) -> list[str]:
+        """Return the services that somebody has stopped: an update does not start them."""
 
-    def checks(self) -> Sequence[Check]:
-        """Look at every service once."""
+    def stale(
+        self, release: Release, containers: Mapping[str, Container], restart: Collection[str]
+    ) -> set[str]:
+        """Return the names of containers to make anew although their label says nothing.
 
-    def prune(self, keep: Sequence[Release]) -> list[str]:
-        """Remove what was made for releases that are not kept; return its names."""
+        ``restart`` names services that have to start anew in any case.
+        """
+
+    def prepare(
+        self, release: Release, unit: Unit, slot: str, old: Container | None, held: Sequence[str]
+    ) -> None:
+        """Write what the container that is about to be made in ``slot`` reads when it starts.
+
+        What must not run twice, and what is held, does not start with it.
+        """
+
+    def checks(self, unit: Unit, container: Container) -> Sequence[Check]:
+        """Look once at what runs in a container."""
+
+    def beside(self, release: Release) -> Sequence[Check]:
+        """Look once at what the release has beside its containers."""
+
+    def hand_over(
+        self, release: Release, unit: Unit, old: Container | None, new: Container
+    ) -> list[Gap]:
+        """Stop in ``old`` what must not run twice, and start it in ``new``."""
+
+    def take_back(
+        self, release: Release, unit: Unit, container: Container, held: Sequence[str]
+    ) -> list[str]:
+        """Have everything run in a container that is meant to, after a hand-over was given up."""
+
+    def adapt(
+        self, release: Release, unit: Unit, container: Container, restart: Collection[str]
+    ) -> list[str]:
+        """Change what can be changed without a new container; return the services concerned."""
 
     def retire(self, release: Release) -> None:
         """Take away what only this form of the stack had; another form of it runs by now."""
-
-    def remove(self) -> None:
-        """Take the stack's processes, containers and networks away; data stays."""
 
 
 def driver(topology: str, layout: Layout) -> Topology:

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from moorage.deploy import docker, project
+from moorage.deploy import docker
+from moorage.deploy.containers import check, held
+from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
-from moorage.deploy.layout import Layout
+from moorage.deploy.layout import UNIFIED, Layout, slot_name, write_atomically
 from moorage.deploy.release import (
     Release,
     ReleaseError,
-    current_release,
     install_files,
     remove_files,
     remove_runtime,
 )
+from moorage.deploy.topology import Gap
+from moorage.deploy.unit import Unit, is_of, units_of
 from process_supervisor.client import Client, ControlError
 
-_SLOT = "unified"
+CONFIG = "supervisor.json"
+_WHO = "moorage"
 _CONTROL_TIMEOUT_SECONDS = 5.0
+_ANSWER_SECONDS = 30.0
 _LOG_LINES = 15
-_RELOADED = ("added", "removed", "changed")
 # What a supervisor that is still starting looks like from here.
 _NOT_YET = ("unreachable", "timeout")
 
@@ -34,103 +42,279 @@ class UnifiedTopology:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
-    def preflight(self, release: Release) -> None:
-        """Raise ReleaseError when an image of the release is not on this host."""
-        project.require_images(release)
-
-    def start(self, release: Release, timeout_seconds: float) -> dict[str, Any]:
-        """Put the release's configuration in place, bring its containers up, reload processes."""
-        deadline = time.monotonic() + timeout_seconds
+    def install(self, release: Release) -> list[str]:
+        """Put files in place; those of a slot come with its container."""
         install_files(release)
-        did = project.up(self._layout, release, timeout_seconds)
-        reloaded = self._reload(deadline)
-        touched = sorted(name for key in _RELOADED for name in reloaded[key])
-        return {**did, "changed": did["changed"] or bool(touched), "processes": touched}
+        return []
 
-    def restart(self, services: Sequence[str]) -> None:
-        """Restart processes through the supervisor and data services through the engine.
-
-        What the operator has stopped stays stopped: it reads its secrets when it is started.
-        """
-        containers = {c.service: c.name for c in docker.containers_of(self._layout.stack)}
-        wanted = {p["name"]: p["wanted"] for p in self._client().status()}
-        for service in services:
-            if wanted.get(service) == "up":
-                self._client().restart(service, who="moorage", reason="a secret was replaced")
-            elif service in containers:
-                docker.run(["restart", containers[service]], timeout_seconds=120)
-
-    def checks(self) -> Sequence[Check]:
-        """Look at the data services through the engine, at the processes through the supervisor."""
-        containers = docker.containers_of(self._layout.stack)
-        found = [project.check(c) for c in containers if c.service != _SLOT]
+    def held(self, release: Release, containers: Sequence[Container]) -> list[str]:
+        """Return the services that somebody has stopped: by the engine, or by the supervisor."""
+        found = held(self._layout, [c for c in containers if c.service != UNIFIED])
+        own = _own(containers)
+        if own is None or own.state != "running":
+            return found
         try:
-            found.extend(_check_process(p) for p in self._client().status())
-        except (ControlError, OSError) as trouble:
-            found.append(self._check_supervisor(containers, trouble))
+            statuses = self._client(own).status()
+        except (ControlError, OSError):
+            return found
+        by_hand = (p["name"] for p in statuses if p["wanted"] == "down" and p["autostart"])
+        return sorted({*found, *by_hand})
+
+    def stale(
+        self, release: Release, containers: Mapping[str, Container], restart: Collection[str]
+    ) -> set[str]:
+        """Return the container when a process changed that visitors reach through the edge."""
+        found = set()
+        routed = _routed(release)
+        for unit in units_of(release):
+            old = containers.get(unit.name)
+            if unit.service != UNIFIED:
+                if unit.service in restart and unit.one_off:
+                    found.add(unit.name)
+            elif old is not None:
+                changed = {*self._changed(release, unit, old), *restart}
+                if any(is_of(name, service) for name in changed for service in routed):
+                    found.add(unit.name)
         return found
 
-    def prune(self, keep: Sequence[Release]) -> list[str]:
-        """Remove images that only releases of the past needed."""
-        return docker.prune_images(self._layout.stack, {ref for r in keep for ref in r.images})
+    def prepare(
+        self, release: Release, unit: Unit, slot: str, old: Container | None, held: Sequence[str]
+    ) -> None:
+        """Write the slot's configuration and state; the audit trail goes on from the old one's."""
+        if unit.service != UNIFIED:
+            return
+        _clear(self._layout.runtime(slot_name(slot)))
+        config = _wanted(release)
+        for process in config["processes"]:
+            if process["name"] in unit.singletons:
+                process["autostart"] = False
+        self._write(unit, slot, config)
+        state = self._layout.base / "data" / f"{UNIFIED}-state-{slot}"
+        stopped = [name for name in held if name in unit.processes]
+        _begin_state(state, self._state(old) if old else None, stopped)
+
+    def checks(self, unit: Unit, container: Container) -> Sequence[Check]:
+        """Look at every process of the unified container; at others through the engine."""
+        if container.service != UNIFIED:
+            return [check(unit, container)]
+        try:
+            processes = self._client(container).status()
+        except (ControlError, OSError) as trouble:
+            return [_check_supervisor(unit, container, trouble)]
+        candidate = container.name == unit.next_name
+        return [_check_process(unit, process, candidate) for process in processes]
+
+    def beside(self, release: Release) -> Sequence[Check]:
+        """Nothing runs beside the containers."""
+        return []
+
+    def hand_over(
+        self, release: Release, unit: Unit, old: Container | None, new: Container
+    ) -> list[Gap]:
+        """Stop the processes that must not run twice, and start them in the new container."""
+        before: dict[str, Any] = {}
+        if old is not None and old.service == UNIFIED and old.state == "running":
+            before = self._stop(self._client(old), unit.singletons)
+        self._write(unit, new.slot, _wanted(release))
+        client = self._client(new)
+        client.reload(who=_WHO, reason="handed over")
+        gaps = []
+        for name in unit.singletons:
+            after = client.status(name)
+            if before.get(name) and after["started_at"]:
+                gaps.append(Gap(name, max(0.0, _seconds(after["started_at"]) - before[name])))
+        return gaps
+
+    def take_back(
+        self, release: Release, unit: Unit, container: Container, held: Sequence[str]
+    ) -> list[str]:
+        """Start again in the old container what was stopped for a hand-over."""
+        client = self._client(container)
+        status = {p["name"]: p for p in client.status()}
+        own = [n for n in unit.singletons if n in status and n not in held]
+        idle = [n for n in own if status[n]["wanted"] == "down"]
+        for name in idle:
+            client.start(name, who=_WHO, reason="the hand-over was given up")
+        return idle
+
+    def adapt(
+        self, release: Release, unit: Unit, container: Container, restart: Collection[str]
+    ) -> list[str]:
+        """Have the supervisor change what differs; visitors reach none of it."""
+        if unit.service != UNIFIED:
+            if unit.service in restart and container.state == "running":
+                docker.run(["restart", container.name], timeout_seconds=120)
+                return [unit.service]
+            return []
+        touched = []
+        if self._changed(release, unit, container, settings=True):
+            self._write(unit, container.slot, _wanted(release))
+            result = self._answer(container).reload(who=_WHO, reason=f"release {release.id}")
+            touched = [n for key in ("added", "removed", "changed") for n in result[key]]
+        client = self._client(container)
+        wanted = {p["name"]: p["wanted"] for p in client.status()} if restart else {}
+        for name in wanted:
+            again = any(is_of(name, service) for service in restart)
+            if again and name not in touched and wanted[name] == "up":
+                client.restart(name, who=_WHO, reason="a secret was replaced")
+                touched.append(name)
+        return sorted(touched)
 
     def retire(self, release: Release) -> None:
         """Take away the configuration of processes; the new form has replaced the container."""
         remove_files(release)
-        remove_runtime(self._layout.runtime(_SLOT))
+        for slot in ("a", "b"):
+            remove_runtime(self._layout.runtime(slot_name(slot)))
+            config = self._layout.config / slot_name(slot)
+            shutil.rmtree(config, ignore_errors=True)
 
-    def remove(self) -> None:
-        """Take containers, network and configuration away."""
-        release = current_release(self._layout)
-        if release is not None:
-            project.down(self._layout, release)
-            self.retire(release)
+    def _client(self, container: Container) -> Client:
+        socket = self._layout.runtime(slot_name(container.slot)) / "control.sock"
+        return Client(str(socket), timeout=_CONTROL_TIMEOUT_SECONDS)
 
-    def _client(self) -> Client:
-        return Client(str(self._layout.control_socket(_SLOT)), timeout=_CONTROL_TIMEOUT_SECONDS)
-
-    def _reload(self, deadline: float) -> Mapping[str, Sequence[str]]:
+    def _answer(self, container: Container) -> Client:
+        """Return a client once the supervisor answers; it may be starting."""
+        client, deadline = self._client(container), time.monotonic() + _ANSWER_SECONDS
         while True:
             try:
-                return self._client().reload()
+                client.info()
             except (ControlError, OSError) as trouble:
                 if isinstance(trouble, ControlError) and trouble.code not in _NOT_YET:
                     raise
                 if time.monotonic() >= deadline:
                     raise ReleaseError(
                         f"the supervisor of {self._layout.stack} did not answer at "
-                        f"{self._layout.control_socket(_SLOT)}: {trouble}"
+                        f"{client.path}: {trouble}"
                     ) from trouble
                 time.sleep(0.05)
+            else:
+                return client
 
-    def _check_supervisor(
-        self, containers: Sequence[docker.Container], trouble: Exception
-    ) -> Check:
-        own = [c for c in containers if c.service == _SLOT]
-        if not own:
-            return Check(_SLOT, False, "its container does not exist")
-        container = own[0]
-        return Check(
-            _SLOT,
-            False,
-            f"container {container.state}, the supervisor does not answer ({trouble})",
-            log=docker.logs(container.name, _LOG_LINES),
-        )
+    def _state(self, container: Container) -> Path:
+        return self._layout.base / "data" / f"{UNIFIED}-state-{container.slot}"
+
+    def _stop(self, client: Client, names: Sequence[str]) -> dict[str, Any]:
+        ended = {}
+        status = {p["name"]: p for p in client.status()}
+        for name in names:
+            if name in status and status[name]["wanted"] == "up":
+                client.stop(name, who=_WHO, reason="handed over")
+                ended[name] = time.time()
+        return ended
+
+    def _installed(self, unit: Unit, slot: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(Path(unit.slot_install[slot][CONFIG]).read_text())
+        except (FileNotFoundError, ValueError, KeyError):
+            return {}
+        return found
+
+    def _changed(
+        self, release: Release, unit: Unit, container: Container, settings: bool = False
+    ) -> list[str]:
+        """Return the names of processes that the release has otherwise than the container.
+
+        With ``settings`` also ``""`` when the supervisor's own differ, or who starts by itself.
+        """
+        old, new = self._installed(unit, container.slot), _wanted(release)
+        before = {p["name"]: p for p in old.get("processes", [])}
+        after = {p["name"]: p for p in new["processes"]}
+        names = [
+            name
+            for name in sorted(before.keys() | after.keys())
+            if _without(before.get(name)) != _without(after.get(name))
+        ]
+        return [*names, ""] if settings and old != new else names
+
+    def _write(self, unit: Unit, slot: str, config: Mapping[str, Any]) -> None:
+        path = Path(unit.slot_install[slot][CONFIG])
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
-def _check_process(status: Mapping[str, Any]) -> Check:
+def _wanted(release: Release) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((release.path / CONFIG).read_text())
+    return config
+
+
+def _without(process: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if process is None:
+        return None
+    return {key: value for key, value in process.items() if key != "autostart"}
+
+
+def _own(containers: Sequence[Container]) -> Container | None:
+    named = [c for c in containers if c.service == UNIFIED]
+    return next((c for c in named if not c.name.endswith("-next")), None)
+
+
+def _routed(release: Release) -> set[str]:
+    edge = release.manifest.get("edge") or {}
+    return {str(pool["service"]) for pool in edge.get("pools", {}).values()}
+
+
+def _clear(directory: Path) -> None:
+    """Take away sockets and pipes of the slot's last container; the directory is mounted."""
+    for path in directory.iterdir() if directory.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _begin_state(directory: Path, old: Path | None, stopped: Sequence[str]) -> None:
+    """Let a slot begin as the other one is: who is stopped, and what has happened so far."""
+    directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    owner = directory.stat()
+    for path in directory.iterdir():
+        if path.is_file():
+            path.unlink()
+    for path in old.glob("events.jsonl*") if old and old.is_dir() else ():
+        shutil.copyfile(path, directory / path.name)
+    write_atomically(
+        directory / "intents.json", json.dumps({"version": 1, "stopped": sorted(stopped)}) + "\n"
+    )
+    for path in directory.iterdir():
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _seconds(moment: Any) -> float:
+    if isinstance(moment, str):
+        return datetime.fromisoformat(moment).timestamp()
+    return float(moment)
+
+
+def _check_supervisor(unit: Unit, container: Container, trouble: Exception) -> Check:
+    detail = f"container {container.state}, the supervisor does not answer ({trouble})"
+    if container.state in ("exited", "dead"):
+        detail = f"container {container.state}, exit code {container.exit_code}"
+    if container.out_of_memory:
+        detail += ", killed for want of memory"
+    ended = container.name == unit.next_name and (
+        container.restarts >= 3 or container.state in ("exited", "dead")
+    )
+    log = docker.logs(container.name, _LOG_LINES)
+    return Check(UNIFIED, False, detail, hopeless=ended, log=log)
+
+
+def _check_process(unit: Unit, status: Mapping[str, Any], candidate: bool) -> Check:
     name, state, health = str(status["name"]), status["state"], status["health"]
-    if status["wanted"] == "down":
-        return Check(name, True, f"{state}: stopped by the operator")
-    if state == "RUNNING" and health in ("none", "healthy"):
+    # One that is to take over and has ended already would end again.
+    failed = bool(candidate and status["restarts"])
+    if status["wanted"] == "down" and state in ("STOPPED", "EXITED"):
+        waits = name in unit.singletons
+        return Check(name, True, f"{state}: " + ("not twice" if waits else "stopped by somebody"))
+    if state == "RUNNING" and health in ("none", "healthy") and not failed:
         return Check(name, True, "RUNNING" if health == "none" else f"RUNNING, {health}")
     ended = status.get("exit") or {}
     if state == "EXITED" and ended.get("code") == 0:
         return Check(name, True, "EXITED with 0: done")
     detail = f"{state}, health {health}"
+    if status["restarts"]:
+        detail += f", restarted {status['restarts']} times"
     if status.get("reason"):
         detail += f": {status['reason']}"
     elif ended:
         detail += f": last exit {json.dumps(ended)}"
-    hopeless = state in ("FATAL", "EXITED")
+    hopeless = state in ("FATAL", "EXITED") or (candidate and status["restarts"] >= 3)
     return Check(name, False, detail, hopeless, tuple(status.get("log_tail") or ()))

@@ -1,0 +1,102 @@
+"""What lies between the containers that a host has and the units that a release describes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from moorage.deploy.docker import Container
+from moorage.deploy.unit import NEXT, Unit
+
+
+@dataclass
+class Difference:
+    """What has to be done, by the way in which it is done.
+
+    ``roll`` and ``place`` hold units to make anew, beside the old one and in its place;
+    ``start`` containers that are as described and do not run although they should; ``create``
+    units that are made without being started; ``extra`` containers that nothing describes.
+    """
+
+    roll: list[Unit] = field(default_factory=list)
+    place: list[Unit] = field(default_factory=list)
+    create: list[Unit] = field(default_factory=list)
+    start: list[Container] = field(default_factory=list)
+    extra: list[Container] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.roll or self.place or self.create or self.start or self.extra)
+
+
+def difference(
+    units: Sequence[Unit],
+    containers: Sequence[Container],
+    *,
+    held: Collection[str] = (),
+    anew: Collection[str] = (),
+) -> Difference:
+    """Compare; ``held`` names services that somebody has stopped, ``anew`` names of containers.
+
+    What is held is kept up to date, and stays stopped.
+    """
+    by_name = {container.name: container for container in containers}
+    found = Difference()
+    for unit in units:
+        old = by_name.get(unit.name)
+        stale = old is None or old.config != unit.config or unit.name in anew
+        idle = unit.on_demand or unit.service in held
+        if idle and stale and not (unit.on_demand and old and old.state == "running"):
+            found.create.append(unit)
+        elif stale or (unit.one_off and not _succeeded(old)):
+            (found.roll if unit.rolled else found.place).append(unit)
+        elif not idle and old is not None and not unit.one_off and old.state != "running":
+            found.start.append(old)
+    names = {unit.name for unit in units}
+    found.extra = [c for c in containers if c.name not in names]
+    return found
+
+
+def _succeeded(container: Container | None) -> bool:
+    if container is None:
+        return False
+    return container.state == "running" or (
+        container.state == "exited" and container.exit_code == 0
+    )
+
+
+@dataclass
+class Leftovers:
+    """What an interrupted rollout has left: candidates to remove, and some to finish with.
+
+    ``finish`` names canonical names whose candidate serves already; ``rename`` those whose old
+    container is gone.
+    """
+
+    remove: list[Container] = field(default_factory=list)
+    finish: list[str] = field(default_factory=list)
+    rename: list[str] = field(default_factory=list)
+
+
+def leftovers(
+    containers: Sequence[Container], serving: Collection[str], wanted: Mapping[str, str]
+) -> Leftovers:
+    """Find them; ``serving`` holds the peers in the edge's pools, ``wanted`` configs by name.
+
+    Of two containers the one that is as wanted stays; where that does not tell, the one that
+    visitors reach.
+    """
+    by_name = {container.name: container for container in containers}
+    found = Leftovers()
+    for candidate in containers:
+        if not candidate.name.endswith(NEXT):
+            continue
+        name = candidate.name.removesuffix(NEXT)
+        old = by_name.get(name)
+        serves = bool(set(candidate.peers) & set(serving)) and candidate.state == "running"
+        if old is None:
+            found.rename.append(name)
+        elif serves and old.config != wanted.get(name):
+            found.finish.append(name)
+        else:
+            found.remove.append(candidate)
+    return found

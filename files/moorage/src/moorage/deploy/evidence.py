@@ -1,0 +1,104 @@
+"""The receipt of a rollout: what was asked, done and measured, gathered and signed."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moorage.deploy import docker
+from moorage.deploy.layout import DEFAULT_LOG
+from moorage.deploy.release import Release
+from moorage.deploy.rollout import Rollout
+from moorage.probe import Figures
+from moorage.probe.receipt import ReceiptError, readable_line, write_receipt
+
+KEY = Path("/opt/moorage/keys/receipt.key")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a receipt is made of; ``began`` in Unix seconds, ``phases`` in seconds."""
+
+    request: Mapping[str, Any]
+    outcome: Mapping[str, Any]
+    before: Release | None
+    after: Release
+    figures: Mapping[str, Figures]
+    phases: Mapping[str, float]
+    migrations: Mapping[str, Any] | None
+    hooks: list[dict[str, Any]]
+    began: float
+
+
+def write(facts: Facts, rollout: Rollout | None) -> str | None:
+    """Write the receipt into the release's directory and a line of it into the log.
+
+    Returns its path, None when it could not be written: a rollout that went well is not undone
+    for want of paper.
+    """
+    receipt = gather(facts, rollout)
+    key = KEY if KEY.exists() else None
+    try:
+        path = write_receipt(facts.after.path, receipt, key)
+        log = DEFAULT_LOG / "rollouts" / f"{facts.request['stack']}.log"
+        with log.open("a", encoding="utf-8") as out:
+            out.write(readable_line(receipt) + "\n")
+    except (OSError, ReceiptError):
+        return None
+    return str(path)
+
+
+def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
+    """Return the receipt as plain data; docs/receipt.schema.json describes it."""
+    done, after = facts.outcome, facts.after
+    did = done["did"]
+    refs = {ref for r in (facts.before, after) if r is not None for ref in r.images}
+    digests = docker.digests(sorted(refs))
+    updated = sorted(did.get("containers", []))
+    units = [unit.name for unit in rollout.units] if rollout else []
+    return {
+        "format": 1,
+        "stack": facts.request["stack"],
+        "host": socket.gethostname(),
+        "topology": after.topology,
+        "action": facts.request["action"],
+        "who": facts.request["who"],
+        "outcome": done["outcome"],
+        "reason": done["message"],
+        "started": round(facts.began, 3),
+        "finished": round(time.time(), 3),
+        "before": _side(facts.before, digests) if facts.before else None,
+        "after": _side(after, digests),
+        "services": {
+            "updated": updated + [n for n in did.get("processes", []) if n not in updated],
+            "unchanged": sorted(set(units) - set(updated)),
+        },
+        "partial": bool(after.manifest.get("partial")),
+        "requests": {name: figures.to_dict() for name, figures in facts.figures.items()},
+        "budget": _budget(after),
+        "singleton_gaps": did.get("singleton_gaps", []),
+        "in_place_gaps": did.get("in_place_gaps", []),
+        "phases": dict(facts.phases),
+        "restored": done["outcome"] == "restored",
+        "migrations": facts.migrations,
+        "hooks": facts.hooks,
+        "edge": {"kind": None if not after.manifest.get("edge") else "edge"},
+    }
+
+
+def _side(release: Release, digests: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "release": release.id,
+        "version": release.manifest.get("version", ""),
+        "images": {ref: {"ref": ref, "digest": digests.get(ref)} for ref in release.images},
+    }
+
+
+def _budget(release: Release) -> dict[str, Any]:
+    probe = release.manifest.get("probe") or {}
+    names = ("budget", "p99_factor", "p99_floor_seconds", "rate", "timeout_seconds")
+    return {name: probe[name] for name in names if name in probe}

@@ -1,0 +1,53 @@
+"""Whether a new container does what visitors will ask of it, before any of them does."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping, Sequence
+
+from moorage.deploy.docker import Container
+from moorage.deploy.release import Release
+from moorage.deploy.traffic import direct_targets
+from moorage.deploy.unit import Unit
+from moorage.probe import smoke as ask
+
+_TIMEOUT_SECONDS = 1.0
+
+
+class Unfit(Exception):
+    """A container says that it is healthy and does not serve; the message tells what was asked."""
+
+
+def answers(unit: Unit, container: Container) -> bool:
+    """Tell whether the service's health URL answers well, past the engine's own checks.
+
+    The engine asks at intervals, the first time half a second after the start; this is the same
+    question without the wait. False also when there is no such URL.
+    """
+    if unit.health_url is None or container.state != "running" or container.restarts:
+        return False
+    peer = container.peer(unit.health_url["port"])
+    if peer is None:
+        return False
+    address, _, port = peer.rpartition(":")
+    connection = http.client.HTTPConnection(address, int(port), timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", str(unit.health_url["path"]))
+        return 200 <= connection.getresponse().status < 400
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def smoke(
+    release: Release, units: Sequence[Unit], slots: Mapping[str, str], timeout_seconds: float
+) -> None:
+    """Ask new containers, past the edge, what the prober will ask; raises Unfit."""
+    targets = [
+        target for unit in units for target in direct_targets(release, unit, slots[unit.name])
+    ]
+    wrong = ask(targets, timeout_seconds) if targets else []
+    if wrong:
+        said = "\n".join(f"  {line}" for line in wrong)
+        raise Unfit(f"the new release says that it is healthy, and does not serve:\n{said}")

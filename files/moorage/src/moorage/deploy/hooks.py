@@ -1,0 +1,157 @@
+"""What an update does before and after: hooks in running containers, and a look at migrations."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moorage.deploy.docker import Compose, Container, DockerError
+from moorage.deploy.layout import Layout
+from moorage.deploy.release import Release
+from moorage.deploy.unit import NEXT, units_of
+
+_PLAN_SECONDS = 120.0
+_SAID_LINES = 15
+
+
+class HookFailed(Exception):
+    """A hook ended badly, or a migration may not be run; the message says which and why."""
+
+
+def run_hooks(
+    kind: str, release: Release, layout: Layout, containers: Sequence[Container], keep: int
+) -> list[dict[str, Any]]:
+    """Run the hooks ``before`` or ``after`` of a release in the containers that run now.
+
+    Returns name, duration in seconds and the path saved to for each. Raises HookFailed.
+    """
+    done = []
+    for hook in (release.manifest.get("hooks") or {}).get(kind, []):
+        container = _container(hook, release, containers)
+        if container is None:
+            if kind == "before":
+                # Nothing runs yet that could be saved.
+                continue
+            raise HookFailed(f"hook {hook['name']!r}: no container of {hook['service']} runs")
+        began = time.monotonic()
+        saved = _run(hook, release, layout, container)
+        if saved is not None:
+            _forget_old(saved, hook["save_as"], keep)
+        done.append(
+            {
+                "name": hook["name"],
+                "seconds": round(time.monotonic() - began, 3),
+                "saved": str(saved) if saved else None,
+            }
+        )
+    return done
+
+
+def _container(
+    hook: Mapping[str, Any], release: Release, containers: Sequence[Container]
+) -> Container | None:
+    homes = {unit.name for unit in units_of(release) if unit.serves(hook["service"])}
+    return next(
+        (
+            c
+            for c in containers
+            if c.state == "running" and (c.name in homes or c.service == hook["service"])
+            if not c.name.endswith(NEXT)
+        ),
+        None,
+    )
+
+
+def _run(
+    hook: Mapping[str, Any], release: Release, layout: Layout, container: Container
+) -> Path | None:
+    argv = ["docker", "exec", container.name, *hook["command"]]
+    target = None
+    if hook.get("save_as"):
+        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        layout.backups.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = layout.backups / f"{release.id}-{moment}-{hook['save_as']}.gz"
+    try:
+        _execute(argv, target, float(hook.get("timeout_seconds") or 600))
+    except (OSError, subprocess.TimeoutExpired, DockerError) as trouble:
+        if target is not None:
+            _scratch(target).unlink(missing_ok=True)
+        raise HookFailed(f"hook {hook['name']!r} failed: {trouble}") from None
+    return target
+
+
+def _scratch(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _execute(argv: Sequence[str], target: Path | None, timeout_seconds: float) -> None:
+    """Run a command; what it prints goes into ``target``, compressed, all of it or nothing."""
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if target else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        if target is not None and process.stdout is not None:
+            fd = os.open(_scratch(target), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(fd, "wb") as raw, gzip.open(raw, "wb", compresslevel=1) as out:
+                shutil.copyfileobj(process.stdout, out)
+        said = process.stderr.read().decode("utf-8", "replace") if process.stderr else ""
+        status = process.wait(timeout_seconds)
+    if status != 0:
+        tail = "\n".join(f"  | {line}" for line in said.splitlines()[-_SAID_LINES:])
+        raise DockerError(f"`{' '.join(argv)}` ended with {status}\n{tail}".rstrip())
+    if target is not None:
+        _scratch(target).replace(target)
+
+
+def _forget_old(saved: Path, name: str, keep: int) -> None:
+    # By age, not by name: names begin with the release.
+    kept = sorted(saved.parent.glob(f"*-{name}.gz"), key=lambda path: path.stat().st_mtime)
+    for path in kept[:-keep]:
+        path.unlink(missing_ok=True)
+
+
+def migrations(
+    release: Release, layout: Layout, containers: Sequence[Container], allow_one_way: bool
+) -> dict[str, Any] | None:
+    """Ask the release which migrations it would run; None when it says nothing of them.
+
+    Raises HookFailed when its code cannot work with the schema that is there, or when a migration
+    is one-way and nobody has said yes to that.
+    """
+    asked = release.manifest.get("migrations")
+    unit = next((u for u in units_of(release) if asked and u.serves(asked["service"])), None)
+    if not asked or unit is None:
+        return None
+    old = next((c for c in containers if c.name == unit.name), None)
+    if old is None or old.config == unit.config:
+        return None  # the first deploy, or nothing of it changed
+    compose = Compose(layout.stack, release.compose_file)
+    key = unit.keys[sorted(unit.keys)[0]]
+    said = compose.run_once(key, asked["plan"], timeout_seconds=_PLAN_SECONDS)
+    try:
+        plan: dict[str, Any] = json.loads(said)
+    except ValueError:
+        raise HookFailed(
+            f"{' '.join(asked['plan'])} did not print JSON but: {said[:300]}"
+        ) from None
+    if not plan.get("compatible", True):
+        raise HookFailed(
+            f"release {release.id} cannot work with the schema that is there: {plan.get('detail')}"
+        )
+    one_way = [m for m in plan.get("pending", []) if m.get("kind") == "one-way"]
+    if one_way and not allow_one_way:
+        names = ", ".join(f"{m['revision']} ({m.get('message', '')})" for m in one_way)
+        raise HookFailed(
+            f"release {release.id} has migrations from which no older release comes back: {names}. "
+            f"Say yes with -e allow_one_way=true"
+        )
+    return plan

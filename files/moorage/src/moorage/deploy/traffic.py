@@ -1,0 +1,209 @@
+"""Visitors during a rollout: where the edge sends them, and how they fare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from moorage.deploy.docker import LOOPBACK, Container
+from moorage.deploy.gate import Check
+from moorage.deploy.release import Release, ReleaseError
+from moorage.deploy.unit import Unit
+from moorage.edge import Edge
+from moorage.probe import Figures, Prober, Target, verdict
+
+_POLL_SECONDS = 0.02
+_HTTP_PORT = 80
+
+
+class BudgetSpent(Exception):
+    """Too many visitors were let down, or had to wait too long; the message says how many."""
+
+
+class Traffic:
+    """The edge's pools of one stack, and the prober that sends requests through them."""
+
+    def __init__(self, stack: str, edge: Edge) -> None:
+        self._stack = stack
+        self._edge = edge
+        self._prober: Prober | None = None
+        self._settings: Mapping[str, Any] = {}
+        self._began = 0.0
+        self._judged = False
+
+    # -- the edge -------------------------------------------------------------------------
+
+    def serving(self) -> set[str]:
+        """Return every peer that visitors of the stack may reach."""
+        return {peer for peers in self.pools().values() for peer in peers}
+
+    def pools(self) -> dict[str, list[str]]:
+        """Return the peers of every pool, as the edge has them."""
+        return self._edge.pools(self._stack) if self._edge.present() else {}
+
+    def switch(self, pools: Mapping[str, Sequence[str]], hold_seconds: float = 0.0) -> None:
+        """Send visitors to these peers from now on."""
+        if pools:
+            self._edge.switch(self._stack, pools, hold_seconds)
+
+    def route(self, release: Release) -> bool:
+        """Have the edge listen and route as the release says; return whether that changed."""
+        facts = release.manifest.get("edge")
+        if facts and not self._edge.present():
+            raise ReleaseError(
+                f"release {release.id} is reached through the edge, which this host does not have: "
+                f"run playbooks/provision.yml, or set edge_kind: none"
+            )
+        return self._edge.present() and self._edge.apply(self._stack, facts or None)
+
+    def new_listeners(self, release: Release) -> set[int]:
+        """Return the ports that the edge would have to open for the release."""
+        facts = release.manifest.get("edge") or {}
+        open_now = (self._edge.facts(self._stack) if self._edge.present() else None) or {}
+        return _ports(facts) - _ports(open_now)
+
+    def routed(self) -> bool:
+        """Tell whether the edge knows the stack."""
+        return self._edge.present() and self._edge.facts(self._stack) is not None
+
+    def drain(self, peers: Iterable[str], seconds: float) -> dict[str, int]:
+        """Wait until no request is in flight to ``peers``; return what was left after that."""
+        waiting, deadline = list(peers), time.monotonic() + seconds
+        while waiting:
+            left = {p: n for p, n in self._edge.in_flight(waiting).items() if n > 0}
+            if not left or time.monotonic() >= deadline:
+                return left
+            time.sleep(_POLL_SECONDS)
+        return {}
+
+    # -- the prober -----------------------------------------------------------------------
+
+    def watch(self, release: Release, settings: Mapping[str, Any]) -> None:
+        """Begin to send requests through the edge to what ``release`` serves."""
+        targets = public_targets(release)
+        if not targets or not self._edge.present() or not self.serving():
+            return
+        self._settings = settings
+        self._prober = Prober(targets, settings["rate"], settings["timeout_seconds"])
+        self._prober.window("before")
+        self._prober.start()
+        self._began = time.monotonic()
+
+    def begin(self) -> None:
+        """From now on what befalls visitors is the rollout's doing.
+
+        Unless they fared badly already: then that begins with the switch.
+        """
+        if self._prober is None or self._judged:
+            return
+        rest = self._began + self._settings["before_seconds"] - time.monotonic()
+        time.sleep(max(0.0, rest))
+        if not sum(self._prober.figures("before").failed.values()):
+            self._judged = True
+            self._prober.window("during")
+
+    def switched(self) -> None:
+        """Note that visitors reach what is new."""
+        if self._prober is not None and not self._judged:
+            self._judged = True
+            self._prober.window("during")
+
+    def judge(self) -> None:
+        """Raise BudgetSpent when visitors fared worse than the settings allow."""
+        if self._prober is None or not self._judged:
+            return
+        why = verdict(
+            self._prober.figures("before"),
+            self._prober.figures("during"),
+            budget=self._settings["budget"],
+            p99_factor=self._settings["p99_factor"],
+            p99_floor_seconds=self._settings["p99_floor_seconds"],
+        )
+        if why:
+            raise BudgetSpent(f"the failure budget is spent: {why}")
+
+    def monitor(self, seconds: float, look: Callable[[], Sequence[Check]]) -> None:
+        """Watch what is new for a while; raises BudgetSpent when it does not do well."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.judge()
+            bad = [check for check in look() if not check.ok]
+            if bad:
+                lines = [f"  {check.service}: {check.detail}" for check in bad]
+                lines += [f"    | {line}" for check in bad for line in check.log]
+                text = "\n".join(lines)
+                raise BudgetSpent(f"what is new did not stay well after the switch:\n{text}")
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def figures(self) -> dict[str, Figures]:
+        """Return what the prober saw, by window."""
+        if self._prober is None:
+            return {}
+        return {name: self._prober.figures(name) for name in ("before", "during")}
+
+    def stop(self) -> None:
+        """Send no more requests."""
+        if self._prober is not None:
+            self._prober.stop()
+
+
+def _ports(facts: Mapping[str, Any]) -> set[int]:
+    return {int(listener["port"]) for listener in facts.get("listeners", [])}
+
+
+def pools_of(
+    release: Release, units: Sequence[Unit], containers: Mapping[str, Container]
+) -> dict[str, list[str]]:
+    """Return the peers that a release's pools should have, of containers by unit name."""
+    facts = release.manifest.get("edge") or {}
+    found: dict[str, list[str]] = {}
+    for name, pool in facts.get("pools", {}).items():
+        serving = (containers.get(u.name) for u in units if u.serves(str(pool["service"])))
+        peers = (c.peer(pool["port"]) for c in serving if c is not None)
+        found[name] = [peer for peer in peers if peer]
+    return found
+
+
+def public_targets(release: Release) -> list[Target]:
+    """Return what the prober asks for, as visitors reach it."""
+    facts = release.manifest.get("edge") or {}
+    found = []
+    for entry in (release.manifest.get("probe") or {}).get("targets", []):
+        pool = f"{entry['service']}:{entry['port']}"
+        for listener in facts.get("listeners", []):
+            if listener["pool"] == pool:
+                # Wherever it listens, it can be reached from the host itself.
+                address = listener["address"] or LOOPBACK
+                found.append(_target(entry, address, int(listener["port"]), ""))
+                break
+        else:
+            host = next(iter(facts.get("domains", [])), "")
+            if host and any(r["pool"] == pool for r in facts.get("routes", [])):
+                found.append(_target(entry, LOOPBACK, _HTTP_PORT, host))
+    return found
+
+
+def direct_targets(release: Release, unit: Unit, slot: str) -> list[Target]:
+    """Return the same requests to one container, past the edge."""
+    found = []
+    for entry in (release.manifest.get("probe") or {}).get("targets", []):
+        port = unit.peers.get(slot, {}).get(str(entry["port"]))
+        if port and unit.serves(str(entry["service"])):
+            found.append(_target(entry, LOOPBACK, port, ""))
+    return found
+
+
+def _target(entry: Mapping[str, Any], address: str, port: int, host: str) -> Target:
+    low, high = entry["expect"]
+    return Target(
+        service=str(entry["service"]),
+        address=address,
+        port=port,
+        path=str(entry["path"]),
+        method=str(entry.get("method", "GET")),
+        host=host,
+        expect=(int(low), int(high)),
+    )
