@@ -40,8 +40,8 @@ class Played:
         return self
 
 
-def play(playbook: str, *options: str, **variables: Any) -> Played:
-    """Run ``playbook`` (relative to the checkout) with extra ``variables``."""
+def command(playbook: str, *options: str, **variables: Any) -> tuple[list[str], dict[str, str]]:
+    """Return arguments and environment that run ``playbook`` with extra ``variables``."""
     argv = ["ansible-playbook", playbook, "-i", os.environ["MOLECULE_INVENTORY_FILE"], *options]
     # As the scenario's own converge: .config/molecule/config.yml.
     variables["moorage_extra_ca_bundle"] = os.environ["MOORAGE_EXTRA_CA_BUNDLE"]
@@ -53,6 +53,12 @@ def play(playbook: str, *options: str, **variables: Any) -> Played:
         # It would win, and Molecule sets it where colours are wanted of itself.
         "ANSIBLE_FORCE_COLOR": "0",
     }
+    return argv, environment
+
+
+def play(playbook: str, *options: str, **variables: Any) -> Played:
+    """Run ``playbook`` (relative to the checkout) with extra ``variables``."""
+    argv, environment = command(playbook, *options, **variables)
     done = subprocess.run(
         argv,
         cwd=ROOT,

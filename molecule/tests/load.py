@@ -1,0 +1,132 @@
+"""A load in a process of its own, and what it saw; see loadgen.py for what it sends."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from support import wait_until
+
+_GENERATOR = Path(__file__).with_name("loadgen.py")
+_LONG = {"download", "events", "websocket"}
+# Longer than the longest download, its timeout included.
+_END_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Requests, in the order in which they ended."""
+
+    requests: Sequence[dict[str, Any]]
+
+    def between(self, start: float, end: float) -> Seen:
+        """Return those that were sent within this time."""
+        return Seen([r for r in self.requests if start <= r["at"] <= end])
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """Return those without a right answer."""
+        return [r for r in self.requests if r["outcome"] != "ok"]
+
+    @property
+    def versions(self) -> set[str]:
+        """Return the versions that have answered."""
+        return {r["version"] for r in self.requests if r["version"]}
+
+    @property
+    def retried(self) -> int:
+        """Return how many were sent again after a kept connection had been closed."""
+        return sum(r["retried"] for r in self.requests)
+
+    def percentile(self, share: float) -> float:
+        """Return a percentile (nearest rank) in ms of all answers that are meant to be short."""
+        times = sorted(r["ms"] for r in self.requests if r["kind"] not in _LONG)
+        return float(times[max(0, math.ceil(share * len(times)) - 1)]) if times else math.nan
+
+    @property
+    def longest_gap(self) -> float:
+        """Return the longest time in ms without a right answer."""
+        ends = sorted(r["at"] + r["ms"] / 1000 for r in self.requests if r["outcome"] == "ok")
+        return max((b - a for a, b in pairwise(ends)), default=math.inf) * 1000
+
+    def summary(self) -> str:
+        """Return one line for a person."""
+        kinds = Counter(r["outcome"] for r in self.failed)
+        wrong = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "none"
+        late = max((r["late_ms"] for r in self.requests), default=0.0)
+        return (
+            f"{len(self.requests)} requests, failed: {wrong}, retried: {self.retried}, "
+            f"p50 {self.percentile(0.5):.1f} ms, p99 {self.percentile(0.99):.1f} ms, "
+            f"longest gap {self.longest_gap:.0f} ms (sent at most {late:.0f} ms late)"
+        )
+
+    def assert_none_failed(self, at_least: int) -> None:
+        """Make sure that so many were sent and every one was answered as it should be."""
+        shown = [{k: r[k] for k in ("at", "kind", "ms", "outcome", "detail")} for r in self.failed]
+        assert not shown, f"{self.summary()}; the first: {shown[:8]}"
+        assert len(self.requests) >= at_least, self.summary()
+        assert {r["kind"] for r in self.requests} >= _LONG, "downloads and streams were among them"
+
+
+class Load:
+    """A load that is running."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._ended: Seen | None = None
+
+    @property
+    def seen(self) -> Seen:
+        """Return what has ended until now."""
+        if self._ended is not None:
+            return self._ended
+        # The last line may be on its way.
+        lines = self._log.read_text(encoding="utf-8").split("\n")[:-1]
+        return Seen([json.loads(line) for line in lines])
+
+    def end(self) -> None:
+        """Keep what was seen: nothing more comes."""
+        self._ended = self.seen
+
+    def wait_for(self, number: int, seconds: float = 120) -> None:
+        """Wait until so many requests have ended."""
+        wait_until(
+            f"{number} requests were sent",
+            lambda: len(self.seen.requests) >= number,
+            seconds=seconds,
+            every=0.5,
+        )
+
+
+@contextmanager
+def load(host: str, port: int, *, rate: float, long_rate: float = 1.5) -> Iterator[Load]:
+    """Send requests while the block runs; afterwards all of them have ended."""
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "requests.jsonl"
+        log.touch()
+        argv = [sys.executable, str(_GENERATOR), "--host", host, "--port", str(port)]
+        argv += ["--rate", str(rate), "--long-rate", str(long_rate), "--log", str(log)]
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        running = Load(log)
+        try:
+            running.wait_for(10, seconds=15)
+            yield running
+            # Whoever came last is waited for.
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=_END_SECONDS)
+            assert process.returncode == 0, errors.decode()
+            running.end()
+        finally:
+            process.kill()
+            process.wait()
