@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleError
+import yaml
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from moorage.compose.errors import ComposeError
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
 from moorage.controller.settings import prefix
+from moorage.controller.source import SourceError, at_version
 from moorage.images import ImageError
 
 # The playbook fills these in from the plan itself.
 _FROM_PLAN = {"storage_directories", "logrotate_stacks"}
+_OPTIONS = {
+    "stack": {"type": "str", "default": ""},
+    "version": {"type": "str", "default": ""},
+    "service": {"type": "str", "default": ""},
+}
 
 
 class ActionModule(ActionBase):
@@ -29,17 +39,61 @@ class ActionModule(ActionBase):
         """Return the plan as the result of the task."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         known = task_vars or {}
+        _, options = self.validate_argument_spec(argument_spec=_OPTIONS)
         stacks_dirs = self._templar.template(known.get("moorage_stacks_dirs") or [])
         project = Project(
             Path(__file__).resolve().parents[2], tuple(Path(str(path)) for path in stacks_dirs)
         )
         try:
+            groups = self._groups(project, options["stack"], known)
             variables = self._variables(project, known)
-            plan = plan_host(project, known["group_names"], variables)
-        except (ComposeError, ImageError) as error:
+            if options["version"]:
+                stack = self._versioned(project, options["stack"], groups)
+                variables[f"{prefix(stack)}_version"] = options["version"]
+                project = at_version(project, stack, options["version"])
+            plan = plan_host(project, groups, variables)
+        except (ComposeError, ImageError, SourceError) as error:
             # Plain text and one report for everything that is wrong.
             raise AnsibleError(f"{known['inventory_hostname']}: {error}") from None
+        for stack_plan in plan["stacks"]:
+            _add_json(stack_plan["files"])
+            self._require_service(stack_plan, options["service"])
         return {**result, "changed": False, **plan}
+
+    def _groups(self, project: Project, stack: str, known: Mapping[str, Any]) -> list[str]:
+        """Return the groups whose stacks are planned: all of the host's, or the one asked for."""
+        if not stack:
+            return list(known["group_names"])
+        stacks = project.stacks()
+        if stack not in stacks:
+            close = difflib.get_close_matches(stack, stacks, n=1)
+            advice = f"did you mean {close[0]!r}? " if close else ""
+            raise AnsibleActionFail(
+                f"this checkout has no stack {stack!r}: {advice}it has {', '.join(stacks)}"
+            )
+        if not known["groups"].get(stack):
+            raise AnsibleActionFail(f"no host of the inventory is in the group {stack!r}")
+        return [name for name in known["group_names"] if name == stack]
+
+    @staticmethod
+    def _versioned(project: Project, stack: str, groups: list[str]) -> str:
+        stacks = [stack] if stack else [name for name in project.stacks() if name in groups]
+        if len(stacks) != 1:
+            raise AnsibleActionFail(
+                f"`-e version=` is the version of one stack: say which one with `-e stack=` "
+                f"(this host has {', '.join(stacks) or 'none'})"
+            )
+        return stacks[0]
+
+    @staticmethod
+    def _require_service(plan: Mapping[str, Any], service: str) -> None:
+        names = [entry["name"] for entry in plan["services"]]
+        if service and service not in names:
+            close = difflib.get_close_matches(service, names, n=1)
+            advice = f"did you mean {close[0]!r}? " if close else ""
+            raise AnsibleActionFail(
+                f"{plan['name']} has no service {service!r}: {advice}it has {', '.join(names)}"
+            )
 
     def _variables(self, project: Project, known: dict[str, Any]) -> dict[str, Any]:
         starts = tuple(f"{prefix(name)}_" for name in project.stacks())
@@ -49,3 +103,11 @@ class ActionModule(ActionBase):
             for name, value in known.items()
             if name.startswith(starts) or name in settings
         }
+
+
+def _add_json(files: dict[str, dict[str, str]]) -> None:
+    """Put the Compose file beside itself as JSON: a host has no parser for YAML."""
+    if "compose.yaml" in files:
+        document = yaml.safe_load(files["compose.yaml"]["content"])
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        files["compose.json"] = {"content": text, "mode": "0644"}

@@ -11,7 +11,23 @@ description:
     directory in C(files/stacks)) together with the variables C(STACK_*), and returns plain data;
     what to render, build and publish, and a hash of everything that goes into provisioning.
   - Runs on the controller alone and changes nothing.
-options: {}
+  - Every release has its Compose file twice, as YAML and as C(compose.json), since a host has no
+    parser for YAML.
+options:
+  stack:
+    description: Plan this stack alone; a host that is not in its group has none.
+    type: str
+    default: ""
+  service:
+    description: A service that the stack has to have.
+    type: str
+    default: ""
+  version:
+    description: >-
+      A tag, branch or commit of the repository that holds the stack's directory, to be planned
+      instead of what lies in the working tree.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Write the files of a release as one immutable directory."""
+"""Write the files of a release as one immutable directory, and say what it still lacks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ DOCUMENTATION = r"""
 module: moorage_release
 short_description: Write the files of a release as one immutable directory
 description:
-  - Writes O(files) to O(base)/C(releases)/O(release) as a whole; the directory appears complete or
-    not at all.
+  - Reserves the stack (when there is an O(claim)), writes O(files) to
+    O(base)/C(releases)/O(release) as a whole, and looks for the images and secrets that the release
+    needs. The directory appears complete or not at all.
   - A release is named by the hash of its content, so one that is already there is left as it is.
+  - With O(service) the release that is written is the running one with that service's part of the
+    planned one.
   - Nothing that runs is touched. With C(--diff) the files are compared with those of the release
     that is running now.
 options:
@@ -30,6 +33,45 @@ options:
     description: What is written to C(release.json), the last file of a release.
     type: dict
     required: true
+  service:
+    description: Name of the one service to take from the planned release.
+    type: str
+    default: ""
+  secrets:
+    description: The secrets that the stack declares, to look whether their files are there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the secret.
+        type: str
+        required: true
+      users:
+        description: Numeric ids of the users that read it.
+        type: list
+        elements: int
+        default: []
+  runtime:
+    description: The version that the host's C(moorage) has to have; not checked when empty.
+    type: str
+    default: ""
+  claim:
+    description: Who reserves the stack (C(who), C(controller), C(pid), C(started), C(purpose)).
+    type: dict
+    default: {}
+  instead_of:
+    description: Token of a reservation whose holder is known to be dead.
+    type: str
+    default: ""
+  break_lock:
+    description: Whether to take the stack from whoever has reserved it.
+    type: bool
+    default: false
+  lock_wait:
+    description: Seconds to wait for another reservation to end.
+    type: float
+    default: 0
 attributes:
   check_mode:
     support: full
@@ -53,20 +95,55 @@ EXAMPLES = r"""
 RETURN = r"""
 path:
   description: The directory of the release.
-  returned: always
+  returned: success
   type: str
+release:
+  description: Id of the release; another one than asked for when one service was asked for.
+  returned: success
+  type: str
+token:
+  description: What shows that the reservation is one's own; empty without one.
+  returned: success
+  type: str
+lacking:
+  description: Names of C(images) and C(secrets) that the release needs and the host does not have.
+  returned: success
+  type: dict
+concerns:
+  description: Names of the containers that are made, replaced or removed.
+  returned: success
+  type: dict
+notes:
+  description: What a person should know of it.
+  returned: success
+  type: list
+  elements: str
+holder:
+  description: Who has reserved the stack.
+  returned: when somebody else has
+  type: dict
 """
 
 import json
-import os
-import shutil
-import tempfile
+import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.moorage_host import engine
 
 MANIFEST = "release.json"
+LIBRARY = "/usr/local/lib/moorage"
+# The same again, for machines.
+NOT_SHOWN = ("compose.json",)
+
+
+class Refused(Exception):
+    """Why nothing was written; ``result`` goes with it."""
+
+    def __init__(self, message: str, **result: Any) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 def read_current(base: Path) -> dict[str, str]:
@@ -77,8 +154,11 @@ def read_current(base: Path) -> dict[str, str]:
         for path in root.rglob("*")
         if path.is_file()
     }
-    found.pop(MANIFEST, None)
-    return found
+    return {name: text for name, text in found.items() if _shown(name)}
+
+
+def _shown(name: str) -> bool:
+    return name not in (MANIFEST, *NOT_SHOWN) and not name.startswith("receipt")
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[dict[str, str]]:
@@ -98,52 +178,209 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[dict[str,
     return entries
 
 
-def write(path: Path, files: dict[str, dict[str, str]], manifest: dict[str, Any]) -> None:
-    """Write the release beside its place and move it there."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+def reserve(args: dict[str, Any]) -> str:
+    """Reserve the stack and return the token; raises Refused, telling who has it."""
+    from moorage.deploy.layout import Layout
+    from moorage.deploy.reservation import Reservation, Reserved
+    from moorage.deploy.reservation import reserve as take
+
+    base = Path(args["base"])
+    base.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
-        scratch.chmod(0o755)
-        manifest_file = {"content": json.dumps(manifest, indent=2) + "\n", "mode": "0644"}
-        # The manifest comes last: a directory without one is no release.
-        for name, file in [*files.items(), (MANIFEST, manifest_file)]:
-            target = scratch / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("w", encoding="utf-8") as out:
-                out.write(file["content"])
-                out.flush()
-                os.fsync(out.fileno())
-            target.chmod(int(file["mode"], 8))
-        scratch.rename(path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        return take(
+            Layout.of(base.name, base.parent),
+            Reservation.parse(args["claim"]),
+            instead_of=args["instead_of"],
+            by_force=args["break_lock"],
+            wait_seconds=args["lock_wait"],
+        ).token
+    except Reserved as refused:
+        # The token goes to the controller: it may find that the holder was itself, and is dead.
+        raise Refused(str(refused), holder=refused.holder.to_dict()) from None
+
+
+def give_back(args: dict[str, Any], token: str) -> None:
+    """End the reservation again."""
+    from moorage.deploy import reservation
+    from moorage.deploy.layout import Layout
+
+    base = Path(args["base"])
+    reservation.give_back(Layout.of(base.name, base.parent), token)
+
+
+def compose_release(args: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any], list[str]]:
+    """Return id, files and manifest of the release to write, and what to know of it."""
+    if not args["service"]:
+        return args["release"], args["files"], args["manifest"], []
+    from moorage.deploy.layout import Layout
+    from moorage.deploy.merge import Content, MergeError, merge
+    from moorage.deploy.release import current_release, read_files
+
+    base = Path(args["base"])
+    running = current_release(Layout.of(base.name, base.parent))
+    if running is None:
+        raise Refused(
+            f"nothing of {base.name} runs here yet, so {args['service']} cannot be updated alone: "
+            f"deploy the whole stack first"
+        )
+    planned = {n: (f["content"], int(f["mode"], 8)) for n, f in args["files"].items()}
+    try:
+        merged = merge(
+            Content(read_files(running), running.manifest),
+            Content(planned, args["manifest"]),
+            args["service"],
+        )
+    except MergeError as error:
+        raise Refused(str(error)) from None
+    files = {
+        name: {"content": content, "mode": f"{mode:04o}"}
+        for name, (content, mode) in merged.content.files.items()
+    }
+    return merged.id, files, dict(merged.content.manifest), merged.notes
+
+
+def write(base: Path, release: str, files: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """Write the release's directory."""
+    from moorage.deploy.layout import Layout
+    from moorage.deploy.release import write_release
+
+    content = {name: (file["content"], int(file["mode"], 8)) for name, file in files.items()}
+    write_release(Layout.of(base.name, base.parent), release, content, manifest)
+
+
+def lacking(args: dict[str, Any], manifest: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the images and secrets that the release needs and this host does not have."""
+    refs = [str(ref) for ref in manifest.get("images", [])]
+    present: set[str] = set()
+    if refs and engine.is_running():
+        present = {
+            tag for image in engine.get("/images/json") for tag in image.get("RepoTags") or []
+        }
+    root = Path(args["base"]) / "secrets"
+    secrets = [
+        secret["name"]
+        for secret in args["secrets"]
+        if not all(
+            path.is_file()
+            for path in (
+                root / secret["name"],
+                *(root / "for" / str(uid) / secret["name"] for uid in secret["users"]),
+            )
+        )
+    ]
+    tagged = {ref: ref if ":" in ref.rpartition("/")[2] else f"{ref}:latest" for ref in refs}
+    return {"images": [r for r in refs if tagged[r] not in present], "secrets": secrets}
+
+
+def concerns(base: Path, manifest: dict[str, Any], files: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the containers and processes that differ from what the release describes."""
+    wanted = {unit["name"]: unit["config"] for unit in manifest.get("units", [])}
+    found: dict[str, str] = {}
+    if engine.is_running():
+        for entry in engine.get("/containers/json?all=1"):
+            labels = entry.get("Labels") or {}
+            if labels.get(engine.STACK_LABEL) == base.name and entry.get("Names"):
+                found[entry["Names"][0].lstrip("/")] = labels.get("moorage.config", "")
+    before = read_current(base).get("supervisor.json", "{}")
+    after = files.get("supervisor.json", {}).get("content", "{}")
+    old, new = (
+        {process["name"]: process for process in json.loads(text).get("processes", [])}
+        for text in (before, after)
+    )
+    return {
+        "made": sorted(wanted.keys() - found.keys()),
+        "replaced": sorted(n for n in wanted.keys() & found.keys() if wanted[n] != found[n]),
+        "removed": sorted(found.keys() - wanted.keys()),
+        "processes": sorted(n for n in old.keys() | new.keys() if old.get(n) != new.get(n)),
+    }
+
+
+def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Write the release and return the module's result but for the token."""
+    base = Path(args["base"])
+    release, files, manifest, notes = compose_release(args)
+    missing = not (base / "releases" / release / MANIFEST).exists()
+    result = {
+        "changed": missing,
+        "release": release,
+        "path": str(base / "releases" / release),
+        "lacking": lacking(args, manifest),
+        "concerns": concerns(base, manifest, files),
+        "notes": notes,
+        "diff": [],
+    }
+    after = {name: file["content"] for name, file in files.items() if _shown(name)}
+    result["diff"] = differences(read_current(base), after)
+    if missing and not check_mode:
+        write(base, release, files, manifest)
+    return result
+
+
+def require_runtime(wanted: str) -> None:
+    """Raise Refused unless this host has the wanted version of Moorage's package."""
+    try:
+        here = (Path(LIBRARY) / "VERSION").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise Refused(
+            "this host is not provisioned: run `ansible-playbook site.yml` first"
+        ) from None
+    if wanted and here != wanted:
+        raise Refused(
+            "this host has another version of Moorage than this checkout: bring it up to date with "
+            "`ansible-playbook playbooks/provision.yml`, or deploy with `ansible-playbook site.yml`"
+        )
 
 
 def main() -> None:
     """Run the module."""
+    secret = {
+        "name": {"type": "str", "required": True},
+        "users": {"type": "list", "elements": "int", "default": []},
+    }
     module = AnsibleModule(
         argument_spec={
             "base": {"type": "path", "required": True},
             "release": {"type": "str", "required": True},
             "files": {"type": "dict", "required": True},
             "manifest": {"type": "dict", "required": True},
+            "service": {"type": "str", "default": ""},
+            # Their names and readers, no values.
+            "secrets": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": secret,
+                "no_log": False,
+            },
+            "runtime": {"type": "str", "default": ""},
+            "claim": {"type": "dict", "default": {}},
+            "instead_of": {"type": "str", "default": ""},
+            "break_lock": {"type": "bool", "default": False},
+            "lock_wait": {"type": "float", "default": 0},
         },
         supports_check_mode=True,
     )
-    args = module.params
-    base = Path(args["base"])
-    path = base / "releases" / args["release"]
-    missing = not (path / MANIFEST).exists()
-    result: dict[str, Any] = {"changed": missing, "path": str(path)}
-    if missing:
-        after = {name: file["content"] for name, file in args["files"].items()}
-        result["diff"] = differences(read_current(base), after)
+    args, token = module.params, ""
+    sys.path.insert(0, LIBRARY)
+    try:
         if not module.check_mode:
-            try:
-                write(path, args["files"], args["manifest"])
-            except OSError as trouble:
-                module.fail_json(msg=f"release {args['release']} could not be written: {trouble}")
-    module.exit_json(**result)
+            require_runtime(args["runtime"])
+            token = reserve(args) if args["claim"] else ""
+        result = bring(args, module.check_mode)
+    except Refused as refused:
+        _end(module, args, token, str(refused), refused.result)
+    except (OSError, ImportError, ValueError) as trouble:
+        message = f"release {args['release']} could not be written: {trouble}"
+        _end(module, args, token, message, {})
+    module.exit_json(token=token, **result)
+
+
+def _end(
+    module: AnsibleModule, args: dict[str, Any], token: str, message: str, result: dict[str, Any]
+) -> None:
+    if token:
+        give_back(args, token)
+    module.fail_json(msg=message, **result)
 
 
 if __name__ == "__main__":

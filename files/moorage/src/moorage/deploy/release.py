@@ -16,6 +16,8 @@ from typing import Any
 from moorage.deploy.layout import Layout, write_atomically
 
 MANIFEST = "release.json"
+# What lies in the directory of a release without being a part of it; receipts are the other.
+_NO_CONTENT = {MANIFEST}
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -93,6 +95,36 @@ def history(layout: Layout) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in lines if line.strip()]
+
+
+def previous_release(layout: Layout) -> Release:
+    """Return what ran before the running release: the last other one that is still retained.
+
+    Runs that changed nothing are not in the history, so that they never hide it. Raises
+    ReleaseError, naming what is retained, when there is nothing to go back to.
+    """
+    running = current_release(layout)
+    kept = {release.id: release for release in list_releases(layout)}
+    for line in reversed(history(layout)):
+        if line["release"] in kept and (running is None or line["release"] != running.id):
+            return kept[line["release"]]
+    here = ", ".join(kept) or "none"
+    raise ReleaseError(
+        f"{layout.stack} has no earlier release to go back to (retained: {here}; running: "
+        f"{running.id if running else 'none'})"
+    )
+
+
+def read_files(release: Release) -> dict[str, tuple[str, int]]:
+    """Return content and mode of every file of the release but its manifest."""
+    return {
+        path.relative_to(release.path).as_posix(): (
+            path.read_text(encoding="utf-8"),
+            path.stat().st_mode & 0o777,
+        )
+        for path in sorted(release.path.rglob("*"))
+        if path.is_file() and path.name not in _NO_CONTENT and not path.name.startswith("receipt")
+    }
 
 
 def point_current_at(layout: Layout, release: Release) -> None:

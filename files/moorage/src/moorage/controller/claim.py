@@ -1,0 +1,60 @@
+"""Who this run is, so that a host can tell a colleague at work from a run that died."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_PROC = Path("/proc")
+# The start of a process is computed from clock ticks; two readings differ by less than this.
+_TOLERANCE_SECONDS = 2.0
+
+
+def claim(purpose: str, pid: int) -> dict[str, Any]:
+    """Return what a reservation says of the run whose main process is ``pid``."""
+    return {
+        "who": os.environ.get("SUDO_USER") or getpass.getuser(),
+        "controller": socket.gethostname(),
+        "pid": pid,
+        "started": started(pid) or 0.0,
+        "purpose": purpose,
+    }
+
+
+def is_gone(holder: Mapping[str, Any]) -> bool:
+    """Tell whether a reservation is this machine's and its process does not live any more.
+
+    Of other machines nothing is known, so theirs never count as gone.
+    """
+    if holder.get("controller") != socket.gethostname() or int(holder["pid"]) <= 0:
+        return False
+    pid = int(holder["pid"])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        # Somebody else's process; its start tells whether it is the one meant.
+        pass
+    now, then = started(pid), float(holder.get("started") or 0.0)
+    return bool(now and then and abs(now - then) > _TOLERANCE_SECONDS)
+
+
+def started(pid: int) -> float | None:
+    """Return when a process started, in Unix seconds; None where that cannot be told."""
+    try:
+        # The name in parentheses may hold anything, so fields count from behind it.
+        stat = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        boot = next(
+            line.split()[1]
+            for line in (_PROC / "stat").read_text().splitlines()
+            if line.startswith("btime ")
+        )
+    except (OSError, StopIteration):
+        return None
+    # Field 22 of proc(5): clock ticks since the boot; the state is field 3.
+    return round(float(boot) + int(stat[19]) / os.sysconf("SC_CLK_TCK"), 2)

@@ -1,0 +1,350 @@
+"""One service's update: the running release with that service's part taken from the planned one.
+
+Pure: releases in, a release out. Compose files are read as JSON (``compose.json``, which every
+release has beside its ``compose.yaml``), since a host has no YAML parser.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+COMPOSE, COMPOSE_JSON, SUPERVISOR = "compose.yaml", "compose.json", "supervisor.json"
+_CONFIG_LABEL = "moorage.config"
+_CONFIG_FILES = "configs/"
+_ID_LENGTH = 12
+# What a manifest says of the release as such, and not of what runs.
+_ABOUT = ("id", "version", "partial")
+
+Entry = dict[str, Any]
+
+
+class MergeError(Exception):
+    """The two releases have no common ground; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A release as data: content and mode of its files by path, and its manifest."""
+
+    files: Mapping[str, tuple[str, int]]
+    manifest: Mapping[str, Any]
+
+    def same(self, other: Content) -> bool:
+        """Whether both describe the same containers, files and facts."""
+        return dict(self.files) == dict(other.files) and _facts(self) == _facts(other)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The release to activate, and what a person should know of it."""
+
+    id: str
+    content: Content
+    notes: list[str] = field(default_factory=list)
+
+
+def merge(running: Content, planned: Content, service: str) -> Merged:
+    """Return the running release with the part of ``service`` as planned.
+
+    Whatever equals one of the two keeps its id. Raises MergeError for a service that the plan does
+    not have and for releases that differ in more than services (topology, format).
+    """
+    _require_common_ground(running, planned, service)
+    parts = _Parts(running, planned, service)
+    units = _units(parts)
+    compose = _compose(parts, units)
+    manifest = _manifest(parts, units)
+    files = _files(parts, compose)
+    made = Content(files, manifest)
+    for known in (running, planned):
+        if made.same(known):
+            return Merged(str(known.manifest["id"]), known, _notes(parts))
+    ident = content_id(made)
+    return Merged(ident, Content(files, {**manifest, "id": ident}), _notes(parts))
+
+
+def content_id(content: Content) -> str:
+    """Return the id that follows from the content: twelve hexadecimal digits."""
+    data = {"files": dict(content.files), "manifest": _facts(content)}
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
+
+
+def _facts(content: Content) -> dict[str, Any]:
+    return {key: value for key, value in content.manifest.items() if key not in _ABOUT}
+
+
+def _require_common_ground(running: Content, planned: Content, service: str) -> None:
+    known = [entry["name"] for entry in planned.manifest["services"]]
+    if service not in known:
+        raise MergeError(
+            f"{planned.manifest['stack']} has no service {service!r}: "
+            f"it has {', '.join(sorted(known))}"
+        )
+    whole = "update the whole stack (without `-e service=`)"
+    for key, what in (("topology", "in another topology"), ("format", "from another Moorage")):
+        if running.manifest.get(key) != planned.manifest.get(key):
+            raise MergeError(
+                f"release {running.manifest.get('id')} that runs is {what}, so no single service "
+                f"can be changed in it: {whole}"
+            )
+    if COMPOSE_JSON not in running.files or COMPOSE_JSON not in planned.files:
+        raise MergeError(f"a release lacks {COMPOSE_JSON}: {whole}")
+
+
+class _Parts:
+    """Both releases, read, and which of their parts belong to the service."""
+
+    def __init__(self, running: Content, planned: Content, service: str) -> None:
+        self.running, self.planned, self.service = running, planned, service
+        self.old = json.loads(running.files[COMPOSE_JSON][0])
+        self.new = json.loads(planned.files[COMPOSE_JSON][0])
+
+    def concerns(self, unit: Mapping[str, Any]) -> bool:
+        """Whether the service runs in this unit."""
+        if unit["service"] == self.service or self.service in unit.get("processes", ()):
+            return True
+        return bool(unit.get("processes")) and any(
+            name in unit["processes"] for name in self.processes(self.planned)
+        )
+
+    def processes(self, content: Content) -> list[str]:
+        """Return the names of the service's processes in the unified container."""
+        facts = _by_name(content.manifest["services"])
+        fact = facts.get(self.service)
+        if fact is None or fact["kind"] != "process":
+            return []
+        many = int(fact.get("replicas", 1))
+        return [self.service] if many == 1 else [f"{self.service}-{n + 1}" for n in range(many)]
+
+    def mine(self, service: str) -> bool:
+        """Whether a fact that names ``service`` comes from the plan."""
+        return service == self.service
+
+
+def _by_name(entries: Iterable[Entry], key: str = "name") -> dict[str, Entry]:
+    return {str(entry[key]): entry for entry in entries}
+
+
+def _units(parts: _Parts) -> list[Entry]:
+    old = _by_name(parts.running.manifest["units"])
+    found = []
+    for unit in parts.planned.manifest["units"]:
+        if parts.concerns(unit):
+            found.append(_unit(parts, unit, old.pop(unit["name"], None)))
+        elif unit["name"] in old:
+            found.append(old.pop(unit["name"]))
+    # What the plan has no more runs on; replicas that are too many of this service do not.
+    return found + [unit for unit in old.values() if unit["service"] != parts.service]
+
+
+def _unit(parts: _Parts, unit: Entry, before: Entry | None) -> Entry:
+    if not unit.get("processes") or before is None:
+        return unit
+    # The shared container as planned, with the processes that it has, and this service's.
+    gone = set(parts.processes(parts.running))
+    ours = set(parts.processes(parts.planned))
+    kept = [name for name in before["processes"] if name not in gone]
+    once = [name for name in before["singletons"] if name not in gone]
+    merged = {
+        **unit,
+        "processes": _ordered({*kept, *(set(unit["processes"]) & ours)}, unit["processes"]),
+        "singletons": _ordered({*once, *(set(unit["singletons"]) & ours)}, unit["singletons"]),
+        "secrets": _ordered({*unit["secrets"], *before["secrets"]}, unit["secrets"]),
+        "needs": {**before["needs"], **unit["needs"]},
+    }
+    extra = _extra_mounts(parts, unit, before)
+    if extra:
+        text = json.dumps([unit["config"], extra], sort_keys=True)
+        merged["config"] = hashlib.sha256(text.encode()).hexdigest()[: len(unit["config"])]
+    return merged
+
+
+def _ordered(found: Iterable[Any], like: Sequence[Any]) -> list[Any]:
+    """Return ``found`` in the plan's order, so that what is the same looks the same."""
+    places = {json.dumps(entry, sort_keys=True): n for n, entry in enumerate(like)}
+
+    def place(entry: Any) -> tuple[int, str]:
+        text = json.dumps(entry, sort_keys=True)
+        return places.get(text, len(places)), text
+
+    return sorted(found, key=place)
+
+
+def _extra_mounts(parts: _Parts, unit: Entry, before: Entry) -> list[Any]:
+    """Return the mounts that only the running processes of a shared container need."""
+    slot = next(iter(sorted(unit["keys"])))
+    new = parts.new["services"][unit["keys"][slot]].get("volumes", [])
+    old = parts.old["services"].get(before["keys"].get(slot), {}).get("volumes", [])
+    taken = {_target(mount) for mount in new}
+    return [mount for mount in old if _target(mount) not in taken]
+
+
+def _target(mount: Any) -> str:
+    if isinstance(mount, Mapping):
+        return str(mount["target"])
+    return str(mount).split(":")[1] if ":" in str(mount) else str(mount)
+
+
+def _compose(parts: _Parts, units: Iterable[Entry]) -> Entry:
+    services: Entry = {}
+    before = _by_name(parts.running.manifest["units"])
+    for unit in units:
+        planned = parts.concerns(unit)
+        source = (parts.new if planned else parts.old)["services"]
+        for slot, key in unit["keys"].items():
+            entry = copy.deepcopy(source[key])
+            old = before.get(unit["name"])
+            if planned and unit.get("processes") and old is not None:
+                _widen(parts, unit, entry, old, slot)
+            services[key] = entry
+    networks = {**parts.old.get("networks", {}), **parts.new.get("networks", {})}
+    used = {name for entry in services.values() for name in entry.get("networks") or {}}
+    found = {**parts.old, **parts.new, "services": services}
+    found["networks"] = {name: value for name, value in networks.items() if name in used}
+    return found if found["networks"] else {k: v for k, v in found.items() if k != "networks"}
+
+
+def _widen(parts: _Parts, unit: Entry, entry: Entry, before: Entry, slot: str) -> None:
+    old = parts.old["services"].get(before["keys"].get(slot), {})
+    taken = {_target(mount) for mount in entry.get("volumes", [])}
+    extra = [mount for mount in old.get("volumes", []) if _target(mount) not in taken]
+    if extra:
+        entry["volumes"] = [*entry.get("volumes", []), *extra]
+        entry.setdefault("labels", {})[_CONFIG_LABEL] = unit["config"]
+
+
+def _manifest(parts: _Parts, units: list[Entry]) -> Entry:
+    old, new = parts.running.manifest, parts.planned.manifest
+    unit_images = {unit["image"] for unit in old["units"] if unit.get("image")}
+    beside = set(old["images"]) - unit_images
+    used = {unit["image"] for unit in units if unit.get("image")}
+    manifest = {
+        **old,
+        "version": new.get("version", ""),
+        "images": sorted(used | beside),
+        "services": _named(parts, old["services"], new["services"]),
+        "units": units,
+        "install": {**old.get("install", {}), **new.get("install", {})},
+        "runtime": list(
+            {
+                **_by_name(old.get("runtime", ()), "path"),
+                **_by_name(new.get("runtime", ()), "path"),
+            }.values()
+        ),
+        "edge": _edge(parts, old.get("edge"), new.get("edge")),
+        "partial": {"service": parts.service, "of": old["id"], "planned": new["id"]},
+    }
+    if "probe" in old:
+        manifest["probe"] = _probe(parts, old["probe"], new.get("probe") or old["probe"])
+    for key in ("migrations",):
+        if new.get(key) and parts.mine(new[key]["service"]):
+            manifest[key] = new[key]
+    return manifest
+
+
+def _named(parts: _Parts, old: Iterable[Entry], new: Iterable[Entry]) -> list[Entry]:
+    before, found = _by_name(old), []
+    for entry in new:
+        kept = before.pop(entry["name"], None)
+        if parts.mine(entry["name"]):
+            found.append(entry)
+        elif kept is not None:
+            found.append(kept)
+    return [*found, *before.values()]
+
+
+def _edge(parts: _Parts, old: Entry | None, new: Entry | None) -> Entry | None:
+    if old is None or new is None:
+        # A service cannot bring an edge or take it away alone.
+        return old
+    before, planned = old["pools"], new["pools"]
+    pools = {name: pool for name, pool in before.items() if not parts.mine(pool["service"])}
+    pools |= {name: pool for name, pool in planned.items() if parts.mine(pool["service"])}
+
+    def side(key: str) -> list[Entry]:
+        kept = [e for e in old[key] if not parts.mine(before[e["pool"]]["service"])]
+        mine = [e for e in new[key] if parts.mine(planned[e["pool"]]["service"])]
+        return _ordered(kept + mine, new[key])
+
+    return {**old, "pools": pools, "listeners": side("listeners"), "routes": side("routes")}
+
+
+def _probe(parts: _Parts, old: Entry, new: Entry) -> Entry:
+    kept = [target for target in old["targets"] if not parts.mine(target["service"])]
+    mine = [target for target in new["targets"] if parts.mine(target["service"])]
+    return {**old, "targets": _ordered(kept + mine, new["targets"])}
+
+
+def _files(parts: _Parts, compose: Entry) -> dict[str, tuple[str, int]]:
+    old, new = parts.running.files, parts.planned.files
+    mine = _config_names(parts)
+    files = {**new, **{k: v for k, v in old.items() if k not in mine and _kept(k, new)}}
+    if compose == parts.new or compose == parts.old:
+        source = new if compose == parts.new else old
+        files |= {name: source[name] for name in (COMPOSE, COMPOSE_JSON)}
+    else:
+        text = json.dumps(compose, indent=2, ensure_ascii=False) + "\n"
+        header = f"# Written by Moorage: {parts.service} was updated alone.\n"
+        # JSON is YAML too.
+        files |= {COMPOSE: (header + text, 0o644), COMPOSE_JSON: (text, 0o644)}
+    if SUPERVISOR in old and SUPERVISOR in new:
+        files[SUPERVISOR] = _supervisor(parts)
+    return files
+
+
+def _kept(name: str, new: Mapping[str, Any]) -> bool:
+    """Whether the running release's file stays although the plan has another one."""
+    return name.startswith(_CONFIG_FILES) or name not in new
+
+
+def _config_names(parts: _Parts) -> set[str]:
+    """Return the files of the Compose configs that the service reads."""
+    found = set()
+    for unit in parts.planned.manifest["units"]:
+        if parts.concerns(unit):
+            for key in unit["keys"].values():
+                labels = parts.new["services"][key].get("labels") or {}
+                start = f"{_CONFIG_LABEL}."
+                found |= {name.removeprefix(start) for name in labels if name.startswith(start)}
+    return {f"{_CONFIG_FILES}{name}" for name in found}
+
+
+def _supervisor(parts: _Parts) -> tuple[str, int]:
+    before, mode = parts.running.files[SUPERVISOR]
+    old, new = json.loads(before), json.loads(parts.planned.files[SUPERVISOR][0])
+    ours = set(parts.processes(parts.planned))
+    if not ours:
+        return before, mode
+    gone = set(parts.processes(parts.running)) - ours
+    kept = _by_name(old["processes"])
+    processes = []
+    for entry in new["processes"]:
+        running = kept.pop(entry["name"], None)
+        if entry["name"] in ours:
+            processes.append(entry)
+        elif running is not None:
+            processes.append(running)
+    processes += [entry for name, entry in kept.items() if name not in gone]
+    return json.dumps({**new, "processes": processes}, indent=2, ensure_ascii=False) + "\n", mode
+
+
+def _notes(parts: _Parts) -> list[str]:
+    notes = []
+    before = _by_name(parts.running.manifest["units"])
+    for unit in parts.planned.manifest["units"]:
+        old = before.get(unit["name"])
+        if old is None or not unit.get("processes") or not parts.concerns(unit):
+            continue
+        if old["image"] != unit["image"]:
+            others = [n for n in old["processes"] if n not in parts.processes(parts.running)]
+            notes.append(
+                f"{parts.service} shares its container with {', '.join(others) or 'nobody'}: all "
+                f"of them now come from the new image {unit['image']}"
+            )
+    return notes

@@ -1,0 +1,197 @@
+"""Brings release, secrets and images to a host, under a reservation of the stack."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from moorage.controller.claim import claim, is_gone
+from moorage.controller.project import Project, hash_files
+
+_OPTIONS = {
+    "plan": {"type": "dict", "required": True},
+    "images": {"type": "dict", "required": True},
+    "service": {"type": "str", "default": ""},
+    "purpose": {"type": "str", "default": "update"},
+    "lock_wait": {"type": "float", "default": 60},
+    "break_lock": {"type": "bool", "default": False},
+}
+# How long the host waits before this side looks again whether the holder is a dead run of its own.
+_SLICE_SECONDS = 5.0
+
+Result = dict[str, Any]
+
+
+class ActionModule(ActionBase):
+    """The action of moorage_prepare; plugins/modules/moorage_prepare.py documents it."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _requires_connection = True
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Bring what is lacking and return what was done."""
+        result: Result = super().run(tmp, task_vars)
+        self._vars = task_vars or {}
+        self._host = self._vars.get("inventory_hostname", "")
+        _, self._options = self.validate_argument_spec(argument_spec=_OPTIONS)
+        self._plan: Mapping[str, Any] = self._options["plan"]
+        written = self._release()
+        if written.get("failed"):
+            return {**result, **written}
+        try:
+            secrets = self._secrets(written["lacking"]["secrets"])
+            built = self._images(written["lacking"]["images"])
+        except AnsibleActionFail:
+            self._give_back(written["token"])
+            raise
+        for note in written["notes"]:
+            self._say(note)
+        concerned = any(written["concerns"].values())
+        return {
+            **result,
+            "stack": self._plan["name"],
+            "changed": bool(
+                written["changed"] or secrets["changed"] or built or (self._check and concerned)
+            ),
+            "release": written["release"],
+            "token": written["token"],
+            "restart": _readers(self._plan["secrets"], secrets["replaced"]),
+            "secrets": {key: secrets[key] for key in ("generated", "replaced")},
+            "concerns": written["concerns"],
+            "notes": written["notes"],
+            "built": built,
+            "diff": [*written["diff"], *self._summary(written, secrets)],
+        }
+
+    @property
+    def _check(self) -> bool:
+        return bool(self._task.check_mode)
+
+    def _release(self) -> Result:
+        plan, options = self._plan, self._options
+        what = f"{options['purpose']} to release {plan['release']}"
+        if options["service"]:
+            what = f"{options['purpose']} of {options['service']}"
+        version = plan["manifest"].get("version")
+        args = {
+            **{key: plan[key] for key in ("base", "release", "files", "manifest")},
+            "secrets": [{"name": s["name"], "users": s["users"]} for s in plan["secrets"]],
+            "service": options["service"],
+            "runtime": self._runtime(),
+            "claim": claim(f"{what} ({version})" if version else what, os.getppid()),
+            "break_lock": options["break_lock"],
+        }
+        done = self._module("moorage_release", args)
+        deadline = time.monotonic() + options["lock_wait"]
+        told = False
+        while done.get("failed") and "holder" in done:
+            token = done["holder"]["token"] if is_gone(done["holder"]) else ""
+            left = deadline - time.monotonic()
+            if not token and left <= 0:
+                break
+            if token:
+                self._say("takes over from a run of this controller that died")
+            elif not told:
+                self._say(f"waits: {done['msg']}")
+                told = True
+            wait = 0.0 if token else min(left, _SLICE_SECONDS)
+            done = self._module("moorage_release", {**args, "instead_of": token, "lock_wait": wait})
+        done.pop("holder", None)
+        return done
+
+    def _runtime(self) -> str:
+        files = Project(Path(__file__).resolve().parents[2]).runtime_files()
+        return hash_files(sorted(files.items()))
+
+    def _secrets(self, lacking: list[str]) -> Result:
+        given = self._vars.get(f"{self._plan['prefix']}_secrets")
+        if not lacking and not given:
+            return {"changed": False, "generated": [], "replaced": []}
+        # Values go from here to the module and nowhere else; what it returns holds none.
+        args = {
+            "directory": f"{self._plan['base']}/secrets",
+            "secrets": self._plan["secrets"],
+            "values": self._templar.template(given or {}),
+        }
+        done = self._module("moorage_secrets", args)
+        if done.get("failed"):
+            raise AnsibleActionFail(str(done.get("msg", "the secrets could not be written")))
+        if done["generated"]:
+            self._say(f"generated secrets: {', '.join(done['generated'])}")
+        return done
+
+    def _images(self, lacking: list[str]) -> list[dict[str, Any]]:
+        if not lacking:
+            return []
+        images = self._options["images"]
+        project = Path(__file__).resolve().parents[2]
+        files = self._templar.template(self._vars.get("moorage_files_dir") or f"{project}/files")
+        args = {
+            "stack": self._plan["name"],
+            "specs": self._plan["builds"],
+            "images_dir": f"{files}/images",
+            "images_map": images["map"],
+            **{key: images[key] for key in ("base_source", "base_name", "refresh")},
+            **self._optional("ca_bundle", "moorage_extra_ca_bundle"),
+            **self._optional("pip_index_url", "moorage_pip_index_url"),
+        }
+        task = self._task.copy()
+        task.args = args
+        action = self._shared_loader_obj.action_loader.get(
+            "moorage_images",
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        done: Result = action.run(task_vars=self._vars)
+        return list(done["built"])
+
+    def _optional(self, option: str, variable: str) -> dict[str, Any]:
+        value = self._templar.template(self._vars.get(variable) or "")
+        return {option: value} if value else {}
+
+    def _give_back(self, token: str) -> None:
+        if token:
+            self._module("moorage_lock", {"stack": self._plan["name"], "token": token})
+
+    def _summary(self, written: Result, secrets: Result) -> list[dict[str, str]]:
+        lines = [
+            *(f"image to build: {ref}" for ref in written["lacking"]["images"]),
+            *(f"secret to make: {name}" for name in secrets["generated"]),
+            *(f"secret to replace: {name}" for name in secrets["replaced"]),
+        ]
+        words = {
+            "made": "container to make",
+            "replaced": "container to replace",
+            "removed": "container to remove",
+            "processes": "process to change",
+        }
+        for key, word in words.items():
+            lines += [f"{word}: {name}" for name in written["concerns"][key]]
+        return [{"prepared": "\n".join(lines) + "\n"}] if lines else []
+
+    def _module(self, name: str, args: Mapping[str, Any]) -> Result:
+        done: Result = self._execute_module(
+            module_name=name, module_args=dict(args), task_vars=self._vars
+        )
+        return done
+
+    def _say(self, text: str) -> None:
+        Display().display(f"  [{self._host}] {self._plan['name']}: {text}")
+
+
+def _readers(secrets: list[Mapping[str, Any]], replaced: list[str]) -> list[str]:
+    return sorted({name for s in secrets if s["name"] in replaced for name in s["services"]})
