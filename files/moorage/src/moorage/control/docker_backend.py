@@ -15,7 +15,7 @@ from moorage.control.cgroup import Reading, read_container
 from moorage.control.contract import Action, ControlError, Event, ServiceStatus, Stream
 from moorage.control.docker_events import Journal
 from moorage.control.docker_status import absent_status, container_status, timestamp_ns
-from moorage.control.engine import Engine, labels_match
+from moorage.control.engine import Engine
 from moorage.control.membership import Member, Membership
 
 # How often a follower hears that there is nothing new.
@@ -124,7 +124,7 @@ class DockerBackend:
         """Why this is no container of the member, empty when it is."""
         if raw is None or raw["Name"] != f"/{member.container}":
             return f"its container {member.container} does not exist: deploy the stack again"
-        if not labels_match(raw["Config"].get("Labels"), self._membership.labels(member)):
+        if not self._membership.owns(member, raw["Config"].get("Labels")):
             return f"the container {member.container} on this host was not made by a deploy"
         return ""
 

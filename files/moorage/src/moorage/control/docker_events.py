@@ -10,7 +10,7 @@ from typing import Any
 
 from moorage.control.contract import ControlError, Event, ExitStatus
 from moorage.control.docker_status import exit_status
-from moorage.control.engine import Engine, labels_match
+from moorage.control.engine import Engine
 from moorage.control.membership import PROJECT_LABEL, STACK_LABEL, Member, Membership
 from process_supervisor.events import Events
 
@@ -97,7 +97,7 @@ class Journal:
         # Labels can be had by anybody's container; the names are the release's.
         for member in self._membership.members().values():
             if member.container == attributes.get("name"):
-                if labels_match(attributes, self._membership.labels(member)):
+                if self._membership.owns(member, attributes):
                     self._record(member, str(raw["Action"]), attributes, stamp)
                 return
 

@@ -181,11 +181,6 @@ def split_frames(pieces: Iterator[bytes | None], terminal: bool) -> Iterator[tup
                 buffer = buffer[8 + size :]
 
 
-def labels_match(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
-    """Return whether each wanted label is there with its value."""
-    return all((found or {}).get(name) == value for name, value in wanted.items())
-
-
 def _seconds(nanoseconds: int) -> str:
     # Not by way of a float, which has no room for nanoseconds since 1970.
     return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"

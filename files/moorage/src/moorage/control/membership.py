@@ -20,7 +20,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True)
 class Member:
-    """One container of the stack; a service of several containers is as many members."""
+    """One container of the stack; a service of several containers is as many members.
+
+    ``keys`` are what the release's Compose file calls it, one for each slot.
+    """
 
     name: str
     container: str
@@ -28,6 +31,7 @@ class Member:
     ports: tuple[int, ...]
     one_off: bool
     on_demand: bool
+    keys: tuple[str, ...] = ()
 
 
 class Membership:
@@ -67,18 +71,19 @@ class Membership:
             )
         return members[name]
 
-    def labels(self, member: Member) -> dict[str, str]:
-        """Return the labels that a member's container carries, all of them."""
-        return {
-            STACK_LABEL: self._stack,
-            SERVICE_LABEL: member.service,
-            PROJECT_LABEL: self._stack,
-            COMPOSE_SERVICE_LABEL: member.service,
-        }
+    def owns(self, member: Member, labels: Mapping[str, str] | None) -> bool:
+        """Tell whether a container with these labels was made for the member, by a deploy."""
+        found = labels or {}
+        own = {STACK_LABEL: self._stack, SERVICE_LABEL: member.service, PROJECT_LABEL: self._stack}
+        return (
+            all(found.get(name) == value for name, value in own.items())
+            and found.get(COMPOSE_SERVICE_LABEL) in member.keys
+        )
 
 
 def _members(manifest: Mapping[str, Any]) -> dict[str, Member]:
     found: dict[str, Member] = {}
+    units = {unit["name"]: unit for unit in manifest.get("units", ())}
     for service in manifest["services"]:
         if service["kind"] != "container":
             continue
@@ -94,6 +99,7 @@ def _members(manifest: Mapping[str, Any]) -> dict[str, Member]:
                 ports=tuple(service.get("ports", ())),
                 one_off=bool(service.get("one_off")),
                 on_demand=bool(service.get("on_demand")),
+                keys=tuple(units[container]["keys"].values()) if units else (service["name"],),
             )
     return found
 
