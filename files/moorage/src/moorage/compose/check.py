@@ -120,6 +120,27 @@ def check_cycles(services: Mapping[str, Any], report: Report) -> None:
         visit(name, [])
 
 
+def check_extension(
+    extension: Mapping[str, Any], services: Mapping[str, Any], report: Report
+) -> None:
+    """Check that routes, hooks and migrations name services that there are."""
+    hooks, migrations = extension.get("hooks", {}), extension.get("migrations")
+    entries: list[tuple[Path, Mapping[str, Any]]] = [
+        *((("routes", index), route) for index, route in enumerate(extension.get("routes", []))),
+        *(
+            (("hooks", moment, index), hook)
+            for moment in hooks
+            for index, hook in enumerate(hooks[moment])
+        ),
+        *([(("migrations",), migrations)] if migrations else []),
+    ]
+    for path, entry in entries:
+        name = entry.get("service")
+        if name is not None and name not in services:
+            where = (EXTENSION, *path, "service")
+            report(where, f"{name!r} is no service", did_you_mean(name, services))
+
+
 def check_resources(data: Mapping[str, Any], report: Report) -> None:
     """Check that secrets, configs and external resources say where they come from."""
     for key, secret in data["secrets"].items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from moorage.compose.parts import Build
@@ -26,7 +26,9 @@ class ServiceExtension:
     one first. `restart_*`: the supervisor's restart policy (times in seconds). `unhealthy`:
     what happens to a process that fails its health check. `user`: takes the place of `user`.
     `health_url`: a URL on this machine whose answer says the same as the `healthcheck` test; the
-    supervisor asks it itself, which costs no process.
+    supervisor asks it itself, which costs no process. `edge`: whether its published TCP ports are
+    reached through the edge. `probe_paths`: what a rollout asks it for all the while; None leaves
+    the choice to the renderer.
     """
 
     singleton: bool = False
@@ -37,11 +39,14 @@ class ServiceExtension:
     unhealthy: Literal["restart", "ignore"] = "restart"
     user: str | None = None
     health_url: str | None = None
+    edge: bool = True
+    probe_paths: tuple[str, ...] | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read the validated form."""
-        return cls(**data)
+        paths = data.get("probe_paths")
+        return cls(**{**data, "probe_paths": None if paths is None else tuple(paths)})
 
     def to_dict(self) -> dict[str, Any]:
         """Write what differs from the defaults."""
@@ -55,6 +60,8 @@ class ServiceExtension:
                 "unhealthy": None if self.unhealthy == "restart" else self.unhealthy,
                 "user": self.user,
                 "health_url": self.health_url,
+                "edge": None if self.edge else False,
+                "probe_paths": None if self.probe_paths is None else list(self.probe_paths),
             }
         )
 
@@ -83,20 +90,125 @@ class UnifiedExtension:
 
 
 @dataclass(frozen=True)
-class StackExtension:
-    """`x-moorage` at the top of the file."""
+class Route:
+    """A path of the stack's domains and the service that answers it.
 
-    unified: UnifiedExtension | None = None
+    `port` is the container's; None stands for the only one that it can be.
+    """
+
+    path: str
+    service: str
+    port: int | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read the validated form."""
-        unified = data.get("unified")
-        return cls(None if unified is None else UnifiedExtension.from_dict(unified))
+        return cls(**data)
 
     def to_dict(self) -> dict[str, Any]:
         """Write what is set."""
-        return {} if self.unified is None else {"unified": self.unified.to_dict()}
+        return _set({"path": self.path, "service": self.service, "port": self.port})
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A command that a rollout runs in the running container of a service.
+
+    With `save_as` its standard output becomes a file of that name among the stack's backups.
+    `timeout_seconds` None: the stack's setting.
+    """
+
+    name: str
+    service: str
+    command: tuple[str, ...]
+    save_as: str | None = None
+    timeout_seconds: float | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the validated form."""
+        return cls(**{**data, "command": tuple(data["command"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write what is set."""
+        return _set(
+            {
+                "name": self.name,
+                "service": self.service,
+                "command": list(self.command),
+                "save_as": self.save_as,
+                "timeout_seconds": self.timeout_seconds,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a rollout runs before anything is changed, and after all of it went well."""
+
+    before: tuple[Hook, ...] = ()
+    after: tuple[Hook, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the validated form."""
+        return cls(*(tuple(Hook.from_dict(h) for h in data.get(k, [])) for k in HOOK_MOMENTS))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the moments that have any."""
+        found = {key: [hook.to_dict() for hook in getattr(self, key)] for key in HOOK_MOMENTS}
+        return {key: hooks for key, hooks in found.items() if hooks}
+
+
+HOOK_MOMENTS = ("before", "after")
+
+
+@dataclass(frozen=True)
+class Migrations:
+    """The one-off service that migrates, and the command that says what it would do."""
+
+    service: str
+    plan: tuple[str, ...]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the validated form."""
+        return cls(data["service"], tuple(data["plan"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write it as plain data."""
+        return {"service": self.service, "plan": list(self.plan)}
+
+
+@dataclass(frozen=True)
+class StackExtension:
+    """`x-moorage` at the top of the file."""
+
+    unified: UnifiedExtension | None = None
+    routes: tuple[Route, ...] = ()
+    hooks: Hooks = field(default_factory=Hooks)
+    migrations: Migrations | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the validated form."""
+        unified, migrations = data.get("unified"), data.get("migrations")
+        return cls(
+            None if unified is None else UnifiedExtension.from_dict(unified),
+            tuple(Route.from_dict(route) for route in data.get("routes", [])),
+            Hooks.from_dict(data.get("hooks", {})),
+            None if migrations is None else Migrations.from_dict(migrations),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write what is set."""
+        data = {
+            "unified": None if self.unified is None else self.unified.to_dict(),
+            "routes": [route.to_dict() for route in self.routes],
+            "hooks": self.hooks.to_dict(),
+            "migrations": None if self.migrations is None else self.migrations.to_dict(),
+        }
+        return {key: value for key, value in data.items() if value}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moorage.compose import shapes as s
+from moorage.compose.command import command
 from moorage.compose.extension import MIN_SECRET_LENGTH
 from moorage.compose.schema_build import BUILD
 from moorage.compose.shapes import INVALID, Place
@@ -16,6 +17,11 @@ _LOCAL_URL = s.matching(
     r"http://(localhost|127\.0\.0\.1)(:\d+)?(/\S*)?", "a URL such as http://127.0.0.1:80/health"
 )
 _ABSOLUTE = s.matching(r"/\S*", "an absolute path of the container")
+# What a proxy and a prober can ask for as it stands: no spaces, no quotes, no braces.
+_URL_PATH = s.matching(r"/[A-Za-z0-9._~!&*+,;=:@%/?-]*", "a path such as /health")
+_ROUTE_PATH = s.matching(r"/[A-Za-z0-9._~+,=:@%/-]*", "a path such as /pictures/")
+_FILE_NAME = s.matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a file name such as dump.sql")
+_TITLE = s.matching(r"\S.*", "a few words")
 
 
 def _seconds(value: Any, place: Place) -> Any:
@@ -35,6 +41,20 @@ def _at_least(least: int) -> s.Shape:
     return check
 
 
+def _port(value: Any, place: Place) -> Any:
+    checked = s.integer(value, place)
+    if checked is not INVALID and not 1 <= checked <= 65535:
+        return place.wrong("is no port", value, "write a number from 1 to 65535")
+    return checked
+
+
+def _argv(value: Any, place: Place) -> Any:
+    checked = command(value, place)
+    if checked is INVALID or checked:
+        return checked
+    return place.wrong("has no command to run", value, "write the program and its arguments")
+
+
 def _generate(value: Any, place: Place) -> Any:
     if value is True:
         return {}
@@ -52,14 +72,39 @@ SERVICE_EXTENSION = s.record(
         "unhealthy": s.choice("restart", "ignore"),
         "user": _OWNER,
         "health_url": _LOCAL_URL,
+        "edge": s.boolean,
+        "probe_paths": s.listed(_URL_PATH, unique=True),
     },
     extensions=False,
 )
 SECRET_EXTENSION = s.record({"generate": _generate, "optional": s.boolean}, extensions=False)
 VOLUME_EXTENSION = s.record({"owner": _OWNER, "mode": _MODE}, extensions=False)
+_HOOK = s.record(
+    {
+        "name": _TITLE,
+        "service": s.text,
+        "command": _argv,
+        "save_as": _FILE_NAME,
+        "timeout_seconds": _seconds,
+    },
+    ("name", "service", "command"),
+    extensions=False,
+)
+_HOOKS = s.listed(_HOOK)
 STACK_EXTENSION_KEYS: dict[str, s.Shape] = {
     "unified": s.record(
         {"build": BUILD, "user": _OWNER, "data_dir": _ABSOLUTE, "log_dir": _ABSOLUTE},
         extensions=False,
-    )
+    ),
+    "routes": s.listed(
+        s.record(
+            {"path": _ROUTE_PATH, "service": s.text, "port": _port},
+            ("path", "service"),
+            extensions=False,
+        )
+    ),
+    "hooks": s.record({"before": _HOOKS, "after": _HOOKS}, extensions=False),
+    "migrations": s.record(
+        {"service": s.text, "plan": _argv}, ("service", "plan"), extensions=False
+    ),
 }

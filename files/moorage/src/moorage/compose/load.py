@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moorage.compose.check import Report, check_resources, check_services
+from moorage.compose.check import Report, check_extension, check_resources, check_services
 from moorage.compose.errors import ComposeError, Problem
 from moorage.compose.extension import EXTENSION
 from moorage.compose.files import Files
@@ -140,7 +140,8 @@ def _resolved(
     unified = result.get(EXTENSION, {}).get("unified", {})
     if "build" in unified:
         build = resolve_build(unified["build"], base, variables)
-        result[EXTENSION] = {"unified": {**unified, "build": build}}
+        result[EXTENSION] = {**result[EXTENSION], "unified": {**unified, "build": build}}
+    check_extension(result.get(EXTENSION, {}), every, report)
     check_services(result, every, report)
     if kept != started:
         # What is started must not need what is not.

@@ -5,23 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
-from pathlib import PurePosixPath
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from moorage.compose import Stack, load_stack
 from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.images import image_map, references
+from moorage.controller.manifest import (
+    directories_of,
+    logs_of,
+    manifest,
+    ports_of,
+    runtime_directories,
+    secrets_of,
+    with_tmpfiles,
+)
 from moorage.controller.project import PROVISION_ROLES, Project, hash_files, tree
-from moorage.controller.settings import gather, prefix, split
+from moorage.controller.settings import DeploySettings, gather, prefix, split
 from moorage.images import ImageMap
-from moorage.render import RenderedFile, Rendering, Settings, content_hash, topology
-from moorage.render.rendering import DirectoryFact, SecretFact, VolumeFact
+from moorage.render import Rendering, Settings, topology
+from moorage.render.loopback import assign
 
-RELEASE_ID_LENGTH = 12
-# A change of this number makes every release a new one: raise it when the meaning of a release's
-# files changes without their content.
-FORMAT = 2
+
+@dataclass(frozen=True)
+class Draft:
+    """A stack rendered before its images and its ports behind the edge are settled."""
+
+    stack: Stack
+    deploy: DeploySettings
+    settings: Settings
+    rendering: Rendering
+    given: Mapping[str, Any]
 
 
 def plan_host(
@@ -34,7 +48,10 @@ def plan_host(
     """
     names = [name for name in project.stacks() if name in set(groups)]
     image_settings, images = image_map(project, variables)
-    stacks = [plan_stack(project, name, gather(name, variables), images) for name in names]
+    behind_edge = project.edge_kind(variables) != "none"
+    drafts = [draft_stack(project, name, gather(name, variables), behind_edge) for name in names]
+    loopback = _loopback(drafts)
+    stacks = [plan_stack(project, draft, images, loopback) for draft in drafts]
     _refuse_shared_ports(stacks)
     directories = [entry for stack in stacks for entry in stack["directories"]]
     inputs = {
@@ -52,37 +69,56 @@ def plan_host(
     }
 
 
-def plan_stack(
-    project: Project, name: str, given: Mapping[str, Any], images: ImageMap
-) -> dict[str, Any]:
-    """Return the plan of one stack: release, images, secrets, directories and ports."""
+def draft_stack(project: Project, name: str, given: Mapping[str, Any], behind_edge: bool) -> Draft:
+    """Read a stack and render it for the first time: that tells what it wants built and routed."""
     deploy, render_settings = split(name, given)
+    settings = Settings.parse({**render_settings, "behind_edge": behind_edge}, stack=name)
     stack = load_stack(
         project.stack_directory(name),
-        environment=deploy.variables,
+        environment=_interpolation(deploy, settings),
         profiles=deploy.profiles,
         on_demand=True,
     )
-    rendering, builds, settings = _render(project, stack, render_settings, images)
-    runtime = _runtime_directories(settings, rendering)
-    rendering = _with_tmpfiles(rendering, name, settings.run_dir, runtime)
-    release = content_hash(rendering, {"format": FORMAT})[:RELEASE_ID_LENGTH]
+    if stack.name != name:
+        message = f"the stack in the directory {name} calls itself {stack.name}"
+        raise ComposeError([Problem("name", message, f"write name: {name}, or rename it")])
+    return Draft(stack, deploy, settings, _render(stack, settings), given)
+
+
+def plan_stack(
+    project: Project, draft: Draft, images: ImageMap, loopback: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the plan of one stack: release, images, secrets, directories and ports.
+
+    ``loopback`` has the host's ports behind the edge, by the names that drafts ask for.
+    """
+    stack, deploy, name = draft.stack, draft.deploy, draft.stack.name
+    directory = project.stack_directory(name)
+    refs, builds = references(directory, name, draft.rendering, images)
+    own = {key: loopback[key] for key in draft.rendering.loopback}
+    settings = replace(draft.settings, image_refs=refs, loopback_ports=own)
+    rendering = _render(stack, settings)
+    runtime = runtime_directories(settings, rendering)
+    rendering = with_tmpfiles(rendering, name, settings.run_dir, runtime)
+    release = manifest(name, settings, deploy, rendering)
+    given_secrets = draft.given.get("secrets") or {}
     return {
         "name": name,
         "prefix": prefix(name),
         "topology": settings.topology,
         "base": settings.base_dir,
-        "release": release,
+        "release": release["id"],
+        "version": settings.version,
         "files": {
             path: {"content": f.content, "mode": f.mode} for path, f in rendering.files.items()
         },
-        "manifest": {**_manifest(name, release, settings, rendering), "runtime": runtime},
+        "manifest": release,
         "builds": builds,
-        "secrets": _secrets(stack, rendering.secrets, given.get("secrets") or {}),
-        "given_secrets": sorted(given.get("secrets") or {}),
-        "directories": _directories(settings, rendering),
-        "logs": _logs(name, settings, rendering),
-        "ports": _ports(rendering),
+        "secrets": secrets_of(stack, rendering.secrets, given_secrets),
+        "given_secrets": sorted(given_secrets),
+        "directories": directories_of(settings, rendering),
+        "logs": logs_of(name, settings, rendering),
+        "ports": ports_of(rendering),
         "services": [asdict(service) for service in rendering.services],
         "notes": list(rendering.notes),
         **{
@@ -93,149 +129,26 @@ def plan_stack(
     }
 
 
-def _render(
-    project: Project, stack: Stack, given: Mapping[str, Any], images: ImageMap
-) -> tuple[Rendering, list[dict[str, Any]], Settings]:
-    # Twice: the first time tells what has to be built; its references go into the second.
-    settings = Settings.parse(given, stack=stack.name)
+def _interpolation(deploy: DeploySettings, settings: Settings) -> dict[str, str]:
+    """Variables of a Compose file: the operator's, and what only Moorage knows."""
+    version = {"VERSION": settings.version} if settings.version else {}
+    proxies = {"MOORAGE_PROXIES": "1" if settings.behind_edge else "0"}
+    return {**proxies, **deploy.variables, **version}
+
+
+def _render(stack: Stack, settings: Settings) -> Rendering:
     try:
         render = topology(settings.topology)
     except ValueError as error:
         raise ComposeError([Problem(f"{prefix(stack.name)}_topology", str(error))]) from None
-    draft = render(stack, settings)
-    refs, builds = references(project.stack_directory(stack.name), stack.name, draft, images)
-    settings = Settings.parse({**given, "image_refs": refs}, stack=stack.name)
-    return render(stack, settings), builds, settings
+    return render(stack, settings)
 
 
-def _manifest(name: str, release: str, settings: Settings, rendering: Rendering) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "stack": name,
-        "id": release,
-        "topology": settings.topology,
-        "images": sorted(set(settings.image_refs.values())),
-        "services": [asdict(service) for service in rendering.services],
-        # What has to lie at a path of its own, whatever the release that it comes from.
-        "install": {
-            path: file.install_as for path, file in rendering.files.items() if file.install_as
-        },
-    }
-
-
-def _secrets(
-    stack: Stack, facts: Iterable[SecretFact], given: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    secrets = [
-        {
-            "name": fact.name,
-            "users": list(fact.users),
-            "length": fact.generate or 0,
-            "optional": fact.optional,
-            "services": [
-                name
-                for name, service in stack.services.items()
-                if any(grant.source == fact.name for grant in service.secrets)
-            ],
-        }
-        for fact in facts
-    ]
-    unknown = sorted(set(given) - {secret["name"] for secret in secrets})
-    if unknown:
-        known = ", ".join(sorted(str(secret["name"]) for secret in secrets)) or "none"
-        raise ComposeError(
-            Problem(
-                f"{prefix(stack.name)}_secrets.{name}",
-                "the stack has no such secret",
-                f"it has: {known}",
-            )
-            for name in unknown
-        )
-    return secrets
-
-
-def _directories(settings: Settings, rendering: Rendering) -> list[dict[str, Any]]:
-    base = settings.base_dir
-    own = [
-        _directory(base, "0:0", "0755"),
-        *(_directory(f"{base}/{name}", "0:0", "0755") for name in ("data", "config", "releases")),
-        # 0711: a user passes through to the directory of its own, and lists nothing.
-        _directory(f"{base}/secrets", "0:0", "0711"),
-        _directory(f"{base}/backups", "0:0", "0700"),
-        _directory(f"{base}/logs", settings.user, "0755"),
-    ]
-    found = {entry["path"]: entry for entry in own}
-    facts: list[DirectoryFact | VolumeFact] = [*rendering.directories, *rendering.volumes]
-    for fact in facts:
-        found[fact.path] = {
-            "path": fact.path,
-            "owner": fact.uid,
-            "group": fact.gid,
-            "mode": fact.mode,
-        }
-    return [
-        entry
-        for path, entry in sorted(found.items())
-        if not path.startswith(f"{settings.run_dir}/")
-    ]
-
-
-def _runtime_directories(settings: Settings, rendering: Rendering) -> list[dict[str, Any]]:
-    return [
-        {"path": fact.path, "owner": fact.uid, "group": fact.gid, "mode": fact.mode}
-        for fact in rendering.directories
-        if fact.path.startswith(f"{settings.run_dir}/")
-    ]
-
-
-def _with_tmpfiles(
-    rendering: Rendering, name: str, run_dir: str, runtime: Iterable[Mapping[str, Any]]
-) -> Rendering:
-    """Add what makes the release's directories below /run at a boot, before the engine starts.
-
-    It goes with the release and not with provisioning: a host whose release failed boots with the
-    one that was put back.
-    """
-    lines = [
-        "# Written by Moorage: /run is empty after a boot, and containers mount these directories.",
-        f"d {PurePosixPath(run_dir).parent} 0755 root root -",
-        f"d {run_dir} 0755 root root -",
-        *(f"d {e['path']} {e['mode']} {e['owner']} {e['group']} -" for e in runtime),
-    ]
-    target = f"/etc/tmpfiles.d/moorage-{name}-{rendering.topology}.conf"
-    file = RenderedFile("\n".join(lines) + "\n", install_as=target)
-    return replace(rendering, files={**rendering.files, "tmpfiles.conf": file})
-
-
-def _directory(path: str, user: str, mode: str) -> dict[str, Any]:
-    uid, _, gid = user.partition(":")
-    return {"path": path, "owner": int(uid), "group": int(gid), "mode": mode}
-
-
-def _ports(rendering: Rendering) -> list[dict[str, Any]]:
-    return [
-        {
-            "port": port.port,
-            "protocol": port.protocol,
-            # What the engine takes for a port without an address.
-            "address": port.host_ip or "0.0.0.0",
-            "service": port.service,
-        }
-        for port in rendering.ports
-    ]
-
-
-def _logs(name: str, settings: Settings, rendering: Rendering) -> dict[str, Any]:
-    uid, _, gid = settings.user.partition(":")
-    # Containers log through the engine, which limits them itself.
-    in_files = any(service.kind == "process" for service in rendering.services)
-    return {
-        "name": name,
-        "dir": f"{settings.base_dir}/logs",
-        "user": int(uid),
-        "group": int(gid),
-        "state": "present" if in_files else "absent",
-    }
+def _loopback(drafts: Iterable[Draft]) -> dict[str, int]:
+    """The ports behind the edge of all stacks: no two are alike, and none is published."""
+    renderings = [draft.rendering for draft in drafts]
+    names = [name for rendering in renderings for name in rendering.loopback]
+    return assign(names, {port.port for rendering in renderings for port in rendering.ports})
 
 
 def _refuse_shared_ports(stacks: Iterable[Mapping[str, Any]]) -> None:

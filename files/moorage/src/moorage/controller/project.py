@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -75,6 +76,12 @@ class Project:
             defaults = self.root / "roles" / role / "defaults" / "main.yml"
             names.update(yaml.safe_load(defaults.read_text()) or {})
         return names
+
+    def edge_kind(self, variables: Mapping[str, Any]) -> str:
+        """Return how the host runs its edge (`none`: not at all), by its settings or the role's."""
+        defaults = self.root / "roles" / "edge" / "defaults" / "main.yml"
+        own = yaml.safe_load(defaults.read_text()) if defaults.is_file() else None
+        return str({"edge_kind": "container", **(own or {}), **variables}["edge_kind"])
 
     def runtime_files(self) -> dict[str, Path]:
         """Return what the host's package consists of, by its path in the package."""

@@ -11,7 +11,9 @@ from moorage.compose.errors import ComposeError, Problem, did_you_mean, shown
 from moorage.render import Settings
 
 # Moorage works these out itself; an operator cannot set them.
-_DERIVED = {"image_refs", "base_dir", "run_dir", "secrets_dir"}
+_DERIVED = {
+    "image_refs", "base_dir", "run_dir", "secrets_dir", "behind_edge", "loopback_ports"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class DeploySettings:
     - ``variables``: values for the Compose file's ``${NAME}``.
     - ``profiles``: Compose profiles that are switched on.
     - ``keep_releases``: how many releases are retained.
+    - ``batch``: how many hosts are updated at a time, a number or a percentage of all.
     """
 
     variables: dict[str, str] = field(default_factory=dict)
@@ -28,6 +31,7 @@ class DeploySettings:
     keep_releases: int = 5
     gate_timeout_seconds: int = 120
     start_timeout_seconds: int = 300
+    batch: int | str = 1
 
 
 def prefix(stack: str) -> str:
@@ -96,10 +100,22 @@ def _positive(value: Any) -> int:
     return int(value)
 
 
+def _batch(value: Any) -> int | str:
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)%", value)):
+        if 1 <= int(match[1]) <= 100:
+            return value
+        raise ValueError("must be a percentage from 1% to 100%")
+    try:
+        return _positive(value)
+    except (TypeError, ValueError):
+        raise ValueError("must be a number of hosts or a percentage such as 25%") from None
+
+
 _READERS: dict[str, Any] = {
     "variables": _variables,
     "profiles": _names,
     "keep_releases": _positive,
     "gate_timeout_seconds": _positive,
     "start_timeout_seconds": _positive,
+    "batch": _batch,
 }

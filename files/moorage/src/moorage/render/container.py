@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from moorage.compose.extension import EXTENSION
@@ -10,6 +9,7 @@ from moorage.compose.model import Service
 from moorage.compose.parts import Port
 from moorage.render.context import Context
 from moorage.render.mounts import User, config_labels, service_mounts
+from moorage.render.ports import direct_ports
 from moorage.render.restart import container_restart
 from moorage.render.settings import Limits, Settings
 
@@ -17,12 +17,12 @@ from moorage.render.settings import Limits, Settings
 _ORDER = (
     "image", "pull_policy", "container_name", "hostname", "user", "group_add", "read_only", "init",
     "cap_drop", "cap_add", "security_opt", "entrypoint", "command", "working_dir", "environment",
-    "depends_on", "healthcheck", "restart", "stop_signal", "stop_grace_period", "ports",
+    "healthcheck", "restart", "stop_signal", "stop_grace_period", "ports",
     "networks", "network_mode", "dns", "extra_hosts", "volumes", "tmpfs", "deploy", "ulimits",
     "logging", "labels",
 )  # fmt: skip
 _REPLACED = (
-    "secrets", "configs", "profiles", "container_name", "build", EXTENSION,
+    "secrets", "configs", "profiles", "container_name", "build", "depends_on", EXTENSION,
     "mem_limit", "cpus", "pids_limit", "scale",
 )  # fmt: skip
 
@@ -78,35 +78,28 @@ def resources(limits: Limits) -> dict[str, Any]:
 
 
 def container(
-    ctx: Context,
-    service: Service,
-    user: User | None,
-    column: str,
-    image: str,
-    beside: Collection[str],
+    ctx: Context, service: Service, user: User | None, column: str, image: str
 ) -> dict[str, Any]:
-    """A service as it goes into the release's compose.yaml.
+    """A service as it goes into the release's compose.yaml, but for what its slot decides.
 
-    `column` is the one of the table that it is judged by, `image` the final reference, `beside`
-    the services that are containers too.
+    `column` is the one of the table that it is judged by, `image` the final reference. What it
+    waits for is not in it: a rollout keeps that order itself.
     """
     ctx.judge(service, column)
     data = {key: value for key, value in service.to_dict().items() if key not in _REPLACED}
     name = service.moorage.user or service.user
     data |= {
         "image": image,
-        "container_name": f"{ctx.stack.name}-{service.name}" if service.replicas == 1 else None,
         "user": name if name or user is None else f"{user[0]}:{user[1]}",
         "environment": ctx.environment(service),
         "restart": container_restart(ctx, service),
-        "ports": published(ctx.ports(service)),
+        "ports": published(direct_ports(ctx, service)),
         "volumes": service_mounts(ctx, service, user),
         "logging": logging(ctx.settings, service),
         "labels": {
-            **service.labels, **config_labels(ctx, service), **labels(ctx, service.name)
+            **own_labels(service), **config_labels(ctx, service), **labels(ctx, service.name)
         },
         "deploy": _deploy(ctx, service),
-        "depends_on": _dependencies(ctx, service, beside),
     }  # fmt: skip
     if ctx.settings.dns and "dns" not in data:
         data["dns"] = list(ctx.settings.dns)
@@ -116,29 +109,14 @@ def container(
     )
 
 
+def own_labels(service: Service) -> dict[str, str]:
+    """Labels of the description; those that begin with `moorage.` are Moorage's to give."""
+    return {k: v for k, v in service.labels.items() if not k.startswith("moorage.")}
+
+
 def _deploy(ctx: Context, service: Service) -> dict[str, Any]:
-    """What Compose itself reads of `deploy`; the rest is in the facts, for the rollout."""
+    """What Compose itself reads of `deploy`; the rest is in the units, for the rollout."""
     own = (service.options.get("deploy") or {}).get("resources", {}).get("reservations")
     limits = resources(ctx.limits(service)).get("resources", {})
     merged = {**limits, **({"reservations": own} if own else {})}
-    replicas = {} if service.replicas == 1 else {"replicas": service.replicas}
-    return {**replicas, **({"resources": merged} if merged else {})}
-
-
-def _dependencies(ctx: Context, service: Service, beside: Collection[str]) -> dict[str, Any]:
-    found = {}
-    for name, dependency in service.depends_on.items():
-        other = ctx.stack.services.get(name)
-        if other is None or ctx.only_on_demand(service, other):
-            continue  # not required, and of a profile that is not enabled
-        check = other.healthcheck
-        if name not in beside:
-            advice = "let the process wait for the data service instead"
-            message = "a container cannot wait for a process of the unified container"
-            ctx.wrong(service.name, f"depends_on.{name}", message, advice)
-        elif dependency.condition == "service_healthy" and check and not check.active:
-            message = f"waits for {name} to be healthy, whose health check is off"
-            advice = f"give {name} a test, or wait for service_started"
-            ctx.wrong(service.name, f"depends_on.{name}", message, advice)
-        found[name] = dependency.to_dict()
-    return found
+    return {"resources": merged} if merged else {}

@@ -9,8 +9,8 @@ from typing import Any
 from moorage.compose.model import Service, Stack
 from moorage.render.container import container, ordered
 from moorage.render.context import Context, own_user, service_user, set_keys
-from moorage.render.document import compose_file
-from moorage.render.facts import portable_build, rendered, service_fact, waited_for
+from moorage.render.document import compose_files
+from moorage.render.facts import portable_build, rendered, service_fact
 from moorage.render.gateway import connect
 from moorage.render.gateway_unit import (
     LIBRARY,
@@ -19,13 +19,15 @@ from moorage.render.gateway_unit import (
     socket_directory,
 )
 from moorage.render.mounts import User, config_files
-from moorage.render.rendering import BuildFact, DirectoryFact, RenderedFile, Rendering, ServiceFact
+from moorage.render.ports import direct_ports
+from moorage.render.rendering import BuildFact, DirectoryFact, Rendering, ServiceFact
 from moorage.render.restart import restart_kind
 from moorage.render.settings import Settings
+from moorage.render.slots import Form, place
+from moorage.render.traffic import traffic
+from moorage.render.units import fixed_address, shared, tied, unit_facts
 
 CONTAINERS = "containers"
-# What two containers of one service cannot both have.
-_ADDRESSES = ("ipv4_address", "ipv6_address", "mac_address")
 
 
 def render_containers(stack: Stack, settings: Settings) -> Rendering:
@@ -34,24 +36,50 @@ def render_containers(stack: Stack, settings: Settings) -> Rendering:
     ctx.check_names(set(stack.services))
     users = {service.name: _user(ctx, service) for service in stack.services.values()}
     builds, keys = _builds(ctx)
-    services: dict[str, Any] = {}
+    visitors = traffic(ctx)
+    forms: list[Form] = []
     controlling: list[str] = []
     for service in stack.services.values():
         _check(ctx, service)
         entry = _service(ctx, service, users[service.name], keys)
         if connect(ctx, service.name, entry):
             controlling.append(service.name)
-        services[service.name] = ordered(entry)
-    facts = tuple(_fact(ctx, service) for service in stack.services.values())
-    _check_container_names(ctx, facts)
-    files = {"compose.yaml": RenderedFile(compose_file(ctx, services)), **config_files(ctx)}
+        targets = visitors.targets.get(service.name, ())
+        forms += _forms(ctx, service, ordered(entry), targets)
+    placed = place(ctx, forms)
+    files = {**compose_files(ctx, placed.services), **config_files(ctx)}
     directories: tuple[DirectoryFact, ...] = ()
     if controlling:
         run_dir = settings.run_dir
         files["gateway.service"] = gateway_unit(stack.name, run_dir=run_dir, library=LIBRARY)
         files["gateway.logrotate"] = gateway_rotation(stack.name)
         directories = (socket_directory(run_dir, _group(ctx, controlling, users)),)
-    return rendered(ctx, files, users, directories=directories, builds=builds, services=facts)
+    return rendered(
+        ctx,
+        files,
+        users,
+        directories=directories,
+        builds=builds,
+        services=tuple(_fact(ctx, service) for service in stack.services.values()),
+        placed=placed,
+        visitors=visitors,
+    )
+
+
+def _forms(
+    ctx: Context, service: Service, entry: dict[str, Any], targets: tuple[int, ...]
+) -> list[Form]:
+    many = service.replicas > 1
+    return [
+        Form(
+            entry=entry,
+            unit=unit,
+            key=f"{service.name}.{unit.replica}" if many else service.name,
+            targets=targets,
+            tied=tied(ctx, service),
+        )
+        for unit in unit_facts(ctx, service, entry["image"], ctx.stack.services)
+    ]
 
 
 def _group(ctx: Context, controlling: list[str], users: dict[str, User | None]) -> int:
@@ -79,7 +107,7 @@ def _service(
     else:
         key = keys[service.name]
         image = ctx.image(key, f"moorage/{ctx.stack.name}-{key}")
-    entry = container(ctx, service, user, CONTAINERS, image, ctx.stack.services)
+    entry = container(ctx, service, user, CONTAINERS, image)
     if not service.is_data:
         entry["pull_policy"] = "never"
     if service.name in ctx.stack.on_demand:
@@ -109,7 +137,7 @@ def _builds(ctx: Context) -> tuple[tuple[BuildFact, ...], dict[str, str]]:
 
 def _check(ctx: Context, service: Service) -> None:
     kind, _ = restart_kind(service)
-    if kind in ("always", "unless-stopped") and waited_for(ctx, service):
+    if kind in ("always", "unless-stopped") and ctx.waited_for(service):
         message = "others wait until it has ended, and it would be started again"
         ctx.wrong(service.name, "restart", message, "write restart: on-failure", kind)
     if service.replicas > 1:
@@ -118,13 +146,14 @@ def _check(ctx: Context, service: Service) -> None:
 
 def _check_replicas(ctx: Context, service: Service) -> None:
     reasons = []
-    if ctx.ports(service):
+    if direct_ports(ctx, service):
         reasons.append("they would share a host port")
     if service.moorage.singleton:
         reasons.append("it must run once")
-    networks = [options or {} for options in service.networks.values()]
-    if any(key in options for options in [*networks, service.options] for key in _ADDRESSES):
+    if fixed_address(service):
         reasons.append("they would share an address")
+    if service.name in shared(ctx):
+        reasons.append("others are bound to one of them by links, volumes_from or a namespace")
     if reasons:
         key = "scale" if "scale" in set_keys(service) else "deploy.replicas"
         message = f"{service.replicas} containers of it cannot run: {', '.join(reasons)}"
@@ -135,13 +164,3 @@ def _fact(ctx: Context, service: Service) -> ServiceFact:
     name, many = f"{ctx.stack.name}-{service.name}", service.replicas
     names = (name,) if many == 1 else tuple(f"{name}-{n}" for n in range(1, many + 1))
     return service_fact(ctx, service, "container", names)
-
-
-def _check_container_names(ctx: Context, facts: tuple[ServiceFact, ...]) -> None:
-    taken: dict[str, str] = {}
-    for fact in facts:
-        for name in fact.containers:
-            holder = taken.setdefault(name, fact.name)
-            if holder != fact.name:
-                message = f"its container {name} has the name of one of {holder}'s replicas"
-                ctx.wrong(fact.name, "name", message, "give the service another name")

@@ -15,6 +15,7 @@ from moorage.render.support import TABLE
 
 _NUMERIC = re.compile(r"(\d+)(?::(\d+))?")
 UNIFIED = "unified"
+_COMPLETED = "service_completed_successfully"
 # Values that say no more than the key's absence.
 _USUAL = {"replicas": 1, "scale": 1, "mode": "replicated"}
 
@@ -75,6 +76,14 @@ class Context:
         """
         on_demand = self.stack.on_demand
         return other.name in on_demand and service.name not in on_demand
+
+    def waited_for(self, service: Service) -> bool:
+        """Whether others wait for a service to have ended well."""
+        return any(
+            other.depends_on[service.name].condition == _COMPLETED
+            for other in self.stack.services.values()
+            if service.name in other.depends_on and not self.only_on_demand(other, service)
+        )
 
     def ports(self, service: Service) -> tuple[Port, ...]:
         """The ports that a service publishes, after the operator's say."""

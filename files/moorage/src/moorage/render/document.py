@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from moorage.render.context import Context
+from moorage.render.rendering import RenderedFile
 from moorage.render.yamlout import dump_yaml, escaped
 
 _HEADER = (
@@ -13,8 +15,11 @@ _HEADER = (
 )
 
 
-def compose_file(ctx: Context, services: dict[str, Any]) -> str:
-    """The text of compose.yaml: services and the networks that they are in."""
+def compose_files(ctx: Context, services: dict[str, Any]) -> dict[str, RenderedFile]:
+    """compose.yaml, with services and the networks that they are in, for the engine and people.
+
+    The same as compose.json for programs on a host, which may have no parser of YAML.
+    """
     name = ctx.stack.name
     networks = {key: network.to_dict() for key, network in ctx.stack.networks.items()}
     used = {key for service in services.values() for key in service.get("networks", {})}
@@ -24,4 +29,9 @@ def compose_file(ctx: Context, services: dict[str, Any]) -> str:
         "networks": {key: value for key, value in sorted(networks.items()) if key in used},
     }
     filled = {key: value for key, value in document.items() if value}
-    return dump_yaml(escaped(filled), _HEADER.format(name=name, topology=ctx.settings.topology))
+    plain = escaped(filled)
+    header = _HEADER.format(name=name, topology=ctx.settings.topology)
+    return {
+        "compose.yaml": RenderedFile(dump_yaml(plain, header)),
+        "compose.json": RenderedFile(json.dumps(plain, indent=2, ensure_ascii=False) + "\n"),
+    }

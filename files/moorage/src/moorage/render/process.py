@@ -9,12 +9,12 @@ from moorage.compose.model import Service
 from moorage.compose.parts import Healthcheck
 from moorage.compose.units import parse_duration
 from moorage.render.context import Context, set_keys
-from moorage.render.facts import listening
 from moorage.render.mounts import User
+from moorage.render.ports import listening
 from moorage.render.restart import deploy_policy, restart_kind
+from moorage.render.units import DEFAULT_GRACE
 
 WORKING_DIR = "/app"
-DEFAULT_GRACE = 10.0
 _CONDITIONS = {
     "service_started": "started",
     "service_healthy": "healthy",

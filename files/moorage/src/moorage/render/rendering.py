@@ -69,13 +69,14 @@ class BuildFact:
 
 @dataclass(frozen=True)
 class PortFact:
-    """A port published on the host."""
+    """A port published on the host; `edge`: by the edge, in the service's stead."""
 
     service: str
     host_ip: str
     port: int
     target: int
     protocol: str
+    edge: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,6 @@ class ServiceFact:
 
     `containers` names every container that it runs in, `container` the first of them. `one_off`:
     others wait until it has ended well. `on_demand`: it is created, and started by hand only.
-    `rollout` holds `update_config` and `rollback_config` of the description.
     """
 
     name: str
@@ -97,7 +97,42 @@ class ServiceFact:
     on_demand: bool = False
     replicas: int = 1
     containers: tuple[str, ...] = ()
-    rollout: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UnitFact:
+    """One container as a rollout sees it.
+
+    `keys` and `peers` go by slot: "a" and "b" of a unit that is `rolled` (the new container starts
+    beside the old one), "" of one that is replaced in place. `keys`: of its services in the
+    release's compose.yaml; `peers`: container port to loopback port; `config`: tells containers
+    apart that are to be replaced from those that are as described. `needs`: services and the
+    condition to wait for. `singletons` and `processes` are those of the unified container;
+    `slot_install`: files of the release that go to a path of the slot. Times are in seconds.
+    """
+
+    name: str
+    service: str
+    replica: int
+    rolled: bool
+    keys: dict[str, str]
+    config: str
+    image: str
+    peers: dict[str, dict[str, int]]
+    health: bool
+    health_url: dict[str, Any] | None
+    singleton: bool
+    one_off: bool
+    on_demand: bool
+    data: bool
+    singletons: tuple[str, ...]
+    processes: tuple[str, ...]
+    needs: dict[str, str]
+    secrets: tuple[str, ...]
+    stop_seconds: float
+    update: dict[str, Any]
+    rollback: dict[str, Any]
+    slot_install: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +140,8 @@ class Rendering:
     """Files by path relative to the release directory, and derived facts.
 
     `unresolved` names builds and images that `Settings.image_refs` has no reference for: a
-    rendering with any is for planning (what is to be built) and must not be shipped.
+    rendering with any is for planning (what is to be built) and must not be shipped. `loopback`
+    names the ports on 127.0.0.1 that the stack asks for; `units` stand in the order of starting.
     """
 
     topology: str
@@ -117,6 +153,13 @@ class Rendering:
     images: tuple[str, ...] = ()
     ports: tuple[PortFact, ...] = ()
     services: tuple[ServiceFact, ...] = ()
+    units: tuple[UnitFact, ...] = ()
+    edge: dict[str, Any] | None = None
+    probe: dict[str, Any] = field(default_factory=dict)
+    rollout: dict[str, Any] = field(default_factory=dict)
+    hooks: dict[str, Any] = field(default_factory=dict)
+    migrations: dict[str, Any] | None = None
+    loopback: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unresolved: tuple[str, ...] = ()
 

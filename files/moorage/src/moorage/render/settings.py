@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from moorage.compose.errors import ComposeError, Problem, did_you_mean, shown
+from moorage.compose.extension import Route
 from moorage.compose.units import parse_bytes
+from moorage.render.traffic_settings import READERS as TRAFFIC_READERS
+from moorage.render.traffic_settings import EdgeOptions, ProbeOptions
+from moorage.render.values import matching
 
-_USER = re.compile(r"\d+:\d+")
-_ABSOLUTE = re.compile(r"/[^\0]*")
+_USER = r"\d+:\d+"
+_ABSOLUTE = r"/[^\0]*"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,12 @@ class Settings:
     - `log_max_size`, `log_max_files`: of each container's json-file log.
     - `process_log_max_bytes`, `process_log_backups`: of each process's log files; 0 bytes
       leaves rotation to logrotate.
+    - `domains`, `routes`, `edge`: where visitors come in; `routes` None: the description's.
+    - `probe`, `drain_seconds`, `monitor_seconds`, `hook_timeout_seconds`: of a rollout.
+    - `version`: what the release is called, "" when nobody named it.
+    - `behind_edge`: whether the host has an edge that owns the stack's public ports.
+    - `loopback_ports`: by the names that `Rendering.loopback` lists; without any, the stack is
+      taken to be alone on its host.
     """
 
     topology: str = "unified"
@@ -54,6 +63,16 @@ class Settings:
     log_max_files: int = 3
     process_log_max_bytes: int = 0
     process_log_backups: int = 5
+    domains: tuple[str, ...] = ()
+    routes: tuple[Route, ...] | None = None
+    edge: EdgeOptions = field(default_factory=EdgeOptions)
+    probe: ProbeOptions = field(default_factory=ProbeOptions)
+    drain_seconds: float = 10.0
+    monitor_seconds: float = 0.5
+    hook_timeout_seconds: float = 600.0
+    version: str = ""
+    behind_edge: bool = False
+    loopback_ports: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], *, stack: str | None = None) -> Self:
@@ -94,18 +113,15 @@ def _text(value: Any) -> str:
     return value
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise ValueError(f"must be {what}")
-        return value
-
-    return read
-
-
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError("must be a number that is not negative")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
     return value
 
 
@@ -160,17 +176,20 @@ def _limits(value: Any) -> Limits:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "topology": _text,
-    "user": _matching(_USER, 'a numeric "uid:gid"'),
+    "user": matching(_USER, 'a numeric "uid:gid"'),
     "publish": _map(_list),
     "environment": _map(_map(_variable)),
     "limits": _map(_limits),
     "image_refs": _map(_text),
-    "base_dir": _matching(_ABSOLUTE, "an absolute path"),
-    "run_dir": _matching(_ABSOLUTE, "an absolute path"),
-    "secrets_dir": _matching(_ABSOLUTE, "an absolute path"),
+    "base_dir": matching(_ABSOLUTE, "an absolute path"),
+    "run_dir": matching(_ABSOLUTE, "an absolute path"),
+    "secrets_dir": matching(_ABSOLUTE, "an absolute path"),
     "dns": _list,
     "log_max_size": _size_text,
     "log_max_files": _count,
     "process_log_max_bytes": _count,
     "process_log_backups": _count,
+    "behind_edge": _flag,
+    "loopback_ports": _map(_count),
+    **TRAFFIC_READERS,
 }

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from moorage.compose.load import started_only
 from moorage.compose.model import Service, Stack
 from moorage.render.container import container
 from moorage.render.context import UNIFIED, Context, own_user, service_user
-from moorage.render.document import compose_file
-from moorage.render.facts import listening, portable_build, rendered, service_fact
+from moorage.render.document import compose_files
+from moorage.render.facts import portable_build, rendered, service_fact
 from moorage.render.mounts import User, config_files
+from moorage.render.ports import listening
 from moorage.render.process import processes
-from moorage.render.rendering import BuildFact, DirectoryFact, RenderedFile, Rendering, ServiceFact
+from moorage.render.rendering import (
+    BuildFact,
+    DirectoryFact,
+    RenderedFile,
+    Rendering,
+    ServiceFact,
+    UnitFact,
+)
 from moorage.render.settings import Settings
-from moorage.render.unified_container import RUN_DIR, unified_container
+from moorage.render.slots import Form, place
+from moorage.render.traffic import Traffic, traffic
+from moorage.render.unified_container import (
+    CONFIG_DIR,
+    RUN_DIR,
+    STATE_DIR,
+    SUPERVISOR,
+    slot_directories,
+    unified_form,
+)
+from moorage.render.units import tied, unit_facts
 
 
 def render_unified(stack: Stack, settings: Settings) -> Rendering:
@@ -32,9 +50,11 @@ def render_unified(stack: Stack, settings: Settings) -> Rendering:
     }
     ctx.check_names(set(stack.services))
     builds = _builds(ctx, own)
+    visitors = traffic(ctx)
+    placed = place(ctx, _forms(ctx, own, data, users, visitors))
     files = {
-        "compose.yaml": RenderedFile(_compose(ctx, own, data, users, user)),
-        **({"supervisor.json": _supervisor(ctx, own, user)} if own else {}),
+        **compose_files(ctx, placed.services),
+        **({SUPERVISOR: _supervisor(ctx, own, user)} if own else {}),
         **config_files(ctx),
     }
     _check_ports(ctx, own)
@@ -42,9 +62,11 @@ def render_unified(stack: Stack, settings: Settings) -> Rendering:
         ctx,
         files,
         users,
-        directories=_directories(ctx, user) if own else (),
+        directories=_directories(ctx, user, placed.units) if own else (),
         builds=builds,
         services=tuple(_facts(ctx, service) for service in stack.services.values()),
+        placed=placed,
+        visitors=visitors,
     )
 
 
@@ -67,26 +89,27 @@ def _builds(ctx: Context, own: list[Service]) -> tuple[BuildFact, ...]:
     return (BuildFact(UNIFIED, image, portable_build(ctx, unified.build)),)
 
 
-def _compose(
+def _forms(
     ctx: Context,
     own: list[Service],
     data: list[Service],
     users: dict[str, User | None],
-    user: User,
-) -> str:
-    services: dict[str, Any] = {}
+    visitors: Traffic,
+) -> list[Form]:
+    beside = {service.name for service in data}
+    forms = []
+    for service in data:
+        image = ctx.image(service.image or "", service.image or "")
+        entry = container(ctx, service, users[service.name], "container", image)
+        units = unit_facts(ctx, service, image, beside)
+        forms += [Form(entry, unit, service.name, tied=tied(ctx, service)) for unit in units]
     if own:
         if UNIFIED in ctx.stack.services:
             message = "is the name of the unified container itself"
             ctx.wrong(UNIFIED, "name", message, "give the service another name")
-        services[UNIFIED] = unified_container(ctx, own, user, *_dirs(ctx))
-    containers = {service.name for service in data}
-    for service in data:
-        image = ctx.image(service.image or "", service.image or "")
-        services[service.name] = container(
-            ctx, service, users[service.name], "container", image, containers
-        )
-    return compose_file(ctx, services)
+        targets = tuple(port for ports in visitors.targets.values() for port in ports)
+        forms.append(unified_form(ctx, own, own_user(ctx), _dirs(ctx), targets))
+    return forms
 
 
 def _supervisor(ctx: Context, own: list[Service], user: User) -> RenderedFile:
@@ -97,15 +120,15 @@ def _supervisor(ctx: Context, own: list[Service], user: User) -> RenderedFile:
             "socket": f"{RUN_DIR}/control.sock",
             "socket_mode": "0660",
             "run_dir": RUN_DIR,
-            "state_dir": f"{data_dir}/supervisor",
+            # Of the slot, and not below /run: what an operator has stopped stays so over a boot.
+            "state_dir": STATE_DIR,
             "log_file": f"{log_dir}/supervisor.log",
             "pids_file": f"{data_dir}/pids.env",
         },
         "processes": [entry for service in own for entry in processes(ctx, service, user, log_dir)],
     }
     content = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    target = f"{ctx.settings.base_dir}/config/{UNIFIED}/supervisor.json"
-    return RenderedFile(content, "0644", target)
+    return RenderedFile(content)
 
 
 def _check_ports(ctx: Context, own: list[Service]) -> None:
@@ -120,14 +143,23 @@ def _check_ports(ctx: Context, own: list[Service]) -> None:
                 ctx.wrong(service.name, "ports", message, advice, port)
 
 
-def _directories(ctx: Context, user: User) -> tuple[DirectoryFact, ...]:
-    base, run = ctx.settings.base_dir, ctx.settings.run_dir
-    return (
-        DirectoryFact(f"{base}/config/{UNIFIED}", 0, 0, "0755"),
+def _directories(
+    ctx: Context, user: User, units: tuple[UnitFact, ...]
+) -> tuple[DirectoryFact, ...]:
+    base = ctx.settings.base_dir
+    shared = (
         DirectoryFact(f"{base}/data/{UNIFIED}", *user, "0750"),
         DirectoryFact(f"{base}/logs", *user, "0755"),
-        DirectoryFact(f"{run}/{UNIFIED}", *user, "0750"),
     )
+    slots = [slot for unit in units if unit.service == UNIFIED for slot in unit.keys]
+    of_slots = [
+        DirectoryFact(path, 0, 0, "0755")
+        if target == CONFIG_DIR
+        else DirectoryFact(path, *user, "0750")
+        for slot in slots
+        for target, path in slot_directories(ctx, slot).items()
+    ]
+    return (*shared, *of_slots)
 
 
 def _facts(ctx: Context, service: Service) -> ServiceFact:

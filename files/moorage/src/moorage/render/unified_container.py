@@ -9,10 +9,17 @@ from moorage.compose.model import Service
 from moorage.render.container import labels, logging, ordered, published, resources
 from moorage.render.context import UNIFIED, Context
 from moorage.render.mounts import User, bind, config_labels, service_mounts
-from moorage.render.process import DEFAULT_GRACE, instances
+from moorage.render.ports import direct_ports
+from moorage.render.process import instances
+from moorage.render.rendering import UnitFact
 from moorage.render.settings import Limits
+from moorage.render.slots import Form, in_slot, slots_of
+from moorage.render.units import DEFAULT_GRACE, fixed_address, rolling
 
 CONFIG_DIR, RUN_DIR = "/etc/process_supervisor", "/run/supervisor"
+STATE_DIR = "/var/lib/supervisor"
+_OF_SLOT = (CONFIG_DIR, RUN_DIR, STATE_DIR)
+SUPERVISOR = "supervisor.json"
 # What the supervisor and its init take besides their processes.
 _OWN_MEMORY, _OWN_PIDS = 32 * 1024**2, 16
 _STOP_MARGIN = 5.0
@@ -25,25 +32,81 @@ _DEFAULTS: dict[str, Any] = {"cap_drop": ["ALL"], "security_opt": ["no-new-privi
 _CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
 
 
-def unified_container(
-    ctx: Context, services: Sequence[Service], user: User, data_dir: str, log_dir: str
-) -> dict[str, Any]:
-    """The service `unified` of the release's compose.yaml."""
+def unified_form(
+    ctx: Context,
+    services: Sequence[Service],
+    user: User,
+    dirs: tuple[str, str],
+    targets: tuple[int, ...],
+) -> Form:
+    """The unified container; `dirs` are its data and log directories inside."""
+    entry = _entry(ctx, services, user, dirs)
+    rolls = not any(direct_ports(ctx, service) or fixed_address(service) for service in services)
+    if ctx.settings.behind_edge and not rolls:
+        names = ", ".join(s.name for s in services if direct_ports(ctx, s) or fixed_address(s))
+        ctx.notes.append(
+            f"the unified container is replaced in place at an update, with a gap: {names} has a "
+            "port of the host or an address of its own"
+        )
+    unit = UnitFact(
+        name=f"{ctx.stack.name}-{UNIFIED}",
+        service=UNIFIED,
+        replica=1,
+        rolled=rolls,
+        keys={},
+        config="",
+        image=entry["image"],
+        peers={},
+        health=True,
+        health_url=None,
+        singleton=False,
+        one_off=False,
+        on_demand=False,
+        data=False,
+        singletons=tuple(s.name for s in services if s.moorage.singleton),
+        processes=tuple(name for service in services for name in instances(service)),
+        needs=_needs(ctx, services),
+        secrets=tuple(dict.fromkeys(g.source for s in services for g in s.secrets)),
+        stop_seconds=longest_stop(services) + _STOP_MARGIN,
+        update=rolling(None),
+        rollback=rolling(None, "rollback_config"),
+        slot_install={
+            slot: {SUPERVISOR: f"{slot_directories(ctx, slot)[CONFIG_DIR]}/{SUPERVISOR}"}
+            for slot in slots_of(rolls)
+        },
+    )
+    mounts = {slot: _slot_mounts(ctx, slot) for slot in slots_of(rolls)}
+    return Form(entry=entry, unit=unit, key=UNIFIED, targets=targets, mounts=mounts)
+
+
+def slot_directories(ctx: Context, slot: str) -> dict[str, str]:
+    """Directories of the host that a slot of the unified container has for itself, by target."""
     base, run = ctx.settings.base_dir, ctx.settings.run_dir
-    own = [
-        bind(f"{base}/config/{UNIFIED}", CONFIG_DIR, read_only=True),
-        bind(f"{run}/{UNIFIED}", RUN_DIR),
-        bind(f"{base}/data/{UNIFIED}", data_dir),
-        bind(f"{base}/logs", log_dir),
+    return {
+        CONFIG_DIR: f"{base}/config/{in_slot(UNIFIED, slot)}",
+        RUN_DIR: f"{run}/{in_slot(UNIFIED, slot)}",
+        STATE_DIR: f"{base}/data/{in_slot(f'{UNIFIED}-state', slot)}",
+    }
+
+
+def _slot_mounts(ctx: Context, slot: str) -> list[dict[str, Any]]:
+    return [
+        bind(source, target, read_only=target == CONFIG_DIR)
+        for target, source in slot_directories(ctx, slot).items()
     ]
+
+
+def _entry(
+    ctx: Context, services: Sequence[Service], user: User, dirs: tuple[str, str]
+) -> dict[str, Any]:
+    base = ctx.settings.base_dir
+    own = [bind(f"{base}/data/{UNIFIED}", dirs[0]), bind(f"{base}/logs", dirs[1])]
     grace = longest_stop(services) + _STOP_MARGIN
     data: dict[str, Any] = {
         "image": ctx.image(UNIFIED, f"moorage/{ctx.stack.name}-{UNIFIED}"),
         "pull_policy": "never",
-        "container_name": f"{ctx.stack.name}-{UNIFIED}",
         "user": f"{user[0]}:{user[1]}",
         **_agreed(ctx, services),
-        "depends_on": _dependencies(ctx, services),
         "healthcheck": {
             "test": ["CMD", "python3", "-m", "process_supervisor", "health"],
             "interval": "15s",
@@ -54,7 +117,7 @@ def unified_container(
         },
         "restart": "unless-stopped",
         "stop_grace_period": f"{grace:g}s",
-        "ports": published(tuple(port for s in services for port in ctx.ports(s))),
+        "ports": published(tuple(port for s in services for port in direct_ports(ctx, s))),
         "networks": _networks(ctx, services),
         "extra_hosts": _hosts(ctx, services),
         "volumes": _mounts(ctx, services, user, own),
@@ -115,22 +178,18 @@ def _agreed(ctx: Context, services: Sequence[Service]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value not in (None, False)}
 
 
-def _dependencies(ctx: Context, services: Sequence[Service]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _needs(ctx: Context, services: Sequence[Service]) -> dict[str, str]:
+    """The data services that the container waits for, with the strictest condition."""
+    found: dict[str, str] = {}
     for service in services:
         for name, dependency in service.depends_on.items():
             other = ctx.stack.services.get(name)
             if other is None or not other.is_data:
                 continue
-            entry = {**dependency.to_dict(), "condition": dependency.condition}
-            if entry.pop("restart", False):
+            if dependency.restart:
                 ctx.note(service.name, f"depends_on.{name}.restart", "the container stays up")
-            before = found.get(name)
-            if before is not None:
-                ranks = [_CONDITIONS.index(item["condition"]) for item in (before, entry)]
-                entry["condition"] = _CONDITIONS[max(ranks)]
-                entry["required"] = before["required"] or entry["required"]
-            found[name] = entry
+            conditions = (found.get(name, _CONDITIONS[0]), dependency.condition)
+            found[name] = max(conditions, key=_CONDITIONS.index)
     return found
 
 
@@ -186,8 +245,9 @@ def _names(service: Service) -> list[str]:
 def _mounts(
     ctx: Context, services: Sequence[Service], user: User, own: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
+    supervisors = [*_slot_mounts(ctx, ""), *own]
     taken: dict[str, tuple[str, dict[str, Any]]] = {
-        mount["target"]: ("the supervisor", mount) for mount in own
+        mount["target"]: ("the supervisor", mount) for mount in supervisors
     }
     for service in services:
         for mount in service_mounts(ctx, service, user):
@@ -196,7 +256,8 @@ def _mounts(
                 message = f"{mount['target']} is also mounted by {holder}, from elsewhere"
                 advice = "mount it at another target, or alike"
                 ctx.wrong(service.name, "volumes", message, advice, mount.get("source"))
-    return [mount for _, mount in taken.values()]
+    # Those of its slot come to it with the slot.
+    return [mount for target, (_, mount) in taken.items() if target not in _OF_SLOT]
 
 
 def _tmpfs(ctx: Context, services: Sequence[Service]) -> list[str]:

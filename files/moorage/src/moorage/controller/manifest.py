@@ -1,0 +1,175 @@
+"""What a stack's release consists of and asks of its host, from its rendering: plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from moorage.compose import Stack
+from moorage.compose.errors import ComposeError, Problem
+from moorage.controller.settings import DeploySettings, prefix
+from moorage.render import RenderedFile, Rendering, Settings, content_hash
+from moorage.render.rendering import DirectoryFact, SecretFact, VolumeFact
+
+RELEASE_ID_LENGTH = 12
+# A change of this number makes every release a new one: raise it when the meaning of a release's
+# files changes without their content.
+FORMAT = 3
+
+
+def release_id(settings: Settings, rendering: Rendering) -> str:
+    """The name of a release: a hash of what it consists of and of what it is called."""
+    extra = {"format": FORMAT, "version": settings.version}
+    return content_hash(rendering, extra)[:RELEASE_ID_LENGTH]
+
+
+def manifest(
+    name: str, settings: Settings, deploy: DeploySettings, rendering: Rendering
+) -> dict[str, Any]:
+    """What release.json says: all that a host needs to know of the release."""
+    return {
+        "format": FORMAT,
+        "stack": name,
+        "id": release_id(settings, rendering),
+        "version": settings.version,
+        "topology": settings.topology,
+        "images": sorted(set(settings.image_refs.values())),
+        "services": [asdict(service) for service in rendering.services],
+        # What has to lie at a path of its own, whatever the release that it comes from.
+        "install": {
+            path: file.install_as for path, file in rendering.files.items() if file.install_as
+        },
+        "runtime": runtime_directories(settings, rendering),
+        "units": rendering.to_dict()["units"],
+        "edge": rendering.edge,
+        "probe": rendering.probe,
+        "rollout": {
+            **rendering.rollout,
+            # Alone in not being part of the release's hash: it says nothing of how it runs.
+            "gate_timeout_seconds": deploy.gate_timeout_seconds,
+        },
+        "hooks": rendering.hooks,
+        "migrations": rendering.migrations,
+    }
+
+
+def secrets_of(
+    stack: Stack, facts: Iterable[SecretFact], given: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The stack's secrets and who reads them; ComposeError for a value of one it does not have."""
+    secrets = [
+        {
+            "name": fact.name,
+            "users": list(fact.users),
+            "length": fact.generate or 0,
+            "optional": fact.optional,
+            "services": [
+                name
+                for name, service in stack.services.items()
+                if any(grant.source == fact.name for grant in service.secrets)
+            ],
+        }
+        for fact in facts
+    ]
+    unknown = sorted(set(given) - {secret["name"] for secret in secrets})
+    if unknown:
+        known = ", ".join(sorted(str(secret["name"]) for secret in secrets)) or "none"
+        raise ComposeError(
+            Problem(
+                f"{prefix(stack.name)}_secrets.{name}",
+                "the stack has no such secret",
+                f"it has: {known}",
+            )
+            for name in unknown
+        )
+    return secrets
+
+
+def directories_of(settings: Settings, rendering: Rendering) -> list[dict[str, Any]]:
+    """Directories that are there before the stack starts, parents first."""
+    base = settings.base_dir
+    own = [
+        _directory(base, "0:0", "0755"),
+        *(_directory(f"{base}/{name}", "0:0", "0755") for name in ("data", "config", "releases")),
+        # 0711: a user passes through to the directory of its own, and lists nothing.
+        _directory(f"{base}/secrets", "0:0", "0711"),
+        _directory(f"{base}/backups", "0:0", "0700"),
+        _directory(f"{base}/logs", settings.user, "0755"),
+    ]
+    found = {entry["path"]: entry for entry in own}
+    facts: list[DirectoryFact | VolumeFact] = [*rendering.directories, *rendering.volumes]
+    for fact in facts:
+        found[fact.path] = {
+            "path": fact.path,
+            "owner": fact.uid,
+            "group": fact.gid,
+            "mode": fact.mode,
+        }
+    return [
+        entry
+        for path, entry in sorted(found.items())
+        if not path.startswith(f"{settings.run_dir}/")
+    ]
+
+
+def runtime_directories(settings: Settings, rendering: Rendering) -> list[dict[str, Any]]:
+    """Directories below /run, which are gone after a boot."""
+    return [
+        {"path": fact.path, "owner": fact.uid, "group": fact.gid, "mode": fact.mode}
+        for fact in rendering.directories
+        if fact.path.startswith(f"{settings.run_dir}/")
+    ]
+
+
+def with_tmpfiles(
+    rendering: Rendering, name: str, run_dir: str, runtime: Iterable[Mapping[str, Any]]
+) -> Rendering:
+    """Add what makes the release's directories below /run at a boot, before the engine starts.
+
+    It goes with the release and not with provisioning: a host whose release failed boots with the
+    one that was put back.
+    """
+    lines = [
+        "# Written by Moorage: /run is empty after a boot, and containers mount these directories.",
+        f"d {PurePosixPath(run_dir).parent} 0755 root root -",
+        f"d {run_dir} 0755 root root -",
+        *(f"d {e['path']} {e['mode']} {e['owner']} {e['group']} -" for e in runtime),
+    ]
+    target = f"/etc/tmpfiles.d/moorage-{name}-{rendering.topology}.conf"
+    file = RenderedFile("\n".join(lines) + "\n", install_as=target)
+    return replace(rendering, files={**rendering.files, "tmpfiles.conf": file})
+
+
+def _directory(path: str, user: str, mode: str) -> dict[str, Any]:
+    uid, _, gid = user.partition(":")
+    return {"path": path, "owner": int(uid), "group": int(gid), "mode": mode}
+
+
+def ports_of(rendering: Rendering) -> list[dict[str, Any]]:
+    """Every published port, the edge's included."""
+    return [
+        {
+            "port": port.port,
+            "protocol": port.protocol,
+            # What the engine takes for a port without an address.
+            "address": port.host_ip or "0.0.0.0",
+            "service": port.service,
+        }
+        for port in rendering.ports
+    ]
+
+
+def logs_of(name: str, settings: Settings, rendering: Rendering) -> dict[str, Any]:
+    """What logrotate has to know."""
+    uid, _, gid = settings.user.partition(":")
+    # Containers log through the engine, which limits them itself.
+    in_files = any(service.kind == "process" for service in rendering.services)
+    return {
+        "name": name,
+        "dir": f"{settings.base_dir}/logs",
+        "user": int(uid),
+        "group": int(gid),
+        "state": "present" if in_files else "absent",
+    }

@@ -1,0 +1,139 @@
+"""What a rollout has to know of a service's containers: how they are replaced, and after whom."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from moorage.compose.model import Service
+from moorage.compose.units import parse_duration
+from moorage.render.context import Context
+from moorage.render.ports import direct_ports
+from moorage.render.rendering import UnitFact
+from moorage.render.traffic import health_url
+
+# The engine's, for a service that names none.
+DEFAULT_GRACE = 10.0
+# What no two containers can both have.
+ADDRESSES = ("ipv4_address", "ipv6_address", "link_local_ips", "mac_address")
+_NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
+_SHARED_NETWORKS = ("host", "service", "container")
+
+
+def rolling(service: Service | None, key: str = "update_config") -> dict[str, Any]:
+    """`deploy.update_config` or `rollback_config` with its defaults; times in seconds.
+
+    Unlike in Compose, the default order is start-first: the new one runs before the old one stops.
+    """
+    own = {} if service is None else (service.options.get("deploy") or {}).get(key, {})
+    monitor = own.get("monitor")
+    return {
+        "parallelism": int(own.get("parallelism", 1)),
+        "delay": parse_duration(own.get("delay", "0s")),
+        "order": own.get("order", "start-first"),
+        "monitor": None if monitor is None else parse_duration(monitor),
+        "failure_action": own.get(
+            "failure_action", "rollback" if key == "update_config" else "pause"
+        ),
+        "max_failure_ratio": float(own.get("max_failure_ratio", 0.0)),
+    }
+
+
+def fixed_address(service: Service) -> bool:
+    """Whether a service has an address that a second container of it cannot have."""
+    networks = [options or {} for options in service.networks.values()]
+    return any(key in options for options in [*networks, service.options] for key in ADDRESSES)
+
+
+def rolled(ctx: Context, service: Service) -> bool:
+    """Whether a new container of a service can run beside the old one for a while."""
+    network = str(service.options.get("network_mode", "")).partition(":")[0]
+    return not (
+        service.is_data
+        or service.moorage.singleton
+        or service.name in ctx.stack.on_demand
+        or ctx.waited_for(service)
+        or direct_ports(ctx, service)
+        or fixed_address(service)
+        or network in _SHARED_NETWORKS
+        or service.name in shared(ctx)
+    )
+
+
+def shared(ctx: Context) -> set[str]:
+    """Services that others are bound to by name: by links, `volumes_from` or a namespace."""
+    found = set()
+    for service in ctx.stack.services.values():
+        options = service.options
+        found |= {link.partition(":")[0] for link in options.get("links", [])}
+        found |= {source.partition(":")[0] for source in options.get("volumes_from", [])}
+        for key in _NAMESPACES:
+            kind, _, other = str(options.get(key, "")).partition(":")
+            found |= {other} if kind == "service" else set()
+    return found
+
+
+def tied(ctx: Context, service: Service) -> tuple[str, ...]:
+    """Services with which a service is replaced: `depends_on` with restart, and shared volumes."""
+    sources = {source.partition(":")[0] for source in service.options.get("volumes_from", [])}
+    return tuple(
+        name
+        for name, dependency in service.depends_on.items()
+        if name in ctx.stack.services and (dependency.restart or name in sources)
+    )
+
+
+def needs(ctx: Context, service: Service, beside: Collection[str]) -> dict[str, str]:
+    """What a container waits for before it starts, with the condition; `beside`: containers."""
+    found = {}
+    for name, dependency in service.depends_on.items():
+        other = ctx.stack.services.get(name)
+        if other is None or ctx.only_on_demand(service, other):
+            continue  # not required, and of a profile that is not enabled
+        check = other.healthcheck
+        if name not in beside:
+            advice = "let the process wait for the data service instead"
+            message = "a container cannot wait for a process of the unified container"
+            ctx.wrong(service.name, f"depends_on.{name}", message, advice)
+        elif dependency.condition == "service_healthy" and check and not check.active:
+            message = f"waits for {name} to be healthy, whose health check is off"
+            advice = f"give {name} a test, or wait for service_started"
+            ctx.wrong(service.name, f"depends_on.{name}", message, advice)
+        found[name] = dependency.condition
+    return found
+
+
+def unit_facts(
+    ctx: Context, service: Service, image: str, beside: Collection[str]
+) -> tuple[UnitFact, ...]:
+    """The units of a service, one a replica, as far as its slots do not decide them."""
+    many = service.replicas
+    grace = service.stop_grace_period
+    name = f"{ctx.stack.name}-{service.name}"
+    return tuple(
+        UnitFact(
+            name=name if many == 1 else f"{name}-{number}",
+            service=service.name,
+            replica=number,
+            rolled=rolled(ctx, service),
+            keys={},
+            config="",
+            image=image,
+            peers={},
+            health=bool(service.healthcheck and service.healthcheck.active),
+            health_url=health_url(service),
+            singleton=service.moorage.singleton,
+            one_off=ctx.waited_for(service) and many == 1,
+            on_demand=service.name in ctx.stack.on_demand,
+            data=service.is_data,
+            singletons=(),
+            processes=(),
+            needs=needs(ctx, service, beside),
+            secrets=tuple(dict.fromkeys(grant.source for grant in service.secrets)),
+            stop_seconds=DEFAULT_GRACE if grace is None else grace,
+            update=rolling(service),
+            rollback=rolling(service, "rollback_config"),
+            slot_install={},
+        )
+        for number in range(1, many + 1)
+    )
