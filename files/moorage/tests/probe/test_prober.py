@@ -222,13 +222,26 @@ def test_a_stuck_service_does_not_make_figures_wait_for_ever_and_limits_what_is_
     assert figures.incomplete == ""
 
 
-def test_stopping_twice_and_asking_for_what_never_was() -> None:
+def test_stopping_twice_and_asking_for_a_window_that_never_was() -> None:
     with http_server() as (port, _), probing([target(port)]) as prober:
         gather(prober, 5)
         prober.stop()
         prober.stop()
-        with pytest.raises(KeyError, match=r"no window 'befor' \(there were: during\)"):
-            prober.figures("befor")
+        assert prober.figures("during").requests >= 5
+        assert prober.figures("after") == Figures(0, {}, None, None, None, None, 0.0, [])
+
+
+def test_a_window_that_is_continued_holds_both_parts() -> None:
+    with http_server() as (port, seen), probing([target(port)]) as prober:
+        gather(prober, 5)
+        prober.window("other")
+        first = prober.figures("during")
+        gather(prober, 5, "other")
+        prober.window("during")
+        gather(prober, first.requests + 5)
+        prober.stop()
+        both, other = prober.figures("during"), prober.figures("other")
+    assert both.requests + other.requests == len(seen)
 
 
 def test_without_targets_there_is_nothing_to_send_and_nothing_to_blame() -> None:

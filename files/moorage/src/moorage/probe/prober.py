@@ -45,6 +45,7 @@ class Prober:
         self._process: subprocess.Popen[bytes] | None = None
         self._samples: list[Sample] = []
         self._marks: list[tuple[float, str]] = []
+        self._over: dict[str, Figures] = {}
         self._input = bytearray()
         self._settled: float | None = None
         self._ended: float | None = None
@@ -76,24 +77,28 @@ class Prober:
 
     def window(self, name: str) -> None:
         """From now on results count for this window; one that comes again is continued."""
+        self._over.pop(name, None)
         self._marks.append((time.monotonic(), name))
 
     def figures(self, name: str) -> Figures:
-        """Return what a window came to.
+        """Return what a window came to; of one that never was, that nothing was sent.
 
         Of the current window: so far. Of one that is over: with all of its requests, which is
-        waited for as long as a request may take. Raises KeyError when there never was one.
+        waited for as long as a request may take.
         """
+        if name in self._over:
+            return self._over[name]
         spans = self._spans(name)
-        if not spans:
-            raise KeyError(f"no window {name!r} (there were: {self._names()})")
-        over = self._marks[-1][1] != name or self._ended is not None
-        if self._process is not None and self._ended is None:
+        over = bool(spans) and (self._marks[-1][1] != name or self._ended is not None)
+        if spans and self._process is not None and self._ended is None:
             self._settle(spans[-1][1] if over else 0.0)
             spans = self._spans(name)
-        return figures_of(
+        found = figures_of(
             self._samples, spans, self._targets, incomplete=self._incomplete if spans else ""
         )
+        if over:
+            self._over[name] = found
+        return found
 
     def stop(self) -> None:
         """Send nothing more, wait for what is under way, and end the process. Idempotent."""
@@ -120,9 +125,6 @@ class Prober:
             for (begin, mark), until in zip(self._marks, [*moments, end], strict=True)
             if mark == name
         ]
-
-    def _names(self) -> str:
-        return ", ".join(sorted({name for _, name in self._marks})) or "none"
 
     def _tell(self, command: object) -> None:
         assert self._process is not None
