@@ -1,0 +1,92 @@
+"""The edge's container: how it is made, and how a new one takes over from the old."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+
+from moorage.edge.errors import EdgeError
+from moorage.edge.model import Settings
+from moorage.edge.nginx import LABEL, run, tail
+from moorage.edge.store import Store
+
+_CONFIG_LABEL = "moorage.config"
+_DRAIN_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+# Bind to ports below 1024; become www-data in workers, signal them, and give them their files.
+_CAPABILITIES = ("NET_BIND_SERVICE", "SETUID", "SETGID", "KILL", "CHOWN")
+
+
+def create_argv(settings: Settings, store: Store) -> list[str]:
+    """Return the command that makes the container; it is not started."""
+    argv = ["docker", "create", "--name", settings.container, "--label", f"{LABEL}=1"]
+    argv += ["--network", "host", "--read-only", "--restart", "unless-stopped"]
+    argv += ["--security-opt", "no-new-privileges", "--cap-drop", "ALL"]
+    argv += [word for name in _CAPABILITIES for word in ("--cap-add", name)]
+    argv += ["--stop-timeout", "30", "--log-opt", "max-size=10m", "--log-opt", "max-file=2"]
+    argv += ["--volume", f"{store.base}:{store.base}:ro", "--volume", f"{store.run}:{store.run}"]
+    for directory in (settings.log_dir, settings.cache_dir):
+        argv += ["--volume", f"{directory}:{directory}"]
+    described = hashlib.sha256(json.dumps([*argv, settings.image]).encode()).hexdigest()[:16]
+    command = ["nginx", "-e", "stderr", "-c", str(store.conf / "nginx.conf"), "-g", "daemon off;"]
+    socket = ["--env", f"EDGE_SOCKET={store.socket}"]
+    return [*argv, *socket, "--label", f"{_CONFIG_LABEL}={described}", settings.image, *command]
+
+
+def as_described(settings: Settings, store: Store) -> bool:
+    """Tell whether the container is there and was made by the same command."""
+    label = f'{{{{index .Config.Labels "{_CONFIG_LABEL}"}}}}'
+    done = run(["docker", "inspect", "--format", label, settings.container])
+    wanted = create_argv(settings, store)
+    return done.returncode == 0 and f"{_CONFIG_LABEL}={done.stdout.strip()}" in wanted
+
+
+def exists(name: str) -> bool:
+    """Tell whether there is such a container, running or not."""
+    return run(["docker", "inspect", "--format", "{{.Id}}", name]).returncode == 0
+
+
+def replace(settings: Settings, store: Store) -> None:
+    """Make the container anew; an old one lets go of the ports and finishes its requests beside."""
+    image = ["docker", "image", "inspect", "--format", "{{.Id}}", settings.image]
+    if run(image).returncode != 0:
+        raise EdgeError(
+            f"the image {settings.image} is not on this host: run playbooks/provision.yml, whose "
+            "role images builds it"
+        )
+    old = f"{settings.container}-old"
+    run(["docker", "rm", "--force", old])
+    if exists(settings.container):
+        run(["docker", "update", "--restart", "no", settings.container])
+        run(["docker", "rename", settings.container, old])
+        run(["docker", "kill", "--signal", "QUIT", old])
+        # nginx closes its ports and removes its socket before it waits for its workers.
+        _wait(lambda: not store.socket.exists())
+    done = run(create_argv(settings, store))
+    if done.returncode != 0:
+        raise EdgeError(f"the edge's container cannot be made:\n{tail(done.stdout)}")
+
+
+def remove_old(settings: Settings) -> None:
+    """Remove the container that `replace` has left to finish its requests."""
+    old = f"{settings.container}-old"
+    state = ["docker", "inspect", "--format", "{{.State.Running}}", old]
+    _wait(lambda: run(state).stdout.strip() != "true")
+    run(["docker", "rm", "--force", old])
+
+
+def remove(name: str) -> bool:
+    """Remove the container, after the requests that are under way; False when there was none."""
+    if not exists(name):
+        return False
+    run(["docker", "stop", name])
+    run(["docker", "rm", "--force", name])
+    return True
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while time.monotonic() < deadline and not condition():
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,327 @@
+-- What the edge decides for every request: which peer of a pool gets it, who has requests in
+-- flight, and who waits. All of it lives in shared memory, so that a switch needs no reload.
+
+local balancer = require "ngx.balancer"
+local cjson = require "cjson.safe"
+local ffi = require "ffi"
+
+ffi.cdef "int kill(int pid, int sig);"
+
+local M = {}
+
+-- "pool/NAME" -> "peer,peer"; "hold/NAME" -> seconds; "maintenance/STACK" -> true; "down/PEER" ->
+-- true for as long as the peer is tried last.
+local pools = ngx.shared.moorage_pools
+-- "PID/PEER" -> requests in flight. By worker, so that one that crashes takes its share with it.
+local flight = ngx.shared.moorage_flight
+
+local POLL_SECONDS = 0.02
+local DOWN_SECONDS = 1
+local MORE_TRIES = 2
+
+local configuration = {}
+local page = ""
+local turn = 0
+local waiting = 0
+
+local function read(path)
+  local file = io.open(path, "rb")
+  if not file then
+    return nil
+  end
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+local function put(dict, key, value)
+  local ok, err = dict:set(key, value)
+  if not ok then
+    error("the edge's shared memory is full: " .. tostring(err))
+  end
+end
+
+local function set_pool(name, peers, hold)
+  put(pools, "hold/" .. name, hold or 0)
+  put(pools, "pool/" .. name, table.concat(peers, ","))
+end
+
+-- Runs in the master, at the start and at every reload: the files are the truth.
+function M.init(directory)
+  configuration = assert(cjson.decode(assert(read(directory .. "/edge.json"))))
+  page = assert(read(directory .. "/maintenance.html"))
+  -- Tells new workers from old ones when only a certificate changed.
+  configuration.loads = pools:incr("loads", 1, 0)
+  local wanted = {loads = true}
+  for stack, names in pairs(configuration.stacks) do
+    local text = read(configuration.pools .. "/" .. stack .. ".json") or "{}"
+    local state = assert(cjson.decode(text), "pools of " .. stack .. " are not JSON")
+    put(pools, "maintenance/" .. stack, state.maintenance == true)
+    wanted["maintenance/" .. stack] = true
+    for _, name in ipairs(names) do
+      local full = stack .. "/" .. name
+      local peers, hold = (state.pools or {})[name] or {}, (state.hold_seconds or {})[name]
+      set_pool(full, peers, hold)
+      wanted["pool/" .. full] = true
+      wanted["hold/" .. full] = true
+    end
+  end
+  for _, key in ipairs(pools:get_keys(0)) do
+    if not wanted[key] and key:sub(1, 5) ~= "down/" then
+      pools:delete(key)
+    end
+  end
+end
+
+-- Workers would otherwise all begin with the same peer.
+function M.init_worker()
+  math.randomseed(ngx.now() * 1000 + ngx.worker.pid())
+  turn = math.random(1000)
+end
+
+local parsed = {}
+
+local function peers_of(text)
+  local peers = parsed.text == text and parsed.peers
+  if not peers then
+    peers = {}
+    for peer in text:gmatch("[^,]+") do
+      peers[#peers + 1] = peer
+    end
+    parsed = {text = text, peers = peers}
+  end
+  return peers
+end
+
+local function count(peer, by)
+  local _, err = flight:incr(ngx.worker.pid() .. "/" .. peer, by, 0)
+  if err then
+    ngx.log(ngx.ERR, "requests in flight are not counted: ", err)
+  end
+end
+
+local function choose(peers, tried)
+  turn = turn + 1
+  local size, failed = #peers, nil
+  for offset = 0, size - 1 do
+    local peer = peers[(turn + offset) % size + 1]
+    if not tried[peer] then
+      if size == 1 or not pools:get("down/" .. peer) then
+        return peer
+      end
+      failed = failed or peer
+    end
+  end
+  return failed or peers[turn % size + 1]
+end
+
+-- Returns a peer that has been counted, or nothing when the pool is empty.
+local function acquire(pool, tried)
+  local key = "pool/" .. pool
+  while true do
+    local text = pools:get(key)
+    if not text or text == "" then
+      return nil
+    end
+    local peers = peers_of(text)
+    local peer = choose(peers, tried)
+    count(peer, 1)
+    -- Who switches a pool first writes it and then reads the counts. Whoever still took an old
+    -- peer has either been seen there or finds here that the pool is another one.
+    if pools:get(key) == text then
+      return peer, text, #peers
+    end
+    count(peer, -1)
+  end
+end
+
+local function release()
+  local peer = ngx.var.moorage_peer
+  if peer and peer ~= "" then
+    ngx.var.moorage_peer = ""
+    count(peer, -1)
+    return peer
+  end
+end
+
+local function wants_json()
+  local accept = ngx.var.http_accept
+  return accept and accept:find("json", 1, true) and not accept:find("text/html", 1, true)
+end
+
+local function say(status)
+  local header = ngx.header
+  header["Cache-Control"] = "no-store"
+  header["Retry-After"] = "5"
+  header["X-Request-Id"] = ngx.var.request_id
+  if wants_json() then
+    header["Content-Type"] = "application/json"
+    ngx.print(cjson.encode({status = status, error = "unavailable", retry_after_seconds = 5}), "\n")
+  else
+    header["Content-Type"] = "text/html; charset=utf-8"
+    ngx.print(page)
+  end
+  return ngx.exit(ngx.HTTP_OK)
+end
+
+local function hold(pool, maintenance)
+  local limit = pools:get("hold/" .. pool) or 0
+  if limit <= 0 or waiting >= configuration.waiters then
+    return nil
+  end
+  local deadline = ngx.now() + limit
+  waiting = waiting + 1
+  local peer, text, size
+  repeat
+    ngx.sleep(POLL_SECONDS)
+    peer, text, size = acquire(pool, {})
+  until peer or ngx.now() >= deadline or pools:get(maintenance)
+  waiting = waiting - 1
+  return peer, text, size
+end
+
+-- The body is read before a peer is taken: a slow sender keeps none from being replaced. nginx's
+-- Lua cannot do that for HTTP/2 without a length; the balancer takes the peer then.
+local function take_body(var)
+  if var.http_transfer_encoding or (tonumber(var.content_length) or 0) > 0 then
+    ngx.req.read_body()
+  end
+  return ngx.req.http_version() ~= 2 or var.content_length ~= nil
+    or ngx.req.get_method() == "GET" or ngx.req.get_method() == "HEAD"
+end
+
+function M.access()
+  local var = ngx.var
+  local accept = var.http_accept
+  if var.moorage_stream ~= "" and accept and accept:find("text/event-stream", 1, true) then
+    return ngx.exec(var.moorage_stream)
+  end
+  local pool, maintenance = var.moorage_pool, "maintenance/" .. var.moorage_stack
+  if pools:get(maintenance) then
+    ngx.status = 503
+    return say(503)
+  end
+  local ready = take_body(var)
+  local peer, text, size = acquire(pool, {})
+  if not peer then
+    peer, text, size = hold(pool, maintenance)
+  end
+  if not peer then
+    ngx.status = 503
+    return say(503)
+  end
+  if not ready then
+    count(peer, -1)
+    peer = ""
+  end
+  var.moorage_peer = peer
+  var.moorage_peers = text
+  ngx.ctx.size = size
+end
+
+local places = {}
+
+local function place(peer)
+  local found = places[peer]
+  if not found then
+    local host, port = peer:match("^(.*):(%d+)$")
+    found = {host, tonumber(port)}
+    places[peer] = found
+  end
+  return found[1], found[2]
+end
+
+function M.balance()
+  local ctx, var = ngx.ctx, ngx.var
+  local again = ctx.tried ~= nil
+  local peer = var.moorage_peer
+  if again then
+    pools:set("down/" .. peer, true, DOWN_SECONDS)
+    release()
+    peer = ""
+  else
+    ctx.tried = {}
+  end
+  if peer == "" then
+    peer = acquire(var.moorage_pool, ctx.tried)
+    if not peer then
+      return ngx.exit(503)
+    end
+    var.moorage_peer = peer
+  end
+  if not again and ctx.size > 1 then
+    balancer.set_more_tries(math.min(ctx.size - 1, MORE_TRIES))
+  end
+  ctx.tried[peer] = true
+  local ok, err = balancer.set_current_peer(place(peer))
+  if not ok then
+    ngx.log(ngx.ERR, "the peer ", peer, " cannot be used: ", err)
+    return ngx.exit(500)
+  end
+end
+
+function M.log()
+  local peer = release()
+  local status = peer and ngx.var.upstream_status
+  if status and (status:sub(-3) == "502" or status:sub(-3) == "504") then
+    pools:set("down/" .. peer, true, DOWN_SECONDS)
+  end
+end
+
+function M.failed()
+  return say(ngx.status)
+end
+
+local function alive(pid)
+  return ffi.C.kill(pid, 0) == 0
+end
+
+local function in_flight()
+  local sums = {}
+  for _, key in ipairs(flight:get_keys(0)) do
+    local pid, peer = key:match("^(%d+)/(.*)$")
+    if not alive(tonumber(pid)) then
+      flight:delete(key)
+    else
+      sums[peer] = (sums[peer] or 0) + (flight:get(key) or 0)
+    end
+  end
+  return sums
+end
+
+local function change(wanted)
+  for name, entry in pairs(wanted.pools or {}) do
+    set_pool(name, entry.peers, entry.hold_seconds)
+  end
+  for stack, on in pairs(wanted.maintenance or {}) do
+    put(pools, "maintenance/" .. stack, on)
+  end
+end
+
+-- One question on the control socket: changes first, then the counts, for `acquire` relies on it.
+function M.control()
+  ngx.req.read_body()
+  local wanted, err = cjson.decode(ngx.req.get_body_data() or "{}")
+  ngx.header["Content-Type"] = "application/json"
+  if not wanted then
+    ngx.status = 400
+    return ngx.print(cjson.encode({error = err}))
+  end
+  change(wanted)
+  local found = {}
+  for _, key in ipairs(pools:get_keys(0)) do
+    local name = key:match("^pool/(.*)$")
+    if name then
+      found[name] = pools:get(key)
+    end
+  end
+  ngx.print(cjson.encode({
+    generation = configuration.generation,
+    loads = configuration.loads,
+    pid = ngx.worker.pid(),
+    in_flight = in_flight(),
+    pools = found,
+  }))
+end
+
+return M

@@ -1,0 +1,182 @@
+"""The servers and locations of nginx's configuration, one function a piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from moorage.edge.model import Facts
+
+
+@dataclass(frozen=True)
+class Target:
+    """A path and the pool of a stack that answers it."""
+
+    path: str
+    pool: str
+    facts: Facts
+
+
+def upstream(facts: Facts) -> str:
+    """The stack's upstream: its peers are chosen in edge.lua, so that none stands here."""
+    seconds = facts.options.upstream_keepalive_seconds
+    keep = ""
+    if seconds:
+        # Shorter than the application's own limit: a request that must not be sent twice never
+        # meets a connection that the application closes at that moment.
+        keep = f"    keepalive 64;\n    keepalive_timeout {_time(seconds)};\n"
+    return (
+        f"upstream moorage_{facts.stack} {{\n"
+        "    server 0.0.0.1;\n"
+        '    balancer_by_lua_block { require("edge").balance() }\n'
+        f"{keep}}}\n"
+        f"map $upstream_http_x_frame_options $moorage_frame_{_word(facts.stack)} {{\n"
+        f'    "" "{facts.options.frame_options}";\n    default "";\n}}\n'
+        f"map $upstream_http_cache_control $moorage_static_{_word(facts.stack)} {{\n"
+        # What an application calls private stays so, wherever it lies.
+        '    "~*(?:private|no-store)" $upstream_http_cache_control;\n'
+        f'    default "public, max-age={facts.options.static_max_age_seconds}";\n}}\n'
+    )
+
+
+def server(head: str, targets: Sequence[Target], *, tls: bool, more: str = "") -> str:
+    """A server that passes requests to the pools of ``targets``."""
+    body = [more]
+    for number, target in enumerate(sorted(targets, key=lambda entry: entry.path)):
+        name = f"@moorage_{number}"
+        body += [_location(match, target, name, tls) for match in _matches(target.path)]
+        body += [
+            _static(path, target, tls)
+            for path in target.facts.options.static_paths
+            if target.facts.options.static_max_age_seconds and _owner(path, targets) == target
+        ]
+        body.append(_stream(name, target, tls))
+    body.append(_FAILED)
+    return f"server {{\n{head}{_COMMON}{''.join(body)}}}\n"
+
+
+def redirect(head: str, https_port: int, more: str) -> str:
+    """A server that sends everybody to https."""
+    port = "" if https_port == 443 else f":{https_port}"
+    location = f"    location / {{\n        return 308 https://$host{port}$request_uri;\n    }}\n"
+    return f"server {{\n{head}{_COMMON}{more}{location}}}\n"
+
+
+def nobody(head: str, status: int) -> str:
+    """The server of names that nobody has here; it gives no name away."""
+    return f"server {{\n{head}{_COMMON}    return {status};\n}}\n"
+
+
+def challenge(webroot: str) -> str:
+    """Where an ACME server looks for its answer."""
+    return (
+        "    location ^~ /.well-known/acme-challenge/ {\n"
+        f"        root {webroot};\n        default_type text/plain;\n    }}\n"
+    )
+
+
+_COMMON = """\
+    log_by_lua_block { require("edge").log() }
+"""
+
+_FAILED = """\
+    location @moorage_failed {
+        internal;
+        content_by_lua_block { require("edge").failed() }
+    }
+"""
+
+
+def _matches(path: str) -> list[str]:
+    if path.endswith("/"):
+        return [f"^~ {path}"]
+    # /api is /api and what lies below it, not /apiary.
+    return [f"= {path}", f"^~ {path}/"]
+
+
+def _owner(path: str, targets: Iterable[Target]) -> Target | None:
+    fitting = [
+        target
+        for target in targets
+        if path == target.path or path.startswith(target.path.rstrip("/") + "/")
+    ]
+    return max(fitting, key=lambda target: len(target.path), default=None)
+
+
+def _location(match: str, target: Target, stream: str, tls: bool) -> str:
+    return (
+        f"    location {match} {{\n        set $moorage_stream {stream};\n"
+        f"{_start(target)}{_pass(target)}{_headers(target, tls)}    }}\n"
+    )
+
+
+def _static(path: str, target: Target, tls: bool) -> str:
+    word = _word(target.facts.stack)
+    cache = (
+        "        proxy_cache moorage_static;\n"
+        # The peers change with every rollout: nothing of an older release is served afterwards.
+        '        proxy_cache_key "$moorage_pool $moorage_peers $uri$is_args$args";\n'
+        f"        proxy_cache_valid 200 {target.facts.options.static_max_age_seconds}s;\n"
+        "        proxy_cache_lock on;\n        proxy_cache_lock_timeout 2s;\n"
+        "        proxy_ignore_headers Cache-Control Expires;\n"
+        "        proxy_no_cache $moorage_uncacheable $http_authorization;\n"
+        "        proxy_cache_bypass $http_authorization;\n"
+        "        proxy_hide_header Cache-Control;\n        proxy_hide_header Expires;\n"
+        f"        add_header Cache-Control $moorage_static_{word};\n"
+    )
+    return (
+        f'    location ^~ {path} {{\n        set $moorage_stream "";\n'
+        f"{_start(target)}{_pass(target)}{cache}{_headers(target, tls)}    }}\n"
+    )
+
+
+def _stream(name: str, target: Target, tls: bool) -> str:
+    # Every location has the events' twin: who asks for events gets each byte as it comes.
+    return (
+        f'    location {name} {{\n        set $moorage_stream "";\n'
+        f"        proxy_buffering off;\n        gzip off;\n"
+        f"{_pass(target)}{_headers(target, tls)}    }}\n"
+    )
+
+
+def _start(target: Target) -> str:
+    return (
+        f"        set $moorage_stack {target.facts.stack};\n"
+        f'        set $moorage_pool "{target.facts.stack}/{target.pool}";\n'
+        '        set $moorage_peer "";\n        set $moorage_peers "";\n'
+    )
+
+
+def _pass(target: Target) -> str:
+    options = target.facts.options
+    seconds = _time(options.read_timeout_seconds)
+    return (
+        f"        client_max_body_size {options.max_body_bytes};\n"
+        f"        proxy_read_timeout {seconds};\n        proxy_send_timeout {seconds};\n"
+        '        access_by_lua_block { require("edge").access() }\n'
+        f"        proxy_pass http://moorage_{target.facts.stack};\n"
+        "        include proxy.conf;\n"
+    )
+
+
+def _headers(target: Target, tls: bool) -> str:
+    word = _word(target.facts.stack)
+    found = (
+        f"        add_header X-Frame-Options $moorage_frame_{word} always;\n"
+        "        add_header X-Content-Type-Options $moorage_nosniff always;\n"
+        "        add_header Referrer-Policy $moorage_referrer always;\n"
+        "        add_header X-Request-Id $request_id always;\n"
+    )
+    if tls and target.facts.options.hsts_seconds:
+        value = f'"max-age={target.facts.options.hsts_seconds}"'
+        found += f"        add_header Strict-Transport-Security {value} always;\n"
+    return found
+
+
+def _word(stack: str) -> str:
+    # Names of variables have no hyphen; doubling the underscore keeps two stacks apart.
+    return stack.replace("_", "__").replace("-", "_")
+
+
+def _time(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"

@@ -1,0 +1,161 @@
+"""The edge's files on a host: settings, facts and pools of stacks, generations of nginx's."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moorage.deploy.layout import write_atomically
+from moorage.edge.errors import EdgeError
+from moorage.edge.model import Facts, Settings
+
+
+@dataclass(frozen=True)
+class Store:
+    """What lies below the edge's directory, and the sockets below ``run``."""
+
+    base: Path
+    run: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """Settings of the host: whether the edge is provisioned, and how."""
+        return self.base / "settings.json"
+
+    @property
+    def socket(self) -> Path:
+        """Where nginx's workers answer questions."""
+        return self.run / "control.sock"
+
+    @property
+    def conf(self) -> Path:
+        """A link to the generation of nginx's files that is in force."""
+        return self.base / "conf"
+
+    @property
+    def tls(self) -> Path:
+        """Certificates and keys, for root alone."""
+        return self.base / "tls"
+
+    def settings(self) -> Settings:
+        """Return the host's settings; EdgeError when there are none."""
+        raw = _read(self.settings_file)
+        if raw is None:
+            raise EdgeError("this host has no edge: set edge_kind and run playbooks/provision.yml")
+        return Settings.parse(raw)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other change of the edge away."""
+        fd = os.open(self.base / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def facts_file(self, stack: str) -> Path:
+        """Return where the facts of a stack are kept."""
+        return self.base / "stacks" / f"{stack}.json"
+
+    def facts(self, stack: str) -> dict[str, Any] | None:
+        """Return the facts of a stack as they were given, None when there are none."""
+        return _read(self.facts_file(stack))
+
+    def all_facts(self) -> list[Facts]:
+        """Return the facts of every stack, by name."""
+        files = sorted((self.base / "stacks").glob("*.json"))
+        return [Facts.parse(path.stem, json.loads(path.read_text())) for path in files]
+
+    def put_facts(self, stack: str, facts: Mapping[str, Any] | None) -> None:
+        """Keep the facts of a stack; None removes them."""
+        self._put(self.facts_file(stack), facts)
+
+    def pools(self, stack: str) -> dict[str, Any]:
+        """Return the state of a stack's pools: `pools`, `hold_seconds`, `maintenance`."""
+        found = _read(self.base / "pools" / f"{stack}.json") or {}
+        return {"pools": {}, "hold_seconds": {}, "maintenance": False, **found}
+
+    def put_pools(self, stack: str, state: Mapping[str, Any] | None) -> None:
+        """Keep the state of a stack's pools; None removes it."""
+        self._put(self.base / "pools" / f"{stack}.json", state)
+
+    def _put(self, path: Path, content: Mapping[str, Any] | None) -> None:
+        if content is None:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+    def in_force(self) -> str:
+        """Return the name of the generation that ``conf`` leads to, "" when there is none."""
+        try:
+            return os.readlink(self.conf).rpartition("/")[2]
+        except OSError:
+            return ""
+
+    def generation(self, name: str) -> Path:
+        """Return the directory of a generation."""
+        return self.base / "generations" / name
+
+    def stage(self, name: str, files: Mapping[str, str]) -> Path:
+        """Write a generation beside the others, whole or not at all, and return its directory."""
+        directory = self.generation(name)
+        directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".new.", dir=directory.parent))
+        try:
+            scratch.chmod(0o755)
+            for file, content in files.items():
+                write_atomically(scratch / file, content)
+            # One that a power cut left half written, or that somebody changed, is made anew.
+            shutil.rmtree(directory, ignore_errors=True)
+            scratch.rename(directory)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return directory
+
+    def is_whole(self, name: str, files: Mapping[str, str]) -> bool:
+        """Tell whether the generation lies there as it was rendered."""
+        directory = self.generation(name)
+        try:
+            return all((directory / file).read_text() == text for file, text in files.items())
+        except OSError:
+            return False
+
+    def enforce(self, name: str) -> None:
+        """Lead ``conf`` to a generation, in one step."""
+        scratch = self.base / f".conf.{os.getpid()}"
+        scratch.unlink(missing_ok=True)
+        scratch.symlink_to(f"generations/{name}")
+        scratch.replace(self.conf)
+        directory = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def sweep(self, *keep: str) -> None:
+        """Remove the generations that are not named."""
+        for path in (self.base / "generations").glob("*"):
+            if path.name not in keep:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise EdgeError(f"{path} is not JSON ({error}): remove it and deploy again") from error
+    if not isinstance(found, dict):
+        raise EdgeError(f"{path} does not hold an object: remove it and deploy again")
+    return found
