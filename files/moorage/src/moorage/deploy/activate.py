@@ -26,9 +26,11 @@ from moorage.deploy.release import (
     read_release,
 )
 from moorage.deploy.reservation import admit
-from moorage.deploy.rollout import Limits, Paused, Rollout
+from moorage.deploy.rollout import Rollout
+from moorage.deploy.scene import Limits, Scene
 from moorage.deploy.topology import Topology, driver
 from moorage.deploy.traffic import BudgetSpent, Traffic
+from moorage.deploy.waves import Paused
 from moorage.edge import Edge, EdgeError
 from process_supervisor.client import ControlError
 
@@ -216,10 +218,7 @@ class Activation:
             with self._journal.phase("hooks-before"):
                 self._run_hooks("before", rollout)
         self._traffic.begin()
-        rollout.install()
-        rollout.base()
-        rollout.roll()
-        rollout.finish()
+        rollout.run()
         self._journal.note("started", **rollout.did.to_dict())
         self._traffic.judge()
         if anything and self._request.hooks:
@@ -238,7 +237,7 @@ class Activation:
             point_current_at(self._layout, release)
         if previous is not None and previous.topology != release.topology:
             self._find_driver(previous.topology, self._layout).retire(previous)
-        changed = moved or rollout.did.changed or bool(self._marker)
+        changed = moved or rollout.did.anything or bool(self._marker)
         message = ""
         if rollout.did.behind:
             behind = ", ".join(rollout.did.behind)
@@ -269,18 +268,14 @@ class Activation:
         previous, asked = self._previous, self._request.release
         if previous is None or "units" not in previous.manifest:
             return Outcome("failed", asked, None, True, why, failed.did.to_dict())
-        same = previous.id == asked
         try:
             with self._journal.phase("restore"):
                 back = self._rollout(previous, (), restoring=True, held=failed.did.held)
                 back.prepare()
-                back.install()
-                back.base()
-                back.roll()
-                if same:
-                    # What is wrong with it stays wrong; at least it stays.
+                if previous.id == asked:
+                    # What is wrong with it stays wrong; what was to replace it is gone.
                     return Outcome("failed", asked, previous.id, True, why, failed.did.to_dict())
-                back.finish()
+                back.run()
                 if failed.release.topology != previous.topology:
                     self._find_driver(failed.release.topology, self._layout).retire(failed.release)
         except FAILURES as trouble:
@@ -309,17 +304,10 @@ class Activation:
             monitor=float(rollout["monitor_seconds"]),
             smoke=float(probe["timeout_seconds"]),
         )
-        return Rollout(
-            self._layout,
-            release,
-            self._find_driver(release.topology, self._layout),
-            self._traffic,
-            self._journal,
-            limits,
-            restart=restart,
-            restoring=restoring,
-            held=held if held is not None else self._marker.get("held"),
-        )
+        find = self._find_driver(release.topology, self._layout)
+        scene = Scene(self._layout, release, find, self._traffic, limits, restoring)
+        known = held if held is not None else self._marker.get("held")
+        return Rollout(scene, self._journal, restart=restart, held=known)
 
     def _finish(self, outcome: Outcome, began: float, rollout: Rollout | None) -> Outcome:
         if outcome.outcome == "unchanged" or self._release is None:

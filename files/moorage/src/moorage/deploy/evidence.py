@@ -59,7 +59,7 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
     refs = {ref for r in (facts.before, after) if r is not None for ref in r.images}
     digests = docker.digests(sorted(refs))
     updated = sorted(did.get("containers", []))
-    units = [unit.name for unit in rollout.units] if rollout else []
+    units = [unit.name for unit in rollout.scene.units] if rollout else []
     return {
         "format": 1,
         "stack": facts.request["stack"],

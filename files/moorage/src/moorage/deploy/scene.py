@@ -1,0 +1,188 @@
+"""A stack's containers on this host, as a rollout sees and changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from moorage.deploy import docker, health
+from moorage.deploy.docker import Compose, Container
+from moorage.deploy.gate import Check
+from moorage.deploy.layout import Layout
+from moorage.deploy.release import Release
+from moorage.deploy.topology import Gap, Topology
+from moorage.deploy.traffic import Traffic, pools_of
+from moorage.deploy.unit import NEXT, Policy, Unit, units_of
+
+_STOP_MARGIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long what may take, in seconds."""
+
+    start: float = 300.0
+    gate: float = 120.0
+    drain: float = 10.0
+    monitor: float = 0.5
+    smoke: float = 2.0
+
+
+@dataclass
+class Did:
+    """What a rollout did. ``changed`` also tells of what has no name here.
+
+    ``behind`` names containers that stayed on the old release, as their service's
+    ``failure_action`` allows.
+    """
+
+    changed: bool = False
+    containers: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    processes: list[str] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    singleton_gaps: list[Gap] = field(default_factory=list)
+    in_place_gaps: list[Gap] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
+
+    @property
+    def anything(self) -> bool:
+        """Whether the host is another one than before."""
+        return self.changed or any((self.containers, self.removed, self.processes, self.units))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        plain = dict(self.__dict__)
+        for name in ("singleton_gaps", "in_place_gaps"):
+            plain[name] = [gap.to_dict() for gap in plain[name]]
+        return {**plain, "changed": self.anything}
+
+
+class Scene:
+    """The units of one release, and the containers that there are."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        release: Release,
+        driver: Topology,
+        traffic: Traffic,
+        limits: Limits,
+        restoring: bool = False,
+    ) -> None:
+        self.stack = layout.stack
+        self.release = release
+        self.units = units_of(release)
+        self.driver = driver
+        self.traffic = traffic
+        self.limits = limits
+        self.restoring = restoring
+        self.did = Did()
+        self.found: dict[str, Container] = {}
+        self._compose = Compose(layout.stack, release.compose_file)
+
+    def look(self) -> dict[str, Container]:
+        """Ask the engine what there is, by name."""
+        self.found = {c.name: c for c in docker.containers_of(self.stack)}
+        return self.found
+
+    def policy(self, unit: Unit) -> Policy:
+        """Return how the replicas of the unit's service follow each other."""
+        return unit.rollback if self.restoring else unit.update
+
+    # -- making and removing --------------------------------------------------------------
+
+    def make(self, units: Sequence[Unit], *, start: bool = True) -> None:
+        """Make new containers: beside the old ones where a unit is rolled, else in their place."""
+        keys = []
+        for unit in units:
+            old = self.found.get(unit.name)
+            slot = unit.free_slot(old.slot if old else "")
+            self.driver.prepare(self.release, unit, slot, old, self.did.held)
+            keys.append(unit.keys[slot])
+        act = self._compose.up if start else self._compose.create
+        act(keys, timeout_seconds=self.limits.start)
+        self.look()
+
+    def stop(self, names: Iterable[str]) -> None:
+        """Stop those of the containers that run, each with its own grace."""
+        running = [n for n in names if n in self.found and self.found[n].state == "running"]
+        longest = max((unit.stop_seconds for unit in self.units), default=0.0)
+        docker.stop(running, timeout_seconds=longest + _STOP_MARGIN_SECONDS)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Stop and remove containers, after who is with them has left."""
+        there = [name for name in names if name in self.look()]
+        self.drain(there)
+        self.stop(there)
+        docker.remove(there)
+        self.did.removed += there
+
+    def drain(self, names: Sequence[str]) -> dict[str, int]:
+        """Wait until visitors have left the containers; return who was still there at the end."""
+        peers = [peer for name in names for peer in self.found[name].peers]
+        return self.traffic.drain(peers, self.limits.drain)
+
+    def succeed(self, names: Sequence[str]) -> None:
+        """Let the candidates take the places of the old containers."""
+        if not names:
+            return
+        old = [name for name in names if name in self.look()]
+        self.stop(old)
+        docker.remove(old)
+        for name in names:
+            docker.rename(name + NEXT, name)
+        self.look()
+
+    # -- visitors -------------------------------------------------------------------------
+
+    def pools(self, units: Sequence[Unit], live: dict[str, Container]) -> dict[str, list[str]]:
+        """Return the pools that some of ``units`` serve, with the peers among ``live``."""
+        facts = self.release.manifest.get("edge") or {}
+        concerned = {
+            name
+            for name, pool in facts.get("pools", {}).items()
+            if any(unit.serves(str(pool["service"])) for unit in units)
+        }
+        pools = pools_of(self.release, self.units, live)
+        return {name: peers for name, peers in pools.items() if name in concerned}
+
+    def old_ones(self) -> dict[str, Container]:
+        """Return the containers that are no candidates, by name."""
+        return {name: c for name, c in self.found.items() if not name.endswith(NEXT)}
+
+    def send_back(self, units: Sequence[Unit]) -> None:
+        """Send visitors of ``units`` to the containers that are no candidates."""
+        pools = {name: peers for name, peers in self.pools(units, self.old_ones()).items() if peers}
+        if pools and self.traffic.routed():
+            self.traffic.switch(pools)
+
+    # -- health ---------------------------------------------------------------------------
+
+    def looker(self, names: Collection[str]) -> Callable[[], list[Check]]:
+        """Return a function that looks at the containers of these names."""
+        pairs = [(n, u) for u in self.units for n in (u.name, u.next_name) if n in names]
+
+        def look() -> list[Check]:
+            self.look()
+            return [check for name, unit in pairs for check in self.check(unit, name)]
+
+        return look
+
+    def check(self, unit: Unit, name: str) -> Sequence[Check]:
+        """Say how one container is, by what was seen last."""
+        container = self.found.get(name)
+        if container is None:
+            return [Check(unit.service, False, f"its container {name} does not exist", True)]
+        if health.answers(unit, container):
+            return [Check(unit.service, True, f"{container.state}, answers")]
+        return self.driver.checks(unit, container)
+
+    def everything(self) -> list[Check]:
+        """Look at all that is meant to run."""
+        self.look()
+        wanted = [unit for unit in self.units if unit.service not in self.did.held]
+        found = [check for unit in wanted for check in self.check(unit, unit.name)]
+        return [*found, *self.driver.beside(self.release)]

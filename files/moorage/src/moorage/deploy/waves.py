@@ -1,0 +1,182 @@
+"""Replacing what can have its successor beside it: wave by wave, and back when one fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from moorage.deploy import docker, health
+from moorage.deploy.gate import GateClosed, wait_until_healthy
+from moorage.deploy.journal import Journal
+from moorage.deploy.scene import Scene
+from moorage.deploy.traffic import BudgetSpent
+from moorage.deploy.unit import Unit, batches
+
+
+class Paused(Exception):
+    """A service's failure_action is pause: everything stays as it is at this moment."""
+
+
+class Waves:
+    """Replaces the rolled units of a release."""
+
+    def __init__(self, scene: Scene, journal: Journal, extra: list[str]) -> None:
+        self._scene = scene
+        self._journal = journal
+        # What nothing describes any more, singletons of another form perhaps among it.
+        self._extra = extra
+        self._routed = False
+
+    def run(self, units: list[Unit]) -> None:
+        """Replace the units; raises what made one of them fail."""
+        waves = batches(units, self._scene.restoring)
+        for wave in waves:
+            try:
+                self._wave(wave)
+            except (GateClosed, BudgetSpent, health.Unfit) as trouble:
+                self._on_failure(wave, trouble)
+            if wave is not waves[-1]:
+                time.sleep(max(self._scene.policy(unit).delay for unit in wave))
+
+    def _wave(self, wave: list[Unit]) -> None:
+        scene, phase = self._scene, self._journal.phase
+        self._make_room([u for u in wave if scene.policy(u).order == "stop-first"])
+        for level in levels(wave, scene.found):
+            with phase("start"):
+                scene.make(level)
+            with phase("gate"):
+                self._gate(level)
+        if not scene.restoring:
+            slots = {unit.name: scene.found[unit.next_name].slot for unit in wave}
+            with phase("gate"):
+                health.smoke(scene.release, wave, slots, scene.limits.smoke)
+        with phase("switch"):
+            self._switch(wave)
+        if not scene.restoring:
+            with phase("monitor"):
+                self._monitor(wave)
+        self._relieve(wave)
+        scene.did.containers += [unit.name for unit in wave]
+
+    def _gate(self, units: list[Unit]) -> None:
+        names = {unit.next_name for unit in units}
+        wait_until_healthy(self._scene.looker(names), self._scene.limits.gate)
+
+    def _switch(self, wave: list[Unit]) -> None:
+        scene = self._scene
+        if not self._routed:
+            self._routed = True
+            self._free_ports()
+            scene.traffic.route(scene.release)
+        scene.traffic.switched()
+        found = scene.look()
+        live = {
+            unit.name: found.get(unit.next_name) or found.get(unit.name) for unit in scene.units
+        }
+        scene.traffic.switch(scene.pools(wave, {k: v for k, v in live.items() if v}))
+
+    def _monitor(self, wave: list[Unit]) -> None:
+        scene = self._scene
+        own = [m for unit in wave if (m := scene.policy(unit).monitor) is not None]
+        seconds = max(own, default=scene.limits.monitor)
+        scene.traffic.monitor(seconds, scene.looker({unit.next_name for unit in wave}))
+
+    def _relieve(self, wave: list[Unit]) -> None:
+        """Let the old containers end, once nobody is with them any more."""
+        scene, phase = self._scene, self._journal.phase
+        old = [unit.name for unit in wave if unit.name in scene.found]
+        with phase("drain"):
+            left = scene.drain(old)
+            if left:
+                self._journal.note("cut off", in_flight=left, after_seconds=scene.limits.drain)
+        if any(unit.singletons for unit in wave):
+            with phase("stop"):
+                scene.remove(self._extra)
+            with phase("handover"):
+                self._hand_over(wave)
+        with phase("stop"):
+            scene.succeed([unit.name for unit in wave])
+
+    def _hand_over(self, wave: list[Unit]) -> None:
+        scene = self._scene
+        for unit in wave:
+            new, old = scene.found[unit.next_name], scene.found.get(unit.name)
+            scene.did.singleton_gaps += scene.driver.hand_over(scene.release, unit, old, new)
+        self._gate(wave)
+
+    def _make_room(self, units: list[Unit]) -> None:
+        """Take old replicas away before their successors start; visitors wait in the edge."""
+        scene, phase = self._scene, self._journal.phase
+        gone = [unit.name for unit in units if unit.name in scene.found]
+        if not gone:
+            return
+        live = {name: c for name, c in scene.old_ones().items() if name not in gone}
+        with phase("switch"):
+            scene.traffic.switch(scene.pools(units, live), scene.limits.gate)
+        with phase("drain"):
+            scene.drain(gone)
+        with phase("stop"):
+            scene.stop(gone)
+            docker.remove(gone)
+            scene.look()
+
+    def _free_ports(self) -> None:
+        """Stop what publishes a port itself that the edge is about to open."""
+        scene = self._scene
+        wanted = scene.traffic.new_listeners(scene.release)
+        staying = {unit.name for unit in scene.units if not unit.rolled}
+        holders = [
+            c.name
+            for c in scene.found.values()
+            if c.state == "running" and c.name not in staying
+            if any(p.address != docker.LOOPBACK and p.port in wanted for p in c.published)
+        ]
+        if holders:
+            self._journal.note("moving behind the edge", stopped=holders)
+            scene.stop(holders)
+
+    # -- when one fails -------------------------------------------------------------------
+
+    def _on_failure(self, wave: list[Unit], trouble: Exception) -> None:
+        scene = self._scene
+        if scene.restoring:
+            raise trouble
+        policy = scene.policy(wave[0])
+        if policy.failure_action == "pause":
+            said = f"{trouble}\nfailure_action is pause: everything stays as it is"
+            raise Paused(said) from None
+        self._abandon(wave)
+        scene.did.behind += [unit.name for unit in wave]
+        total = sum(1 for unit in scene.units if unit.service == wave[0].service)
+        too_many = len(scene.did.behind) / total > policy.max_failure_ratio
+        if policy.failure_action != "continue" and too_many:
+            raise trouble
+        self._journal.note("left behind", containers=scene.did.behind, message=str(trouble))
+
+    def _abandon(self, wave: list[Unit]) -> None:
+        """Send visitors back to what is still there, and remove what was to replace it."""
+        scene = self._scene
+        found = scene.look()
+        scene.send_back(wave)
+        for unit in wave:
+            old = found.get(unit.name)
+            if old is not None and unit.singletons and old.state == "running":
+                scene.driver.take_back(scene.release, unit, old, scene.did.held)
+        docker.remove([unit.next_name for unit in wave if unit.next_name in found])
+        scene.look()
+
+
+def levels(wave: list[Unit], there: Collection[str]) -> list[list[Unit]]:
+    """Return which units of a wave start together; one waits for those that it needs.
+
+    What runs already is not waited for: its successor comes at the same time.
+    """
+    missing = {unit.service for unit in wave if unit.name not in there}
+    found: list[list[Unit]] = []
+    rest = list(wave)
+    while rest:
+        waiting = {unit.service for unit in rest} & missing
+        ready = [u for u in rest if not (set(u.needs) & waiting - {u.service})] or rest
+        found.append(ready)
+        rest = [unit for unit in rest if unit not in ready]
+    return found
