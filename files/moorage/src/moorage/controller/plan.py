@@ -48,8 +48,8 @@ def plan_host(
     """
     names = [name for name in project.stacks() if name in set(groups)]
     image_settings, images = image_map(project, variables)
-    behind_edge = project.edge_kind(variables) != "none"
-    drafts = [draft_stack(project, name, gather(name, variables), behind_edge) for name in names]
+    proxies = _proxies(project, variables)
+    drafts = [draft_stack(project, name, gather(name, variables), proxies) for name in names]
     loopback = _loopback(drafts)
     stacks = [plan_stack(project, draft, images, loopback) for draft in drafts]
     _refuse_shared_ports(stacks)
@@ -75,7 +75,7 @@ def draft_stack(project: Project, name: str, given: Mapping[str, Any], behind_ed
     settings = Settings.parse({**render_settings, "behind_edge": behind_edge}, stack=name)
     stack = load_stack(
         project.stack_directory(name),
-        environment=_interpolation(deploy, settings),
+        environment=_interpolation(deploy, settings, proxies),
         profiles=deploy.profiles,
         on_demand=True,
     )
@@ -129,10 +129,22 @@ def plan_stack(
     }
 
 
-def _interpolation(deploy: DeploySettings, settings: Settings) -> dict[str, str]:
+def _proxies(project: Project, variables: Mapping[str, Any]) -> dict[str, str]:
+    """How many proxies stand in front of the host's stacks, and where their requests come from."""
+    kind = project.role_settings("edge", variables).get("edge_kind", "container")
+    if kind == "none":
+        return {"MOORAGE_PROXIES": "0", "MOORAGE_PROXY_NETWORKS": ""}
+    # The edge sends to a published port of 127.0.0.1; a container sees its network's gateway.
+    pools = project.role_settings("docker", variables)["docker_address_pools"]
+    networks = ["127.0.0.0/8", *(str(pool["base"]) for pool in pools)]
+    return {"MOORAGE_PROXIES": "1", "MOORAGE_PROXY_NETWORKS": ",".join(networks)}
+
+
+def _interpolation(
+    deploy: DeploySettings, settings: Settings, proxies: Mapping[str, str]
+) -> dict[str, str]:
     """Variables of a Compose file: the operator's, and what only Moorage knows."""
     version = {"VERSION": settings.version} if settings.version else {}
-    proxies = {"MOORAGE_PROXIES": "1" if settings.behind_edge else "0"}
     return {**proxies, **deploy.variables, **version}
 
 

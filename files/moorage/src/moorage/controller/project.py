@@ -77,11 +77,11 @@ class Project:
             names.update(yaml.safe_load(defaults.read_text()) or {})
         return names
 
-    def edge_kind(self, variables: Mapping[str, Any]) -> str:
-        """Return how the host runs its edge (`none`: not at all), by its settings or the role's."""
-        defaults = self.root / "roles" / "edge" / "defaults" / "main.yml"
-        own = yaml.safe_load(defaults.read_text()) if defaults.is_file() else None
-        return str({"edge_kind": "container", **(own or {}), **variables}["edge_kind"])
+    def role_settings(self, role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of a role for a host: its variables before the role's defaults."""
+        file = self.root / "roles" / role / "defaults" / "main.yml"
+        own = (yaml.safe_load(file.read_text()) if file.is_file() else None) or {}
+        return {name: variables.get(name, value) for name, value in own.items()}
 
     def runtime_files(self) -> dict[str, Path]:
         """Return what the host's package consists of, by its path in the package."""
