@@ -69,9 +69,15 @@ def plan_host(
     }
 
 
-def draft_stack(project: Project, name: str, given: Mapping[str, Any], behind_edge: bool) -> Draft:
-    """Read a stack and render it for the first time: that tells what it wants built and routed."""
+def draft_stack(
+    project: Project, name: str, given: Mapping[str, Any], proxies: Mapping[str, str]
+) -> Draft:
+    """Read a stack and render it for the first time: that tells what it wants built and routed.
+
+    ``proxies`` is what its Compose file may know of the proxies in front of it.
+    """
     deploy, render_settings = split(name, given)
+    behind_edge = proxies["MOORAGE_PROXIES"] != "0"
     settings = Settings.parse({**render_settings, "behind_edge": behind_edge}, stack=name)
     stack = load_stack(
         project.stack_directory(name),
