@@ -10,6 +10,7 @@ short_description: Install Moorage's own Python package and its command on a hos
 description:
   - Unpacks the package to O(directory) and writes the C(moorage) command beside it. It needs
     nothing but the host's own Python.
+  - Makes the keys that the host signs its receipts with, where it has none; that needs C(minisign).
   - Its action plugin packs the sources on the controller and ships them only when the host's
     version differs.
 options:
@@ -21,6 +22,10 @@ options:
     description: The command that is written.
     type: path
     default: /usr/local/bin/moorage
+  keys:
+    description: Where the keys lie that the host signs its receipts with.
+    type: path
+    default: /opt/moorage/keys
   version:
     description: Hash of the sources; filled in by the action plugin.
     type: str
@@ -30,10 +35,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Reports whether the package would be replaced.
+    description: Reports whether the package would be replaced or keys would be made.
   diff_mode:
     support: full
-    description: Shows the version.
+    description: Shows the version, and the keys that are made.
 author: The Moorage authors
 """
 
@@ -51,6 +56,7 @@ wanted:
 
 import os
 import shutil
+import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -58,6 +64,16 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 VERSION_FILE = "VERSION"
+KEY_FILES = ("receipt.key", "receipt.pub")
+MAKE_KEYS = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+from moorage.probe.signing import SigningError, ensure_key
+try:
+    ensure_key(pathlib.Path(sys.argv[2]))
+except SigningError as error:
+    sys.exit(str(error))
+"""
 WRAPPER = """#!/bin/sh
 # Moorage's command: status, logs, start, stop, restart … of the stacks on this host.
 # -P keeps the current directory off the module path, so no file there can stand in for ours.
@@ -101,12 +117,25 @@ def write_command(path: Path, content: str) -> None:
     scratch.rename(path)
 
 
+def make_keys(directory: Path, package: Path) -> None:
+    """Make the keys with the package that was just installed; RuntimeError tells why it cannot."""
+    done = subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", MAKE_KEYS, str(package), str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"no keys in {directory}: {done.stderr.strip()}")
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "default": "/usr/local/lib/moorage"},
             "command": {"type": "path", "default": "/usr/local/bin/moorage"},
+            "keys": {"type": "path", "default": "/opt/moorage/keys", "no_log": False},
             "version": {"type": "str"},
             "archive": {"type": "path"},
         },
@@ -122,13 +151,23 @@ def main() -> None:
     wrapper = WRAPPER.format(directory=directory)
     outdated = before != args["version"]
     changed = outdated or read(command) != wrapper
+    keys = Path(args["keys"])
+    keyless = not all((keys / name).exists() for name in KEY_FILES)
     diff = {"before": f"{before}\n", "after": f"{args['version']}\n"}
+    if keyless:
+        diff["after"] += f"new keys in {keys}\n"
     if changed and not module.check_mode and (args["archive"] or not outdated):
         if outdated:
             install(args["archive"], directory, args["version"])
         write_command(command, wrapper)
         outdated = False
-    module.exit_json(changed=changed, wanted=outdated, diff=diff)
+    # Not before the package: it knows how. Asked again with the archive, it is there.
+    if keyless and not outdated and not module.check_mode:
+        try:
+            make_keys(keys, directory)
+        except RuntimeError as error:
+            module.fail_json(msg=str(error))
+    module.exit_json(changed=changed or keyless, wanted=outdated, diff=diff)
 
 
 if __name__ == "__main__":
