@@ -9,7 +9,8 @@ module: moorage_activate
 short_description: Make a release the running one
 description:
   - Asks the C(moorage) command on the host, which does the work in a transient systemd unit, so
-    that a lost connection does not stop it half-way.
+    that a lost connection does not stop it half-way. When the connection comes back, the action
+    plugin follows the same activation to its end.
   - The release must become healthy within O(gate_timeout); if it does not, the previous release is
     put back and the module fails with what each service showed.
 options:
@@ -22,13 +23,36 @@ options:
     type: str
     required: true
   release:
-    description: Id of a release that is on the host.
+    description: >-
+      Id of a release that is on the host. Empty, with O(action) V(rollback), is the one that ran
+      before the running one.
     type: str
-    required: true
+    default: ""
+  action:
+    description: What the receipt calls it.
+    type: str
+    choices: [deploy, update, rollback]
+    default: deploy
   purpose:
     description: What is noted in the lock and in the journal.
     type: str
     default: deploy
+  token:
+    description: That of the reservation which this activation is a part of.
+    type: str
+    default: ""
+  give_back:
+    description: Whether the reservation ends with this activation, however it goes.
+    type: bool
+    default: false
+  allow_one_way:
+    description: Yes to migrations from which no older release comes back.
+    type: bool
+    default: false
+  hooks:
+    description: Whether what the stack wants done before and after an update is done.
+    type: bool
+    default: true
   keep:
     description: How many releases are retained.
     type: int
@@ -43,13 +67,17 @@ options:
     default: 120
   lock_wait:
     description: Seconds to wait for another activation of the same stack.
-    type: int
+    type: float
     default: 60
   restart:
     description: Services that start anew even where nothing of the release concerns them.
     type: list
     elements: str
     default: []
+  rejoin:
+    description: Follow the activation that was started last instead of starting one.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -66,13 +94,31 @@ EXAMPLES = r"""
     base: /opt/tg2em
     stack: tg2em
     release: 4f0c2d9a71be
+
+- name: Go back to what ran before
+  moorage_activate:
+    base: /opt/tg2em
+    stack: tg2em
+    action: rollback
 """
 
 RETURN = r"""
+stack:
+  description: Name of the stack.
+  returned: always
+  type: str
 outcome:
-  description: What became of it, with the duration of every phase in seconds.
+  description: What became of it.
   returned: when the host did the work
   type: dict
+phases:
+  description: The seconds that each phase took, in order.
+  returned: when the host did the work
+  type: dict
+receipt:
+  description: Path of the evidence on the host, or null when nothing was done.
+  returned: when the host did the work
+  type: str
 """
 
 import json
@@ -82,6 +128,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 COMMAND = "/usr/local/bin/moorage"
+# The same words as moorage.deploy.activate.Outcome.
+GOOD = ("activated", "unchanged")
 
 
 def current(base: Path) -> str:
@@ -94,12 +142,48 @@ def current(base: Path) -> str:
 
 def command_line(args: dict[str, Any]) -> list[str]:
     """Return the command that activates the release."""
-    argv = [COMMAND, "--base", str(Path(args["base"]).parent), "activate", "--json"]
-    for option in ("purpose", "keep", "start_timeout", "gate_timeout"):
-        argv += [f"--{option.replace('_', '-')}", str(args[option])]
-    for service in args["restart"]:
-        argv += ["--restart", service]
-    return [*argv, "--wait", str(args["lock_wait"]), args["stack"], args["release"]]
+    back = args["action"] == "rollback" and not args["rejoin"]
+    argv = [COMMAND, "--base", str(Path(args["base"]).parent)]
+    argv += ["rollback" if back else "activate", "--json", "--wait", str(args["lock_wait"])]
+    for option in ("purpose", "token", "keep", "start_timeout", "gate_timeout"):
+        if args[option] != "":
+            argv += [f"--{option.replace('_', '-')}", str(args[option])]
+    if args["allow_one_way"]:
+        argv.append("--allow-one-way")
+    if not args["hooks"]:
+        argv.append("--no-hooks")
+    if not back:
+        argv += ["--action", args["action"]]
+        for service in args["restart"]:
+            argv += ["--restart", service]
+    if args["rejoin"]:
+        argv.append("--rejoin")
+    return [*argv, args["stack"], *([args["release"]] if args["release"] else [])]
+
+
+def sentence(args: dict[str, Any], outcome: dict[str, Any]) -> str:
+    """Return why it failed, the reason first, and then what it was about."""
+    lines = [outcome["message"].strip() or "no reason was given"]
+    what = f"{args['action']} of {args['stack']} to release {outcome['release']}"
+    lines.append(f"{what}: {outcome['outcome']}")
+    phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in outcome["phases"].items())
+    if phases:
+        lines.append(f"phases: {phases}")
+    if outcome.get("receipt"):
+        lines.append(f"receipt: {outcome['receipt']}")
+    return "\n".join(lines)
+
+
+def give_back(module: AnsibleModule) -> None:
+    """End the reservation that this was a part of."""
+    import sys
+
+    sys.path.insert(0, "/usr/local/lib/moorage")
+    from moorage.deploy import reservation
+    from moorage.deploy.layout import Layout
+
+    args = module.params
+    reservation.give_back(Layout.of(args["stack"], Path(args["base"]).parent), args["token"])
 
 
 def main() -> None:
@@ -108,33 +192,51 @@ def main() -> None:
         argument_spec={
             "base": {"type": "path", "required": True},
             "stack": {"type": "str", "required": True},
-            "release": {"type": "str", "required": True},
+            "release": {"type": "str", "default": ""},
+            "action": {
+                "type": "str",
+                "choices": ["deploy", "update", "rollback"],
+                "default": "deploy",
+            },
             "purpose": {"type": "str", "default": "deploy"},
+            "token": {"type": "str", "default": "", "no_log": True},
+            "give_back": {"type": "bool", "default": False},
+            "allow_one_way": {"type": "bool", "default": False},
+            "hooks": {"type": "bool", "default": True},
             "keep": {"type": "int", "default": 5},
             "start_timeout": {"type": "int", "default": 300},
             "gate_timeout": {"type": "int", "default": 120},
-            "lock_wait": {"type": "int", "default": 60},
+            "lock_wait": {"type": "float", "default": 60},
             "restart": {"type": "list", "elements": "str", "default": []},
+            "rejoin": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     args = module.params
     before = current(Path(args["base"]))
-    diff = {"before": f"{before}\n" if before else "", "after": f"{args['release']}\n"}
+    wanted = args["release"] or "what ran before"
+    diff = {"before": f"{before}\n" if before else "", "after": f"{wanted}\n"}
     if module.check_mode:
-        module.exit_json(changed=bool(before != args["release"] or args["restart"]), diff=diff)
+        changed = bool(before != args["release"] or args["restart"])
+        module.exit_json(changed=changed, stack=args["stack"], diff=diff)
     _, out, err = module.run_command(command_line(args))
+    if args["give_back"] and args["token"]:
+        give_back(module)
     try:
         outcome = json.loads(out)
     except ValueError:
-        module.fail_json(msg=(err or out).strip() or f"{COMMAND} said nothing")
-    if outcome["outcome"] not in ("activated", "unchanged"):
-        module.fail_json(
-            msg=f"release {args['release']} of {args['stack']} was not activated "
-            f"({outcome['outcome']}): {outcome['message']}",
-            outcome=outcome,
-        )
-    module.exit_json(changed=outcome["changed"], outcome=outcome, diff=diff)
+        message = (err or out).strip() or f"{COMMAND} said nothing"
+        module.fail_json(msg=message.removeprefix("moorage: "), stack=args["stack"])
+    result = {
+        "stack": args["stack"],
+        "outcome": outcome,
+        "phases": outcome["phases"],
+        "receipt": outcome.get("receipt"),
+    }
+    if outcome["outcome"] not in GOOD:
+        module.fail_json(msg=sentence(args, outcome), changed=bool(outcome["changed"]), **result)
+    diff["after"] = f"{outcome['release']}\n"
+    module.exit_json(changed=outcome["changed"], diff=diff, **result)
 
 
 if __name__ == "__main__":

@@ -56,14 +56,24 @@ def status_rows(services: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 def release_rows(releases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return header and rows for a list of releases."""
-    rows = [["RELEASE", "TOPOLOGY", "LAST ACTIVATED", ""]]
+    rows = [["RELEASE", "VERSION", "TOPOLOGY", "LAST ACTIVATED", "LAST ROLLOUT", "IMAGES", ""]]
     for release in releases:
         moments = release["activated"]
         last = "never"
         if moments:
             last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moments[-1]))
-        mark = "current" if release["current"] else ""
-        rows.append([release["release"], release["topology"], last, mark])
+        missing = len(release["missing_images"])
+        rows.append(
+            [
+                release["release"],
+                release["version"] or "-",
+                release["topology"],
+                last,
+                release["outcome"] or "-",
+                f"{missing} missing" if missing else "present",
+                "current" if release["current"] else "",
+            ]
+        )
     return rows
 
 

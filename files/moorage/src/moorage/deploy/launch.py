@@ -22,6 +22,11 @@ from moorage.deploy.journal import Journal, follow
 from moorage.deploy.layout import Layout, write_atomically
 
 _JOURNALS_KEPT = 100
+_POLL_SECONDS = 0.02
+# Asking systemd starts a process, which an update of two seconds would feel.
+_ALIVE_SECONDS = 0.5
+# A unit that has said its outcome takes a moment to end.
+_ENDING_SECONDS = 5.0
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -50,16 +55,32 @@ def launch(request: Request, layout: Layout, listener: Listener) -> Outcome:
     _forget_old_journals(layout.journals)
     write_atomically(asked, json.dumps({**asdict(request), "journal": str(journal)}), 0o600)
     _start_unit(unit, [*_self_argv(layout), "run-activation", str(asked)])
-    outcome = None
-    for event in follow(journal, lambda: _active(unit)):
-        listener(event)
-        if event["event"] == "outcome":
-            outcome = Outcome(**{k: v for k, v in event.items() if k not in ("at", "event")})
-    if outcome is None:
+    return _outcome(journal, unit, listener)
+
+
+def rejoin(release: str, layout: Layout, listener: Listener) -> Outcome:
+    """Follow the newest activation to its end, for a caller that lost its connection to it.
+
+    Raises LaunchError when that was of another release, or there was none.
+    """
+    journals = sorted(layout.journals.glob("*.jsonl"))
+    if not journals:
+        raise LaunchError(f"nothing was ever activated of {layout.stack} on this host")
+    outcome = _outcome(journals[-1], unit_name(layout.stack), listener)
+    if outcome.release != release:
         raise LaunchError(
-            f"{unit} ended without an outcome: see `journalctl -u {unit}` and {journal}"
+            f"the activation of release {release} was not started; the last one was of "
+            f"{outcome.release}"
         )
     return outcome
+
+
+def _outcome(journal: Path, unit: str, listener: Listener) -> Outcome:
+    for event in follow(journal, _Alive(unit), _POLL_SECONDS):
+        listener(event)
+        if event["event"] == "outcome":
+            return Outcome(**{k: v for k, v in event.items() if k not in ("at", "event")})
+    raise LaunchError(f"{unit} ended without an outcome: see `journalctl -u {unit}` and {journal}")
 
 
 def run_activation(asked: Path, base: Path, run: Path) -> Outcome:
@@ -91,6 +112,20 @@ def _start_unit(unit: str, argv: list[str]) -> None:
         raise LaunchError(f"systemd-run could not start {unit}: {done.stderr.strip()}")
 
 
+class _Alive:
+    """Whether a unit is at work; asked of systemd no more often than is useful."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._next = time.monotonic() + _ALIVE_SECONDS
+
+    def __call__(self) -> bool:
+        if time.monotonic() < self._next:
+            return True
+        self._next = time.monotonic() + _ALIVE_SECONDS
+        return _active(self._unit)
+
+
 def _active(unit: str) -> bool:
     done = subprocess.run(
         ["systemctl", "is-active", unit], capture_output=True, text=True, check=False, timeout=30
@@ -99,7 +134,7 @@ def _active(unit: str) -> bool:
 
 
 def _wait_for_other(unit: str, request: Request) -> None:
-    deadline = time.monotonic() + request.lock_wait
+    deadline = time.monotonic() + max(request.lock_wait, _ENDING_SECONDS)
     while _active(unit):
         if time.monotonic() >= deadline:
             raise LaunchError(
@@ -107,4 +142,4 @@ def _wait_for_other(unit: str, request: Request) -> None:
                 f"or a colleague): follow it with `journalctl -fu {unit}`, or wait longer with "
                 f"--wait SECONDS"
             )
-        time.sleep(0.2)
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,325 @@
+"""The verbs of `moorage` that change or show releases: activate, rollback, receipt, lock …"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pwd
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from moorage.deploy import activate as activation
+from moorage.deploy import docker
+from moorage.deploy.activate import Outcome, Request
+from moorage.deploy.control import UnknownService
+from moorage.deploy.execute import ExecuteError, command_in
+from moorage.deploy.launch import LaunchError, launch, rejoin, run_activation
+from moorage.deploy.layout import Layout, known_stacks
+from moorage.deploy.lock import Locked, hold, moment, read_note
+from moorage.deploy.release import (
+    Release,
+    ReleaseError,
+    current_release,
+    history,
+    list_releases,
+    previous_release,
+    read_release,
+)
+from moorage.deploy.removal import remove
+from moorage.deploy.reservation import Reservation, admit, break_reservation, reserve
+from moorage.probe.receipt import NEWEST, ReceiptError, readable_line, verify_receipt
+from moorage.tables import release_rows, table
+
+OK, FAILED = 0, 1
+FAILURES = (
+    *activation.FAILURES,
+    ExecuteError,
+    LaunchError,
+    Locked,
+    ReceiptError,
+    UnknownService,
+)
+PUBLIC_KEY = Path("/opt/moorage/keys/receipt.pub")
+
+
+def add_parsers(verbs: Any) -> None:
+    """Add the verbs to the command line."""
+    releases = verbs.add_parser("releases", help="list the retained releases")
+    releases.add_argument("stack")
+    releases.add_argument("--json", action="store_true")
+
+    enact = verbs.add_parser("activate", help="make a retained release the running one")
+    enact.add_argument("stack")
+    enact.add_argument("release")
+    _add_options(enact, "activation by hand")
+    enact.add_argument(
+        "--restart",
+        action="append",
+        default=[],
+        metavar="SERVICE",
+        help="start it anew in any case",
+    )
+    enact.add_argument("--action", choices=("deploy", "update", "rollback"), default="deploy")
+    enact.add_argument("--rejoin", action="store_true", help="follow the one that was started")
+
+    back = verbs.add_parser("rollback", help="go back to the previous release, or to a named one")
+    back.add_argument("stack")
+    back.add_argument("release", nargs="?", default="")
+    _add_options(back, "rollback by hand")
+
+    receipt = verbs.add_parser("receipt", help="show what the last rollout measured and did")
+    receipt.add_argument("stack")
+    receipt.add_argument("release", nargs="?", default="")
+    receipt.add_argument("--json", action="store_true")
+    receipt.add_argument("--verify", action="store_true", help="check the host's signature")
+
+    inside = verbs.add_parser("exec", help="run a command in the environment of a service")
+    inside.add_argument("stack")
+    inside.add_argument("service")
+    inside.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
+
+    lock = verbs.add_parser("lock", help="keep updates of a stack away")
+    lock.add_argument("stack")
+    lock.add_argument("--purpose", default="kept by hand")
+    unlock = verbs.add_parser("unlock", help="end a reservation, whoever holds it")
+    unlock.add_argument("stack")
+
+    gone = verbs.add_parser("remove", help="remove a stack's containers and images; data stays")
+    gone.add_argument("stack")
+    gone.add_argument("--data", action="store_true", help="data, secrets and backups too")
+    gone.add_argument("--confirm", default="", metavar="STACK", help="the stack's name, for --data")
+
+    unit = verbs.add_parser("run-activation")
+    unit.add_argument("request", type=Path)
+
+
+def _add_options(parser: argparse.ArgumentParser, purpose: str) -> None:
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--keep", type=int, default=5, help="how many releases to retain")
+    parser.add_argument("--gate-timeout", type=float, default=120.0, metavar="SECONDS")
+    parser.add_argument("--start-timeout", type=float, default=300.0, metavar="SECONDS")
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for the lock")
+    parser.add_argument("--purpose", default=purpose)
+    parser.add_argument("--token", default="", help="of the reservation that this is a part of")
+    parser.add_argument("--allow-one-way", action="store_true", help="yes to one-way migrations")
+    parser.add_argument("--no-hooks", action="store_true", help="no backup before, nothing after")
+
+
+def who() -> str:
+    """Return who asks: sudo tells who is behind root, and a trail of "root" helps nobody."""
+    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+
+
+def layout_of(args: argparse.Namespace) -> Layout:
+    """Return the layout of the stack that was named; raises UnknownService for one not here."""
+    stacks = known_stacks(args.base)
+    if args.stack not in stacks:
+        known = ", ".join(stacks) or "none yet"
+        raise UnknownService(f"no stack {args.stack!r} is deployed here (deployed: {known})")
+    return Layout.of(args.stack, args.base, args.run)
+
+
+def interrupted(layout: Layout) -> str:
+    """Return what to say of a rollout that is under way or was cut off; "" when there is none."""
+    try:
+        marker = json.loads(layout.marker.read_text())
+    except (FileNotFoundError, ValueError):
+        return ""
+    what = f"rollout of release {marker.get('release')} ({marker.get('purpose')})"
+    since = moment(float(marker.get("since", 0)))
+    if read_note(layout.lock):
+        return f"{what} under way since {since}"
+    return f"{what} since {since} was interrupted: the next activation recovers"
+
+
+# -- releases -------------------------------------------------------------------------------------
+
+
+def _releases(args: argparse.Namespace) -> int:
+    layout = layout_of(args)
+    running = current_release(layout)
+    activated = history(layout)
+    rows = [
+        {
+            "release": release.id,
+            "version": release.manifest.get("version", ""),
+            "current": running is not None and release.id == running.id,
+            "topology": release.topology,
+            "activated": [h["at"] for h in activated if h["release"] == release.id],
+            "outcome": _last_outcome(release),
+            "missing_images": docker.missing_images(release.images),
+        }
+        for release in list_releases(layout)
+    ]
+    print(json.dumps(rows, indent=2) if args.json else table(release_rows(rows)))
+    return OK
+
+
+def _last_outcome(release: Release) -> str:
+    try:
+        return str(json.loads((release.path / NEWEST).read_text())["outcome"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return ""
+
+
+def _activate(args: argparse.Namespace) -> int:
+    layout = Layout.of(args.stack, args.base, args.run)
+    listener = _silent if args.json else _say
+    if args.rejoin:
+        return _report(rejoin(args.release, layout, listener), args)
+    request = _request(args, args.release, args.action, args.restart)
+    return _report(launch(request, layout, listener), args)
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    layout = layout_of(args)
+    target = read_release(layout, args.release) if args.release else previous_release(layout)
+    running = current_release(layout)
+    if running is not None and target.id == running.id:
+        raise ReleaseError(f"release {target.id} of {layout.stack} is the one that runs")
+    outcome = launch(
+        _request(args, target.id, "rollback", []), layout, _silent if args.json else _say
+    )
+    return _report(outcome, args)
+
+
+def _request(
+    args: argparse.Namespace, release: str, action: str, restart: Sequence[str]
+) -> Request:
+    return Request(
+        stack=args.stack,
+        release=release,
+        who=who(),
+        purpose=args.purpose,
+        action=action,
+        token=args.token,
+        keep=args.keep,
+        gate_timeout=args.gate_timeout,
+        start_timeout=args.start_timeout,
+        lock_wait=args.wait,
+        allow_one_way=args.allow_one_way,
+        hooks=not args.no_hooks,
+        restart=list(restart),
+    )
+
+
+def _report(outcome: Outcome, args: argparse.Namespace) -> int:
+    if args.json:
+        print(json.dumps(outcome.to_dict()))
+    else:
+        print(f"{outcome.outcome}: release {outcome.release}")
+        if outcome.receipt:
+            print(readable_line(json.loads(Path(outcome.receipt).read_text())))
+    if outcome.message:
+        print(outcome.message, file=sys.stderr)
+    return OK if outcome.ok else FAILED
+
+
+def _silent(_event: dict[str, Any]) -> None:
+    """Swallow progress: who asked for JSON gets one document."""
+
+
+def _say(event: dict[str, Any]) -> None:
+    if event["event"] == "phase-end":
+        print(f"{event['name']:<12} {event['outcome']} in {event['seconds']:.2f} s", flush=True)
+
+
+def _run_activation(args: argparse.Namespace) -> int:
+    outcome = run_activation(args.request, args.base, args.run)
+    return OK if outcome.ok else FAILED
+
+
+def _receipt(args: argparse.Namespace) -> int:
+    layout = layout_of(args)
+    path = _receipt_path(layout, args.release)
+    if args.verify:
+        print(verify_receipt(path, PUBLIC_KEY))
+        return OK
+    text = path.read_text()
+    print(text.rstrip() if args.json else readable_line(json.loads(text)))
+    return OK
+
+
+def _receipt_path(layout: Layout, release: str) -> Path:
+    """Return the newest receipt of a release, or of the whole stack: a failed one counts too."""
+    if release:
+        found = [read_release(layout, release).path / NEWEST]
+    else:
+        found = list(layout.releases.glob(f"*/{NEWEST}"))
+    there = [path.resolve() for path in found if path.exists()]
+    if not there:
+        what = f"release {release}" if release else layout.stack
+        raise ReceiptError(f"there is no receipt of {what}: nothing was rolled out that left one")
+    # Their names begin with the time.
+    return max(there, key=lambda path: path.name)
+
+
+def _exec(args: argparse.Namespace) -> NoReturn:
+    words = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not words:
+        raise ExecuteError("exec needs a command: moorage exec STACK SERVICE COMMAND …")
+    argv = command_in(layout_of(args), args.service, words, terminal=sys.stdin.isatty())
+    sys.stdout.flush()
+    os.execvp(argv[0], argv)
+
+
+# -- who may -----------------------------------------------------------------------------------
+
+
+def _lock(args: argparse.Namespace) -> int:
+    layout = layout_of(args)
+    claim = Reservation(who(), socket.gethostname(), 0, time.time(), args.purpose)
+    made = reserve(layout, claim)
+    print(f"{layout.stack} is kept until `moorage unlock {layout.stack}`; token {made.token}")
+    return OK
+
+
+def _unlock(args: argparse.Namespace) -> int:
+    layout = Layout.of(args.stack, args.base, args.run)
+    if not layout.base.is_dir():
+        layout = layout_of(args)
+    holder = break_reservation(layout)
+    if holder is None:
+        print(f"nobody has reserved {layout.stack}")
+    else:
+        since = moment(holder.since)
+        print(f"ended: {holder.who} held {layout.stack} since {since} for: {holder.purpose}")
+    return OK
+
+
+def _remove(args: argparse.Namespace) -> int:
+    layout = layout_of(args)
+    if args.data and args.confirm != layout.stack:
+        raise ReleaseError(
+            f"--data removes the data, secrets and backups of {layout.stack} for good: say that "
+            f"you mean it with --confirm {layout.stack}"
+        )
+    with hold(layout.lock, "removal", who()):
+        admit(layout)
+        for name in remove(layout, images=True):
+            print(f"removed {name}")
+    if args.data:
+        shutil.rmtree(layout.base)
+        print(f"removed {layout.base}")
+    else:
+        print(f"{layout.stack} is removed; its data, secrets and backups stay in {layout.base}")
+    return OK
+
+
+VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "releases": _releases,
+    "activate": _activate,
+    "rollback": _rollback,
+    "receipt": _receipt,
+    "exec": _exec,
+    "lock": _lock,
+    "unlock": _unlock,
+    "remove": _remove,
+    "run-activation": _run_activation,
+}
