@@ -14,7 +14,7 @@ from moorage.edge.model import Facts, Settings
 from moorage.edge.nginx import Nginx, nginx_of
 from moorage.edge.render import Site, generation, render
 from moorage.edge.store import Store
-from moorage.edge.tls import certificates, wake_acme
+from moorage.edge.tls import certificates, obtain, stamps, wake_acme
 
 _BASE = Path("/opt/moorage/edge")
 _RUN = Path("/run/moorage/edge")
@@ -112,6 +112,30 @@ class Edge:
             self._apply(stack, None)
             self.store.put_pools(stack, None)
 
+    def test(self) -> None:
+        """Let nginx read the configuration that is wanted; EdgeError with its words."""
+        with self.store.locked():
+            settings = self.store.settings()
+            files = self._render(settings, self.store.all_facts())
+            staged = self._stage(generation(files), files)
+            nginx_of(settings).test(staged / "nginx.conf")
+
+    def obtain_certificates(self) -> list[str]:
+        """Fetch and renew certificates where they come from an ACME server.
+
+        nginx reads what is new. Returns what went wrong, [] for nothing.
+        """
+        settings = self.store.settings()
+        if settings.tls != "acme":
+            return []
+        domains = domains_of(self.store.all_facts())
+        before = stamps(self.store, domains)
+        # Without the lock: an ACME server takes its time, and a rollout does not wait for it.
+        troubles = obtain(self.store, settings, domains)
+        if stamps(self.store, domains) != before:
+            self.reload()
+        return troubles
+
     def nginx(self) -> Nginx:
         """Return nginx's process."""
         return nginx_of(self.store.settings())
@@ -137,14 +161,7 @@ class Edge:
         self, settings: Settings, stacks: Iterable[Facts], force: bool = False
     ) -> bool:
         stacks = list(stacks)
-        domains = sorted({domain for entry in stacks for domain in entry.domains})
-        site = Site(
-            str(self.store.base),
-            str(self.store.run),
-            has_ipv6(),
-            certificates(self.store, settings, domains),
-        )
-        files = render(settings, stacks, site)
+        files = self._render(settings, stacks)
         name, before = generation(files), self.store.in_force()
         if name == before and not force and self._serves(name) and self.store.is_whole(name, files):
             return False
@@ -154,8 +171,13 @@ class Edge:
         else:
             self._replace(nginx, Path(settings.log_dir) / "error.log", name, files, before)
         self.store.sweep(name)
-        wake_acme(self.store, settings, domains)
+        wake_acme(self.store, settings, domains_of(stacks))
         return True
+
+    def _render(self, settings: Settings, stacks: Sequence[Facts]) -> dict[str, str]:
+        pairs = certificates(self.store, settings, domains_of(stacks))
+        site = Site(str(self.store.base), str(self.store.run), has_ipv6(), pairs)
+        return render(settings, stacks, site)
 
     def _serves(self, name: str) -> bool:
         try:
@@ -223,6 +245,11 @@ class Edge:
                     f"{_RELOAD_SECONDS:g} s; the old configuration stays"
                 )
             time.sleep(_POLL_SECONDS)
+
+
+def domains_of(stacks: Iterable[Facts]) -> list[str]:
+    """Return every domain that a stack has, once, sorted."""
+    return sorted({domain for entry in stacks for domain in entry.domains})
 
 
 def has_ipv6() -> bool:

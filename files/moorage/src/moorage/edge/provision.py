@@ -1,0 +1,200 @@
+"""Provisioning of a host's edge: files, container or unit, and the removal of the other kind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moorage.deploy.layout import write_atomically
+from moorage.edge import container
+from moorage.edge.core import Edge
+from moorage.edge.errors import EdgeError
+from moorage.edge.hostfiles import ACME_TIMER, UNIT_FILE, host_files
+from moorage.edge.model import Settings
+from moorage.edge.nginx import UNIT, nginx_of, run, tail
+from moorage.edge.store import Store
+
+_UNITS = "/etc/systemd/system/"
+
+
+@dataclass
+class Change:
+    """One thing that differs: for a person, and as a diff where it is a file without secrets."""
+
+    what: str
+    before: str = ""
+    after: str = ""
+
+
+@dataclass
+class Provision:
+    """What the edge of this host should be; `carry_out` makes it so."""
+
+    edge: Edge
+    settings: Settings
+    raw: Mapping[str, Any]
+    pairs: Sequence[Mapping[str, Any]]
+    root: Path = Path("/")
+    changes: list[Change] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, edge: Edge, document: Mapping[str, Any], root: Path = Path("/")) -> Provision:
+        """Read a document with `kind`, `image`, `settings` and `certificates` (with their text)."""
+        own = edge.store.tls / "own"
+        listed, pairs = [], []
+        for entry in document.get("certificates") or []:
+            both = f"{entry['certificate']}\n{entry['key']}"
+            name = hashlib.sha256(both.encode()).hexdigest()[:16]
+            place = {"certificate": f"{own}/{name}.crt", "key": f"{own}/{name}.key"}
+            listed.append({"domains": list(entry.get("domains") or []), **place})
+            pairs.append({"place": place, "text": entry})
+        raw = {
+            **document["settings"],
+            "kind": document["kind"],
+            "image": document.get("image", ""),
+            "certificates": listed,
+        }
+        return cls(edge, Settings.parse(raw), raw, pairs, root)
+
+    @property
+    def store(self) -> Store:
+        """Return where the edge keeps its files."""
+        return self.edge.store
+
+    def carry_out(self, check: bool = False) -> list[Change]:
+        """Make the host's edge as described, or with ``check`` only tell what differs."""
+        units = self._files(check)
+        if self.settings.kind == "none":
+            self._remove(check)
+            return self.changes
+        self._other_kind(check)
+        before = self._settings(check)
+        if check:
+            self._check_process()
+            return self.changes
+        try:
+            self._process(units)
+        except EdgeError:
+            # What was in force goes on; the next run tries again.
+            if before is None:
+                self.store.settings_file.unlink(missing_ok=True)
+            else:
+                write_atomically(self.store.settings_file, before)
+            raise
+        return self.changes
+
+    def _note(self, what: str, before: str = "", after: str = "") -> None:
+        self.changes.append(Change(what, before, after))
+
+    def _files(self, check: bool) -> list[str]:
+        """Have directories, certificates and the host's files in place; return changed units."""
+        if self.settings.kind != "none" and not check:
+            self._directories()
+        changed = []
+        for name, content in host_files(self.settings, self.store).items():
+            path = self.root / name.lstrip("/")
+            before = path.read_text() if path.exists() else None
+            if content == before:
+                continue
+            self._note(name, before or "", content or "")
+            unit = name.removeprefix(_UNITS)
+            if content is None and not check:
+                if unit != name:
+                    run(["systemctl", "disable", "--now", unit])
+                path.unlink()
+            elif content is not None and not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, content)
+            if unit != name:
+                changed.append(unit)
+        if changed and not check:
+            run(["systemctl", "daemon-reload"])
+        self._certificates(check)
+        return changed
+
+    def _directories(self) -> None:
+        store = self.store
+        modes = {store.base: 0o755, store.tls: 0o700, store.run: 0o700}
+        modes |= {store.base / name: 0o755 for name in ("stacks", "pools", "generations")}
+        modes |= {store.base / "acme" / "webroot": 0o755}
+        modes |= {Path(self.settings.log_dir): 0o755, Path(self.settings.cache_dir): 0o755}
+        for path, mode in modes.items():
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(mode)
+
+    def _certificates(self, check: bool) -> None:
+        for pair in self.pairs:
+            for part, mode in (("certificate", 0o644), ("key", 0o600)):
+                path = Path(pair["place"][part])
+                if path.exists() and path.read_text() == pair["text"][part]:
+                    continue
+                self._note(str(path))
+                if not check:
+                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    write_atomically(path, pair["text"][part], mode)
+
+    def _settings(self, check: bool) -> str | None:
+        path = self.store.settings_file
+        before = path.read_text() if path.exists() else None
+        text = json.dumps(self.raw, indent=1, sort_keys=True) + "\n"
+        if text != before:
+            self._note(str(path), before or "", text)
+            if not check:
+                write_atomically(path, text)
+        return before
+
+    def _other_kind(self, check: bool) -> None:
+        # A unit of the other kind went with its file.
+        if self.settings.kind == "native" and container.exists(self.settings.container):
+            self._note(f"container {self.settings.container}", "present\n")
+            if not check:
+                container.remove(self.settings.container)
+
+    def _remove(self, check: bool) -> None:
+        if container.exists(self.settings.container):
+            self._note(f"container {self.settings.container}", "present\n")
+            if not check:
+                container.remove(self.settings.container)
+        path = self.store.settings_file
+        if path.exists():
+            self._note(str(path), path.read_text())
+            if not check:
+                path.unlink()
+
+    def _check_process(self) -> None:
+        name = self.settings.container
+        if self.settings.kind == "container" and not container.as_described(
+            self.settings, self.store
+        ):
+            self._note(f"container {name}", "", f"{self.settings.image}\n")
+        elif not nginx_of(self.settings).running():
+            self._note("nginx", "stopped\n", "running\n")
+
+    def _process(self, units: Sequence[str]) -> None:
+        anew = False
+        if self.settings.kind == "container":
+            anew = not container.as_described(self.settings, self.store)
+            if anew:
+                container.replace(self.settings, self.store)
+                self._note(f"container {self.settings.container}", "", f"{self.settings.image}\n")
+        else:
+            self._enable(UNIT, now=False)
+            if UNIT_FILE.removeprefix(_UNITS) in units and nginx_of(self.settings).running():
+                run(["systemctl", "stop", UNIT])
+        running = nginx_of(self.settings).running()
+        if self.edge.refresh() and not anew:
+            self._note("nginx", *(() if running else ("stopped\n", "running\n")))
+        if anew:
+            container.remove_old(self.settings)
+        if self.settings.tls == "acme":
+            self._enable(ACME_TIMER, now=True)
+
+    @staticmethod
+    def _enable(unit: str, *, now: bool) -> None:
+        done = run(["systemctl", "enable", *(["--now"] if now else []), unit])
+        if done.returncode != 0:
+            raise EdgeError(f"{unit} cannot be enabled:\n{tail(done.stdout)}")
