@@ -1,0 +1,62 @@
+"""What the tests of updates share: two hosts, and an operator who brings them to a topology.
+
+The topology is a parameter of the whole session: pytest runs everything in one, then everything in
+the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from playbook import play
+from support import wait_until
+from update_site import BASE, STACK, Harbour, Operator
+
+
+@pytest.fixture(scope="session")
+def sites() -> tuple[Harbour, Harbour]:
+    """Both hosts."""
+    return Harbour("moorage-update-1"), Harbour("moorage-update-2")
+
+
+@pytest.fixture(scope="session", params=["unified", "containers"])
+def operator(request: pytest.FixtureRequest, sites: tuple[Harbour, Harbour]) -> Operator:
+    """Who updates; both hosts run version 1 in the topology at first."""
+    someone = Operator(request.param)
+    for site in sites:
+        described = json.loads(site.sh(f"cat {BASE}/current/release.json"))
+        if described["topology"] != someone.topology:
+            # The tables of the tests before may not be such that version 1 can live with them.
+            site.sh(f"rm -f {BASE}/data/state/harbour.db")
+    play("site.yml", **someone.options()).ok  # noqa: B018
+    return someone
+
+
+@pytest.fixture(scope="session")
+def _sites_of_topology(
+    operator: Operator, sites: tuple[Harbour, Harbour]
+) -> tuple[Harbour, Harbour]:
+    return sites
+
+
+@pytest.fixture
+def site(_sites_of_topology: tuple[Harbour, Harbour]) -> Iterator[Harbour]:
+    """The first host, in order before the test and after it."""
+    first = _sites_of_topology[0]
+    wait_until("the host is in order", first.in_order, seconds=30)
+    yield first
+    wait_until("nothing was left behind", first.in_order, seconds=30)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Add to a failure what the first host has to say."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    site = getattr(item, "funcargs", {}).get("site")
+    if report.failed and site is not None:
+        for command in (f"tail -n 25 {BASE}/journals/* | tail -n 60", f"ls -la {BASE}"):
+            report.sections.append((command, site.host.run(command).stdout))
+        report.sections.extend(site.diagnostics(STACK))

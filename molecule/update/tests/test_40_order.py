@@ -1,0 +1,107 @@
+"""Two at once, and back: the lock, and what `previous` means."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from update_site import BASE, RESERVATION, STACK, Harbour, Operator, wait_for_phase
+
+
+def build_of(operator: Operator) -> dict[str, str]:
+    """Return a build that is another one."""
+    version = operator.next_version()
+    return {"WEB_VERSION": version, "WORKER_VERSION": version}
+
+
+def test_of_two_updates_at_once_the_second_is_refused_or_waits(
+    site: Harbour, operator: Operator
+) -> None:
+    first, second = build_of(operator), build_of(operator)
+    with site.visited() as visitors:
+        # Long enough for the other one to come and to be turned away.
+        with operator.updating(site.name, first, harbour_monitor_seconds=5) as process:
+            wait_for_phase(site, process, "it has the lock", f"test -e {RESERVATION}")
+            refused = operator.update(site.name, second, lock_wait=1)
+            assert refused.status != 0, refused.output
+            assert re.search(r"holds .*harbour.* since \d{4}-", refused.output), refused.output
+            assert process.poll() is None, "the first one is still at work"
+            assert operator.update(site.name, second).status == 0, "it waits until its turn"
+            assert process.wait(timeout=60) == 0
+        assert site.version() == second["WEB_VERSION"]
+    visitors.seen.assert_none_failed(200)
+    assert visitors.seen.versions >= {first["WEB_VERSION"], second["WEB_VERSION"]}
+
+
+def test_a_lock_of_somebody_who_is_gone_is_told_and_can_be_broken(
+    site: Harbour, operator: Operator
+) -> None:
+    note = (
+        '{"token": "t", "who": "ann", "controller": "desk.example.com", "pid": 1, '
+        '"started": 1.0, "purpose": "update", "since": 1000000000.0, "expires": 1000000900.0}'
+    )
+    build = build_of(operator)
+    site.sh(f"printf '%s' '{note}' >{RESERVATION}")
+    try:
+        refused = operator.update(site.name, build, lock_wait=1)
+        assert refused.status != 0
+        for word in ("ann", "desk.example.com", "2001-09-09", "stale", f"moorage unlock {STACK}"):
+            assert word in refused.output, f"no {word!r} in {refused.output}"
+        operator.update(site.name, build, break_lock=True).ok  # noqa: B018
+    finally:
+        site.sh(f"rm -f {RESERVATION}")
+    assert site.version() == build["WEB_VERSION"]
+
+
+def test_back_and_back_again(
+    site: Harbour, operator: Operator, figure: Callable[[str], None]
+) -> None:
+    builds = [dict(operator.build)]
+    for _ in range(2):
+        operator.update(site.name, build_of(operator)).ok  # noqa: B018
+        builds.append(dict(operator.build))
+    oldest, middle, newest = (build["WEB_VERSION"] for build in builds)
+    assert site.version() == newest
+    with site.visited() as visitors:
+        began = time.monotonic()
+        operator.rollback(site.name).ok  # noqa: B018
+        figure(f"{operator.topology}: rollback: {time.monotonic() - began:.1f} s")
+        assert site.version() == middle
+        assert site.beats()[-1].version == middle
+        operator.rollback(site.name).ok  # noqa: B018
+        assert site.version() == oldest
+        named = site.sh(f"moorage releases {STACK}")
+        operator.build = builds[0]
+    visitors.seen.assert_none_failed(200)
+    assert site.receipt()["action"] == "rollback"
+    # A retained release can be named; who names one that is not there is told which there are.
+    unknown = operator.rollback(site.name, release="0123456789ab")
+    assert unknown.status != 0 and "0123456789ab" in unknown.output, unknown.output
+    assert site.release(STACK) in unknown.output or "retained" in unknown.output, unknown.output
+    assert named
+
+
+def test_going_back_after_six_updates_without_changes(site: Harbour, operator: Operator) -> None:
+    old = site.version()
+    operator.update(site.name, build_of(operator)).ok  # noqa: B018
+    for _ in range(6):
+        assert operator.update(site.name).ok.count("changed") == 0
+    with site.visited() as visitors:
+        operator.rollback(site.name).ok  # noqa: B018
+    assert site.version() == old, "the version before, and not the same one once more"
+    visitors.seen.assert_none_failed(50)
+    operator.build |= {"WEB_VERSION": old, "WORKER_VERSION": old}
+
+
+def test_images_of_retained_releases_are_there(site: Harbour) -> None:
+    wanted = site.sh(
+        f"cat {BASE}/releases/*/release.json | "
+        "python3 -c 'import json, sys; d = json.JSONDecoder(); t = sys.stdin.read()\n"
+        "while t.strip():\n r, n = d.raw_decode(t.lstrip()); t = t.lstrip()[n:]\n"
+        ' print("\\n".join(r["images"]))\''
+    )
+    there = site.sh("docker images --format '{{.Repository}}:{{.Tag}}'").splitlines()
+    assert set(wanted.split()) <= set(there), "a rollback would find nothing"
+    ours = [ref for ref in there if ref.startswith(f"moorage/{STACK}-")]
+    assert set(ours) == {ref for ref in wanted.split() if ref.startswith(f"moorage/{STACK}-")}
