@@ -41,7 +41,8 @@ def create_app(config: FrontendConfig, *, control: ControlBackend | None = None)
     app.extensions["control"] = backend
     metrics.init(app)
     store.init(app, config.database)
-    security.init(app, cookie_secure=config.cookie_secure)
+    behind_proxy = config.trusted_proxies > 0
+    security.init(app, cookie_secure=config.cookie_secure, behind_proxy=behind_proxy)
     csrf.protect(app)
     assets.register(app)
     i18n.init(app)

@@ -3,10 +3,8 @@
 import importlib
 import os
 import shutil
-import signal
 import tempfile
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 # Memory-backed in a container whose root is read-only, and spared the disk elsewhere.
@@ -14,7 +12,7 @@ _SHARED = "/dev/shm"  # noqa: S108 - only mkdtemp and gunicorn itself make files
 _memory = _SHARED if os.access(_SHARED, os.W_OK) else tempfile.gettempdir()
 
 bind = os.environ.get("LISTEN", "0.0.0.0:5000")
-worker_class = "gthread"
+worker_class = "tg2em_frontend.worker.Worker"
 workers = int(os.environ.get("WEB_WORKERS", "1"))
 threads = int(os.environ.get("WEB_THREADS", "12"))
 worker_tmp_dir = _memory
@@ -26,6 +24,8 @@ accesslog = "-"
 errorlog = "-"
 access_log_format = '%(h)s "%(r)s" %(s)s %(b)s %(M)sms'
 control_socket_disable = True
+# Whom to believe is settled by TRUSTED_PROXIES alone; gunicorn would believe this very machine.
+forwarded_allow_ips = ""
 
 
 def _metrics_directory() -> str:
@@ -45,20 +45,6 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics
 # Imported before the fork: a worker shares the code's memory, and is up at once after a crash.
 # The application itself is made in the worker, so no connection is shared.
 importlib.import_module("tg2em_frontend.app")
-
-
-def post_worker_init(worker: Any) -> None:
-    """End followed logs at SIGTERM: a stop would otherwise wait for their readers."""
-    from moorage.panel.stream import end_streams
-
-    stop = signal.getsignal(signal.SIGTERM)
-
-    def end(number: int, frame: FrameType | None) -> None:
-        end_streams()
-        if callable(stop):
-            stop(number, frame)
-
-    signal.signal(signal.SIGTERM, end)
 
 
 def child_exit(server: Any, worker: Any) -> None:

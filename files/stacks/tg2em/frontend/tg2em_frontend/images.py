@@ -33,16 +33,15 @@ def show(picture: str) -> Response:
     """Pass a picture on; 502 when the image service does not answer."""
     if not _ID.fullmatch(picture):
         abort(404)
-    parts = urlsplit(settings().tgstate_url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT)
     headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
     try:
-        connection.request("GET", f"{parts.path}/d/{picture}", headers=headers)
-        answer = connection.getresponse()
+        connection, answer = _ask(f"/d/{picture}", headers)
     except (OSError, http.client.HTTPException):
-        connection.close()
-        abort(502)
+        try:
+            # Once more: an instance that was just being replaced is not asked again.
+            connection, answer = _ask(f"/d/{picture}", headers)
+        except (OSError, http.client.HTTPException):
+            abort(502)
     if answer.status not in (200, 206, 304, 416):
         connection.close()
         abort(404 if answer.status == 404 else 502)
@@ -50,6 +49,20 @@ def show(picture: str) -> Response:
     # Whatever was uploaded: as a document of this site it may run nothing.
     passed["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return Response(_body(connection, answer), answer.status, passed, direct_passthrough=True)
+
+
+def _ask(
+    path: str, headers: dict[str, str]
+) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    parts = urlsplit(settings().tgstate_url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT)
+    try:
+        connection.request("GET", parts.path + path, headers=headers)
+        return connection, connection.getresponse()
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _body(

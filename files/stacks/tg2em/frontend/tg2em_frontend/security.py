@@ -1,6 +1,6 @@
 """Headers and cookies that limit what a page, and whoever meddles with one, can do."""
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from flask.sessions import SecureCookieSessionInterface
 
 from tg2em_frontend.links import origin
@@ -27,8 +27,12 @@ class Sessions(SecureCookieSessionInterface):
         return bool(app.config["SESSION_COOKIE_SECURE"]) or request.is_secure
 
 
-def init(app: Flask, *, cookie_secure: bool) -> None:
-    """Add the headers to every response and set up the session cookie."""
+def init(app: Flask, *, cookie_secure: bool, behind_proxy: bool) -> None:
+    """Add the headers to every response and set up the session cookie.
+
+    Behind a proxy it is the proxy's business to bind visitors to HTTPS: it has the certificate.
+    """
+    app.config["HSTS"] = not behind_proxy
     app.config.update(
         SESSION_COOKIE_NAME="tg2em",
         SESSION_COOKIE_HTTPONLY=True,
@@ -55,7 +59,7 @@ def _secure(response: Response) -> Response:
     pictures = origin(found.tgstate_public_url) if found else ""
     policy = _POLICY.format(pictures=f" {pictures}" if pictures else "")
     response.headers.setdefault("Content-Security-Policy", policy)
-    if request.is_secure:
+    if request.is_secure and current_app.config["HSTS"]:
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     if request.path.startswith(("/admin", "/dm")):
         response.headers.setdefault("Cache-Control", "no-store")

@@ -3,6 +3,7 @@
 import dataclasses
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,25 @@ def test_pictures_come_through_the_front_end(client: FlaskClient, empty: Session
     assert client.get("/d/other").status_code == 404
     images.stop()
     assert client.get("/d/abc").status_code == 502
+
+
+def test_a_picture_is_asked_for_again_when_the_image_service_is_replaced(
+    client: FlaskClient, empty: SessionFactory
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            server.accept()[0].close()
+            with server.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\npicture")
+
+        threading.Thread(target=serve, daemon=True).start()
+        with transaction(empty) as session:
+            url = f"http://127.0.0.1:{server.getsockname()[1]}"
+            options.save(session, {"tgstate_url": url})
+        answer = client.get("/d/abc")
+    assert (answer.status_code, answer.data) == (200, b"picture")
 
 
 @pytest.mark.parametrize("name", ["..%2fadmin", "a%0d%0aX:y", "a" * 300, "%e5%9b%be"])

@@ -164,6 +164,7 @@ def test_a_proxy_is_believed_only_when_configured(
         app = create_app(dataclasses.replace(config, trusted_proxies=hops))
         answer = app.test_client().get("/dm", headers=headers)
         assert ("Secure" in answer.headers["Set-Cookie"]) is secure
+        assert "Strict-Transport-Security" not in answer.headers
 
 
 def _token(client: FlaskClient) -> str:

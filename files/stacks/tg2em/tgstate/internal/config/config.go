@@ -41,9 +41,16 @@ type Config struct {
 	APIURL          string
 	MaxSize         int64
 	PartSize        int64
-	TrustedProxies  []netip.Prefix
+	TrustedProxies  Proxies
 	LogLevel        slog.Level
 	ShutdownTimeout time.Duration
+}
+
+// Proxies says whose word about a visitor is believed: that of some networks, or of as many proxies
+// as surely stand in front, whatever their addresses are.
+type Proxies struct {
+	Networks []netip.Prefix
+	Hops     int
 }
 
 // HasTelegram reports whether a bot and a channel are configured, also when new files go to disk.
@@ -93,7 +100,7 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 	c.Port = parse(src, "port", parsePort)
 	c.MaxSize = parse(src, "max_size", parseSize)
 	c.PartSize = parse(src, "part_size", parseSize)
-	c.TrustedProxies = parse(src, "trusted_proxies", parsePrefixes)
+	c.TrustedProxies = parse(src, "trusted_proxies", parseProxies)
 	c.LogLevel = parse(src, "log_level", parseLevel)
 	c.ShutdownTimeout = parse(src, "shutdown_timeout", parseTimeout)
 	src.errs = append(src.errs, c.complete()...)
@@ -174,7 +181,13 @@ func parseSize(s string) (int64, error) {
 	return 0, fmt.Errorf("%q is not a size such as 100MiB, 20MB or 1048576", s)
 }
 
-func parsePrefixes(s string) ([]netip.Prefix, error) {
+func parseProxies(s string) (Proxies, error) {
+	if hops, err := strconv.Atoi(s); err == nil {
+		if hops < 0 || hops > 9 {
+			return Proxies{}, fmt.Errorf("%q is not a number of proxies from 0 to 9", s)
+		}
+		return Proxies{Hops: hops}, nil
+	}
 	var out []netip.Prefix
 	for _, field := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }) {
 		if ip, err := netip.ParseAddr(field); err == nil {
@@ -183,11 +196,11 @@ func parsePrefixes(s string) ([]netip.Prefix, error) {
 		}
 		p, err := netip.ParsePrefix(field)
 		if err != nil {
-			return nil, fmt.Errorf("%q is neither an address nor a network such as 10.0.0.0/8", field)
+			return Proxies{}, fmt.Errorf("%q is neither an address, a network such as 10.0.0.0/8 nor, alone, a number of proxies", field)
 		}
 		out = append(out, p.Masked())
 	}
-	return out, nil
+	return Proxies{Networks: out}, nil
 }
 
 func parseLevel(s string) (slog.Level, error) {

@@ -98,6 +98,23 @@ func TestStorageFollowsToken(t *testing.T) {
 	}
 }
 
+func TestProxiesAreNetworksOrANumber(t *testing.T) {
+	if got := load(t, map[string]string{"TRUSTED_PROXIES": "1"}).TrustedProxies; got.Hops != 1 || got.Networks != nil {
+		t.Errorf("1: got %+v", got)
+	}
+	if got := load(t, map[string]string{"TRUSTED_PROXIES": "0"}).TrustedProxies; got.Hops != 0 || got.Networks != nil {
+		t.Errorf("0: got %+v", got)
+	}
+	if got := load(t, map[string]string{"TRUSTED_PROXIES": "10.1.0.0/16, ::1"}).TrustedProxies; got.Hops != 0 || len(got.Networks) != 2 {
+		t.Errorf("networks: got %+v", got)
+	}
+	for _, wrong := range []string{"10", "-1", "1, 10.0.0.0/8", "edge"} {
+		if _, err := Load(nil, env(map[string]string{"trusted_proxies": wrong})); err == nil {
+			t.Errorf("%s was accepted", wrong)
+		}
+	}
+}
+
 func TestErrorsNameEverySetting(t *testing.T) {
 	_, err := Load(nil, env(map[string]string{
 		"port": "0", "mode": "x", "url": "example.com", "max_size": "12 parsecs",

@@ -27,7 +27,7 @@ var settings = []setting{
 	{name: "api_url", fallback: "https://api.telegram.org", usage: "base URL of the Bot API"},
 	{name: "max_size", fallback: "100MiB", usage: "largest file accepted"},
 	{name: "part_size", fallback: "19MiB", usage: "size of the parts that larger files are split into for Telegram"},
-	{name: "trusted_proxies", usage: "addresses or networks whose X-Forwarded-For and -Proto are believed"},
+	{name: "trusted_proxies", usage: "whose X-Forwarded-For and -Proto are believed: addresses and networks, or how many proxies stand in front"},
 	{name: "log_level", fallback: "info", usage: "debug, info, warn or error"},
 	{name: "shutdown_timeout", fallback: "25s", usage: "how long requests in flight may take to finish"},
 }

@@ -151,9 +151,9 @@ func TestNoPasswordNoForm(t *testing.T) {
 }
 
 func TestClientBehindProxies(t *testing.T) {
-	s := &Server{config: config.Config{TrustedProxies: []netip.Prefix{
+	s := &Server{config: config.Config{TrustedProxies: config.Proxies{Networks: []netip.Prefix{
 		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32"),
-	}}}
+	}}}}
 	for _, c := range []struct{ peer, forwarded, want string }{
 		{"192.0.2.1:5", "203.0.113.9", "192.0.2.1"}, // not a proxy of ours: its header is worth nothing
 		{"10.1.2.3:5", "", "10.1.2.3"},
@@ -170,6 +170,34 @@ func TestClientBehindProxies(t *testing.T) {
 			t.Errorf("%+v: %s", c, got)
 		}
 		if want := c.peer[:3] != "192"; (s.scheme(r) == "https") != want {
+			t.Errorf("%+v: scheme %s", c, s.scheme(r))
+		}
+	}
+}
+
+func TestClientBehindANumberOfProxies(t *testing.T) {
+	for _, c := range []struct {
+		hops            int
+		forwarded, want string
+		https           bool
+	}{
+		{0, "203.0.113.9", "172.18.0.1", false},
+		{1, "203.0.113.9", "203.0.113.9", true},
+		{1, "1.1.1.1, 203.0.113.9", "203.0.113.9", true}, // what a visitor says of itself counts for nothing
+		{1, "", "172.18.0.1", true},
+		{1, "junk", "172.18.0.1", true},
+		{2, "1.1.1.1, 203.0.113.9, 10.9.9.9", "203.0.113.9", false},
+		{2, "203.0.113.9", "172.18.0.1", false},
+	} {
+		s := &Server{config: config.Config{TrustedProxies: config.Proxies{Hops: c.hops}}}
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = "172.18.0.1:5"
+		r.Header.Set("X-Forwarded-For", c.forwarded)
+		r.Header.Set("X-Forwarded-Proto", "https")
+		if got := s.clientIP(r).String(); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+		if (s.scheme(r) == "https") != c.https {
 			t.Errorf("%+v: scheme %s", c, s.scheme(r))
 		}
 	}
