@@ -1,189 +1,195 @@
-"""The order of an activation and its ways back, on a topology that lives in memory."""
+"""Activations on a real engine: what starts, what stays, and the ways back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import pytest
+from rig import Rig, docker
 
-from moorage.deploy.activate import Outcome, Request, activate
-from moorage.deploy.docker import DockerError
-from moorage.deploy.gate import Check
-from moorage.deploy.journal import Journal
-from moorage.deploy.layout import Layout
 from moorage.deploy.lock import hold
-from moorage.deploy.release import Release, ReleaseError, current_release, write_release
+from moorage.deploy.release import current_release
 
-OLD, NEW = "0" * 11 + "1", "0" * 11 + "2"
-
-
-class Memory:
-    """A topology without a host: it remembers what it was told and is as well as it is told."""
-
-    def __init__(self) -> None:
-        self.running: str | None = None
-        self.calls: list[str] = []
-        self.sick: set[str] = set()
-        self.unstartable: set[str] = set()
-        self.lacking: set[str] = set()
-        self.kept: list[str] = []
-
-    def preflight(self, release: Release) -> None:
-        self.calls.append(f"preflight {release.id}")
-        if release.id in self.lacking:
-            raise ReleaseError(f"release {release.id} needs images")
-
-    def start(self, release: Release, timeout_seconds: float) -> dict[str, Any]:
-        self.calls.append(f"start {release.id}")
-        if release.id in self.unstartable:
-            raise DockerError("`docker compose up` failed: no space left")
-        changed = self.running != release.id
-        self.running = release.id
-        return {"changed": changed, "containers": [], "removed": [], "processes": []}
-
-    def restart(self, services: Sequence[str]) -> None:
-        self.calls.extend(f"restart {service}" for service in services)
-
-    def checks(self) -> Sequence[Check]:
-        well = self.running not in self.sick
-        return [Check("web", well, "FATAL: exits at once", hopeless=not well, log=["boom"])]
-
-    def prune(self, keep: Sequence[Release]) -> list[str]:
-        self.kept = sorted(release.id for release in keep)
-        return []
-
-    def retire(self, release: Release) -> None:
-        self.calls.append(f"retire {release.id}")
-
-    def remove(self) -> None:
-        self.running = None
+WELL = "touch /tmp/well; exec sleep 600"
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    layout = Layout.of("shop", tmp_path / "opt", tmp_path / "run")
-    layout.releases.mkdir(parents=True)
-    for ident in (OLD, NEW):
-        write_release(layout, ident, {"f": (ident, 0o644)}, {"topology": "memory", "images": []})
-    return layout
+def running(rig: Rig) -> dict[str, str]:
+    return {name: c.id for name, c in rig.containers().items() if c.state == "running"}
 
 
-def run(layout: Layout, memory: Memory, release: str, tmp: str = "journal.jsonl") -> Outcome:
-    journal = Journal(layout.base / tmp)
-    return activate(Request("shop", release, gate_timeout=0), layout, journal, lambda *_: memory)
+def current(rig: Rig) -> str | None:
+    release = current_release(rig.layout)
+    return release.id if release else None
 
 
-def test_the_first_one_is_activated_and_the_next_time_unchanged(layout: Layout) -> None:
-    memory = Memory()
-    first = run(layout, memory, OLD)
+def test_the_first_one_is_activated_and_the_next_time_unchanged(rig: Rig) -> None:
+    release = rig.release(rig.service("web", WELL, health=True))
+    first = rig.activate(release)
     assert (first.outcome, first.changed, first.previous) == ("activated", True, None)
-    again = run(layout, memory, OLD)
-    assert (again.outcome, again.changed, again.previous) == ("unchanged", False, OLD)
+    before = running(rig)
+    again = rig.activate(release)
+    assert (again.outcome, again.changed) == ("unchanged", False)
+    assert running(rig) == before and list(before) == ["web"]
 
 
-def test_a_sick_release_gives_way_to_the_previous_one(layout: Layout) -> None:
-    memory = Memory()
-    run(layout, memory, OLD)
-    memory.sick = {NEW}
-    outcome = run(layout, memory, NEW)
+def test_a_change_moves_to_the_other_slot_and_leaves_the_rest(rig: Rig) -> None:
+    db = rig.service("db", rolled=False, data=True)
+    rig.activate(rig.release(db, rig.service("web", WELL, health=True)))
+    before = running(rig)
+    release = rig.release(db, rig.service("web", WELL + " #2", health=True))
+    outcome = rig.activate(release)
+    assert outcome.outcome == "activated", outcome.message
+    after = rig.containers()
+    assert set(after) == {"db", "web"} and after["web"].slot == "b"
+    assert after["db"].id == before["db"] and after["web"].id != before["web"]
+    assert current(rig) == release
+    order = rig.phases()
+    assert order.index("start") < order.index("switch") < order.index("drain")
+
+
+def test_a_sick_release_never_touches_the_one_that_runs(rig: Rig) -> None:
+    old = rig.release(rig.service("web", WELL, health=True))
+    rig.activate(old)
+    before = running(rig)
+    bad = rig.release(rig.service("web", "echo boom; exit 3", health=True))
+    outcome = rig.activate(bad)
     assert outcome.outcome == "restored" and not outcome.ok
-    assert "web: FATAL: exits at once" in outcome.message and "| boom" in outcome.message
-    assert memory.running == OLD
-    running = current_release(layout)
-    assert running is not None and running.id == OLD, "current never named the sick one"
+    assert "exit code 3" in outcome.message or "restarted" in outcome.message
+    assert "| boom" in outcome.message and "went on running" in outcome.message
+    assert running(rig) == before and current(rig) == old
+    assert not rig.layout.marker.exists()
 
 
-def test_one_that_cannot_start_gives_way_too(layout: Layout) -> None:
-    memory = Memory()
-    run(layout, memory, OLD)
-    memory.unstartable = {NEW}
-    assert run(layout, memory, NEW).outcome == "restored"
-    assert memory.running == OLD
+def test_one_that_never_gets_healthy_gives_way_in_time(rig: Rig) -> None:
+    old = rig.release(rig.service("web", WELL, health=True))
+    rig.activate(old)
+    before = running(rig)
+    outcome = rig.activate(rig.release(rig.service("web", health=True)), gate_timeout=2.0)
+    assert outcome.outcome == "restored" and "stayed closed for 2 s" in outcome.message
+    assert running(rig) == before
 
 
-def test_services_that_are_named_start_anew(layout: Layout) -> None:
-    memory = Memory()
-    run(layout, memory, OLD)
-    journal = Journal(layout.base / "j")
-    request = Request("shop", OLD, gate_timeout=0, restart=["web"])
-    outcome = activate(request, layout, journal, lambda *_: memory)
-    assert outcome.outcome == "activated" and outcome.changed
-    assert memory.calls[-1] == "restart web"
+def test_what_is_replaced_in_its_place_is_put_back(rig: Rig) -> None:
+    old = rig.release(rig.service("worker", rolled=False, singleton=True))
+    rig.activate(old)
+    bad = rig.release(rig.service("worker", "exec sleep 601", rolled=False, health=True))
+    outcome = rig.activate(bad, gate_timeout=2.0)
+    assert outcome.outcome == "restored" and "runs again" in outcome.message
+    assert rig.containers()["worker"].state == "running"
+    assert rig.activate(old).outcome == "unchanged"
 
 
-def other_form(layout: Layout) -> str:
-    ident = "0" * 11 + "3"
-    write_release(layout, ident, {"f": ("3", 0o644)}, {"topology": "other", "images": []})
-    return ident
+def test_a_singleton_is_never_there_twice_and_its_gap_is_told(rig: Rig) -> None:
+    rig.activate(rig.release(rig.service("worker", rolled=False, singleton=True)))
+    outcome = rig.activate(
+        rig.release(rig.service("worker", "exec sleep 602", rolled=False, singleton=True))
+    )
+    (gap,) = outcome.did["singleton_gaps"]
+    assert gap["service"] == "worker" and 0 < gap["seconds"] < 20
 
 
-def test_the_old_form_is_retired_once_the_new_one_is_well(layout: Layout) -> None:
-    memory = Memory()
-    run(layout, memory, OLD)
-    ident = other_form(layout)
-    memory.calls.clear()
-    assert run(layout, memory, ident).outcome == "activated"
-    assert memory.calls == [f"preflight {ident}", f"start {ident}", f"retire {OLD}"]
-    assert memory.kept == [OLD, NEW, ident], "what a retained release needs is never pruned"
+def test_a_migration_that_fails_stops_everything_before_the_switch(rig: Rig) -> None:
+    web = rig.service("web", needs={"migrate": "service_completed_successfully"})
+    rig.activate(rig.release(rig.service("migrate", "true", rolled=False, one_off=True), web))
+    before = running(rig)
+    bad = rig.service("migrate", "echo no such column; exit 1", rolled=False, one_off=True)
+    outcome = rig.activate(rig.release(bad, web))
+    assert outcome.outcome == "restored" and "no such column" in outcome.message
+    assert running(rig) == before
 
 
-def test_a_new_form_that_fails_is_retired_after_going_back(layout: Layout) -> None:
-    memory = Memory()
-    run(layout, memory, OLD)
-    ident = other_form(layout)
-    memory.sick = {ident}
-    memory.calls.clear()
-    assert run(layout, memory, ident).outcome == "restored"
-    assert memory.calls[1:] == [f"start {ident}", f"start {OLD}", f"retire {ident}"]
+def test_an_interrupted_one_is_cleared_away_by_the_next(rig: Rig) -> None:
+    release = rig.release(rig.service("web"))
+    rig.activate(release)
+    before = running(rig)
+    # What a rollout that was killed while it waited leaves behind.
+    unit = f"{rig.stack}-web"
+    labels = [f"moorage.stack={rig.stack}", "moorage.service=web", "moorage.slot=b"]
+    argv = [word for label in labels for word in ("--label", label)]
+    docker("run", "--detach", "--init", "--name", f"{unit}-next", *argv, "moorage/base:trixie",
+           "sleep", "600")  # fmt: skip
+    rig.layout.marker.write_text(json.dumps({"release": "x", "held": []}))
+    outcome = rig.activate(release)
+    assert outcome.outcome == "activated", outcome.message
+    assert running(rig) == before and not rig.layout.marker.exists()
 
 
-def test_missing_images_touch_nothing(layout: Layout) -> None:
-    memory = Memory()
-    run(layout, memory, OLD)
-    memory.lacking = {NEW}
-    memory.calls.clear()
-    outcome = run(layout, memory, NEW)
+def test_one_that_was_interrupted_between_two_names_is_finished(rig: Rig) -> None:
+    release = rig.release(rig.service("web"))
+    rig.activate(release)
+    docker("rename", f"{rig.stack}-web", f"{rig.stack}-web-next")
+    assert rig.activate(release).outcome == "activated"
+    assert list(running(rig)) == ["web"]
+
+
+def test_what_somebody_stopped_is_renewed_and_stays_stopped(rig: Rig) -> None:
+    other = rig.service("other")
+    rig.activate(rig.release(rig.service("web"), other))
+    docker("stop", f"{rig.stack}-web")
+    outcome = rig.activate(rig.release(rig.service("web", "exec sleep 700"), other))
+    assert outcome.outcome == "activated" and outcome.did["held"] == ["web"]
+    assert rig.containers()["web"].state == "created"
+    assert rig.activate(rig.release(rig.service("web", "exec sleep 701"), other)).ok
+    assert rig.containers()["web"].state == "created", "also after a second update"
+
+
+def test_what_nothing_describes_any_more_goes(rig: Rig) -> None:
+    rig.activate(rig.release(rig.service("web"), rig.service("old")))
+    outcome = rig.activate(rig.release(rig.service("web")))
+    assert outcome.did["removed"] == [f"{rig.stack}-old"] and list(rig.containers()) == ["web"]
+
+
+def test_replicas_follow_each_other(rig: Rig) -> None:
+    def replicas(script: str) -> list[dict[str, object]]:
+        return [rig.service(f"web-{n}", script, replica=n) for n in (1, 2)]
+
+    rig.activate(rig.release(*replicas("exec sleep 610")))
+    outcome = rig.activate(rig.release(*replicas("exec sleep 611")))
+    assert outcome.outcome == "activated", outcome.message
+    assert {c.slot for c in rig.containers().values()} == {"b"}
+
+
+def test_services_that_are_named_start_anew(rig: Rig) -> None:
+    release = rig.release(rig.service("web"), rig.service("other"))
+    rig.activate(release)
+    before = running(rig)
+    outcome = rig.activate(release, restart=["web"])
+    after = running(rig)
+    assert outcome.changed and outcome.did["containers"] == [f"{rig.stack}-web"]
+    assert after["web"] != before["web"] and after["other"] == before["other"]
+
+
+def test_missing_images_touch_nothing(rig: Rig) -> None:
+    rig.activate(rig.release(rig.service("web")))
+    before = running(rig)
+    outcome = rig.activate(rig.release(rig.service("web", "exec sleep 5"), images=["no/such:one"]))
     assert outcome.outcome == "failed" and not outcome.changed
-    assert memory.calls == [f"preflight {NEW}"]
+    assert "no/such:one" in outcome.message and running(rig) == before
 
 
-def test_the_first_deploy_that_fails_says_so(layout: Layout) -> None:
-    memory = Memory()
-    memory.sick = {OLD}
-    outcome = run(layout, memory, OLD)
-    assert outcome.outcome == "failed" and outcome.previous is None
-    assert current_release(layout) is None
+def test_the_first_deploy_that_fails_says_so(rig: Rig) -> None:
+    outcome = rig.activate(rig.release(rig.service("web", "exit 1", health=True)))
+    assert outcome.outcome == "failed" and outcome.previous is None and current(rig) is None
+    assert list(rig.containers()) == ["web"], "under its own name: people look for its log"
 
 
-def test_when_going_back_fails_both_reasons_are_told(layout: Layout) -> None:
-    memory = Memory()
-    run(layout, memory, OLD)
-    memory.unstartable = {OLD, NEW}
-    outcome = run(layout, memory, NEW)
-    assert outcome.outcome == "failed"
-    assert outcome.message.count("no space left") == 2
-
-
-def test_an_unknown_release_or_topology_is_an_outcome(layout: Layout) -> None:
-    outcome = run(layout, Memory(), "f" * 12)
+def test_an_unknown_release_or_topology_is_an_outcome(rig: Rig) -> None:
+    outcome = rig.activate("f" * 12)
     assert outcome.outcome == "failed" and "no release ffffffffffff" in outcome.message
-    journal = Journal(layout.base / "j")
-    outcome = activate(Request("shop", OLD), layout, journal)
-    assert outcome.outcome == "failed" and "no topology 'memory'" in outcome.message
+    outcome = rig.activate(rig.release(rig.service("web"), topology="moon"))
+    assert outcome.outcome == "failed" and "no topology 'moon'" in outcome.message
 
 
-def test_a_second_one_is_refused_with_the_name_of_the_first(layout: Layout) -> None:
-    with hold(layout.lock, "deploy of release x", "ada"):
-        outcome = run(layout, Memory(), OLD)
+def test_a_second_one_is_refused_with_the_name_of_the_first(rig: Rig) -> None:
+    release = rig.release(rig.service("web"))
+    with hold(rig.layout.lock, "deploy of release x", "ada"):
+        outcome = rig.activate(release)
     assert outcome.outcome == "locked" and "ada holds the lock" in outcome.message
 
 
-def test_the_journal_tells_phases_and_outcome(layout: Layout) -> None:
-    run(layout, Memory(), OLD)
-    events = [json.loads(line) for line in (layout.base / "journal.jsonl").read_text().splitlines()]
-    phases = [e["name"] for e in events if e["event"] == "phase-end"]
-    assert phases == ["preflight", "start", "gate", "switch"]
-    assert events[-1]["event"] == "outcome" and set(events[-1]["phases"]) == set(phases)
+def test_every_change_leaves_a_receipt_in_its_release(rig: Rig) -> None:
+    release = rig.release(rig.service("web"))
+    outcome = rig.activate(release, who="ada", action="update")
+    receipt = json.loads((rig.layout.releases / release / "receipt.json").read_text())
+    assert str(outcome.receipt).startswith(str(rig.layout.releases / release))
+    assert (receipt["who"], receipt["action"], receipt["outcome"]) == ("ada", "update", "activated")
+    assert receipt["after"]["images"]["moorage/base:trixie"]["digest"].startswith("sha256:")

@@ -1,0 +1,142 @@
+"""A small stack on a real engine: releases made of shell scripts, brought up by an activation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any
+
+from moorage.deploy.activate import Outcome, Request, activate
+from moorage.deploy.docker import Container, containers_of
+from moorage.deploy.journal import Journal
+from moorage.deploy.layout import Layout
+from moorage.edge import Edge
+
+IMAGE = "moorage/base:trixie"
+_PROBE = {
+    "rate": 20,
+    "timeout_seconds": 2.0,
+    "budget": 0,
+    "p99_factor": 5.0,
+    "p99_floor_seconds": 1.0,
+    "before_seconds": 0.0,
+    "targets": [],
+}
+
+
+def docker(*argv: str) -> str:
+    done = subprocess.run(
+        ["docker", *argv], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, f"docker {argv}: {done.stderr}"
+    return done.stdout.strip()
+
+
+class Rig:
+    """A stack on this machine's engine, with its files below a temporary directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.stack = f"pytest-{uuid.uuid4().hex[:8]}"
+        self.layout = Layout.of(self.stack, directory / "opt", directory / "run")
+        self.layout.releases.mkdir(parents=True)
+        self.edge = Edge.of(directory / "edge", directory / "edge-run")
+        self.journal = directory / "journal.jsonl"
+
+    def service(self, name: str, script: str = "exec sleep 600", **facts: Any) -> dict[str, Any]:
+        """Describe a service that runs a shell script; ``facts`` are of its unit."""
+        return {"name": name, "script": script, "facts": facts}
+
+    def release(self, *services: dict[str, Any], **manifest: Any) -> str:
+        """Write a release of these services and return its id."""
+        composed: dict[str, Any] = {}
+        units = []
+        for service in services:
+            unit = self._unit(service)
+            units.append(unit)
+            for slot, key in unit["keys"].items():
+                composed[key] = self._entry(service, unit, slot)
+        content = {"name": self.stack, "services": composed}
+        full = {
+            "stack": self.stack,
+            "topology": "containers",
+            "images": [IMAGE],
+            "services": [],
+            "units": units,
+            "edge": None,
+            "probe": _PROBE,
+            "rollout": {"drain_seconds": 1.0, "monitor_seconds": 0.2},
+            **manifest,
+        }
+        text = json.dumps([content, full], sort_keys=True)
+        ident = hashlib.sha256(text.encode()).hexdigest()[:12]
+        path = self.layout.releases / ident
+        path.mkdir(exist_ok=True)
+        (path / "compose.yaml").write_text(json.dumps(content))
+        (path / "release.json").write_text(json.dumps({**full, "id": ident}))
+        return ident
+
+    def activate(self, release: str, **request: Any) -> Outcome:
+        """Activate a release."""
+        options = {"gate_timeout": 20.0, **request}
+        asked = Request(self.stack, release, **options)
+        return activate(asked, self.layout, Journal(self.journal), edge=self.edge)
+
+    def phases(self) -> list[str]:
+        """Return the phases that ended, in order."""
+        events = [json.loads(line) for line in self.journal.read_text().splitlines()]
+        return [event["name"] for event in events if event["event"] == "phase-end"]
+
+    def containers(self) -> dict[str, Container]:
+        """Return the containers, by name without the stack's."""
+        found = containers_of(self.stack)
+        return {container.name.removeprefix(f"{self.stack}-"): container for container in found}
+
+    def clear(self) -> None:
+        """Take everything away."""
+        names = [container.name for container in containers_of(self.stack)]
+        if names:
+            docker("rm", "--force", "--volumes", *names)
+        networks = docker("network", "ls", "-q", "--filter", f"name={self.stack}_default")
+        if networks:
+            docker("network", "rm", *networks.split())
+
+    def _unit(self, service: dict[str, Any]) -> dict[str, Any]:
+        name, facts = service["name"], service["facts"]
+        rolled = facts.get("rolled", True)
+        described = json.dumps([service["script"], facts], sort_keys=True)
+        return {
+            "name": f"{self.stack}-{name}",
+            "service": name,
+            "rolled": rolled,
+            "keys": {"a": f"{name}.a", "b": f"{name}.b"} if rolled else {"": name},
+            "config": hashlib.sha256(described.encode()).hexdigest()[:16],
+            **facts,
+        }
+
+    def _entry(self, service: dict[str, Any], unit: dict[str, Any], slot: str) -> dict[str, Any]:
+        labels = {
+            "moorage.stack": self.stack,
+            "moorage.service": service["name"],
+            "moorage.config": unit["config"],
+            **({"moorage.slot": slot} if slot else {}),
+        }
+        idle = unit.get("one_off") or unit.get("on_demand")
+        entry: dict[str, Any] = {
+            "image": IMAGE,
+            "command": ["sh", "-c", service["script"]],
+            "container_name": unit["name"] + ("-next" if slot else ""),
+            "restart": "no" if idle else "unless-stopped",
+            "stop_grace_period": "1s",
+            "init": True,
+            "labels": labels,
+        }
+        if unit.get("health"):
+            entry["healthcheck"] = {
+                "test": ["CMD", "test", "-e", "/tmp/well"],
+                "interval": "1s",
+                "retries": 3,
+            }
+        return entry
