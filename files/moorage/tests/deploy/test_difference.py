@@ -152,7 +152,7 @@ def test_what_needs_something_new_starts_after_it() -> None:
     assert levels([api, WEB], {WEB.name, api.name}) == [[api, WEB]]
 
 
-MANIFEST = {
+MANIFEST: dict[str, Any] = {
     "edge": {
         "pools": {"web:80": {"service": "web", "port": 80}},
         "listeners": [{"port": 5000, "address": "", "pool": "web:80"}],
@@ -192,7 +192,7 @@ def test_requests_go_through_the_edge_and_past_it() -> None:
 
 
 def test_without_a_port_of_its_own_the_domain_is_asked() -> None:
-    edge = {**MANIFEST["edge"], "listeners": []}  # type: ignore[dict-item]
+    edge: dict[str, Any] = {**MANIFEST["edge"], "listeners": []}
     release = Release("0" * 12, Path("/none"), {**MANIFEST, "edge": edge})
     (through,) = public_targets(release)
     assert (through.port, through.host) == (80, "shop.example.com")
