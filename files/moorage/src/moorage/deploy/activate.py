@@ -309,6 +309,7 @@ class Activation:
         )
         find = self._find_driver(release.topology, self._layout)
         scene = Scene(self._layout, release, find, self._traffic, limits, restoring)
+        scene.first = self._previous is None
         known = held if held is not None else self._marker.get("held")
         return Rollout(scene, self._journal, restart=restart, held=known)
 

@@ -79,6 +79,8 @@ class Scene:
         self.traffic = traffic
         self.limits = limits
         self.restoring = restoring
+        # Nothing ran before: what fails is left for people to look at.
+        self.first = False
         self.did = Did()
         self.found: dict[str, Container] = {}
         self._compose = Compose(layout.stack, release.compose_file)

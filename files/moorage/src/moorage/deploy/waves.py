@@ -139,7 +139,7 @@ class Waves:
 
     def _on_failure(self, wave: list[Unit], trouble: Exception) -> None:
         scene = self._scene
-        if scene.restoring:
+        if scene.restoring or scene.first:
             raise trouble
         policy = scene.policy(wave[0])
         if policy.failure_action == "pause":
