@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+GOOD = ("activated", "unchanged")
 
 
 def moorage_settled(plan: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
@@ -33,9 +36,156 @@ def _in_order(service: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
     return bool(service["one_off"] and container.get("exit_code") == 0)
 
 
+def moorage_idle(plan: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
+    """Tell whether there is nothing to do for a stack on a host.
+
+    One with secrets from a vault is looked at again: a plan holds no values to compare.
+    """
+    return not plan["given_secrets"] and moorage_settled(plan, seen)
+
+
+def moorage_todo(
+    hosts: Mapping[str, Any], names: Iterable[str], everything: Any = False
+) -> dict[str, list[str]]:
+    """Return for every stack the hosts that have to be changed, in the inventory's order.
+
+    ``hosts`` is Ansible's ``hostvars``, ``names`` the hosts of the play. With ``everything`` what
+    seems to be in order is gone through as well.
+    """
+    todo: dict[str, list[str]] = {}
+    for name, stack, seen in _stacks(hosts, names):
+        if _yes(everything) or not moorage_idle(stack, seen):
+            todo.setdefault(stack["name"], []).append(name)
+    return dict(sorted(todo.items()))
+
+
+def _yes(value: Any) -> bool:
+    return str(value).lower() in ("true", "yes", "on", "1")
+
+
+def _stacks(
+    hosts: Mapping[str, Any], names: Iterable[str]
+) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield host, plan and what the survey saw for every stack of every host."""
+    for name in names:
+        known = hosts[name]
+        plan = known.get("moorage_plan") or {}
+        seen = (known.get("moorage_survey") or {}).get("stacks") or {}
+        for stack in plan.get("stacks") or []:
+            if stack["name"] in seen:
+                yield name, stack, seen[stack["name"]]
+
+
+def moorage_intent(
+    hosts: Mapping[str, Any], names: Sequence[str], everything: Any = False
+) -> list[str]:
+    """Return a line for every stack of every host: what runs, and what shall run."""
+    todo = moorage_todo(hosts, names, everything)
+    lines = []
+    for name, stack, seen in _stacks(hosts, names):
+        running = (seen.get("current") or {}).get("dir") or "nothing"
+        version = stack["manifest"].get("version")
+        wanted = f"{stack['release']} ({version})" if version else stack["release"]
+        what = f"{stack['name']} on {name}"
+        if name not in todo.get(stack["name"], []):
+            lines.append(f"{what}: release {wanted} runs and is in order, nothing to do")
+        elif running == stack["release"]:
+            lines.append(f"{what}: release {wanted} is looked through again")
+        else:
+            lines.append(f"{what}: from {running} to {wanted}")
+    return lines or ["no host of this run has a stack"]
+
+
+def moorage_batches(hosts: Sequence[str], size: Any) -> list[list[str]]:
+    """Split hosts into batches of ``size``: a number from 1, or a percentage such as 50%.
+
+    A percentage is of all hosts given, and never less than one of them. Raises ValueError.
+    """
+    text = str(size).strip()
+    match = re.fullmatch(r"(\d+)(%?)", text)
+    if not match or int(match.group(1)) < 1 or (match.group(2) and int(match.group(1)) > 100):
+        raise ValueError(f"a batch is a number of hosts from 1, or a percentage, not {text!r}")
+    number = int(match.group(1))
+    count = max(1, len(hosts) * number // 100) if match.group(2) else number
+    return [list(hosts[n : n + count]) for n in range(0, len(hosts), count)]
+
+
+def moorage_rounds(
+    hosts: Mapping[str, Any], names: Sequence[str], stack: str, size: Any = ""
+) -> list[list[str]]:
+    """Return the batches of ``names``: by ``size``, else as the stack says, else one each."""
+    plans = (hosts[names[0]].get("moorage_plan") or {}).get("stacks") or []
+    own = next((plan.get("batch") for plan in plans if plan["name"] == stack), None)
+    return moorage_batches(names, size or own or 1)
+
+
+def moorage_failed(hosts: Mapping[str, Any], names: Iterable[str], result: str) -> list[str]:
+    """Return those of ``names`` whose registered ``result`` is a failure, or that were lost."""
+    return [name for name in names if _trouble(hosts[name].get(result))]
+
+
+def moorage_switched(hosts: Mapping[str, Any], name: str, stack: str) -> bool:
+    """Tell whether a host has switched to another release of ``stack`` in this run."""
+    rolled = hosts[name].get("moorage_rolled") or {}
+    outcome = rolled.get("outcome") or {}
+    moved = outcome.get("previous") != outcome.get("release")
+    return rolled.get("stack") == stack and outcome.get("outcome") == "activated" and moved
+
+
+def moorage_report(hosts: Mapping[str, Any], names: Sequence[str], stack: str) -> str:
+    """Return why an update failed and which host is on which release, for a person."""
+    lines = []
+    for name in names:
+        for result in ("moorage_prepared", "moorage_rolled"):
+            trouble = _trouble(hosts[name].get(result))
+            if trouble:
+                lines.append(f"{name}: {trouble}")
+    lines.append(f"what the hosts of {stack} run now:")
+    lines += [f"  {name}: {_standing(hosts[name], name, stack, hosts)}" for name in names]
+    return "\n".join(lines)
+
+
+def _standing(known: Mapping[str, Any], name: str, stack: str, hosts: Mapping[str, Any]) -> str:
+    rolled, back = known.get("moorage_rolled") or {}, known.get("moorage_put_back") or {}
+    mine = rolled if rolled.get("stack") == stack else {}
+    outcome = mine.get("outcome") or {}
+    if rolled.get("unreachable") or (known.get("moorage_prepared") or {}).get("unreachable"):
+        return "unknown, the host cannot be reached"
+    if moorage_switched(hosts, name, stack):
+        if outcome.get("previous") is None:
+            return f"release {outcome['release']} (its first one: there is none to go back to)"
+        if back.get("stack") == stack and not _trouble(back):
+            return f"release {outcome['previous']} (went back)"
+        reason = _trouble(back) or "was not asked to go back"
+        return f"release {outcome['release']} (could not go back: {reason})"
+    if outcome.get("outcome") == "failed" and outcome.get("changed"):
+        return "see above: it failed, and nothing was put back"
+    seen = ((known.get("moorage_survey") or {}).get("stacks") or {}).get(stack) or {}
+    running = outcome.get("previous") or (seen.get("current") or {}).get("dir")
+    return f"release {running} (as before)" if running else "nothing yet"
+
+
+def _trouble(result: Any) -> str:
+    if not isinstance(result, Mapping) or (result.get("skipped") and not result.get("unreachable")):
+        return ""
+    if result.get("unreachable"):
+        return f"cannot be reached: {result.get('msg', '')}".strip()
+    return str(result.get("msg") or "failed") if result.get("failed") else ""
+
+
 class FilterModule:
     """What Ansible asks this file for."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"moorage_settled": moorage_settled}
+        return {
+            "moorage_settled": moorage_settled,
+            "moorage_idle": moorage_idle,
+            "moorage_todo": moorage_todo,
+            "moorage_intent": moorage_intent,
+            "moorage_batches": moorage_batches,
+            "moorage_rounds": moorage_rounds,
+            "moorage_failed": moorage_failed,
+            "moorage_switched": moorage_switched,
+            "moorage_report": moorage_report,
+        }

@@ -103,6 +103,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+given_back:
+  description: Whether the reservation has ended.
+  returned: when the host was asked
+  type: bool
 stack:
   description: Name of the stack.
   returned: always
@@ -220,15 +224,18 @@ def main() -> None:
         changed = bool(before != args["release"] or args["restart"])
         module.exit_json(changed=changed, stack=args["stack"], diff=diff)
     _, out, err = module.run_command(command_line(args))
-    if args["give_back"] and args["token"]:
+    gave_back = bool(args["give_back"] and args["token"])
+    if gave_back:
         give_back(module)
     try:
         outcome = json.loads(out)
     except ValueError:
         message = (err or out).strip() or f"{COMMAND} said nothing"
-        module.fail_json(msg=message.removeprefix("moorage: "), stack=args["stack"])
+        message = message.removeprefix("moorage: ")
+        module.fail_json(msg=message, stack=args["stack"], given_back=gave_back)
     result = {
         "stack": args["stack"],
+        "given_back": gave_back,
         "outcome": outcome,
         "phases": outcome["phases"],
         "receipt": outcome.get("receipt"),

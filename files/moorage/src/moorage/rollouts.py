@@ -180,9 +180,6 @@ def _activate(args: argparse.Namespace) -> int:
 def _rollback(args: argparse.Namespace) -> int:
     layout = layout_of(args)
     target = read_release(layout, args.release) if args.release else previous_release(layout)
-    running = current_release(layout)
-    if running is not None and target.id == running.id:
-        raise ReleaseError(f"release {target.id} of {layout.stack} is the one that runs")
     outcome = launch(
         _request(args, target.id, "rollback", []), layout, _silent if args.json else _say
     )
