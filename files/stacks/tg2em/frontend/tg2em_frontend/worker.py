@@ -1,11 +1,16 @@
 """gunicorn's threaded worker, with a stop that loses nobody."""
 
 import select
+import time
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
 from moorage.panel.stream import end_streams
+
+# A request that is on its way when we stop arrives within a fraction of that; an update waits for
+# us, and a proxy keeps connections open that it no longer uses.
+LINGER_SECONDS = 0.3
 
 
 class Worker(ThreadWorker):
@@ -29,3 +34,8 @@ class Worker(ThreadWorker):
             while select.select([listener], [], [], 0)[0]:
                 self.accept(listener)  # type: ignore[no-untyped-call]
             listener.close()
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        # gunicorn's own deadline is two seconds away.
+        sooner = min(deadline, time.monotonic() + LINGER_SECONDS)
+        super()._cap_keepalive(sooner)  # type: ignore[no-untyped-call]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tg2em_scraper")
 
-_STOP_SECONDS = 0.8
+# Long enough to finish a transaction; what is cut off is done again, and a hand-over waits for us.
+_STOP_SECONDS = 0.3
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

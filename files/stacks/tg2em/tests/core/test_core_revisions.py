@@ -1,11 +1,14 @@
 """The policy of migrations: what they declare, what a plan says, and older code on newer tables."""
 
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from database_server import VARIABLE
 from sqlalchemy import Engine, text
 from tg2em_core import articles, migrate, revisions, schema
 from tg2em_core.db import make_sessions, transaction
@@ -262,6 +265,42 @@ def test_a_step_that_fails_is_named_and_what_came_before_is_kept(
     assert [s.revision for s in migrate.migrate(blank, "a", PASSWORD)[0].pending] == [
         "0003", "0004",
     ]  # fmt: skip
+
+
+def test_the_way_back_from_a_one_way_migration_is_the_dump(
+    blank: Engine, mariadb: DatabaseConfig, release: Callable[[int], None]
+) -> None:
+    if VARIABLE in os.environ:
+        pytest.skip(f"{VARIABLE}: the image's commands are out of reach")
+    published = ["docker", "ps", "--quiet", "--filter", f"publish={mariadb.port}"]
+    container = subprocess.run(published, capture_output=True, text=True, check=True).stdout.strip()
+
+    def run(command: str, stdin: bytes = b"") -> bytes:
+        argv = ["docker", "exec", "--interactive", container, command]
+        return subprocess.run(argv, input=stdin, capture_output=True, check=True).stdout
+
+    release(2)
+    migrate.migrate(blank, "admin", PASSWORD)
+    with transaction(make_sessions(blank)) as session:
+        session.add(Channel(id=1, name="喵"))
+        session.flush()
+        session.add(Article(id=1, channel_id=1, message_id=1, name="书", title="书"))
+    dump = run("moorage-dump")
+    release(4)
+    assert [step.kind for step in migrate.migrate(blank, "admin", PASSWORD)[0].pending] == [
+        "contract", "one-way",
+    ]  # fmt: skip
+    release(2)
+    assert "moorage-restore" in str(_plan(blank)["detail"])
+
+    blank.dispose()
+    run("moorage-restore", dump)
+    assert _plan(blank)["from"] == "0002" and _plan(blank)["compatible"] is True
+    assert migrate.migrate(blank, "admin", PASSWORD)[0].pending == ()
+    with make_sessions(blank)() as session:
+        assert session.get_one(Article, 1).title == "书"
+    release(4)
+    assert len(migrate.migrate(blank, "admin", PASSWORD)[0].pending) == 2
 
 
 def test_the_services_work_on_expanded_tables(

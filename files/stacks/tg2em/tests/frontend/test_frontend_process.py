@@ -154,6 +154,21 @@ def test_a_stop_loses_nobody_who_was_let_in(start: Callable[..., Site]) -> None:
     assert took < 5
 
 
+def test_a_connection_that_is_kept_but_idle_delays_the_stop_little(
+    start: Callable[..., Site],
+) -> None:
+    site = start()
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=SECONDS)
+    connection.request("GET", "/health/live")
+    assert connection.getresponse().read() == b'{"status":"ok"}\n'
+    begun = time.monotonic()
+    assert site.stop() == 0
+    # gunicorn alone would take more than two seconds.
+    assert time.monotonic() - begun < 1.9
+    assert connection.sock.recv(1) == b""
+    connection.close()
+
+
 @pytest.fixture
 def slow() -> Iterator[tuple[str, threading.Event, threading.Event]]:
     """An image service that sends half a picture and waits: URL, half sent, go on."""
