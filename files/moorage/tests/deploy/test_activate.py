@@ -6,6 +6,7 @@ import json
 
 from rig import Rig, docker
 
+from moorage.deploy.control import Services
 from moorage.deploy.lock import hold
 from moorage.deploy.release import current_release
 
@@ -167,9 +168,12 @@ def test_missing_images_touch_nothing(rig: Rig) -> None:
 
 
 def test_the_first_deploy_that_fails_says_so(rig: Rig) -> None:
-    outcome = rig.activate(rig.release(rig.service("web", "exit 1", health=True)))
+    outcome = rig.activate(rig.release(rig.service("web", "echo boom; exit 1", health=True)))
     assert outcome.outcome == "failed" and outcome.previous is None and current(rig) is None
-    assert list(rig.containers()) == ["web"], "under its own name: people look for its log"
+    assert "| boom" in outcome.message
+    row, *_ = Services(rig.layout).all()
+    assert row["service"] == "web" and row["state"] != "RUNNING", "people look for what failed"
+    assert rig.activate(rig.release(rig.service("web", WELL, health=True))).ok
 
 
 def test_an_unknown_release_or_topology_is_an_outcome(rig: Rig) -> None:

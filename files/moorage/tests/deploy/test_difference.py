@@ -125,6 +125,8 @@ def test_going_back_the_old_one_stays_whoever_is_reached() -> None:
 
 def test_a_candidate_whose_old_one_is_gone_takes_its_name() -> None:
     assert leftovers([candidate()], set(), {}).rename == [WEB.name]
+    ended = candidate(state="restarting")
+    assert leftovers([ended], set(), {}).remove == [ended]
 
 
 def test_services_move_side_by_side_replicas_one_after_the_other() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -267,9 +267,6 @@ class Activation:
         self._journal.note("failed", message=why)
         previous, asked = self._previous, self._request.release
         if previous is None or "units" not in previous.manifest:
-            # What there is takes its name, so that status and logs show what is wrong with it.
-            with suppress(*FAILURES):
-                failed.prepare()
             return Outcome("failed", asked, None, True, why, failed.did.to_dict())
         try:
             with self._journal.phase("restore"):

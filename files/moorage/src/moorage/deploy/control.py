@@ -58,8 +58,14 @@ class Services:
             except ControlError as trouble:
                 found = [_silent(kind, trouble)]
         known = {row["service"] for row in found} | {UNIFIED}
-        beside = (c for c in containers if c.service not in known and not c.name.endswith(NEXT))
-        found.extend(_of_container(c) for c in beside)
+        names = {container.name for container in containers}
+        # During an update there are two; a first one that failed is all that there is.
+        shown = (
+            c
+            for c in containers
+            if c.name.removesuffix(NEXT) == c.name or c.name.removesuffix(NEXT) not in names
+        )
+        found.extend(_of_container(c) for c in shown if c.service not in known)
         return found
 
     def act(self, verb: Action, service: str, who: str, reason: str | None) -> dict[str, Any]:

@@ -92,9 +92,13 @@ def leftovers(
             continue
         name = candidate.name.removesuffix(NEXT)
         old = by_name.get(name)
-        serves = bool(set(candidate.peers) & set(serving)) and candidate.state == "running"
-        if old is None:
+        runs = candidate.state == "running"
+        serves = runs and bool(set(candidate.peers) & set(serving))
+        if old is None and runs:
             found.rename.append(name)
+        elif old is None:
+            # The engine refuses to rename what it is about to start again.
+            found.remove.append(candidate)
         elif serves and old.config != wanted.get(name):
             found.finish.append(name)
         else:
