@@ -7,10 +7,11 @@
 #   make test                lint, unit and contract tests, every Molecule scenario
 #   make lint | test-unit | test-molecule SCENARIO=unified
 #   make bench               the figures of the closing notes
+#   make bench-rollout       what an update costs, beside docker compose and a start.sh
 #   make lock                renew requirements/*.txt from requirements/*.in
 
 .DEFAULT_GOAL := help
-.PHONY: help up down ssh logs status lint test test-unit test-molecule bench lock clean \
+.PHONY: help up down ssh logs status lint test test-unit test-molecule bench bench-rollout lock clean \
 	controller dev
 
 devtool = .venv/bin/python -m devtool
@@ -42,8 +43,8 @@ test: dev
 test-molecule: dev
 	@$(devtool) test-molecule $(SCENARIO)
 
-bench: dev
-	@$(devtool) bench
+bench bench-rollout: dev
+	@$(devtool) $@
 
 lock: dev
 	@$(devtool) lock

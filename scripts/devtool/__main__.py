@@ -27,9 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start the throwaway host and deploy to it")
     up.add_argument("--ports", type=_two_ports, metavar="FRONT_END,PICTURES")
-    for name in ("down", "status", "ssh", "inventory", "lint", "test", "test-unit", "bench"):
+    for name in ("down", "status", "ssh", "inventory", "lint", "test", "test-unit"):
         commands.add_parser(name)
-    for name in ("lock", "clean", "teardown"):
+    for name in ("bench", "bench-rollout", "lock", "clean", "teardown"):
         commands.add_parser(name)
     commands.add_parser("logs").add_argument("service", nargs="?")
     commands.add_parser("test-molecule").add_argument("scenario", nargs="?")
@@ -73,6 +73,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         "test": suite.everything,
         "test-unit": suite.units,
         "bench": bench.run,
+        "bench-rollout": bench.rollout,
         "lock": locks.renew,
     }
     return plain[arguments.command]()

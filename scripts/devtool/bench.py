@@ -1,4 +1,7 @@
-"""`make bench`: the figures that the closing notes quote, taken on the running throwaway host."""
+"""`make bench`: the figures that the closing notes quote, taken on the running throwaway host.
+
+`make bench-rollout` takes those of updates, on a host of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import re
 import statistics
 import time
 
-from devtool import local, shell, summary, testhost
-from devtool.paths import VENV_BIN
+from devtool import engine, galaxy, images, local, shell, summary, testhost
+from devtool.paths import ROOT, VENV_BIN
 from devtool.ui import Problem, say
 
 _ROUNDS = 3
@@ -23,6 +26,14 @@ def run() -> int:
     _images(host.name)
     _memory(host.name, str(stack["stack"]))
     return 0
+
+
+def rollout() -> int:
+    """Measure updates in both topologies, beside plain Compose and a stop and start."""
+    galaxy.ensure()
+    engine.ensure()
+    images.ensure_testhost()
+    return shell.foreground((VENV_BIN / "python", ROOT / "bench" / "rollout" / "run.py"))
 
 
 def _unchanged_run() -> None:
