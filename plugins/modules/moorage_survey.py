@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.moorage_host import (
     dpkg,
+    edge,
     engine,
     listeners,
     machine,
@@ -135,6 +136,12 @@ options:
     description: How long one package source may take to answer.
     type: float
     default: 8
+  edge:
+    description:
+      - How the edge of the host runs. One that does not run, or is left of another kind, is drift.
+        Without it the edge is not looked at.
+    type: str
+    choices: [container, native, none]
   stacks:
     description: Stacks whose releases and containers are wanted.
     type: list
@@ -262,6 +269,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "packages": {"type": "list", "elements": "str", "default": []},
     "sources": {"type": "str", "choices": ["needed", "always", "never"], "default": "needed"},
     "sources_timeout_seconds": {"type": "float", "default": 8},
+    "edge": {"type": "str", "choices": ["container", "native", "none"]},
     "stacks": {"type": "list", "elements": "dict", "options": _STACK, "default": []},
 }
 
@@ -290,6 +298,7 @@ def survey(wanted: dict[str, Any]) -> dict[str, Any]:
     host["sources"] = _try_sources(wanted, host["missing_packages"])
     problems = _problems(wanted, host, containers)
     drift = record.drift(record.read(wanted["record"]), wanted["stamp"], installed)
+    drift += edge.drift(wanted["edge"], containers)
     return {
         "ok": not problems,
         "problems": problems,

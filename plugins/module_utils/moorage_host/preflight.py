@@ -6,6 +6,7 @@ import textwrap
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils.moorage_host import edge
 from ansible.module_utils.moorage_host.listeners import collide
 
 if TYPE_CHECKING:
@@ -182,11 +183,12 @@ def _port_conflict(
         return _port_problem(want, "a process that cannot be seen from here")
     if holder.container:
         owners = [entry for entry in containers if holder.container.startswith(entry["id"])]
-        if owners and owners[0]["stack"] == want["stack"]:
+        # What the edge holds it holds for the stacks; the plan gives no port to two of them.
+        if owners and (owners[0]["stack"] == want["stack"] or owners[0]["name"] == edge.CONTAINER):
             return None
         name = _container_name(owners[0]) if owners else f"container {holder.container[:12]}"
         return _port_problem(want, name)
-    if holder.unit.startswith(f"moorage-{want['stack']}"):
+    if holder.unit == edge.UNIT or holder.unit.startswith(f"moorage-{want['stack']}"):
         return None
     unit = f", {holder.unit}" if holder.unit else ""
     return _port_problem(want, f"{holder.name} (pid {holder.pid}{unit})", holder.unit)
@@ -200,11 +202,14 @@ def _container_name(container: dict[str, Any]) -> str:
 def _port_problem(want: dict[str, Any], holder: str, unit: str = "") -> dict[str, str]:
     wanted_by = want["stack"] + (f" ({want['service']})" if want["service"] else "")
     stop = f"stop it (systemctl disable --now {unit})" if unit.endswith(".service") else "stop it"
+    other = f"publish another port in group_vars/{want['stack']}.yml"
+    if want["stack"] == "edge":
+        other = "set edge_http_port or edge_https_port"
     return problem(
         "port",
         f"port {want['port']}/{want['protocol']}, wanted by {wanted_by}, is taken",
         holder,
-        f"{stop}, or publish another port in group_vars/{want['stack']}.yml",
+        f"{stop}, or {other}",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from moorage.compose import Stack, load_stack
 from moorage.compose.errors import ComposeError, Problem
+from moorage.controller.edge import plan_edge
 from moorage.controller.images import image_map, references
 from moorage.controller.manifest import (
     directories_of,
@@ -53,16 +54,21 @@ def plan_host(
     loopback = _loopback(drafts)
     stacks = [plan_stack(project, draft, images, loopback) for draft in drafts]
     _refuse_shared_ports(stacks)
+    edge = plan_edge(project, variables, images, stacks)
     directories = [entry for stack in stacks for entry in stack["directories"]]
     inputs = {
         "variables": _provisioning_variables(variables),
         "directories": directories,
+        # What its settings do not say: the image that stands for a name, what is in a file.
+        "edge": [edge["image"], edge["certificates"]],
     }
+    ports = [{**port, "stack": s["name"]} for s in stacks for port in s["ports"]]
     return {
         "stacks": stacks,
+        "edge": edge,
         "images": image_settings,
         "stamp": _stamp(project, inputs),
-        "ports": [{**port, "stack": s["name"]} for s in stacks for port in s["ports"]],
+        "ports": [*ports, *edge["ports"]],
         "directories": directories,
         "logs": [stack["logs"] for stack in stacks],
         "survey_stacks": [{"name": s["name"], "dir": s["base"]} for s in stacks],
@@ -137,8 +143,8 @@ def plan_stack(
 
 def _proxies(project: Project, variables: Mapping[str, Any]) -> dict[str, str]:
     """How many proxies stand in front of the host's stacks, and where their requests come from."""
-    kind = project.role_settings("edge", variables).get("edge_kind", "container")
-    if kind == "none":
+    role = project.role_settings("edge", variables)
+    if variables.get("edge_kind", role.get("edge_kind", "container")) == "none":
         return {"MOORAGE_PROXIES": "0", "MOORAGE_PROXY_NETWORKS": ""}
     # The edge sends to a published port of 127.0.0.1; a container sees its network's gateway.
     pools = project.role_settings("docker", variables)["docker_address_pools"]

@@ -12,7 +12,7 @@ import yaml
 
 from moorage.compose.errors import ComposeError, Problem
 
-PROVISION_ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images")
+PROVISION_ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge")
 _IGNORED_DIRECTORIES = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 # The parts of the distribution that a host runs; the rest reads Compose files on the controller
 # or is built into images.

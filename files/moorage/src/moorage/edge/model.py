@@ -34,8 +34,8 @@ class Settings:
     acme_contact: str = ""
     acme_ca_bundle: str = ""
     trusted_proxies: tuple[str, ...] = ()
-    access_log: bool = True
-    access_log_query: bool = False
+    access_log_enabled: bool = True
+    access_log_query_enabled: bool = False
     connections_per_address: int = 512
     hold_waiters: int = 1000
     worker_processes: str = "auto"
@@ -65,8 +65,6 @@ class Settings:
                 ip_network(network, strict=False)
             except ValueError:
                 _expect(False, "edge_trusted_proxies", network, "an address or a network in CIDR")
-        if found.tls == "acme":
-            _expect(bool(found.acme_directory), "edge_acme_directory", "", "the directory's URL")
         return found
 
 

@@ -73,14 +73,14 @@ def _http_values(settings: Settings, site: Site) -> dict[str, Any]:
     if trusted:
         trusted += ["real_ip_header X-Forwarded-For;", "real_ip_recursive on;"]
     log = "access_log off;"
-    if settings.access_log:
+    if settings.access_log_enabled:
         log = f"access_log {settings.log_dir}/access.json moorage buffer=64k flush=1s;"
     return {
         "base": site.base,
         "run": site.run,
         "cache": settings.cache_dir,
         "cache_mb": settings.static_cache_mb,
-        "path": "$request_uri" if settings.access_log_query else "$uri",
+        "path": "$request_uri" if settings.access_log_query_enabled else "$uri",
         "access_log": log,
         "trusted": "\n    ".join(trusted),
         "geo": geo,

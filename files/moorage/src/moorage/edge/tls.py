@@ -30,7 +30,7 @@ def certificates(
     found = {"": _self_signed(store, _NOBODY)}
     for domain in domains:
         if settings.tls == "files":
-            found[domain] = _own(settings, domain)
+            found[domain] = own_certificate(settings, domain)
         elif settings.tls == "acme" and acme_certificate(store, domain).exists():
             live = acme_certificate(store, domain)
             found[domain] = str(live), str(live.with_name("privkey.pem"))
@@ -84,7 +84,8 @@ def stamps(store: Store, domains: Iterable[str]) -> dict[str, str]:
 
 
 def _account(settings: Settings) -> list[str]:
-    options = ["--server", settings.acme_directory, "--agree-tos"]
+    server = ["--server", settings.acme_directory] if settings.acme_directory else []
+    options = [*server, "--agree-tos"]
     if settings.acme_contact:
         return [*options, "--email", settings.acme_contact, "--no-eff-email"]
     return [*options, "--register-unsafely-without-email"]
@@ -105,7 +106,8 @@ def _certbot(store: Store, settings: Settings, argv: list[str], what: str) -> li
     return [] if done.returncode == 0 else [f"{what}: certbot failed:\n{tail(done.stdout)}"]
 
 
-def _own(settings: Settings, domain: str) -> tuple[str, str]:
+def own_certificate(settings: Settings, domain: str) -> tuple[str, str]:
+    """Return the operator's certificate for a domain, and its key; EdgeError when there is none."""
     parent = "*." + domain.partition(".")[2]
     for entry in settings.certificates:
         names = entry.get("domains") or []
