@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,143 @@ def test_the_stamp_follows_settings_and_roles(project: Project, tmp_path: Path) 
     tasks = copy / "roles" / "docker" / "tasks" / "main.yml"
     tasks.write_text(tasks.read_text() + "# changed\n")
     assert plan(elsewhere)["stamp"] != stamp
+
+
+def manifest(project: Project, **variables: Any) -> dict[str, Any]:
+    found = tg2em(project, **variables)["manifest"]
+    assert isinstance(found, dict)
+    return found
+
+
+def host_plan(project: Project, **variables: Any) -> dict[str, Any]:
+    (stack,) = plan_host(project, ["tg2em"], variables)["stacks"]
+    assert isinstance(stack, dict)
+    return stack
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"probe": {"budget": 2}},
+        {"edge": {"hold_seconds": 3}},
+        {"drain_seconds": 1},
+        {"domains": ["tg.example.com"]},
+        {"version": "1.1"},
+    ],
+)
+def test_what_changes_the_manifest_changes_the_release_and_no_container(
+    project: Project, changed: dict[str, Any]
+) -> None:
+    before, after = tg2em(project), tg2em(project, **changed)
+    assert after["release"] != before["release"] == before["manifest"]["id"]
+    configs = [[u["config"] for u in s["manifest"]["units"]] for s in (before, after)]
+    assert configs[0] == configs[1]
+
+
+def test_the_manifest_of_tg2em(project: Project) -> None:
+    found = manifest(project, topology="containers", version="1.1", gate_timeout_seconds=7)
+    json.dumps(found)
+    assert (found["format"], found["version"]) == (3, "1.1")
+    units = {unit["service"]: unit for unit in found["units"]}
+    assert [name for name, unit in units.items() if unit["rolled"]] == ["tgstate", "frontend"]
+    assert found["edge"]["pools"].keys() == {"tgstate:8088", "frontend:5000"}
+    assert {(t["service"], t["path"]) for t in found["probe"]["targets"]} == {
+        ("tgstate", "/health"),
+        ("frontend", "/health/live"),
+        ("frontend", "/"),
+    }
+    assert found["rollout"]["gate_timeout_seconds"] == 7
+    assert found["hooks"]["before"][0]["save_as"] == "tg2em.sql"
+    assert found["migrations"]["service"] == "migrate"
+    assert "supervisor.json" not in found["install"]
+
+
+@pytest.mark.parametrize("topology", ["unified", "containers"])
+def test_a_host_without_an_edge(project: Project, topology: str) -> None:
+    behind = host_plan(project, tg2em_topology=topology)
+    alone = host_plan(project, tg2em_topology=topology, edge_kind="none")
+    assert alone["manifest"]["edge"] is None and behind["manifest"]["edge"] is not None
+    texts = [stack["files"]["compose.yaml"]["content"] for stack in (behind, alone)]
+    assert ['published: "5000"' in text for text in texts] == [False, True]
+    # Whoever listens: the port is the stack's.
+    assert behind["ports"] == alone["ports"]
+
+
+def test_a_stack_knows_the_proxies_in_front_of_it(project: Project) -> None:
+    def seen(**variables: Any) -> set[str]:
+        stack = host_plan(project, tg2em_topology="containers", **variables)
+        services = json.loads(stack["files"]["compose.json"]["content"])["services"]
+        return {str(services[key]["environment"]["TRUSTED_PROXIES"]) for key in services
+                if key.startswith(("frontend", "tgstate"))}  # fmt: skip
+
+    pools = [{"base": "10.20.0.0/16", "size": 24}]
+    assert seen(docker_address_pools=pools) == {"1", "127.0.0.0/8,10.20.0.0/16"}
+    assert seen(edge_kind="none") == {"0", ""}
+    assert seen(tg2em_variables={"TRUSTED_PROXIES": "2", "TGSTATE_TRUSTED_PROXIES": "::1"}) == {
+        "2",
+        "::1",
+    }
+
+
+def test_batches(project: Project) -> None:
+    assert tg2em(project)["batch"] == 1
+    assert [tg2em(project, batch=value)["batch"] for value in (3, "4", "25%")] == [3, 4, "25%"]
+    for value in (0, "0%", "101%", "some"):
+        with pytest.raises(ComposeError, match="tg2em_batch: must be a"):
+            tg2em(project, batch=value)
+
+
+SHOP = """\
+services:
+  web: {build: ., ports: ["%s:5000"]}
+"""
+
+
+def with_shop(tmp_path: Path, port: str, name: str = "shop") -> Project:
+    """The checkout with a second stack, which publishes a port."""
+    directory = tmp_path / "stacks" / "shop"
+    directory.mkdir(parents=True)
+    (directory / "compose.yml").write_text(f"name: {name}\n" + SHOP % port)
+    (directory / "Dockerfile").write_text("FROM debian:trixie-slim\n")
+    return Project(ROOT, (tmp_path / "stacks",))
+
+
+def test_another_stack_moves_no_port_behind_the_edge(project: Project, tmp_path: Path) -> None:
+    both = plan_host(
+        with_shop(tmp_path, "8000"), ["tg2em", "shop"], {"shop_topology": "containers"}
+    )
+    stacks = {stack["name"]: stack for stack in both["stacks"]}
+    peers = [unit["peers"] for unit in stacks["tg2em"]["manifest"]["units"]]
+    assert peers == [unit["peers"] for unit in manifest(project)["units"]]
+    ports = [
+        port
+        for stack in stacks.values()
+        for unit in stack["manifest"]["units"]
+        for slot in unit["peers"].values()
+        for port in slot.values()
+    ]
+    assert len(ports) == len(set(ports)) == 6
+
+
+def test_two_stacks_cannot_have_one_port_of_the_edge(tmp_path: Path) -> None:
+    with pytest.raises(ComposeError, match=r"port 5000/tcp is published by the stack shop already"):
+        plan_host(with_shop(tmp_path, "5000"), ["tg2em", "shop"], {"shop_topology": "containers"})
+
+
+def test_a_published_port_is_never_one_behind_the_edge(project: Project, tmp_path: Path) -> None:
+    (wanted,) = {
+        unit["peers"]["a"]["5000"]
+        for unit in manifest(project)["units"]
+        if unit["service"] == "unified"
+    }
+    both = plan_host(
+        with_shop(tmp_path, str(wanted)), ["tg2em", "shop"], {"shop_topology": "containers"}
+    )
+    (stack,) = (stack for stack in both["stacks"] if stack["name"] == "tg2em")
+    (unit,) = (u for u in stack["manifest"]["units"] if u["service"] == "unified")
+    assert unit["peers"]["a"]["5000"] == wanted + 1
+
+
+def test_a_stack_is_called_like_its_directory(tmp_path: Path) -> None:
+    with pytest.raises(ComposeError, match="write name: shop"):
+        plan_host(with_shop(tmp_path, "8000", "store"), ["shop"], {"shop_topology": "containers"})

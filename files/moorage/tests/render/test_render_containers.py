@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,10 @@ configs: {conf: {content: "a = 5"}}
 """
 
 
+def needs(rendered: Any) -> dict[str, dict[str, str]]:
+    return {unit.service: unit.needs for unit in rendered.rendering.units}
+
+
 @pytest.fixture
 def shop(render: Callable[..., Any]) -> Callable[..., Any]:
     def run(text: str = SHOP, **settings: Any) -> Any:
@@ -78,22 +83,31 @@ def shop(render: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_every_service_is_a_container(shop: Callable[..., Any]) -> None:
     rendered = shop()
-    assert list(rendered.services) == ["db", "migrate", "web", "worker", "tool"]
-    files = ["compose.yaml", "configs/conf", "gateway.logrotate", "gateway.service"]
-    assert sorted(rendered.rendering.files) == files
+    assert sorted(rendered.rendering.files) == [
+        "compose.json",
+        "compose.yaml",
+        "configs/conf",
+        "gateway.logrotate",
+        "gateway.service",
+    ]
     names = {key: entry.get("container_name") for key, entry in rendered.services.items()}
     assert names == {
         "db": "shop-db",
         "migrate": "shop-migrate",
-        "web": "shop-web",
-        "worker": None,  # of several Compose names each itself
+        "web": "shop-web",  # no edge: it holds its port itself, so there is never a second one
+        "worker.1.a": "shop-worker-1-next",
+        "worker.1.b": "shop-worker-1-next",
+        "worker.2.a": "shop-worker-2-next",
+        "worker.2.b": "shop-worker-2-next",
         "tool": "shop-tool",
     }
     for name, entry in rendered.services.items():
         # A data service that differed by a label would be replaced when the topology changes.
         assert "moorage.topology" not in entry["labels"]
-        assert entry["labels"]["moorage.service"] == name
+        assert entry["labels"]["moorage.service"] == name.partition(".")[0]
         assert entry["labels"]["moorage.stack"] == "shop"
+        assert "depends_on" not in entry
+    assert json.loads(rendered.rendering.files["compose.json"].content) == rendered.compose
 
 
 def test_same_builds_are_one_image(shop: Callable[..., Any]) -> None:
@@ -104,7 +118,9 @@ def test_same_builds_are_one_image(shop: Callable[..., Any]) -> None:
         "db": "moorage/mariadb:1",
         "migrate": "moorage/shop-web:1",
         "web": "moorage/shop-web:1",
-        "worker": "moorage/shop-worker:1",
+        **dict.fromkeys(
+            ("worker.1.a", "worker.1.b", "worker.2.a", "worker.2.b"), "moorage/shop-worker:1"
+        ),
         "tool": "t:1",
     }
     assert rendered.services["web"]["pull_policy"] == "never"
@@ -137,28 +153,28 @@ def test_a_build_is_never_mistaken_for_an_image(shop: Callable[..., Any]) -> Non
 
 def test_users(shop: Callable[..., Any]) -> None:
     services = shop("services: {a: {build: .}, b: {image: x}}", user="7:8").services
-    assert services["a"]["user"] == "7:8"
+    assert services["a.a"]["user"] == services["a.b"]["user"] == "7:8"
     assert "user" not in services["b"]  # as its image says
-    assert shop().services["worker"]["user"] == "10003:10003"
+    assert shop().services["worker.1.a"]["user"] == "10003:10003"
     text = "services: {a: {image: x, user: app, x-moorage: {user: '5:6'}}}"
     assert shop(text).services["a"]["user"] == "5:6"
     text = "x-moorage: {unified: {build: ., user: '9:9'}}\nservices: {a: {build: .}}"
-    assert shop(text).services["a"]["user"] == "9:9"  # the owner of its data in unified
+    assert shop(text).services["a.a"]["user"] == "9:9"  # the owner of its data in unified
 
 
 def test_services_on_demand(shop: Callable[..., Any]) -> None:
     waiting = shop()
     assert waiting.services["tool"]["profiles"] == ["services"]
-    # Else `up` with and without the profile would differ in the hash of web.
-    assert list(waiting.services["web"]["depends_on"]) == ["migrate"]
+    assert list(needs(waiting)["web"]) == ["migrate"]
     facts = {fact.name: fact.on_demand for fact in waiting.rendering.services}
     assert [name for name, on_demand in facts.items() if on_demand] == ["tool"]
     assert "tool-data" in [volume.name for volume in waiting.rendering.volumes]
     assert "token" in [secret.name for secret in waiting.rendering.secrets]
 
     enabled = shop(profiles=("services",))
-    assert "profiles" not in enabled.services["tool"]
-    assert list(enabled.services["web"]["depends_on"]) == ["migrate", "tool"]
+    assert "tool" not in enabled.services
+    assert "profiles" not in enabled.services["tool.a"]
+    assert list(needs(enabled)["web"]) == ["migrate", "tool"]
     assert not any(fact.on_demand for fact in enabled.rendering.services)
 
 
@@ -188,10 +204,11 @@ def test_nobody_waits_for_what_is_not_started(shop: Callable[..., Any]) -> None:
 
 
 def test_replicas_may_have_ports_that_are_not_published(shop: Callable[..., Any]) -> None:
-    entry = shop("services: {a: {image: x, scale: 3, ports: ['80']}}").services["a"]
-    assert (entry["deploy"]["replicas"], entry.get("ports")) == (3, None)
+    services = shop("services: {a: {image: x, scale: 3, ports: ['80']}}").services
+    assert list(services) == ["a.1", "a.2", "a.3"]
+    assert not any("ports" in entry for entry in services.values())
     text = "services: {a: {image: x, scale: 3, ports: ['80:80']}}"
-    assert "ports" not in shop(text, publish={"a": []}).services["a"]
+    assert "ports" not in shop(text, publish={"a": []}).services["a.1"]
 
 
 def test_two_on_demand_may_take_turns_at_a_port(shop: Callable[..., Any]) -> None:
@@ -259,8 +276,8 @@ def test_what_compose_reads_of_deploy(shop: Callable[..., Any]) -> None:
     assert services["web"]["deploy"] == {
         "resources": {"limits": {"memory": str(1024**3), "pids": 50}}
     }
-    assert services["worker"]["deploy"] == {"replicas": 2}
-    assert "scale" not in services["worker"]
+    assert "deploy" not in services["worker.1.a"]  # each replica is a service of its own
+    assert "scale" not in services["worker.1.a"]
 
 
 @pytest.mark.parametrize(
@@ -316,10 +333,6 @@ def test_facts(shop: Callable[..., Any]) -> None:
     assert [name for name, fact in facts.items() if fact["one_off"]] == ["migrate"]
     assert [name for name, fact in facts.items() if fact["health"]] == ["db"]
     assert facts["web"]["ports"] == [5000, 6000]
-    assert facts["web"]["rollout"] == {
-        "update_config": {"order": "start-first"},
-        "rollback_config": {"parallelism": 2},
-    }
     assert shop().rendering.images == ("mariadb:11.8",)
 
 
@@ -341,10 +354,6 @@ def test_compose_reads_what_was_meant(
     assert read["networks"]["front"]["ipam"] == {"config": [{"subnet": "10.9.0.0/24"}]}
     assert read["networks"]["front"]["internal"] is True
     assert read["services"]["tool"]["profiles"] == ["services"]
-    assert read["services"]["web"]["depends_on"]["migrate"] == {
-        "condition": "service_completed_successfully",
-        "required": True,
-    }
 
 
 def test_tg2em(compose_config: Callable[[str], dict[str, Any]]) -> None:
@@ -378,7 +387,7 @@ def test_tg2em(compose_config: Callable[[str], dict[str, Any]]) -> None:
     assert [d.path for d in rendering.directories] == ["/run/moorage/tg2em/gateway"]
     assert rendering.notes == ()
     read = compose_config(rendering.files["compose.yaml"].content)["services"]
-    assert set(read) == set(facts)
+    assert set(read) == {key for unit in rendering.units for key in unit.keys.values()}
     assert all(entry["read_only"] and entry["cap_drop"] == ["ALL"] for entry in read.values())
     assert not any("docker.sock" in str(entry) for entry in read.values())
 

@@ -26,8 +26,14 @@ def test_every_extension_key_is_described() -> None:
         extension.SecretExtension,
         extension.UnifiedExtension,
         extension.VolumeExtension,
+        extension.Route,
+        extension.Hook,
+        extension.Hooks,
+        extension.Migrations,
+        extension.StackExtension,
     )
     for kind in classes:
         for item in fields(kind):
             assert item.name in document, item.name
-    assert set(STACK_EXTENSION_KEYS) == {"unified"}
+    named = {item.name for item in fields(extension.StackExtension)}
+    assert set(STACK_EXTENSION_KEYS) == named

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from moorage.compose import ComposeError
+from moorage.compose.extension import Route
 from moorage.render import Limits, Settings
+from moorage.render.traffic_settings import EdgeOptions, Target
 
 
 def test_defaults_follow_the_stacks_name() -> None:
@@ -65,3 +67,65 @@ def test_all_problems_in_one_report() -> None:
     with pytest.raises(ComposeError) as raised:
         Settings.parse({"usr": "1:1", "dns": 5, "topology": None})
     assert len(raised.value.problems) == 3
+
+
+def test_settings_of_visitors_and_rollouts() -> None:
+    settings = Settings.parse(
+        {
+            "domains": ["www.example.com", "example"],
+            "routes": [{"path": "/", "service": "web", "port": "5000"}],
+            "edge": {"max_body_bytes": "8m", "frame_options": "", "static_paths": []},
+            "probe": {
+                "rate": 5,
+                "method": "HEAD",
+                "targets": [{"service": "web", "path": "/?q=1", "expect": [200, 204]}],
+            },
+            "drain_seconds": "1.5",
+            "version": "v1.4.0-rc.1+7",
+        }
+    )
+    assert settings.domains == ("www.example.com", "example")
+    assert settings.routes == (Route("/", "web", 5000),)
+    assert settings.edge == EdgeOptions(8 * 1024**2, frame_options="", static_paths=())
+    assert settings.probe.targets == (Target("web", "/?q=1", None, (200, 204)),)
+    assert (settings.probe.rate, settings.probe.method, settings.probe.budget) == (5, "HEAD", 0)
+    assert (settings.drain_seconds, settings.monitor_seconds) == (1.5, 0.5)
+    assert settings.version == "v1.4.0-rc.1+7"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("domains", "www.example.com", "must be a list"),
+        ("domains", ["https://example.com"], "[0]: must be a name such as www.example.com"),
+        ("domains", ["example.com", "example.com"], "names one domain twice"),
+        ("routes", [{"path": "/"}], "[0]: lacks service"),
+        ("routes", [{"path": "x", "service": "web"}], "[0]: path: must be a path"),
+        ("routes", [{"path": "/", "service": "web", "port": 0}], "[0]: port: must be a number"),
+        ("routes", [{"path": "/", "servce": "web"}], "did you mean 'service'?"),
+        ("edge", {"hold_second": 1}, "unknown key 'hold_second'; did you mean 'hold_seconds'?"),
+        ("edge", {"hold_seconds": -1}, "hold_seconds: must be a number from 0 upwards"),
+        ("edge", {"hold_seconds": "soon"}, "hold_seconds: must be a number from 0 upwards"),
+        ("edge", {"max_body_bytes": "much"}, "max_body_bytes: not a size: 'much'"),
+        ("edge", {"frame_options": "ALLOW"}, 'must be one of SAMEORIGIN, DENY, ""'),
+        ("edge", {"static_max_age_seconds": 1.5}, "must be a whole number"),
+        ("edge", ["hold_seconds"], "must be a mapping with max_body_bytes"),
+        ("probe", {"rate": 0}, "rate: must be a number from 0.1 to 10000"),
+        ("probe", {"rate": True}, "rate: must be a number from 0.1 to 10000"),
+        ("probe", {"rate": float("nan")}, "rate: must be a number from 0.1 to 10000"),
+        ("probe", {"method": "POST"}, "method: must be one of GET, HEAD, OPTIONS"),
+        ("probe", {"targets": [{"service": "web", "path": "/", "expect": [399, 200]}]}, "expect"),
+        ("probe", {"targets": [{"service": "web", "path": "/", "expect": [200]}]}, "expect"),
+        ("drain_seconds", "long", "must be a number from 0 upwards"),
+        ("hook_timeout_seconds", 0, "must be a number from 0.001 upwards"),
+        ("version", 1.4, 'must be a version in quotes, such as "1.4.0"'),
+        ("version", "a b", "must be a version"),
+        ("behind_edge", "yes", "must be true or false"),
+    ],
+)
+def test_unusable_settings_of_visitors_and_rollouts(key: str, value: Any, said: str) -> None:
+    with pytest.raises(ComposeError) as raised:
+        Settings.parse({key: value})
+    (problem,) = raised.value.problems
+    assert problem.where == f"settings.{key}"
+    assert said in problem.message

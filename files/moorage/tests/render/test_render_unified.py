@@ -75,11 +75,12 @@ configs: {conf: {content: "a = 5"}}
 
 def test_own_services_are_processes(render: Callable[..., Any]) -> None:
     shop = render(SHOP)
-    assert list(shop.services) == ["unified", "db"]
+    assert list(shop.services) == ["db", "unified"]
     assert list(shop.processes) == ["migrate", "web", "worker"]
     config = Config(shop.supervisor)  # the supervisor's own reading of it
     assert config.socket == "/run/supervisor/control.sock"
     assert config.pids_file == "/app/data/pids.env"
+    assert str(config.state_dir) == "/var/lib/supervisor"
 
 
 def test_a_process(render: Callable[..., Any]) -> None:
@@ -134,7 +135,8 @@ def test_deploy_restart_policy(render: Callable[..., Any]) -> None:
 
 
 def test_the_unified_container(render: Callable[..., Any]) -> None:
-    unified = render(SHOP, image_refs={"unified": "moorage/shop-unified:abc"}).services["unified"]
+    shop = render(SHOP, image_refs={"unified": "moorage/shop-unified:abc"})
+    unified = shop.services["unified"]
     assert unified["image"] == "moorage/shop-unified:abc"
     assert unified["container_name"] == "shop-unified"
     assert (unified["user"], unified["read_only"]) == ("10001:10001", True)
@@ -145,7 +147,8 @@ def test_the_unified_container(render: Callable[..., Any]) -> None:
     assert unified["extra_hosts"] == ["migrate=127.0.0.1", "web=127.0.0.1", "worker=127.0.0.1"]
     assert unified["networks"] == {"default": {"aliases": ["migrate", "web", "worker"]}}
     # The strictest of migrate's and web's conditions.
-    assert unified["depends_on"] == {"db": {"condition": "service_healthy", "required": True}}
+    (needs,) = (unit.needs for unit in shop.rendering.units if unit.service == "unified")
+    assert needs == {"db": "service_healthy"}
     assert unified["healthcheck"]["test"] == [
         "CMD",
         "python3",
@@ -169,6 +172,7 @@ def test_mounts_are_the_stacks_directories(render: Callable[..., Any]) -> None:
     assert {target: mount["source"] for target, mount in unified.items()} == {
         "/etc/process_supervisor": "/opt/shop/config/unified",
         "/run/supervisor": "/run/moorage/shop/unified",
+        "/var/lib/supervisor": "/opt/shop/data/unified-state",
         "/app/data": "/opt/shop/data/unified",
         "/app/logs": "/opt/shop/logs",
         "/run/secrets/password": "/opt/shop/secrets/for/10001/password",
@@ -248,7 +252,7 @@ def test_facts(render: Callable[..., Any]) -> None:
     kinds = {s["name"]: (s["kind"], s["container"], s["one_off"]) for s in facts["services"]}
     assert kinds["db"] == ("container", "shop-db", False)
     assert kinds["migrate"] == ("process", "shop-unified", True)
-    assert facts["unresolved"] == ["unified", "mariadb:11.8"]
+    assert facts["unresolved"] == ["mariadb:11.8", "unified"]
 
 
 def test_configs_are_files_of_the_release(render: Callable[..., Any]) -> None:
@@ -323,7 +327,7 @@ def test_replicas_of_a_worker(render: Callable[..., Any]) -> None:
 def test_a_stack_of_data_services_only(render: Callable[..., Any]) -> None:
     shop = render("services: {cache: {image: redis}}")
     assert list(shop.services) == ["cache"]
-    assert list(shop.rendering.files) == ["compose.yaml"]
+    assert list(shop.rendering.files) == ["compose.yaml", "compose.json"]
 
 
 @pytest.mark.parametrize("path", sorted(STACKS.glob("*/compose.yml")), ids=lambda p: p.parent.name)

@@ -64,7 +64,7 @@ _SWARM = _ignored("Swarm only")
 _ONE_HOST = _ignored("there is one host")
 _REPLICATED = _refused("only mode: replicated")
 _POLICY = _ignored("the container is exchanged as a whole")
-_ROLLOUT = _mapped("of the rollout")
+_ROLLOUT = _mapped("of the rollout; see below")
 _NATIVE = _refused("there is no container")
 _DESK = _ignored("for a developer's desk")
 _SWARM_NO = _refused("Swarm has no such option")
@@ -125,7 +125,8 @@ TABLE: dict[str, Row] = {
     "credential_spec": _OWN,
     "depends_on": _row(
         _mapped("process on process: start order; on a container: the unified container waits"),
-        _honoured("on other containers; waiting for a process is refused"),
+        _mapped("the order of a rollout; waiting for a process is refused"),
+        _mapped("the order of a rollout; with restart: true the two are replaced together"),
         host=_mapped("start order of the process manager"),
         swarm=_ignored("Swarm starts all at once; services wait themselves"),
     ),
@@ -143,7 +144,7 @@ TABLE: dict[str, Row] = {
     "deploy.replicas": _row(
         _mapped("processes NAME-1, NAME-2 …; not with a port or singleton"),
         _refused("data services run once"),
-        _mapped("containers STACK-SERVICE-1 …; not with a host port, an address or singleton"),
+        _mapped("containers STACK-SERVICE-1 …; not with a direct port, an address or singleton"),
         _mapped("as many processes"),
     ),
     "deploy.resources": _row(
@@ -198,8 +199,8 @@ TABLE: dict[str, Row] = {
     "isolation": _OWN,
     "labels": _row(
         _mapped("labels of the process in supervisor.json"),
-        _mapped("beside moorage.stack and moorage.service"),
-        _mapped("beside moorage.stack and moorage.service"),
+        _mapped("beside those of Moorage, moorage.…"),
+        _mapped("beside those of Moorage, moorage.…"),
         _ignored("no place"),
     ),
     "links": _OWN,
@@ -230,7 +231,8 @@ TABLE: dict[str, Row] = {
     ),
     "platform": _row(_ALIKE),
     "ports": _row(
-        _mapped("published by the unified container; two processes on one port are refused"),
+        _mapped("published by the edge; two processes on one port are refused"),
+        containers=_mapped("published by the edge, or directly; see below"),
         host=_mapped("the address to listen on"),
         swarm=_mapped("mode: host behind the edge"),
     ),

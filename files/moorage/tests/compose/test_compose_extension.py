@@ -1,0 +1,80 @@
+"""x-moorage: what is read of it, and that mistakes in it are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moorage.compose import ComposeError, Problem, Stack, load_stack
+from moorage.compose.extension import Hook, Migrations, Route
+
+TEXT = """\
+x-moorage:
+  unified: {build: .}
+  routes: [{path: /, service: web, port: "5000"}, {path: /api/, service: web}]
+  hooks:
+    before: [{name: Dump, service: web, command: "dump 'all of it'", save_as: a.sql}]
+  migrations: {service: web, plan: [plan]}
+services:
+  web: {build: ., x-moorage: {edge: false, probe_paths: [/health, "/?a=b"]}}
+"""
+
+
+def load(directory: Path, text: str) -> Stack:
+    (directory / "compose.yml").write_text(text, encoding="utf-8")
+    return load_stack(directory)
+
+
+def problems(directory: Path, text: str) -> dict[str, Problem]:
+    with pytest.raises(ComposeError) as raised:
+        load(directory, text)
+    return {problem.where: problem for problem in raised.value.problems}
+
+
+def test_what_is_read(tmp_path: Path) -> None:
+    stack = load(tmp_path, TEXT)
+    moorage = stack.moorage
+    assert moorage.routes == (Route("/", "web", 5000), Route("/api/", "web"))
+    assert moorage.hooks.before == (Hook("Dump", "web", ("dump", "all of it"), "a.sql"),)
+    assert moorage.hooks.after == ()
+    assert moorage.migrations == Migrations("web", ("plan",))
+    assert moorage.unified is not None and moorage.unified.build is not None
+    web = stack.services["web"].moorage
+    assert (web.edge, web.probe_paths) == (False, ("/health", "/?a=b"))
+    assert Stack.from_dict(stack.to_dict()) == stack
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "advice"),
+    [
+        (("path: /,", "path: api,"), "routes[0].path", "/pictures/"),
+        (("path: /,", 'path: "/a b",'), "routes[0].path", "/pictures/"),
+        (("path: /, ", ""), "routes[0]", "add path"),
+        (("service: web, port", "service: wbe, port"), "routes[0].service", "did you mean 'web'?"),
+        (('"5000"', "70000"), "routes[0].port", "1 to 65535"),
+        (("before:", "befor:"), "hooks.befor", "did you mean 'before'?"),
+        (("name: Dump, ", ""), "hooks.before[0]", "add name"),
+        (("service: web, command", "service: db, command"), "hooks.before[0].service", "web"),
+        (("\"dump 'all of it'\"", "[]"), "hooks.before[0].command", "program"),
+        (("\"dump 'all of it'\"", "dump > file"), "hooks.before[0].command", "sh"),
+        (("a.sql", "../a.sql"), "hooks.before[0].save_as", "file name"),
+        (("a.sql}", "a.sql, timeout_seconds: soon}"), "hooks.before[0].timeout_seconds", "90s"),
+        ((", plan: [plan]", ""), "migrations", "add plan"),
+        (("service: web, plan", "service: migrate, plan"), "migrations.service", "web"),
+        (("routes:", "route:"), "route", "did you mean 'routes'?"),
+    ],
+)
+def test_a_mistake_is_named(
+    change: tuple[str, str], where: str, advice: str, tmp_path: Path
+) -> None:
+    found = problems(tmp_path, TEXT.replace(*change))
+    assert list(found) == [f"x-moorage.{where}"]
+    assert advice in found[f"x-moorage.{where}"].advice
+
+
+def test_mistakes_of_a_service(tmp_path: Path) -> None:
+    text = TEXT.replace("edge: false", "edge: never").replace("/health,", "health, /b, /b,")
+    found = problems(tmp_path, text)
+    where = "services.web.x-moorage"
+    assert set(found) == {f"{where}.edge", f"{where}.probe_paths[0]", f"{where}.probe_paths[2]"}
