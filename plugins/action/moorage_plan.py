@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
@@ -56,7 +54,6 @@ class ActionModule(ActionBase):
             # Plain text and one report for everything that is wrong.
             raise AnsibleError(f"{known['inventory_hostname']}: {error}") from None
         for stack_plan in plan["stacks"]:
-            _add_json(stack_plan["files"])
             self._require_service(stack_plan, options["service"])
         return {**result, "changed": False, **plan}
 
@@ -103,11 +100,3 @@ class ActionModule(ActionBase):
             for name, value in known.items()
             if name.startswith(starts) or name in settings
         }
-
-
-def _add_json(files: dict[str, dict[str, str]]) -> None:
-    """Put the Compose file beside itself as JSON: a host has no parser for YAML."""
-    if "compose.yaml" in files:
-        document = yaml.safe_load(files["compose.yaml"]["content"])
-        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-        files["compose.json"] = {"content": text, "mode": "0644"}

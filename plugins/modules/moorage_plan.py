@@ -11,8 +11,6 @@ description:
     directory in C(files/stacks)) together with the variables C(STACK_*), and returns plain data;
     what to render, build and publish, and a hash of everything that goes into provisioning.
   - Runs on the controller alone and changes nothing.
-  - Every release has its Compose file twice, as YAML and as C(compose.json), since a host has no
-    parser for YAML.
 options:
   stack:
     description: Plan this stack alone; a host that is not in its group has none.

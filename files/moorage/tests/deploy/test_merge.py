@@ -1,0 +1,189 @@
+"""One service's part of a planned release in the running one, on tg2em in both topologies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moorage.controller.plan import plan_host
+from moorage.controller.project import Project
+from moorage.deploy.merge import Content, MergeError, content_id, merge
+
+PROJECT = Project(Path(__file__).resolve().parents[4])
+FORMS = ("unified", "containers")
+
+
+def planned(topology: str, **settings: Any) -> Content:
+    """Return tg2em as planned with these settings."""
+    given = {f"tg2em_{name}": value for name, value in settings.items()}
+    variables = {"tg2em_topology": topology, **given}
+    (plan,) = plan_host(PROJECT, ["tg2em"], variables)["stacks"]
+    files = {name: (f["content"], int(f["mode"], 8)) for name, f in plan["files"].items()}
+    # As it comes from the controller and from the disk: plain JSON.
+    return Content(files, json.loads(json.dumps(plan["manifest"])))
+
+
+def with_images(content: Content, tag: str) -> Content:
+    """Return the content with every image that is built for the stack under another tag."""
+    own = [ref for ref in content.manifest["images"] if "/tg2em-" in ref]
+
+    def changed(text: str) -> str:
+        for ref in own:
+            text = text.replace(ref, f"{ref.rpartition(':')[0]}:{tag}")
+        return text
+
+    files = {name: (changed(text), mode) for name, (text, mode) in content.files.items()}
+    manifest = json.loads(changed(json.dumps(content.manifest)))
+    for unit in manifest["units"]:
+        if not unit["data"]:
+            unit["config"] = f"{unit['config'][:8]}{tag[:8]}"
+    return Content(files, {**manifest, "id": content_id(Content(files, manifest))})
+
+
+def unit(content: Content, name: str) -> dict[str, Any]:
+    """Return a unit of a release."""
+    return next(u for u in content.manifest["units"] if u["name"] == name)
+
+
+def compose(content: Content) -> dict[str, Any]:
+    """Return the services of its Compose file."""
+    services: dict[str, Any] = json.loads(content.files["compose.json"][0])["services"]
+    return services
+
+
+@pytest.mark.parametrize("topology", FORMS)
+def test_a_service_without_a_change_is_the_running_release(topology: str) -> None:
+    running = planned(topology)
+    for service in ("frontend", "mysql", "scraper"):
+        made = merge(running, planned(topology), service)
+        assert made.id == running.manifest["id"], service
+        assert made.content.same(running)
+
+
+@pytest.mark.parametrize("topology", FORMS)
+def test_the_only_service_that_changed_makes_the_planned_release(topology: str) -> None:
+    running = planned(topology)
+    wanted = planned(topology, environment={"scraper": {"LOG_LEVEL": "debug"}})
+    made = merge(running, wanted, "scraper")
+    assert made.id == wanted.manifest["id"]
+    assert merge(running, wanted, "frontend").id == running.manifest["id"]
+
+
+def test_a_container_changes_and_the_others_stay() -> None:
+    running = planned("containers")
+    wanted = with_images(
+        planned("containers", environment={"scraper": {"LOG_LEVEL": "debug"}}), "f" * 12
+    )
+    made = merge(running, wanted, "frontend")
+    assert made.id not in (running.manifest["id"], wanted.manifest["id"])
+    assert made.id == merge(running, wanted, "frontend").id
+    for name in ("a", "b"):
+        key = f"frontend.{name}"
+        assert compose(made.content)[key] == compose(wanted)[key]
+    for key in ("tgstate.a", "scraper", "mysql"):
+        assert compose(made.content)[key] == compose(running)[key]
+    assert unit(made.content, "tg2em-frontend") == unit(wanted, "tg2em-frontend")
+    assert unit(made.content, "tg2em-scraper") == unit(running, "tg2em-scraper")
+    assert made.content.manifest["images"] == sorted(
+        {u["image"] for u in made.content.manifest["units"]}
+    )
+    assert made.content.manifest["partial"]["service"] == "frontend"
+    assert not made.notes
+
+
+def test_services_follow_one_by_one_to_the_planned_release() -> None:
+    running = planned("containers")
+    wanted = with_images(
+        planned("containers", environment={"scraper": {"LOG_LEVEL": "debug"}}), "f" * 12
+    )
+    at = running
+    for service in ("frontend", "tgstate", "migrate", "import", "scraper"):
+        at = merge(at, wanted, service).content
+    assert at.same(wanted)
+    assert at.manifest["id"] == wanted.manifest["id"]
+
+
+def test_a_process_changes_and_the_container_stays() -> None:
+    running = planned("unified")
+    changes = {"scraper": {"LOG_LEVEL": "debug"}, "frontend": {"LOG_LEVEL": "debug"}}
+    made = merge(running, planned("unified", environment=changes), "scraper")
+    before, after = (
+        {p["name"]: p for p in json.loads(c.files["supervisor.json"][0])["processes"]}
+        for c in (running, made.content)
+    )
+    assert [name for name in after if after[name] != before[name]] == ["scraper"]
+    assert made.content.files["compose.yaml"] == running.files["compose.yaml"]
+    assert made.content.manifest["units"] == running.manifest["units"]
+    assert not made.notes
+
+
+def test_processes_that_share_an_image_get_it_together_and_that_is_said() -> None:
+    running = planned("unified")
+    made = merge(running, with_images(planned("unified"), "f" * 12), "frontend")
+    (note,) = made.notes
+    assert "migrate, tgstate, scraper" in note and "new image" in note
+    assert unit(made.content, "tg2em-unified")["image"].endswith("f" * 12)
+    assert unit(made.content, "tg2em-mysql") == unit(running, "tg2em-mysql")
+
+
+def test_a_shared_container_keeps_the_mounts_that_running_processes_need() -> None:
+    running, wanted = planned("unified"), planned("unified")
+    document = json.loads(wanted.files["compose.json"][0])
+    lost = document["services"]["unified.a"]["volumes"][-1]
+    for slot in ("unified.a", "unified.b"):
+        document["services"][slot]["volumes"].remove(lost)
+    files = {**wanted.files, "compose.json": (json.dumps(document), 0o644)}
+    manifest = json.loads(json.dumps(wanted.manifest))
+    unit(Content(files, manifest), "tg2em-unified")["config"] = "0" * 16
+    made = merge(running, Content(files, {**manifest, "id": "0" * 12}), "frontend").content
+    entry = compose(made)["unified.a"]
+    assert lost in entry["volumes"]
+    config = unit(made, "tg2em-unified")["config"]
+    assert entry["labels"]["moorage.config"] == config != "0" * 16
+    assert compose(made)["unified.b"]["labels"]["moorage.config"] == config
+
+
+def test_a_data_service_beside_the_unified_container_changes_alone() -> None:
+    running = planned("unified")
+    wanted = planned(
+        "unified",
+        publish={"mysql": ["127.0.0.1:3307:3306"]},
+        environment={"scraper": {"LOG_LEVEL": "debug"}},
+    )
+    made = merge(running, wanted, "mysql").content
+    assert compose(made)["mysql"] == compose(wanted)["mysql"] != compose(running)["mysql"]
+    assert made.files["supervisor.json"] == running.files["supervisor.json"]
+
+
+@pytest.mark.parametrize("topology", FORMS)
+def test_facts_of_a_service_move_with_it(topology: str) -> None:
+    running, wanted = planned(topology), planned(topology, publish={"frontend": ["5050:5000"]})
+    assert merge(running, wanted, "tgstate").id == running.manifest["id"]
+    made = merge(running, wanted, "frontend").content.manifest
+    assert made["edge"] == wanted.manifest["edge"]
+    assert [entry["port"] for entry in made["edge"]["listeners"]] == [8088, 5050]
+
+
+def test_what_has_no_common_ground_is_refused() -> None:
+    unified, containers = planned("unified"), planned("containers")
+    with pytest.raises(MergeError, match="no service 'frontnd': it has frontend"):
+        merge(unified, unified, "frontnd")
+    with pytest.raises(MergeError, match=r"another topology.*update the whole stack"):
+        merge(unified, containers, "frontend")
+    older = Content(unified.files, {**unified.manifest, "format": 2})
+    with pytest.raises(MergeError, match="another Moorage"):
+        merge(older, unified, "frontend")
+    without = {k: v for k, v in unified.files.items() if k != "compose.json"}
+    with pytest.raises(MergeError, match=r"lacks compose\.json"):
+        merge(Content(without, unified.manifest), unified, "frontend")
+
+
+@pytest.mark.parametrize("topology", FORMS)
+def test_both_forms_of_a_merged_compose_file_say_the_same(topology: str) -> None:
+    made = merge(planned(topology), with_images(planned(topology), "f" * 12), "frontend").content
+    text, _ = made.files["compose.yaml"]
+    assert yaml.safe_load(text) == json.loads(made.files["compose.json"][0])
