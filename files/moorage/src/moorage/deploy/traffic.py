@@ -14,7 +14,6 @@ from moorage.edge import Edge
 from moorage.probe import Figures, Prober, Target, verdict
 
 _POLL_SECONDS = 0.02
-_HTTP_PORT = 80
 
 
 class BudgetSpent(Exception):
@@ -81,8 +80,10 @@ class Traffic:
 
     def watch(self, release: Release, settings: Mapping[str, Any]) -> None:
         """Begin to send requests through the edge to what ``release`` serves."""
-        targets = public_targets(release)
-        if not targets or not self._edge.present() or not self.serving():
+        if not self._edge.present() or not self.serving():
+            return
+        targets = public_targets(release, self._edge.store.settings().http_port)
+        if not targets:
             return
         self._settings = settings
         self._prober = Prober(targets, settings["rate"], settings["timeout_seconds"])
@@ -167,7 +168,7 @@ def pools_of(
     return found
 
 
-def public_targets(release: Release) -> list[Target]:
+def public_targets(release: Release, http_port: int = 80) -> list[Target]:
     """Return what the prober asks for, as visitors reach it."""
     facts = release.manifest.get("edge") or {}
     found = []
@@ -182,7 +183,7 @@ def public_targets(release: Release) -> list[Target]:
         else:
             host = next(iter(facts.get("domains", [])), "")
             if host and any(r["pool"] == pool for r in facts.get("routes", [])):
-                found.append(_target(entry, LOOPBACK, _HTTP_PORT, host))
+                found.append(_target(entry, LOOPBACK, http_port, host))
     return found
 
 
