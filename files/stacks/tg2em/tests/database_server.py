@@ -52,6 +52,13 @@ def database() -> Iterator[DatabaseConfig]:
     if url:
         yield _given(url)
         return
+    with container() as (config, _name):
+        yield config
+
+
+@contextmanager
+def container() -> Iterator[tuple[DatabaseConfig, str]]:
+    """Give a database in a container of ours, and the container's name."""
     _ensure_image()
     name = f"tg2em-test-{os.getpid()}-{secrets.token_hex(3)}"
     password = secrets.token_hex(16)
@@ -71,7 +78,7 @@ def database() -> Iterator[DatabaseConfig]:
         port = int(_docker("port", name, "3306/tcp").splitlines()[0].rsplit(":", 1)[1])
         config = DatabaseConfig("127.0.0.1", port, "tg2em", "tg2em", password)
         _wait(config, name)
-        yield config
+        yield config, name
     finally:
         _docker("rm", "--force", "--volumes", name)
 
