@@ -16,6 +16,7 @@ from moorage.deploy.control import Services
 from moorage.deploy.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stacks
 from moorage.deploy.release import current_release
 from moorage.deploy.reservation import read_reservation
+from moorage.edge import cli as edge
 from moorage.rollouts import FAILED, OK, layout_of, who
 from moorage.tables import event_rows, status_rows, table
 
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     reopen.add_argument("stack")
 
     rollouts.add_parsers(verbs)
+    edge.add_parser(verbs)
     return parser
 
 
@@ -157,6 +159,7 @@ _VERBS = {
     "restart": _act,
     "events": _events,
     "reopen": _reopen,
+    "edge": edge.run,
     **rollouts.VERBS,
 }
 
