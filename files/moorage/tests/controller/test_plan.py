@@ -90,6 +90,13 @@ def test_an_unknown_topology_and_an_unknown_secret_are_named(project: Project) -
         tg2em(project, secrets={"nosuch": "x"})
 
 
+def test_problems_name_the_variables_that_an_operator_writes(project: Project) -> None:
+    with pytest.raises(ComposeError, match=r"- tg2em_drain_seconds: must be a number"):
+        tg2em(project, drain_seconds="long")
+    with pytest.raises(ComposeError, match=r"- tg2em_publish\.msql: is no service here; did you"):
+        tg2em(project, publish={"msql": []})
+
+
 def test_directories_have_the_owners_of_those_who_write_there(project: Project) -> None:
     found = {entry["path"]: entry for entry in plan(project)["directories"]}
     assert found["/opt/tg2em/data/mysql-data"]["owner"] == 10002

@@ -22,7 +22,7 @@ from moorage.controller.manifest import (
     with_tmpfiles,
 )
 from moorage.controller.project import PROVISION_ROLES, Project, hash_files, tree
-from moorage.controller.settings import DeploySettings, gather, prefix, split
+from moorage.controller.settings import DeploySettings, gather, prefix, split, variables_named
 from moorage.images import ImageMap
 from moorage.render import Rendering, Settings, topology
 from moorage.render.loopback import assign
@@ -51,7 +51,8 @@ def plan_host(
     image_settings, images = image_map(project, variables)
     proxies = _proxies(project, variables)
     drafts = [draft_stack(project, name, gather(name, variables), proxies) for name in names]
-    loopback = _loopback(drafts)
+    edge_settings = project.role_settings("edge", variables)
+    loopback = _loopback(drafts, [edge_settings[f"edge_{kind}_port"] for kind in ("http", "https")])
     stacks = [plan_stack(project, draft, images, loopback) for draft in drafts]
     _refuse_shared_ports(stacks)
     edge = plan_edge(project, variables, images, stacks)
@@ -84,7 +85,8 @@ def draft_stack(
     """
     deploy, render_settings = split(name, given)
     behind_edge = proxies["MOORAGE_PROXIES"] != "0"
-    settings = Settings.parse({**render_settings, "behind_edge": behind_edge}, stack=name)
+    with variables_named(name):
+        settings = Settings.parse({**render_settings, "behind_edge": behind_edge}, stack=name)
     stack = load_stack(
         project.stack_directory(name),
         environment=_interpolation(deploy, settings, proxies),
@@ -143,8 +145,7 @@ def plan_stack(
 
 def _proxies(project: Project, variables: Mapping[str, Any]) -> dict[str, str]:
     """How many proxies stand in front of the host's stacks, and where their requests come from."""
-    role = project.role_settings("edge", variables)
-    if variables.get("edge_kind", role.get("edge_kind", "container")) == "none":
+    if project.role_settings("edge", variables)["edge_kind"] == "none":
         return {"MOORAGE_PROXIES": "0", "MOORAGE_PROXY_NETWORKS": ""}
     # The edge sends to a published port of 127.0.0.1; a container sees its network's gateway.
     pools = project.role_settings("docker", variables)["docker_address_pools"]
@@ -165,14 +166,16 @@ def _render(stack: Stack, settings: Settings) -> Rendering:
         render = topology(settings.topology)
     except ValueError as error:
         raise ComposeError([Problem(f"{prefix(stack.name)}_topology", str(error))]) from None
-    return render(stack, settings)
+    with variables_named(stack.name):
+        return render(stack, settings)
 
 
-def _loopback(drafts: Iterable[Draft]) -> dict[str, int]:
-    """The ports behind the edge of all stacks: no two are alike, and none is published."""
+def _loopback(drafts: Iterable[Draft], taken: Iterable[Any]) -> dict[str, int]:
+    """The ports behind the edge of all stacks: no two are alike, and none is a public one."""
     renderings = [draft.rendering for draft in drafts]
     names = [name for rendering in renderings for name in rendering.loopback]
-    return assign(names, {port.port for rendering in renderings for port in rendering.ports})
+    published = {port.port for rendering in renderings for port in rendering.ports}
+    return assign(names, published | {int(port) for port in taken})
 
 
 def _refuse_shared_ports(stacks: Iterable[Mapping[str, Any]]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from moorage.compose.errors import ComposeError, Problem, did_you_mean, shown
@@ -75,6 +76,21 @@ def split(stack: str, given: Mapping[str, Any]) -> tuple[DeploySettings, dict[st
     if problems:
         raise ComposeError(problems)
     return DeploySettings(**deploy), {key: given[key] for key in sorted(render_keys & given.keys())}
+
+
+@contextmanager
+def variables_named(stack: str) -> Iterator[None]:
+    """Have problems with settings name the variables that an operator writes."""
+    try:
+        yield
+    except ComposeError as error:
+        start = f"{prefix(stack)}_"
+        raise ComposeError(
+            replace(problem, where=start + problem.where.removeprefix("settings."))
+            if problem.where.startswith("settings.")
+            else problem
+            for problem in error.problems
+        ) from None
 
 
 def _variables(value: Any) -> dict[str, str]:
