@@ -201,7 +201,7 @@ class Activation:
             self._traffic.watch(self._previous, release.manifest["probe"])
         if moved and self._previous is not None:
             found = docker.containers_of(layout.stack)
-            self._migrations = hooks.migrations(release, layout, found, request.allow_one_way)
+            self._migrations = hooks.migrations(release, found, request.allow_one_way)
         note = {
             "release": release.id,
             "who": request.who,
@@ -216,18 +216,19 @@ class Activation:
     def _bring_up(self, rollout: Rollout, anything: bool) -> None:
         if anything and self._request.hooks and self._previous is not None:
             with self._journal.phase("hooks-before"):
-                self._run_hooks("before", rollout)
+                # Those of the release that runs: they are made for its containers.
+                self._run_hooks("before", self._previous)
         self._traffic.begin()
         rollout.run()
         self._journal.note("started", **rollout.did.to_dict())
         self._traffic.judge()
         if anything and self._request.hooks:
             with self._journal.phase("hooks-after"):
-                self._run_hooks("after", rollout)
+                self._run_hooks("after", rollout.release)
 
-    def _run_hooks(self, kind: str, rollout: Rollout) -> None:
+    def _run_hooks(self, kind: str, release: Release) -> None:
         found = docker.containers_of(self._layout.stack)
-        done = hooks.run_hooks(kind, rollout.release, self._layout, found, self._request.keep)
+        done = hooks.run_hooks(kind, release, self._layout, found, self._request.keep)
         self._hooks += done
 
     def _done(self, rollout: Rollout) -> Outcome:
@@ -267,7 +268,8 @@ class Activation:
         self._journal.note("failed", message=why)
         previous, asked = self._previous, self._request.release
         if previous is None or "units" not in previous.manifest:
-            return Outcome("failed", asked, None, True, why, failed.did.to_dict())
+            kept = previous.id if previous else None
+            return Outcome("failed", asked, kept, True, why, failed.did.to_dict())
         try:
             with self._journal.phase("restore"):
                 back = self._rollout(previous, (), restoring=True, held=failed.did.held)

@@ -254,12 +254,6 @@ class Compose:
         argv = [*self._argv, "up", "--no-start", *_ANEW, *services]
         run(argv, timeout_seconds=timeout_seconds)
 
-    def run_once(self, service: str, command: Sequence[str], *, timeout_seconds: float) -> str:
-        """Run a command in a container like the service's that is gone afterwards."""
-        argv = [*self._argv, "run", "--rm", "--no-deps", "--quiet-pull", "-T"]
-        argv += ["--label", f"{STACK_LABEL}=", "--entrypoint", command[0], service, *command[1:]]
-        return run(argv, timeout_seconds=timeout_seconds)
-
     def down(self, *, timeout_seconds: float) -> None:
         """Remove the project's containers and networks."""
         argv = [*self._argv, "down", "--remove-orphans"]

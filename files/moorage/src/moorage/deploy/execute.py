@@ -46,12 +46,25 @@ def command_in(
             f"{service} is a process of the container {unit.name}, which does not run: start it "
             f"with `docker start {unit.name}`, or deploy"
         )
+    return ["docker", *apart(release, service, command, terminal=terminal)]
+
+
+def apart(
+    release: Release, service: str, command: Sequence[str], *, terminal: bool = False
+) -> list[str]:
+    """Return docker's arguments that run ``command`` in a throw-away container like the service's.
+
+    The release need not be the running one. Raises ExecuteError.
+    """
+    unit = _unit(release, service)
+    stack = str(release.manifest["stack"])
     return [
-        "docker", "compose", "--project-name", layout.stack, "--file", str(release.compose_file),
+        "compose", "--progress", "quiet", "--project-name", stack,
+        "--file", str(release.compose_file), "--profile", "*",
         "run", "--rm", "--no-deps", *(() if terminal else ("-T",)),
         # It is none of the stack's containers: no rollout counts it, no status shows it.
-        "--label", f"{docker.STACK_LABEL}=", "--entrypoint", command[0],
-        unit.keys[sorted(unit.keys)[0]], *command[1:],
+        "--label", f"{docker.STACK_LABEL}=", *_as(release, unit, service),
+        "--entrypoint", command[0], unit.keys[sorted(unit.keys)[0]], *command[1:],
     ]  # fmt: skip
 
 

@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.docker import Compose, Container, DockerError
+from moorage.deploy import docker
+from moorage.deploy.docker import Container, DockerError
+from moorage.deploy.execute import apart
 from moorage.deploy.layout import Layout
-from moorage.deploy.release import Release
+from moorage.deploy.release import Release, make_runtime
 from moorage.deploy.unit import NEXT, units_of
 
 _PLAN_SECONDS = 120.0
@@ -120,7 +122,7 @@ def _forget_old(saved: Path, name: str, keep: int) -> None:
 
 
 def migrations(
-    release: Release, layout: Layout, containers: Sequence[Container], allow_one_way: bool
+    release: Release, containers: Sequence[Container], allow_one_way: bool
 ) -> dict[str, Any] | None:
     """Ask the release which migrations it would run; None when it says nothing of them.
 
@@ -134,9 +136,10 @@ def migrations(
     old = next((c for c in containers if c.name == unit.name), None)
     if old is None or old.config == unit.config:
         return None  # the first deploy, or nothing of it changed
-    compose = Compose(layout.stack, release.compose_file)
-    key = unit.keys[sorted(unit.keys)[0]]
-    said = compose.run_once(key, asked["plan"], timeout_seconds=_PLAN_SECONDS)
+    make_runtime(release)
+    said = docker.run(
+        apart(release, asked["service"], asked["plan"]), timeout_seconds=_PLAN_SECONDS
+    )
     try:
         plan: dict[str, Any] = json.loads(said)
     except ValueError:

@@ -151,6 +151,11 @@ def install_files(release: Release) -> None:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not path.exists() or path.read_bytes() != wanted:
             write_atomically(path, wanted)
+    make_runtime(release)
+
+
+def make_runtime(release: Release) -> None:
+    """Make the directories below /run that containers of the release mount."""
     for entry in release.manifest.get("runtime", []):
         _runtime_directory(Path(entry["path"]), entry)
 

@@ -85,7 +85,7 @@ def is_of(process: str, service: str) -> bool:
 
 def units_of(release: Release) -> list[Unit]:
     """Return the units of a release, in the order in which they start."""
-    return [_unit(entry) for entry in release.manifest["units"]]
+    return [_unit(entry) for entry in release.manifest.get("units", ())]
 
 
 def _unit(entry: Mapping[str, Any]) -> Unit:
