@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from database_server import container
 from sqlalchemy import Engine, text
-from tg2em_core import articles, migrate, revisions, schema
+from tg2em_core import migrate, revisions, schema
 from tg2em_core.db import make_engine, make_sessions, transaction
 from tg2em_core.environment import DatabaseConfig
 from tg2em_core.migrate import MigrationError
-from tg2em_core.models import Article, Channel
+from tg2em_core.models import Article, Channel, utcnow
 from tg2em_core.revisions import Kind, PolicyError, Revision
 from tg2em_frontend.app import create_app
 from tg2em_frontend.config import FrontendConfig
+from tg2em_scraper.messages import Message, RichText
+from tg2em_scraper.store import Mark, Store
 
 PASSWORD = "an admin password 0123456789"
 OWN = migrate.scripts()
@@ -306,13 +308,9 @@ def test_the_services_work_on_expanded_tables(
     migrate.migrate(blank, "admin", PASSWORD)
     with transaction(make_sessions(blank)) as session:
         session.add(Channel(id=1, name="demo"))
-        session.flush()
-        session.add(
-            Article(
-                id=1, channel_id=1, message_id=1, name="书", title="书",
-                tags=articles.tags_for(session, ["a"]),
-            )
-        )  # fmt: skip
+    store = Store(make_sessions(blank))
+    message = Message("demo", 1, utcnow(), RichText("名称：书\n🏷 标签：#a"), ("http://x/1.png",))
+    assert store.save(1, [message], store.options(), Mark(1, 1, True)).new == 1
     site = create_app(FrontendConfig(mariadb, "k" * 40, str(tmp_path / "control.sock")))
     client = site.test_client()
     for path in ("/health", "/health/live", "/", "/article/1", "/api/articles", "/metrics"):
