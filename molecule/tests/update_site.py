@@ -58,9 +58,12 @@ class Harbour(Machine):
 
     # -- what there is on the host --------------------------------------------------------
 
-    def pools(self) -> Any:
-        """Return which containers the edge sends visitors to."""
-        return json.loads(self.sh(f"cat {POOLS}"))
+    def pools(self) -> dict[str, list[str]]:
+        """Return where the edge sends visitors: what it does, and has kept for its next start."""
+        kept: dict[str, list[str]] = json.loads(self.sh(f"cat {POOLS}"))["pools"]
+        (entry,) = json.loads(self.sh("moorage edge status --json"))["stacks"]
+        assert {name: list(peers) for name, peers in entry["pools"].items()} == kept
+        return kept
 
     def serving_containers(self) -> dict[str, str]:
         """Return the ids of the containers that do the work, by name."""

@@ -57,6 +57,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = outcome.get_result()  # type: ignore[attr-defined]
     site = getattr(item, "funcargs", {}).get("site")
     if report.failed and site is not None:
-        for command in (f"tail -n 25 {BASE}/journals/* | tail -n 60", f"ls -la {BASE}"):
+        for command in (f"tail -n 3 /var/log/moorage/rollouts/{STACK}/*.jsonl | tail -n 40", f"ls -la {BASE}"):
             report.sections.append((command, site.host.run(command).stdout))
         report.sections.extend(site.diagnostics(STACK))
