@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
 
     def _show(self, done: Mapping[str, Any]) -> None:
         outcome = done.get("outcome")
-        if not outcome:
+        if not outcome or "phases" not in done:
             return
         phases = " · ".join(f"{name} {seconds:.2f}" for name, seconds in done["phases"].items())
         total = sum(done["phases"].values())

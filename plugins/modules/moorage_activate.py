@@ -241,7 +241,15 @@ def main() -> None:
         "receipt": outcome.get("receipt"),
     }
     if outcome["outcome"] not in GOOD:
-        module.fail_json(msg=sentence(args, outcome), changed=bool(outcome["changed"]), **result)
+        # The message tells all of it; a play needs the rest to decide what to do.
+        short = {key: outcome[key] for key in ("outcome", "release", "previous", "changed")}
+        module.fail_json(
+            msg=sentence(args, outcome),
+            changed=bool(outcome["changed"]),
+            stack=args["stack"],
+            given_back=gave_back,
+            outcome=short,
+        )
     diff["after"] = f"{outcome['release']}\n"
     module.exit_json(changed=outcome["changed"], diff=diff, **result)
 
