@@ -13,10 +13,11 @@ def moorage_settled(plan: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
     """Tell whether a stack already is what its plan asks for.
 
     ``plan`` is one of the stacks of ``moorage_plan``, ``seen`` what the survey found of it: its
-    current release must be the planned one, and every container of it there and in order.
+    current release must be the planned one, and every container of it there and in order. An
+    interrupted rollout leaves something to put right in any case.
     """
     current = seen.get("current")
-    if not current or current.get("dir") != plan["release"]:
+    if seen.get("interrupted") or not current or current.get("dir") != plan["release"]:
         return False
     containers = {c.get("name"): c for c in seen.get("containers") or []}
     return all(

@@ -47,6 +47,8 @@ def survey(
         found[stack["name"]] = {
             "current": current_release(directory),
             "releases": releases(directory),
+            # What the rollout on the host leaves there when it is cut off.
+            "interrupted": (directory / ".rollout.json").exists(),
             "containers": [
                 {key: value for key, value in entry.items() if key not in ("ports", "stack")}
                 for entry in containers

@@ -85,3 +85,9 @@ def test_what_has_ended_well_or_waits_to_be_wanted_is_in_order() -> None:
     assert not settled(CONTAINERS, look(done))
     failed: State = ("exited", "none", 1)
     assert not settled(CONTAINERS, look({"web": UP, "migrate": failed, "import": made}))
+
+
+def test_an_interrupted_rollout_is_never_in_order() -> None:
+    found = seen(unified=("running", "healthy", None), mysql=("running", "healthy", None))
+    assert settled(UNIFIED, found)
+    assert not settled(UNIFIED, {**found, "interrupted": True})
