@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
 import os
 import re
 import shutil
@@ -56,16 +57,19 @@ def _inside(directory: Path, top: Path) -> bool:
 
 
 def _git(top: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    # Settings of a caller that runs inside a hook would lead git to another repository.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     return subprocess.run(
         ["git", "-C", str(top), *argv],
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
+        env=_environment(),
         timeout=120,
     )
+
+
+def _environment() -> dict[str, str]:
+    # Settings of a caller that runs inside a hook would lead git to another repository.
+    return {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
 
 
 def _toplevel(directory: Path, stack: str) -> Path:
@@ -118,31 +122,33 @@ def _tree(project: Project, top: Path, commit: str) -> Path:
     inner = (
         top.relative_to(project.root) if _inside(top, project.root) else Path("files/stacks/stack")
     )
-    if not (cache / ".complete").exists():
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{commit}.", dir=cache.parent))
-        try:
-            _extract(top, commit, scratch / inner)
-            _link_siblings(project, scratch)
-            (scratch / ".complete").touch()
-            scratch.chmod(0o755)
-            shutil.rmtree(cache, ignore_errors=True)
-            scratch.rename(cache)
-        except OSError:
-            # Another run has made the same tree meanwhile.
-            if not (cache / ".complete").exists():
-                raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    # Hosts are planned side by side, and all of them want the same tree.
+    with (cache.parent / ".lock").open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if not cache.is_dir():
+            scratch = Path(tempfile.mkdtemp(prefix=f".{commit}.", dir=cache.parent))
+            try:
+                _extract(top, commit, scratch / inner)
+                _link_siblings(project, scratch)
+                scratch.chmod(0o755)
+                scratch.rename(cache)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
     return cache / inner
 
 
 def _extract(top: Path, commit: str, target: Path) -> None:
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile() as archive:
         argv: Sequence[str] = ["git", "-C", str(top), "archive", "--format=tar", commit]
         done = subprocess.run(
-            argv, stdout=archive, stderr=subprocess.PIPE, check=False, timeout=300
+            argv,
+            stdout=archive,
+            stderr=subprocess.PIPE,
+            check=False,
+            env=_environment(),
+            timeout=300,
         )
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()
