@@ -138,6 +138,7 @@ def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
     assert before == {
         "current": None,
         "releases": ["20260101-a", "20260102-b"],
+        "interrupted": False,
         "containers": [],
     }
     os.symlink("releases/20260102-b", tmp_path / "current")

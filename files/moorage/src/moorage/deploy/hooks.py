@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from moorage.deploy import docker
 from moorage.deploy.docker import Container, DockerError
@@ -82,7 +84,7 @@ def _run(
         target = layout.backups / f"{release.id}-{moment}-{hook['save_as']}.gz"
     try:
         _execute(argv, target, float(hook.get("timeout_seconds") or 600))
-    except (OSError, subprocess.TimeoutExpired, DockerError) as trouble:
+    except (OSError, DockerError) as trouble:
         if target is not None:
             _scratch(target).unlink(missing_ok=True)
         raise HookFailed(f"hook {hook['name']!r} failed: {trouble}") from None
@@ -95,23 +97,42 @@ def _scratch(target: Path) -> Path:
 
 def _execute(argv: Sequence[str], target: Path | None, timeout_seconds: float) -> None:
     """Run a command; what it prints goes into ``target``, compressed, all of it or nothing."""
-    with subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if target else subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
-        if target is not None and process.stdout is not None:
-            fd = os.open(_scratch(target), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(fd, "wb") as raw, gzip.open(raw, "wb", compresslevel=1) as out:
-                shutil.copyfileobj(process.stdout, out)
-        said = process.stderr.read().decode("utf-8", "replace") if process.stderr else ""
-        status = process.wait(timeout_seconds)
+    with (
+        # Not a pipe: a command that complains a lot must not wait for somebody to read it.
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if target else subprocess.DEVNULL,
+            stderr=said,
+        ) as process,
+    ):
+        late = threading.Timer(timeout_seconds, process.kill)
+        late.start()
+        try:
+            if target is not None and process.stdout is not None:
+                _save(process.stdout, _scratch(target))
+            status = process.wait()
+        finally:
+            timed_out = late.finished.is_set()
+            late.cancel()
+        said.seek(0)
+        words = said.read().decode("utf-8", "replace").splitlines()[-_SAID_LINES:]
     if status != 0:
-        tail = "\n".join(f"  | {line}" for line in said.splitlines()[-_SAID_LINES:])
-        raise DockerError(f"`{' '.join(argv)}` ended with {status}\n{tail}".rstrip())
+        how = f"did not end within {timeout_seconds:g} s" if timed_out else f"ended with {status}"
+        tail = "\n".join(f"  | {line}" for line in words)
+        raise DockerError(f"`{' '.join(argv)}` {how}\n{tail}".rstrip())
     if target is not None:
         _scratch(target).replace(target)
+
+
+def _save(source: IO[bytes], path: Path) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as raw:
+        with gzip.open(raw, "wb", compresslevel=1) as out:
+            shutil.copyfileobj(source, out)
+        raw.flush()
+        os.fsync(raw.fileno())
 
 
 def _forget_old(saved: Path, name: str, keep: int) -> None:

@@ -86,12 +86,12 @@ class UnifiedTopology:
         _clear(self._layout.runtime(slot_name(slot)))
         config = _wanted(release)
         for process in config["processes"]:
-            if process["name"] in unit.singletons:
+            if unit.rolled and process["name"] in unit.singletons:
                 process["autostart"] = False
         self._write(unit, slot, config)
-        state = self._layout.base / "data" / f"{UNIFIED}-state-{slot}"
+        state = self._state(slot)
         stopped = [name for name in held if name in unit.processes]
-        _begin_state(state, self._state(old) if old else None, stopped)
+        _begin_state(state, self._state(old.slot) if old else None, stopped)
 
     def checks(self, unit: Unit, container: Container) -> Sequence[Check]:
         """Look at every process of the unified container; at others through the engine."""
@@ -163,7 +163,7 @@ class UnifiedTopology:
     def retire(self, release: Release) -> None:
         """Take away the configuration of processes; the new form has replaced the container."""
         remove_files(release)
-        for slot in ("a", "b"):
+        for slot in ("", "a", "b"):
             remove_runtime(self._layout.runtime(slot_name(slot)))
             config = self._layout.config / slot_name(slot)
             shutil.rmtree(config, ignore_errors=True)
@@ -190,8 +190,9 @@ class UnifiedTopology:
             else:
                 return client
 
-    def _state(self, container: Container) -> Path:
-        return self._layout.base / "data" / f"{UNIFIED}-state-{container.slot}"
+    def _state(self, slot: str) -> Path:
+        name = f"{UNIFIED}-state"
+        return self._layout.base / "data" / (f"{name}-{slot}" if slot else name)
 
     def _stop(self, client: Client, names: Sequence[str]) -> dict[str, Any]:
         ended = {}
