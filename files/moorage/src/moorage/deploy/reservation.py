@@ -70,7 +70,8 @@ class Reservation:
 
     def describe(self, stack: str) -> str:
         """Say who holds the stack, since when, for what, and how to get it."""
-        holder = f"{self.who} (pid {self.pid} on {self.controller})"
+        where = f"pid {self.pid} on {self.controller}" if self.pid > 0 else f"on {self.controller}"
+        holder = f"{self.who} ({where})"
         text = f"{holder} holds {stack} since {moment(self.since)} for: {self.purpose}; "
         breaking = f"`moorage unlock {stack}` on the host, or `-e break_lock=true`"
         if self.stale():
