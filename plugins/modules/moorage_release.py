@@ -311,7 +311,7 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     }
     after = {name: file["content"] for name, file in files.items() if _shown(name)}
     result["diff"] = differences(read_current(base), after)
-    if missing and not check_mode:
+    if not check_mode:
         write(base, release, files, manifest)
     return result
 

@@ -17,7 +17,9 @@ from moorage.deploy.release import (
     install_files,
     list_releases,
     point_current_at,
+    previous_release,
     prune_releases,
+    read_files,
     read_release,
     remove_runtime,
     write_release,
@@ -133,6 +135,48 @@ def test_the_running_release_outlives_any_pruning(layout: Layout) -> None:
         point_current_at(layout, read_release(layout, release_id(number)))
     prune_releases(layout, keep=0)
     assert [r.id for r in list_releases(layout)] == [release_id(2)]
+
+
+def test_a_release_that_waits_for_its_turn_is_not_pruned(layout: Layout) -> None:
+    for number in range(1, 4):
+        make(layout, number)
+        if number < 3:
+            point_current_at(layout, read_release(layout, release_id(number)))
+    assert prune_releases(layout, keep=1) == [release_id(1)]
+    # One of the past that is brought again waits just so.
+    make(layout, 4)
+    point_current_at(layout, read_release(layout, release_id(4)))
+    make(layout, 2)
+    assert prune_releases(layout, keep=1) == []
+    for number in (2, 3):
+        os.utime(layout.releases / release_id(number) / "release.json", (0, 0))
+    assert sorted(prune_releases(layout, keep=1)) == [release_id(2), release_id(3)]
+
+
+def test_going_back_means_what_ran_before_however_often_nothing_changed(layout: Layout) -> None:
+    make(layout, 1)
+    point_current_at(layout, read_release(layout, release_id(1)))
+    with pytest.raises(ReleaseError, match=rf"no earlier release.*retained: {release_id(1)}"):
+        previous_release(layout)
+    for number in (2, 3):
+        make(layout, number)
+        point_current_at(layout, read_release(layout, release_id(number)))
+    assert previous_release(layout).id == release_id(2)
+    # Back and back again is forward, as undoing twice is.
+    point_current_at(layout, previous_release(layout))
+    assert previous_release(layout).id == release_id(3)
+    prune_releases(layout, keep=1)
+    with pytest.raises(ReleaseError, match="no earlier release"):
+        previous_release(layout)
+
+
+def test_the_files_of_a_release_are_read_without_what_lies_beside_them(layout: Layout) -> None:
+    make(layout, 1)
+    release = read_release(layout, release_id(1))
+    (release.path / "receipt-20260101T000000.000Z.json").write_text("{}")
+    (release.path / "receipt.json").symlink_to("receipt-20260101T000000.000Z.json")
+    files = {"compose.yaml": ("# 1\n", 0o644), "sub/secretless.conf": ("x\n", 0o600)}
+    assert read_files(release) == files
 
 
 def test_an_atomic_write_sets_the_mode_and_replaces(tmp_path: Path) -> None:

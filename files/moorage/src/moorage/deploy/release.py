@@ -18,6 +18,8 @@ from moorage.deploy.layout import Layout, write_atomically
 MANIFEST = "release.json"
 # What lies in the directory of a release without being a part of it; receipts are the other.
 _NO_CONTENT = {MANIFEST}
+# How long a release that was brought may wait to be activated before it counts as given up.
+_WAITING_SECONDS = 3600.0
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -197,6 +199,8 @@ def write_release(
     """
     path = layout.releases / release_id
     if (path / MANIFEST).exists():
+        # It is wanted again: `prune_releases` sees that.
+        os.utime(path / MANIFEST)
         return read_release(layout, release_id)
     with _scratch_directory(layout.releases, release_id) as scratch:
         for name, (content, mode) in files.items():
@@ -225,9 +229,16 @@ def prune_releases(layout: Layout, keep: int) -> list[str]:
     Returns the ids that were removed. Only directories that are releases are touched.
     """
     running = current_release(layout)
+    activated = {line["release"]: float(line["at"]) for line in history(layout)}
     removed = []
     for release in list_releases(layout)[keep:]:
-        if running is None or release.id != running.id:
-            shutil.rmtree(release.path)
-            removed.append(release.id)
+        if running is not None and release.id == running.id:
+            continue
+        brought = (release.path / MANIFEST).stat().st_mtime
+        waits = brought > activated.get(release.id, 0.0)
+        if waits and time.time() - brought < _WAITING_SECONDS:
+            # Another run has just brought it, and waits for its turn.
+            continue
+        shutil.rmtree(release.path)
+        removed.append(release.id)
     return removed
