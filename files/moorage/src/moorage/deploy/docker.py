@@ -20,6 +20,7 @@ _SLOT_LABEL = "moorage.slot"
 _REPLICA_LABEL = "moorage.replica"
 # What the renderer made of the service's description: tells whether a container is as described.
 _CONFIG_LABEL = "moorage.config"
+_ENDING = ("", "no", "on-failure")
 
 
 class DockerError(Exception):
@@ -92,6 +93,11 @@ class Container:
     def held(self) -> bool:
         """Stopped by somebody: what else ends under such a policy, the engine starts again."""
         return self.state == "exited" and self.policy in ("always", "unless-stopped")
+
+    @property
+    def done(self) -> bool:
+        """Ended well, under a policy that leaves it at that."""
+        return self.state == "exited" and self.exit_code == 0 and self.policy in _ENDING
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -214,6 +220,11 @@ def digests(refs: Sequence[str]) -> dict[str, str]:
 
 def _full(ref: str) -> str:
     return ref if ":" in ref.rpartition("/")[2] else f"{ref}:latest"
+
+
+def ran_out_of_memory(container: str) -> bool:
+    """Tell whether the kernel has killed a process of the container for want of memory."""
+    return run(["inspect", "--format", "{{.State.OOMKilled}}", container]).strip() == "true"
 
 
 def logs(container: str, lines: int) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -97,12 +99,14 @@ class UnifiedTopology:
         """Look at every process of the unified container; at others through the engine."""
         if container.service != UNIFIED:
             return [check(unit, container)]
+        client = self._client(container)
         try:
-            processes = self._client(container).status()
+            processes = client.status()
         except (ControlError, OSError) as trouble:
             return [_check_supervisor(unit, container, trouble)]
         candidate = container.name == unit.next_name
-        return [_check_process(unit, process, candidate) for process in processes]
+        found = [(_check_process(unit, process, candidate), process) for process in processes]
+        return [_explained(check, process, client, container) for check, process in found]
 
     def beside(self, release: Release) -> Sequence[Check]:
         """Nothing runs beside the containers."""
@@ -296,6 +300,24 @@ def _check_supervisor(unit: Unit, container: Container, trouble: Exception) -> C
     )
     log = docker.logs(container.name, _LOG_LINES)
     return Check(UNIFIED, False, detail, hopeless=ended, log=log)
+
+
+def _explained(
+    found: Check, status: Mapping[str, Any], client: Client, container: Container
+) -> Check:
+    """Add to a failed check what a process that has ended said last, and whether memory lacked."""
+    ended = status.get("exit") or {}
+    if found.ok or found.log or not (ended or status["restarts"]):
+        return found
+    detail, lines = found.detail, list[str]()
+    try:
+        if ended.get("signal") == signal.SIGKILL and docker.ran_out_of_memory(container.name):
+            detail += ", for want of memory"
+        streams = (client.logs(found.service, name, _LOG_LINES) for name in ("stderr", "stdout"))
+        lines = next((said for said in streams if said), [])
+    except (ControlError, OSError, docker.DockerError):
+        pass  # it went away meanwhile: what was seen until then is said
+    return replace(found, detail=detail, log=lines)
 
 
 def _check_process(unit: Unit, status: Mapping[str, Any], candidate: bool) -> Check:
