@@ -35,8 +35,8 @@ CASES = {
     "crash-at-start": fault("crash", r"web", r"this build crashes at start"),
     "exits-after-5-s": fault("exits", r"web", r"no licence server answered"),
     "never-healthy": fault("never-healthy", r"web", r"the tide is out"),
-    "front-page-500": fault("front-500", r"\b500\b", r"web.* /(\s|:|$)"),
-    "slow-to-answer": fault("slow", r"tim(e|ed) ?out|no answer within", r"web.* /(\s|:|$)"),
+    "front-page-500": fault("front-500", r"web.*:\d+/:? .*\b500\b"),
+    "slow-to-answer": fault("slow", r"web.*:\d+/:? .*no answer within"),
     "wrong-port": fault("port", r"refused|reset", r"web"),
     "missing-secret": fault("secret", r"web", r"no secret /run/secrets/harbour_licence"),
     "migration-fails": Bad(
