@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,8 @@ def test_a_release_that_waits_for_its_turn_is_not_pruned(layout: Layout) -> None
     make(layout, 4)
     point_current_at(layout, read_release(layout, release_id(4)))
     make(layout, 2)
+    later = time.time() + 1
+    os.utime(layout.releases / release_id(2) / "release.json", (later, later))
     assert prune_releases(layout, keep=1) == []
     for number in (2, 3):
         os.utime(layout.releases / release_id(number) / "release.json", (0, 0))

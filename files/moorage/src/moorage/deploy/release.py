@@ -235,7 +235,8 @@ def prune_releases(layout: Layout, keep: int) -> list[str]:
         if running is not None and release.id == running.id:
             continue
         brought = (release.path / MANIFEST).stat().st_mtime
-        waits = brought > activated.get(release.id, 0.0)
+        # The history rounds to milliseconds.
+        waits = brought > activated.get(release.id, 0.0) + 0.001
         if waits and time.time() - brought < _WAITING_SECONDS:
             # Another run has just brought it, and waits for its turn.
             continue
