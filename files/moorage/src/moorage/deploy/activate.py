@@ -155,13 +155,13 @@ class Activation:
         """Do it all and return what became of it."""
         try:
             with self._journal.phase("preflight"):
-                rollout, anything = self._preflight()
+                rollout = self._preflight()
         except (*FAILURES, ValueError) as trouble:
             # Nothing was touched: what runs goes on running.
             self._traffic.stop()
             return self._finish(self._refused(str(trouble)), began, None)
         try:
-            self._bring_up(rollout, anything)
+            self._bring_up(rollout)
         except Paused as trouble:
             previous = self._previous.id if self._previous else None
             outcome = Outcome(
@@ -178,7 +178,7 @@ class Activation:
 
     # -- forward --------------------------------------------------------------------------
 
-    def _preflight(self) -> tuple[Rollout, bool]:
+    def _preflight(self) -> Rollout:
         request, layout = self._request, self._layout
         self._marker = _read_marker(layout)
         self._previous = current_release(layout)
@@ -211,18 +211,20 @@ class Activation:
         }
         if anything or moved:
             write_atomically(layout.marker, json.dumps(note) + "\n")
-        return rollout, anything or moved
+        return rollout
 
-    def _bring_up(self, rollout: Rollout, anything: bool) -> None:
-        if anything and self._request.hooks and self._previous is not None:
+    def _bring_up(self, rollout: Rollout) -> None:
+        previous = self._previous
+        hooked = self._request.hooks and (previous is None or previous.id != rollout.release.id)
+        if hooked and previous is not None:
             with self._journal.phase("hooks-before"):
                 # Those of the release that runs: they are made for its containers.
-                self._run_hooks("before", self._previous)
+                self._run_hooks("before", previous)
         self._traffic.begin()
         rollout.run()
         self._journal.note("started", **rollout.did.to_dict())
         self._traffic.judge()
-        if anything and self._request.hooks:
+        if hooked:
             with self._journal.phase("hooks-after"):
                 self._run_hooks("after", rollout.release)
 
@@ -275,6 +277,7 @@ class Activation:
                 back = self._rollout(previous, (), restoring=True, held=failed.did.held)
                 back.prepare()
                 if previous.id == asked:
+                    back.take_back()
                     # What is wrong with it stays wrong; what was to replace it is gone.
                     return Outcome("failed", asked, previous.id, True, why, failed.did.to_dict())
                 back.run()

@@ -106,7 +106,7 @@ def check(unit: Unit, container: Container) -> Check:
     name = unit.service if unit.replica == 1 else f"{unit.service} ({unit.replica})"
     if unit.on_demand and container.state in ("created", "exited"):
         return Check(name, True, f"{container.state}: starts on demand")
-    if unit.one_off and container.state == "exited" and container.exit_code == 0:
+    if container.done or (unit.one_off and container.state == "exited" and not container.exit_code):
         return Check(name, True, "exited with 0: done")
     detail = container.state
     if container.health != "none":

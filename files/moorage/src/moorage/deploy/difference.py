@@ -49,7 +49,7 @@ def difference(
             found.create.append(unit)
         elif stale or (unit.one_off and not _succeeded(old)):
             (found.roll if unit.rolled else found.place).append(unit)
-        elif not idle and old is not None and not unit.one_off and old.state != "running":
+        elif not (idle or unit.one_off or old is None or old.state == "running" or old.done):
             found.start.append(old)
     names = {unit.name for unit in units}
     found.extra = [c for c in containers if c.name not in names]

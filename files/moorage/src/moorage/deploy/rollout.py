@@ -72,11 +72,22 @@ class Rollout:
             self._journal.note("healthy", services={c.service: c.detail for c in checks})
         self._settle_pools()
 
+    def take_back(self) -> None:
+        """Have everything run again that was stopped for a hand-over."""
+        scene = self.scene
+        for unit in scene.units:
+            container = scene.found.get(unit.name)
+            if unit.singletons and container is not None and container.state == "running":
+                scene.driver.take_back(self.release, unit, container, self.did.held)
+
     def _tidy(self) -> None:
         scene = self.scene
         wanted = {unit.name: unit.config for unit in scene.units}
         left = leftovers(list(scene.look().values()), scene.traffic.serving(), wanted)
         if left.remove:
+            if scene.restoring:
+                # The failed release may have had other pools than this one.
+                scene.traffic.route(self.release)
             scene.send_back(scene.units)
             docker.remove([c.name for c in left.remove])
         scene.succeed(left.finish)
@@ -107,11 +118,13 @@ class Rollout:
         old = scene.found.get(unit.name)
         ran = old is not None and old.state == "running" and not unit.one_off
         if ran:
+            scene.keep_waiting([unit])
             scene.stop([unit.name])
         began = time.monotonic()
         scene.make([unit])
         started = time.monotonic() - began
         wait_until_healthy(scene.looker({unit.name}), scene.limits.gate)
+        scene.send_back([unit])
         if ran and unit.singleton:
             self.did.singleton_gaps.append(Gap(unit.service, started))
         elif ran:
@@ -123,8 +136,7 @@ class Rollout:
         scene = self.scene
         for unit in self._todo.place:
             self._place(unit)
-        for unit in self._todo.create:
-            self._make_idle(unit)
+        self._make_idle(self._todo.create)
         for unit in scene.units:
             container = scene.look().get(unit.name)
             if container is not None and container.state == "running":
@@ -134,15 +146,16 @@ class Rollout:
             docker.run(["start", *names])
             self.did.containers += names
 
-    def _make_idle(self, unit: Unit) -> None:
-        """Make what is not to run: a held service, or one that starts on demand."""
-        scene = self.scene
-        old = scene.found.get(unit.name)
-        scene.make([unit], start=False)
-        if unit.rolled:
-            scene.succeed([unit.name])
-        if old is not None or not unit.on_demand:
-            self.did.containers.append(unit.name)
+    def _make_idle(self, units: Sequence[Unit]) -> None:
+        """Make what is not to run: held services, and those that start on demand."""
+        if not units:
+            return
+        scene, there = self.scene, set(self.scene.found)
+        scene.make(units, start=False)
+        scene.succeed([unit.name for unit in units if unit.rolled])
+        # The first container of one that starts on demand is nothing that a person asked about.
+        seen = (unit.name for unit in units if unit.name in there or not unit.on_demand)
+        self.did.containers += seen
 
     def _adapt(self, unit: Unit, container: Container) -> None:
         if not unit.processes and unit.service not in self._restart:

@@ -16,6 +16,8 @@ from moorage.deploy.traffic import Traffic, pools_of
 from moorage.deploy.unit import NEXT, Policy, Unit, units_of
 
 _STOP_MARGIN_SECONDS = 60.0
+# Longer than that hardly any client waits for an answer.
+_LONGEST_WAIT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -151,15 +153,22 @@ class Scene:
         pools = pools_of(self.release, self.units, live)
         return {name: peers for name, peers in pools.items() if name in concerned}
 
+    def keep_waiting(self, units: Sequence[Unit]) -> None:
+        """Send nobody to these units from now on; who comes waits in the edge for a while."""
+        gone = {unit.name for unit in units}
+        live = {name: c for name, c in self.old_ones().items() if name not in gone}
+        known = self.traffic.pools()
+        pools = {name: peers for name, peers in self.pools(units, live).items() if name in known}
+        self.traffic.switch(pools, min(self.limits.gate, _LONGEST_WAIT_SECONDS))
+
     def old_ones(self) -> dict[str, Container]:
         """Return the containers that are no candidates, by name."""
         return {name: c for name, c in self.found.items() if not name.endswith(NEXT)}
 
     def send_back(self, units: Sequence[Unit]) -> None:
         """Send visitors of ``units`` to the containers that are no candidates."""
-        pools = {name: peers for name, peers in self.pools(units, self.old_ones()).items() if peers}
-        if pools and self.traffic.routed():
-            self.traffic.switch(pools)
+        known, back = self.traffic.pools(), self.pools(units, self.old_ones())
+        self.traffic.switch({name: p for name, p in back.items() if p and name in known})
 
     # -- health ---------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ class Traffic:
 
     def watch(self, release: Release, settings: Mapping[str, Any]) -> None:
         """Begin to send requests through the edge to what ``release`` serves."""
-        if not self._edge.present() or not self.serving():
+        if not settings["rate"] or not self._edge.present() or not self.serving():
             return
         targets = public_targets(release, self._edge.store.settings().http_port)
         if not targets:

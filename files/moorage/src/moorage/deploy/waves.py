@@ -110,9 +110,8 @@ class Waves:
         gone = [unit.name for unit in units if unit.name in scene.found]
         if not gone:
             return
-        live = {name: c for name, c in scene.old_ones().items() if name not in gone}
         with phase("switch"):
-            scene.traffic.switch(scene.pools(units, live), scene.limits.gate)
+            scene.keep_waiting(units)
         with phase("drain"):
             scene.drain(gone)
         with phase("stop"):
@@ -145,12 +144,13 @@ class Waves:
         if policy.failure_action == "pause":
             said = f"{trouble}\nfailure_action is pause: everything stays as it is"
             raise Paused(said) from None
-        self._abandon(wave)
-        scene.did.behind += [unit.name for unit in wave]
+        behind = [*scene.did.behind, *(unit.name for unit in wave)]
         total = sum(1 for unit in scene.units if unit.service == wave[0].service)
-        too_many = len(scene.did.behind) / total > policy.max_failure_ratio
+        too_many = len(behind) / total > policy.max_failure_ratio
         if policy.failure_action != "continue" and too_many:
             raise trouble
+        self._abandon(wave)
+        scene.did.behind = behind
         self._journal.note("left behind", containers=scene.did.behind, message=str(trouble))
 
     def _abandon(self, wave: list[Unit]) -> None:
