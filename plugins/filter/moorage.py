@@ -152,6 +152,8 @@ def _standing(known: Mapping[str, Any], name: str, stack: str, hosts: Mapping[st
     outcome = mine.get("outcome") or {}
     if rolled.get("unreachable") or (known.get("moorage_prepared") or {}).get("unreachable"):
         return "unknown, the host cannot be reached"
+    if rolled.get("failed") and "given_back" not in rolled:
+        return f"unknown, it was cut off: `moorage status {stack}` there tells"
     if moorage_switched(hosts, name, stack):
         if outcome.get("previous") is None:
             return f"release {outcome['release']} (its first one: there is none to go back to)"
