@@ -49,9 +49,10 @@ class ActionModule(ActionBase):
         done: dict[str, Any] = self._execute_module(
             module_name="moorage_activate", module_args=dict(args), task_vars=task_vars
         )
-        if done.get("failed") and not str(done.get("module_stdout", "said")).strip():
+        said = f"{done.get('module_stdout', '')}{done.get('module_stderr', '')}".strip()
+        if done.get("failed") and "module_stdout" in done and "Traceback" not in said:
             # Some connections call it a failure of the module when the host goes away under it.
-            raise AnsibleConnectionFailure(str(done.get("module_stderr", "")).strip())
+            raise AnsibleConnectionFailure(said)
         return done
 
     def _show(self, done: Mapping[str, Any]) -> None:
