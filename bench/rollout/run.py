@@ -13,6 +13,7 @@ nothing, and the way back. Medians over the rounds; failed and sent requests are
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -31,8 +32,8 @@ from moorage.tables import table  # noqa: E402
 
 _RATE = 150
 _IDLE_SECONDS = 3.0
-# What was sent at the end of a change may be answered by the old one as well as by the new one.
-_AFTER_SECONDS = 0.5
+# A command may return before visitors are served again: what they see in this time belongs to it.
+_AFTER_SECONDS = 2.0
 
 
 @dataclass
@@ -47,17 +48,26 @@ class Results:
     during: list[Seen] = field(default_factory=list)
     during_back: list[Seen] = field(default_factory=list)
 
+    @property
+    def by_phase(self) -> bool:
+        """Whether it is known how long each phase took."""
+        return any(turn.phases for turn in self.changes)
+
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", action="store_true", help="leave the test host for a look at it")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the test host, for a look or more"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         host = Host(Path(work))
         try:
-            say("a test host, provisioned from nothing (some minutes) …")
+            say("a test host, provisioned (some minutes) …")
+            if not args.keep:
+                host.destroy()
             host.create()
             seconds, _ = host.play("site.yml")
             say(f"site.yml: {seconds:.0f} s")
@@ -122,40 +132,37 @@ def timed(do: Callable[[], Turn], spans: list[tuple[float, float]], running: Loa
 def report(results: dict[str, Results], start_up: float, rounds: int) -> None:
     """Print what was measured."""
     say("")
-    say(f"medians of {rounds} rounds at {_RATE} requests/s; times in s, latencies in ms")
-    say(f"ansible-playbook that does nothing: {start_up:.2f} s")
-    head = ["WAY", "CHANGE", "BEYOND START-UP", "ON THE HOST", "FAILED", "P99 IDLE", "P99 DURING"]
-    head += ["GAP", "NO CHANGE", "ROLLBACK", "ON THE HOST", "FAILED"]
-    say(table([head, *(row(way, found, start_up) for way, found in results.items())]))
-    phases = {way: medians(found.changes) for way, found in results.items()}
-    phases = {way: found for way, found in phases.items() if found}
+    say(f"medians of {rounds} rounds at {_RATE} requests/s; an empty play takes {start_up:.2f} s")
+    say(f"machine: {os.cpu_count()} cores, load average {os.getloadavg()[1]:.1f}")
+    columns = [column(found, start_up) for found in results.values()]
+    lines = [[name, *(cells[name] for cells in columns)] for name in columns[0]]
+    say(table([["", *results], *lines]))
+    phases = {way: medians(found.changes) for way, found in results.items() if found.by_phase}
     names = list(dict.fromkeys(name for found in phases.values() for name in found))
     say("")
-    say("phases of a change on the host (s)")
-    lines = [
-        [way, *(f"{found.get(name, 0):.2f}" for name in names)] for way, found in phases.items()
-    ]
-    say(table([["WAY", *names], *lines]))
+    lines = [[name, *(f"{found.get(name, 0):.2f}" for found in phases.values())] for name in names]
+    say(table([["phases of a change on the host, s", *phases], *lines]))
 
 
-def row(way: str, found: Results, start_up: float) -> list[str]:
-    """Return one way's line of the table."""
+def column(found: Results, start_up: float) -> dict[str, str]:
+    """Return what one way came to, by the name of the line."""
     whole = middle([turn.whole for turn in found.changes if turn.whole is not None])
     back = middle([turn.whole for turn in found.ways_back if turn.whole is not None])
-    return [
-        way,
-        shown(whole),
-        shown(None if whole is None else whole - start_up),
-        shown(middle([turn.host for turn in found.changes])),
-        failed(found.during),
-        shown(middle([seen.percentile(0.99) for seen in found.idle]), 1),
-        shown(middle([seen.percentile(0.99) for seen in found.during]), 1),
-        shown(middle([seen.longest_gap for seen in found.during]), 0),
-        shown(middle(found.no_change)) + (" (restarted)" if found.restarted else ""),
-        shown(back),
-        shown(middle([turn.host for turn in found.ways_back])),
-        failed(found.during_back),
-    ]
+    return {
+        "change: playbook, s": shown(whole),
+        "change: beyond an empty play, s": shown(None if whole is None else whole - start_up),
+        "change: on the host, s": shown(middle([turn.host for turn in found.changes])),
+        "change: failed of sent": failed(found.during),
+        "idle: p99, ms": shown(middle([seen.percentile(0.99) for seen in found.idle]), 1),
+        "change: p99, ms": shown(middle([seen.percentile(0.99) for seen in found.during]), 1),
+        "idle: longest gap, ms": shown(middle([seen.longest_gap for seen in found.idle]), 0),
+        "change: longest gap, ms": shown(middle([seen.longest_gap for seen in found.during]), 0),
+        "no change, s": shown(middle(found.no_change)),
+        "no change: restarted": f"{found.restarted} of {len(found.no_change)}",
+        "rollback: playbook, s": shown(back),
+        "rollback: on the host, s": shown(middle([turn.host for turn in found.ways_back])),
+        "rollback: failed of sent": failed(found.during_back),
+    }
 
 
 def failed(seen: Sequence[Seen]) -> str:

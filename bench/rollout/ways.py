@@ -51,8 +51,7 @@ class Host:
         self._nothing.write_text("- {hosts: all, gather_facts: false, tasks: [{meta: noop}]}\n")
 
     def create(self) -> None:
-        """Start it from nothing."""
-        testhost.destroy(NAME)
+        """Start it from nothing, or as it was left."""
         testhost.create(testhost.Spec(NAME, "bench"))
 
     @staticmethod
@@ -112,7 +111,7 @@ class Moorage:
         self.host, self.name, self.port = host, name, port
         self.label = f"Moorage, {topology}"
         self._container = f"{name}-web" if topology == "containers" else f"{name}-unified"
-        self._marks = itertools.count(1)
+        self._marks = itertools.count(int(time.time()))
         self._now = {"BUILD": "a", "MARK": "0"}
 
     def _play(self, playbook: str) -> tuple[float, str]:
@@ -165,7 +164,7 @@ class Compose:
         self.host, self.label, self.port = host, label, port
         self._file = f"/root/{file}"
         self._verbs = [["stop"]] * stop + [["up", "-d"]]
-        self._marks = itertools.count(1)
+        self._marks = itertools.count(int(time.time()))
         self._images: dict[str, str] = {}
         self._now: tuple[str, str] = ("a", "0")
         self._before = self._now
