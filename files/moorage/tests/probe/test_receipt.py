@@ -153,6 +153,7 @@ def test_a_comment_stays_one_line(tmp_path: Path, keys: Path) -> None:
         {"before": None, "action": "deploy"},
         {"outcome": "restored", "restored": True, "reason": "3 of 9 requests failed"},
         {"requests": {"before": None, "during": None}, "edge": {"kind": "none"}},
+        {"requests": {}, "edge": {"kind": None}},
         {
             "migrations": {
                 "from": "0001",
