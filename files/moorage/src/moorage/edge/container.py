@@ -15,8 +15,9 @@ from moorage.edge.store import Store
 _CONFIG_LABEL = "moorage.config"
 _DRAIN_SECONDS = 10.0
 _POLL_SECONDS = 0.05
-# Bind to ports below 1024; become www-data in workers, signal them, and give them their files.
-_CAPABILITIES = ("NET_BIND_SERVICE", "SETUID", "SETGID", "KILL", "CHOWN")
+# Bind to ports below 1024; become www-data in workers, signal them, give them their files, and
+# still open those at the next reload.
+_CAPABILITIES = ("NET_BIND_SERVICE", "SETUID", "SETGID", "KILL", "CHOWN", "DAC_OVERRIDE")
 
 
 def create_argv(settings: Settings, store: Store) -> list[str]:

@@ -20,6 +20,8 @@ _BASE = Path("/opt/moorage/edge")
 _RUN = Path("/run/moorage/edge")
 # nginx tries for two and a half seconds to bind a port that somebody holds.
 _RELOAD_SECONDS = 15.0
+# How long a reload waits for connections in use to end.
+_CLOSING_SECONDS = 0.5
 _POLL_SECONDS = 0.01
 
 
@@ -208,15 +210,30 @@ class Edge:
         staged = self._stage(name, files)
         nginx.test(staged / "nginx.conf")
         offset, old = _size(log), self._loads()
+        self._announce()
         self.store.enforce(name)
         try:
             nginx.reload()
             self._await(name, lambda: _emergencies(log, offset), old)
+            ask(self.store.socket, {"closing_seconds": 0})
         except BaseException:
             if before and before != name and self.store.generation(before).is_dir():
                 self.store.enforce(before)
                 nginx.reload()
             raise
+
+    def _announce(self) -> None:
+        """Let connections in use end with their next answer, before workers close them."""
+        deadline = time.monotonic() + _CLOSING_SECONDS
+        try:
+            found = ask(self.store.socket, {"closing_seconds": 2 * _CLOSING_SECONDS})
+            # One of them is this question.
+            while found["connections"] > 1 and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                found = ask(self.store.socket)
+        except EdgeError:
+            # Nobody is there who could lose anything.
+            return
 
     def _loads(self) -> int:
         try:
@@ -230,7 +247,9 @@ class Edge:
         while True:
             try:
                 found = ask(self.store.socket)
-                if found["generation"] == name and found["loads"] != old:
+                # Old workers take connections until the new ones are all there.
+                loads = set(found["workers"].values())
+                if found["generation"] == name and loads == {found["loads"]} != {old}:
                     return
             except EdgeError:
                 pass

@@ -10,7 +10,7 @@ ffi.cdef "int kill(int pid, int sig);"
 local M = {}
 
 -- "pool/NAME" -> "peer,peer"; "hold/NAME" -> seconds; "maintenance/STACK" -> true; "down/PEER" ->
--- true for as long as the peer is tried last.
+-- true for as long as the peer is tried last; "closing" -> true shortly before a reload.
 local pools = ngx.shared.moorage_pools
 -- "PID/PEER" -> requests in flight. By worker, so that one that crashes takes its share with it.
 local flight = ngx.shared.moorage_flight
@@ -52,7 +52,7 @@ function M.init(directory)
   page = assert(read(directory .. "/maintenance.html"))
   -- Tells new workers from old ones when only a certificate changed.
   configuration.loads = pools:incr("loads", 1, 0)
-  local wanted = {loads = true}
+  local wanted = {loads = true, closing = true}
   for stack, names in pairs(configuration.stacks) do
     local text = read(configuration.pools .. "/" .. stack .. ".json") or "{}"
     local state = assert(cjson.decode(text), "pools of " .. stack .. " are not JSON")
@@ -67,14 +67,22 @@ function M.init(directory)
     end
   end
   for _, key in ipairs(pools:get_keys(0)) do
-    if not wanted[key] and key:sub(1, 5) ~= "down/" then
+    local kind = key:match("^[^/]*")
+    if not wanted[key] and kind ~= "down" and kind ~= "worker" then
       pools:delete(key)
     end
   end
 end
 
--- Workers would otherwise all begin with the same peer.
 function M.init_worker()
+  local pid = ngx.worker.pid()
+  put(pools, "worker/" .. pid, configuration.loads)
+  -- A timer that is still to come runs as soon as the worker has closed its listening sockets: from
+  -- then on nobody is answered by it who was not being answered before.
+  ngx.timer.at(2 ^ 20, function()
+    pools:delete("worker/" .. pid)
+  end)
+  -- Workers would otherwise all begin with the same peer.
   math.randomseed(ngx.now() * 1000 + ngx.worker.pid())
   turn = math.random(1000)
 end
@@ -196,6 +204,12 @@ function M.access()
   if var.moorage_stream ~= "" and accept and accept:find("text/event-stream", 1, true) then
     return ngx.exec(var.moorage_stream)
   end
+  -- Workers that end close connections on which nobody asks at that moment, and whoever begins to
+  -- ask just then has lost. So connections in use are ended beforehand, each with an answer; only
+  -- a location that keeps none alive can do that.
+  if var.moorage_closing ~= "" and pools:get("closing") then
+    return ngx.exec(var.moorage_closing)
+  end
   local pool, maintenance = var.moorage_pool, "maintenance/" .. var.moorage_stack
   if pools:get(maintenance) then
     ngx.status = 503
@@ -296,6 +310,27 @@ local function change(wanted)
   for stack, on in pairs(wanted.maintenance or {}) do
     put(pools, "maintenance/" .. stack, on)
   end
+  if wanted.closing_seconds then
+    if wanted.closing_seconds > 0 then
+      pools:set("closing", true, wanted.closing_seconds)
+    else
+      pools:delete("closing")
+    end
+  end
+end
+
+-- Returns the workers that take connections, each with the number of its load.
+local function workers()
+  local found = {}
+  for _, key in ipairs(pools:get_keys(0)) do
+    local pid = key:match("^worker/(%d+)$")
+    if pid and alive(tonumber(pid)) then
+      found[pid] = pools:get(key)
+    elseif pid then
+      pools:delete(key)
+    end
+  end
+  return found
 end
 
 -- One question on the control socket: changes first, then the counts, for `acquire` relies on it.
@@ -318,7 +353,8 @@ function M.control()
   ngx.print(cjson.encode({
     generation = configuration.generation,
     loads = configuration.loads,
-    pid = ngx.worker.pid(),
+    workers = workers(),
+    connections = tonumber(ngx.var.connections_active),
     in_flight = in_flight(),
     pools = found,
   }))

@@ -30,8 +30,7 @@ _LOGROTATE = """\
     delaycompress
     dateext
     dateformat -%Y%m%d-%s
-    # The workers are www-data and open their files anew; the master has no right but its group's.
-    create 0660 www-data root
+    create 0640 www-data adm
     sharedscripts
     postrotate
         /usr/local/bin/moorage edge reopen
@@ -60,7 +59,7 @@ TimeoutStopSec=30
 Restart=always
 RestartSec=1
 LimitNOFILE=16384
-CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_SETUID CAP_SETGID CAP_KILL CAP_CHOWN
+CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_SETUID CAP_SETGID CAP_KILL CAP_CHOWN CAP_DAC_OVERRIDE
 NoNewPrivileges=yes
 PrivateTmp=yes
 PrivateDevices=yes

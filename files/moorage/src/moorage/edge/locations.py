@@ -17,6 +17,14 @@ class Target:
     facts: Facts
 
 
+@dataclass(frozen=True)
+class _Twins:
+    """Names of the locations that do the same for one path, but for one thing."""
+
+    stream: str
+    closing: str
+
+
 def upstream(facts: Facts) -> str:
     """The stack's upstream: its peers are chosen in edge.lua, so that none stands here."""
     seconds = facts.options.upstream_keepalive_seconds
@@ -43,14 +51,15 @@ def server(head: str, targets: Sequence[Target], *, tls: bool, more: str = "") -
     """A server that passes requests to the pools of ``targets``."""
     body = [more]
     for number, target in enumerate(sorted(targets, key=lambda entry: entry.path)):
-        name = f"@moorage_{number}"
-        body += [_location(match, target, name, tls) for match in _matches(target.path)]
-        body += [
-            _static(path, target, tls)
-            for path in target.facts.options.static_paths
-            if target.facts.options.static_max_age_seconds and _owner(path, targets) == target
-        ]
-        body.append(_stream(name, target, tls))
+        twins = _Twins(f"@moorage_stream_{number}", f"@moorage_closing_{number}")
+        body += [_location(match, target, twins, tls) for match in _matches(target.path)]
+        for index, path in enumerate(_static_paths(target, targets)):
+            closing = f"{twins.closing}_{index}"
+            body.append(_static(f"^~ {path}", closing, target, tls))
+            body.append(_static(closing, "", target, tls))
+        # Who asks for events gets each byte as it comes; before a reload connections are ended.
+        body.append(_twin(twins.stream, "proxy_buffering off;\n        gzip off;", target, tls))
+        body.append(_twin(twins.closing, "keepalive_timeout 0;", target, tls))
     body.append(_FAILED)
     return f"server {{\n{head}{_COMMON}{''.join(body)}}}\n"
 
@@ -103,14 +112,22 @@ def _owner(path: str, targets: Iterable[Target]) -> Target | None:
     return max(fitting, key=lambda target: len(target.path), default=None)
 
 
-def _location(match: str, target: Target, stream: str, tls: bool) -> str:
+def _location(match: str, target: Target, twins: _Twins, tls: bool) -> str:
     return (
-        f"    location {match} {{\n        set $moorage_stream {stream};\n"
+        f"    location {match} {{\n        set $moorage_stream {twins.stream};\n"
+        f"        set $moorage_closing {twins.closing};\n"
         f"{_start(target)}{_pass(target)}{_headers(target, tls)}    }}\n"
     )
 
 
-def _static(path: str, target: Target, tls: bool) -> str:
+def _static_paths(target: Target, targets: Sequence[Target]) -> list[str]:
+    options = target.facts.options
+    if not options.static_max_age_seconds:
+        return []
+    return [path for path in options.static_paths if _owner(path, targets) == target]
+
+
+def _static(match: str, closing: str, target: Target, tls: bool) -> str:
     word = _word(target.facts.stack)
     cache = (
         "        proxy_cache moorage_static;\n"
@@ -124,17 +141,19 @@ def _static(path: str, target: Target, tls: bool) -> str:
         "        proxy_hide_header Cache-Control;\n        proxy_hide_header Expires;\n"
         f"        add_header Cache-Control $moorage_static_{word};\n"
     )
+    head = _start(target) if closing else "        keepalive_timeout 0;\n"
     return (
-        f'    location ^~ {path} {{\n        set $moorage_stream "";\n'
-        f"{_start(target)}{_pass(target)}{cache}{_headers(target, tls)}    }}\n"
+        f'    location {match} {{\n        set $moorage_stream "";\n'
+        f'        set $moorage_closing "{closing}";\n'
+        f"{head}{_pass(target)}{cache}{_headers(target, tls)}    }}\n"
     )
 
 
-def _stream(name: str, target: Target, tls: bool) -> str:
-    # Every location has the events' twin: who asks for events gets each byte as it comes.
+def _twin(name: str, difference: str, target: Target, tls: bool) -> str:
+    # Reached by edge.lua alone, from the location that has said which pool is meant.
     return (
         f'    location {name} {{\n        set $moorage_stream "";\n'
-        f"        proxy_buffering off;\n        gzip off;\n"
+        f'        set $moorage_closing "";\n        {difference}\n'
         f"{_pass(target)}{_headers(target, tls)}    }}\n"
     )
 

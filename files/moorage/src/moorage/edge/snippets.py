@@ -61,12 +61,13 @@ HTTP = """\
     proxy_cache_path %(cache)s/static levels=1:2 keys_zone=moorage_static:4m
         max_size=%(cache_mb)sm inactive=1h use_temp_path=off;
 
+    # Compressing holds small parts back, so text/plain is left alone: it is what streams come as.
     gzip on;
     gzip_comp_level 5;
     gzip_min_length 1024;
     gzip_proxied any;
     gzip_vary on;
-    gzip_types text/plain text/css text/xml text/javascript application/javascript
+    gzip_types text/css text/xml text/javascript application/javascript
         application/json application/ld+json application/manifest+json application/xml
         application/rss+xml application/atom+xml application/wasm image/svg+xml font/ttf;
 
