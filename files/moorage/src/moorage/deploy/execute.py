@@ -9,7 +9,7 @@ from typing import Any
 from moorage.deploy import docker
 from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release, current_release
-from moorage.deploy.unit import NEXT, Unit, units_of
+from moorage.deploy.unit import NEXT, Unit, is_of, units_of
 
 
 class ExecuteError(Exception):
@@ -71,7 +71,7 @@ def apart(
 def _unit(release: Release, service: str) -> Unit:
     units = units_of(release)
     for unit in units:
-        if unit.service == service or service in unit.processes:
+        if unit.serves(service):
             return unit
     known = sorted({entry["name"] for entry in release.manifest["services"]})
     raise ExecuteError(
@@ -84,7 +84,7 @@ def _as(release: Release, unit: Unit, service: str) -> list[str]:
     if not unit.processes:
         return []
     config = json.loads((release.path / "supervisor.json").read_text())
-    process: Mapping[str, Any] = next(p for p in config["processes"] if p["name"] == service)
+    process: Mapping[str, Any] = next(p for p in config["processes"] if is_of(p["name"], service))
     options = []
     if process.get("working_dir"):
         options += ["--workdir", str(process["working_dir"])]
