@@ -1,0 +1,140 @@
+"""What the edge's files say, without an nginx; and what a plan refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage.compose.errors import ComposeError
+from moorage.controller.edge import check_conflicts
+from moorage.edge import EdgeError
+from moorage.edge.hostfiles import host_files
+from moorage.edge.model import Facts, Settings
+from moorage.edge.render import Site, generation, render
+from moorage.edge.store import Store
+
+SITE = Site("/opt/moorage/edge", "/run/moorage/edge", True, {})
+
+
+def facts(stack: str, **changes: Any) -> Facts:
+    """Return the facts of a stack with one pool."""
+    wanted = {"pools": {"web:80": {}}, "routes": [{"path": "/", "pool": "web:80"}], **changes}
+    return Facts.parse(stack, wanted)
+
+
+def stacks_conf(*stacks: Facts, site: Site = SITE, **settings: Any) -> str:
+    """Return the part of the configuration that is the stacks'."""
+    return render(Settings(**settings), stacks, site)["stacks.conf"]
+
+
+def listener(port: int, address: str = "") -> list[dict[str, Any]]:
+    """Return the listeners of a stack at one port."""
+    return [{"port": port, "address": address, "pool": "web:80"}]
+
+
+def test_the_same_input_gives_the_same_files_in_any_order() -> None:
+    one, two = facts("one", listeners=listener(81)), facts("two", listeners=listener(82))
+    first = render(Settings(), [one, two], SITE)
+    assert first == render(Settings(), [two, one], SITE)
+    assert generation(first) != generation(render(Settings(), [one], SITE))
+    assert json.loads(first["edge.json"])["stacks"] == {"one": ["web:80"], "two": ["web:80"]}
+
+
+def test_peers_are_no_part_of_the_files() -> None:
+    assert "127.0.0.1" not in "".join(render(Settings(), [facts("one")], SITE).values())
+
+
+@pytest.mark.parametrize(
+    ("address", "ipv6", "lines"),
+    [
+        ("", True, ["listen 81 default_server;", "listen [::]:81 default_server;"]),
+        ("", False, ["listen 81 default_server;"]),
+        ("192.0.2.1", True, ["listen 192.0.2.1:81 default_server;"]),
+        ("2001:db8::1", True, ["listen [2001:db8::1]:81 default_server;"]),
+    ],
+)
+def test_listeners_bind_where_they_are_asked_to(address: str, ipv6: bool, lines: list[str]) -> None:
+    text = stacks_conf(facts("one", listeners=listener(81, address)), site=replace(SITE, ipv6=ipv6))
+    assert [line.strip() for line in text.splitlines() if "listen" in line] == lines
+
+
+def test_a_path_without_a_slash_is_itself_and_what_is_below_it() -> None:
+    route = [{"path": "/api", "pool": "web:80"}]
+    text = stacks_conf(facts("one", domains=["a.example.com"], routes=route))
+    assert "location = /api {" in text
+    assert "location ^~ /api/ {" in text
+    assert "location ^~ / {" not in text
+
+
+def test_static_paths_are_those_of_the_stack_that_answers_there() -> None:
+    options = {"static_paths": ["/static/"]}
+    shop = facts("shop", domains=["a.example.com"], options=options)
+    route = [{"path": "/static/blog/", "pool": "web:80"}]
+    blog = facts("blog", domains=["a.example.com"], routes=route, options=options)
+    text = stacks_conf(shop, blog)
+    assert text.count("location ^~ /static/ {") == 1
+    assert text.partition("location ^~ /static/ {")[2].split(";")[2].strip().endswith("shop")
+
+
+def test_trusted_proxies_are_believed_and_nobody_else() -> None:
+    assert "set_real_ip_from" not in render(Settings(), [], SITE)["http.conf"]
+    text = render(Settings(trusted_proxies=("192.0.2.0/24",)), [], SITE)["http.conf"]
+    assert "set_real_ip_from 192.0.2.0/24;" in text
+    assert "geo $realip_remote_addr $moorage_trusted { default 0; 192.0.2.0/24 1; }" in text
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"kind": "both"}, "edge_kind: 'both'"),
+        ({"tls": "on"}, "edge_tls: 'on'"),
+        ({"http_port": 0}, "edge_http_port: 0"),
+        ({"trusted_proxies": ["everybody"]}, "edge_trusted_proxies: 'everybody'"),
+        ({"colour": "red"}, "edge_colour"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(raw: dict[str, Any], words: str) -> None:
+    with pytest.raises(EdgeError, match=words):
+        Settings.parse(raw)
+
+
+def test_a_kind_has_its_own_files_on_the_host() -> None:
+    store = Store(Path(SITE.base), Path(SITE.run))
+    native = host_files(Settings(kind="native"), store)
+    assert native["/etc/systemd/system/moorage-edge.service"]
+    assert native["/etc/systemd/system/moorage-edge-acme.timer"] is None
+    acme = host_files(Settings(kind="container", tls="acme"), store)
+    assert acme["/etc/systemd/system/moorage-edge.service"] is None
+    assert acme["/etc/systemd/system/moorage-edge-acme.timer"]
+    assert set(host_files(Settings(kind="none", tls="acme"), store).values()) == {None}
+
+
+def test_stacks_may_share_a_domain_but_no_path_of_it() -> None:
+    domain = ["a.example.com"]
+    shop = facts("shop", domains=domain)
+    check_conflicts([shop, facts("blog", domains=["b.example.com"])], Settings())
+    below = [{"path": "/blog", "pool": "web:80"}]
+    check_conflicts([shop, facts("blog", domains=domain, routes=below)], Settings())
+    with pytest.raises(ComposeError, match=r"a\.example\.com/ is a route of the stack shop"):
+        check_conflicts([shop, facts("the-blog", domains=domain)], Settings())
+    same = facts("wiki", domains=domain, routes=[{"path": "/blog/", "pool": "web:80"}])
+    with pytest.raises(ComposeError, match="/blog/ is a route of the stack blog"):
+        check_conflicts([facts("blog", domains=domain, routes=below), same], Settings())
+
+
+def test_a_listener_may_not_have_the_port_of_all_domains() -> None:
+    shop = facts("shop", listeners=listener(80))
+    check_conflicts([shop], Settings())
+    with pytest.raises(ComposeError, match="shop_publish: port 80 is where the domains"):
+        check_conflicts([shop, facts("blog", domains=["a.example.com"])], Settings())
+
+
+def test_domains_without_a_route_or_a_certificate_are_refused() -> None:
+    with pytest.raises(ComposeError, match="shop_domains: no path of these domains"):
+        check_conflicts([facts("shop", domains=["a.example.com"], routes=[])], Settings())
+    with pytest.raises(ComposeError, match=r"none is for a\.example\.com"):
+        check_conflicts([facts("shop", domains=["a.example.com"])], Settings(tls="files"))
