@@ -21,7 +21,7 @@ from moorage.deploy.control import UnknownService
 from moorage.deploy.execute import ExecuteError, command_in
 from moorage.deploy.launch import LaunchError, launch, rejoin, run_activation
 from moorage.deploy.layout import Layout, known_stacks
-from moorage.deploy.lock import Locked, hold, moment, read_note
+from moorage.deploy.lock import Locked, hold, is_held, moment
 from moorage.deploy.release import (
     Release,
     ReleaseError,
@@ -133,7 +133,7 @@ def interrupted(layout: Layout) -> str:
         return ""
     what = f"rollout of release {marker.get('release')} ({marker.get('purpose')})"
     since = moment(float(marker.get("since", 0)))
-    if read_note(layout.lock):
+    if is_held(layout.lock):
         return f"{what} under way since {since}"
     return f"{what} since {since} was interrupted: the next activation recovers"
 

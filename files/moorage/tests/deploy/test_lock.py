@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from moorage.deploy.layout import Layout
-from moorage.deploy.lock import Locked, hold, read_note
+from moorage.deploy.lock import Locked, hold, is_held, read_note
 from moorage.deploy.reservation import (
     Reservation,
     Reserved,
@@ -44,8 +44,10 @@ def test_the_second_one_learns_who_holds_it_and_a_dead_holder_frees_it(tmp_path:
     told = rf"ada .* deploy of release 0123 \(pid {holder.pid}\)"
     with pytest.raises(Locked, match=told), hold(lock, "update", "bob"):
         pass
+    assert is_held(lock)
     holder.kill()
     holder.wait(timeout=10)
+    assert read_note(lock) and not is_held(lock), "its note is still there"
     with hold(lock, "update", "bob", wait_seconds=5):
         assert read_note(lock)["who"] == "bob"
     assert read_note(lock) == {}
