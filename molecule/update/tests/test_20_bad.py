@@ -108,7 +108,8 @@ def test_a_build_that_dies_among_visitors_gives_way(
         visitors.wait_for(len(visitors.seen.requests) + 50)
     figure(f"{operator.topology}: dies after 5 s: {visitors.seen.summary()}")
     assert played.status != 0, played.output
-    assert re.search(r"web.*(exit|status|restart|stay well)", told(played.output), re.I | re.S)
+    # Whoever sees it first: the prober, or the look at the container.
+    assert re.search(r"budget is spent|did not stay well", told(played.output)), played.output
     assert site.version() == version
     # Whoever was with it when it died was let down; nobody after that.
     lost = [r["at"] for r in visitors.seen.failed]
