@@ -163,6 +163,8 @@ def _standing(known: Mapping[str, Any], name: str, stack: str, hosts: Mapping[st
         return f"release {outcome['release']} (could not go back: {reason})"
     if outcome.get("outcome") == "failed" and outcome.get("changed"):
         return "see above: it failed, and nothing was put back"
+    if "moorage_survey" not in known and not outcome:
+        return "what it ran before"
     seen = ((known.get("moorage_survey") or {}).get("stacks") or {}).get(stack) or {}
     running = outcome.get("previous") or (seen.get("current") or {}).get("dir")
     return f"release {running} (as before)" if running else "nothing yet"

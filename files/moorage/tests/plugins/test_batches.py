@@ -150,11 +150,15 @@ def test_the_report_gives_the_reason_and_every_host_s_release() -> None:
         "e": host(running="", moorage_rolled=rolled("activated", NEW, None)),
         "f": host(moorage_rolled={"skipped": True}),
         "g": host(moorage_rolled={"failed": True, "msg": "Killed"}),
+        # As in a rollback, which plans and surveys nothing.
+        "h": {"moorage_rolled": {"failed": True, "msg": "no such release", "given_back": True}},
+        "i": host(running=""),
     }
     assert FILTERS["moorage_report"](hosts, list(hosts), "shop").splitlines() == [
         "b: the gate stayed closed",
         "c: cannot be reached: no route to host",
         "g: Killed",
+        "h: no such release",
         "what the hosts of shop run now:",
         f"  a: release {OLD} (went back)",
         f"  b: release {OLD} (as before)",
@@ -163,4 +167,6 @@ def test_the_report_gives_the_reason_and_every_host_s_release() -> None:
         f"  e: release {NEW} (its first one: there is none to go back to)",
         f"  f: release {OLD} (as before)",
         "  g: unknown, it was cut off: `moorage status shop` there tells",
+        "  h: what it ran before",
+        "  i: nothing yet",
     ]
