@@ -197,3 +197,18 @@ def test_every_change_leaves_a_receipt_in_its_release(rig: Rig) -> None:
     assert str(outcome.receipt).startswith(str(rig.layout.releases / release))
     assert (receipt["who"], receipt["action"], receipt["outcome"]) == ("ada", "update", "activated")
     assert receipt["after"]["images"]["moorage/base:trixie"]["digest"].startswith("sha256:")
+
+
+def test_a_container_that_somebody_made_of_its_image_is_none_of_its_own(rig: Rig) -> None:
+    release = rig.release(rig.service("web"))
+    rig.activate(release)
+    other = f"{rig.stack}-other"
+    label = f"moorage.stack={rig.stack}"
+    docker("run", "--detach", "--init", "--name", other, "--label", label, "moorage/base:trixie",
+           "sleep", "600")  # fmt: skip
+    try:
+        assert rig.activate(release).outcome == "unchanged"
+        rig.activate(rig.release(rig.service("web", "exec sleep 700")))
+        assert docker("inspect", "--format", "{{.State.Running}}", other) == "true"
+    finally:
+        docker("rm", "--force", other)

@@ -329,6 +329,7 @@ class Activation:
                 migrations=self._migrations,
                 hooks=self._hooks,
                 began=began,
+                edge_kind=self._traffic.kind(),
             )
             outcome.receipt = evidence.write(facts, rollout)
         return outcome

@@ -116,8 +116,11 @@ class Container:
 
 
 def containers_of(stack: str) -> list[Container]:
-    """Return the containers that carry the stack's label, running or not."""
-    ids = run(["ps", "-aq", "--filter", f"label={STACK_LABEL}={stack}"]).split()
+    """Return the containers that were made for services of the stack, running or not."""
+    # Images carry the stack's label too, and everybody's containers inherit it from them.
+    labels = (f"{STACK_LABEL}={stack}", SERVICE_LABEL)
+    filters = [word for label in labels for word in ("--filter", f"label={label}")]
+    ids = run(["ps", "-aq", *filters]).split()
     if not ids:
         return []
     return sorted((_container(c) for c in json.loads(run(["inspect", *ids]))), key=lambda c: c.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Facts:
     migrations: Mapping[str, Any] | None
     hooks: list[dict[str, Any]]
     began: float
+    edge_kind: str | None = None
 
 
 def write(facts: Facts, rollout: Rollout | None) -> str | None:
@@ -42,14 +44,19 @@ def write(facts: Facts, rollout: Rollout | None) -> str | None:
     """
     receipt = gather(facts, rollout)
     key = KEY if KEY.exists() else None
+    path: Path | None = None
     try:
         path = write_receipt(facts.after.path, receipt, key)
+    except ReceiptError as trouble:
+        # It is there all the same, without its signature.
+        path = trouble.path
+    except OSError:
+        return None
+    with suppress(OSError):
         log = DEFAULT_LOG / "rollouts" / f"{facts.request['stack']}.log"
         with log.open("a", encoding="utf-8") as out:
             out.write(readable_line(receipt) + "\n")
-    except (OSError, ReceiptError):
-        return None
-    return str(path)
+    return str(path) if path else None
 
 
 def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
@@ -86,7 +93,7 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
         "restored": done["outcome"] == "restored",
         "migrations": facts.migrations,
         "hooks": facts.hooks,
-        "edge": {"kind": None if not after.manifest.get("edge") else "edge"},
+        "edge": {"kind": facts.edge_kind if after.manifest.get("edge") else None},
     }
 
 

@@ -33,6 +33,10 @@ class Traffic:
 
     # -- the edge -------------------------------------------------------------------------
 
+    def kind(self) -> str | None:
+        """Return what kind of edge the host has, None without one."""
+        return self._edge.store.settings().kind if self._edge.present() else None
+
     def serving(self) -> set[str]:
         """Return every peer that visitors of the stack may reach."""
         return {peer for peers in self.pools().values() for peer in peers}
