@@ -124,18 +124,14 @@ holder:
   type: dict
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.moorage_host import engine
+from ansible.module_utils.moorage_host import release
 
-MANIFEST = "release.json"
 LIBRARY = "/usr/local/lib/moorage"
-# The same again, for machines.
-NOT_SHOWN = ("compose.json",)
 
 
 class Refused(Exception):
@@ -144,38 +140,6 @@ class Refused(Exception):
     def __init__(self, message: str, **result: Any) -> None:
         super().__init__(message)
         self.result = result
-
-
-def read_current(base: Path) -> dict[str, str]:
-    """Return the files of the running release, or none before the first deploy."""
-    root = (base / "current").resolve()
-    found = {
-        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8", errors="replace")
-        for path in root.rglob("*")
-        if path.is_file()
-    }
-    return {name: text for name, text in found.items() if _shown(name)}
-
-
-def _shown(name: str) -> bool:
-    return name not in (MANIFEST, *NOT_SHOWN) and not name.startswith("receipt")
-
-
-def differences(before: dict[str, str], after: dict[str, str]) -> list[dict[str, str]]:
-    """Return Ansible's diff entries for every file that differs."""
-    entries = []
-    for name in sorted(before.keys() | after.keys()):
-        old, new = before.get(name, ""), after.get(name, "")
-        if old != new:
-            entries.append(
-                {
-                    "before_header": f"{name} (running)" if old else f"{name} (absent)",
-                    "after_header": f"{name} (new release)" if new else f"{name} (gone)",
-                    "before": old,
-                    "after": new,
-                }
-            )
-    return entries
 
 
 def reserve(args: dict[str, Any]) -> str:
@@ -239,80 +203,33 @@ def compose_release(args: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str
     return merged.id, files, dict(merged.content.manifest), merged.notes
 
 
-def write(base: Path, release: str, files: dict[str, Any], manifest: dict[str, Any]) -> None:
+def write(base: Path, ident: str, files: dict[str, Any], manifest: dict[str, Any]) -> None:
     """Write the release's directory."""
     from moorage.deploy.layout import Layout
     from moorage.deploy.release import write_release
 
     content = {name: (file["content"], int(file["mode"], 8)) for name, file in files.items()}
-    write_release(Layout.of(base.name, base.parent), release, content, manifest)
-
-
-def lacking(args: dict[str, Any], manifest: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the images and secrets that the release needs and this host does not have."""
-    refs = [str(ref) for ref in manifest.get("images", [])]
-    present: set[str] = set()
-    if refs and engine.is_running():
-        present = {
-            tag for image in engine.get("/images/json") for tag in image.get("RepoTags") or []
-        }
-    root = Path(args["base"]) / "secrets"
-    secrets = [
-        secret["name"]
-        for secret in args["secrets"]
-        if not all(
-            path.is_file()
-            for path in (
-                root / secret["name"],
-                *(root / "for" / str(uid) / secret["name"] for uid in secret["users"]),
-            )
-        )
-    ]
-    tagged = {ref: ref if ":" in ref.rpartition("/")[2] else f"{ref}:latest" for ref in refs}
-    return {"images": [r for r in refs if tagged[r] not in present], "secrets": secrets}
-
-
-def concerns(base: Path, manifest: dict[str, Any], files: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the containers and processes that differ from what the release describes."""
-    wanted = {unit["name"]: unit["config"] for unit in manifest.get("units", [])}
-    found: dict[str, str] = {}
-    if engine.is_running():
-        for entry in engine.get("/containers/json?all=1"):
-            labels = entry.get("Labels") or {}
-            if labels.get(engine.STACK_LABEL) == base.name and entry.get("Names"):
-                found[entry["Names"][0].lstrip("/")] = labels.get("moorage.config", "")
-    before = read_current(base).get("supervisor.json", "{}")
-    after = files.get("supervisor.json", {}).get("content", "{}")
-    old, new = (
-        {process["name"]: process for process in json.loads(text).get("processes", [])}
-        for text in (before, after)
-    )
-    return {
-        "made": sorted(wanted.keys() - found.keys()),
-        "replaced": sorted(n for n in wanted.keys() & found.keys() if wanted[n] != found[n]),
-        "removed": sorted(found.keys() - wanted.keys()),
-        "processes": sorted(n for n in old.keys() | new.keys() if old.get(n) != new.get(n)),
-    }
+    write_release(Layout.of(base.name, base.parent), ident, content, manifest)
 
 
 def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Write the release and return the module's result but for the token."""
     base = Path(args["base"])
-    release, files, manifest, notes = compose_release(args)
-    missing = not (base / "releases" / release / MANIFEST).exists()
+    ident, files, manifest, notes = compose_release(args)
+    missing = not (base / "releases" / ident / release.MANIFEST).exists()
     result = {
         "changed": missing,
-        "release": release,
-        "path": str(base / "releases" / release),
-        "lacking": lacking(args, manifest),
-        "concerns": concerns(base, manifest, files),
+        "release": ident,
+        "path": str(base / "releases" / ident),
+        "lacking": release.lacking(base, args["secrets"], manifest),
+        "concerns": release.concerns(base, manifest, files),
         "notes": notes,
         "diff": [],
     }
-    after = {name: file["content"] for name, file in files.items() if _shown(name)}
-    result["diff"] = differences(read_current(base), after)
+    after = {name: file["content"] for name, file in files.items() if release.is_shown(name)}
+    result["diff"] = release.differences(release.read_current(base), after)
     if not check_mode:
-        write(base, release, files, manifest)
+        write(base, ident, files, manifest)
     return result
 
 

@@ -17,6 +17,7 @@ from moorage.deploy.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stack
 from moorage.deploy.release import current_release
 from moorage.deploy.reservation import read_reservation
 from moorage.edge import cli as edge
+from moorage.rollout_arguments import add_parsers
 from moorage.rollouts import FAILED, OK, layout_of, who
 from moorage.tables import event_rows, status_rows, table
 
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     reopen = verbs.add_parser("reopen", help="open the log files anew, after a rotation")
     reopen.add_argument("stack")
 
-    rollouts.add_parsers(verbs)
+    add_parsers(verbs)
     edge.add_parser(verbs)
     return parser
 

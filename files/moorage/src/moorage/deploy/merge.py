@@ -9,34 +9,29 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-COMPOSE, COMPOSE_JSON, SUPERVISOR = "compose.yaml", "compose.json", "supervisor.json"
+from moorage.deploy.parts import (
+    COMPOSE_JSON,
+    Content,
+    Entry,
+    Parts,
+    by_name,
+    facts_of,
+    ordered,
+    target_of,
+)
+
+COMPOSE, SUPERVISOR = "compose.yaml", "supervisor.json"
 _CONFIG_LABEL = "moorage.config"
 _CONFIG_FILES = "configs/"
 _ID_LENGTH = 12
-# What a manifest says of the release as such, and not of what runs.
-_ABOUT = ("id", "version", "partial")
-
-Entry = dict[str, Any]
 
 
 class MergeError(Exception):
     """The two releases have no common ground; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Content:
-    """A release as data: content and mode of its files by path, and its manifest."""
-
-    files: Mapping[str, tuple[str, int]]
-    manifest: Mapping[str, Any]
-
-    def same(self, other: Content) -> bool:
-        """Whether both describe the same containers, files and facts."""
-        return dict(self.files) == dict(other.files) and _facts(self) == _facts(other)
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ def merge(running: Content, planned: Content, service: str) -> Merged:
     not have and for releases that differ in more than services (topology, format).
     """
     _require_common_ground(running, planned, service)
-    parts = _Parts(running, planned, service)
+    parts = Parts(running, planned, service)
     units = _units(parts)
     compose = _compose(parts, units)
     manifest = _manifest(parts, units)
@@ -70,13 +65,9 @@ def merge(running: Content, planned: Content, service: str) -> Merged:
 
 def content_id(content: Content) -> str:
     """Return the id that follows from the content: twelve hexadecimal digits."""
-    data = {"files": dict(content.files), "manifest": _facts(content)}
+    data = {"files": dict(content.files), "manifest": facts_of(content)}
     text = json.dumps(data, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
-
-
-def _facts(content: Content) -> dict[str, Any]:
-    return {key: value for key, value in content.manifest.items() if key not in _ABOUT}
 
 
 def _require_common_ground(running: Content, planned: Content, service: str) -> None:
@@ -97,42 +88,8 @@ def _require_common_ground(running: Content, planned: Content, service: str) -> 
         raise MergeError(f"a release lacks {COMPOSE_JSON}: {whole}")
 
 
-class _Parts:
-    """Both releases, read, and which of their parts belong to the service."""
-
-    def __init__(self, running: Content, planned: Content, service: str) -> None:
-        self.running, self.planned, self.service = running, planned, service
-        self.old = json.loads(running.files[COMPOSE_JSON][0])
-        self.new = json.loads(planned.files[COMPOSE_JSON][0])
-
-    def concerns(self, unit: Mapping[str, Any]) -> bool:
-        """Whether the service runs in this unit."""
-        if unit["service"] == self.service or self.service in unit.get("processes", ()):
-            return True
-        return bool(unit.get("processes")) and any(
-            name in unit["processes"] for name in self.processes(self.planned)
-        )
-
-    def processes(self, content: Content) -> list[str]:
-        """Return the names of the service's processes in the unified container."""
-        facts = _by_name(content.manifest["services"])
-        fact = facts.get(self.service)
-        if fact is None or fact["kind"] != "process":
-            return []
-        many = int(fact.get("replicas", 1))
-        return [self.service] if many == 1 else [f"{self.service}-{n + 1}" for n in range(many)]
-
-    def mine(self, service: str) -> bool:
-        """Whether a fact that names ``service`` comes from the plan."""
-        return service == self.service
-
-
-def _by_name(entries: Iterable[Entry], key: str = "name") -> dict[str, Entry]:
-    return {str(entry[key]): entry for entry in entries}
-
-
-def _units(parts: _Parts) -> list[Entry]:
-    old = _by_name(parts.running.manifest["units"])
+def _units(parts: Parts) -> list[Entry]:
+    old = by_name(parts.running.manifest["units"])
     found = []
     for unit in parts.planned.manifest["units"]:
         if parts.concerns(unit):
@@ -143,7 +100,7 @@ def _units(parts: _Parts) -> list[Entry]:
     return found + [unit for unit in old.values() if unit["service"] != parts.service]
 
 
-def _unit(parts: _Parts, unit: Entry, before: Entry | None) -> Entry:
+def _unit(parts: Parts, unit: Entry, before: Entry | None) -> Entry:
     if not unit.get("processes") or before is None:
         return unit
     # The shared container as planned, with the processes that it has, and this service's.
@@ -153,9 +110,9 @@ def _unit(parts: _Parts, unit: Entry, before: Entry | None) -> Entry:
     once = [name for name in before["singletons"] if name not in gone]
     merged = {
         **unit,
-        "processes": _ordered({*kept, *(set(unit["processes"]) & ours)}, unit["processes"]),
-        "singletons": _ordered({*once, *(set(unit["singletons"]) & ours)}, unit["singletons"]),
-        "secrets": _ordered({*unit["secrets"], *before["secrets"]}, unit["secrets"]),
+        "processes": ordered({*kept, *(set(unit["processes"]) & ours)}, unit["processes"]),
+        "singletons": ordered({*once, *(set(unit["singletons"]) & ours)}, unit["singletons"]),
+        "secrets": ordered({*unit["secrets"], *before["secrets"]}, unit["secrets"]),
         "needs": {**before["needs"], **unit["needs"]},
     }
     extra = _extra_mounts(parts, unit, before)
@@ -165,35 +122,18 @@ def _unit(parts: _Parts, unit: Entry, before: Entry | None) -> Entry:
     return merged
 
 
-def _ordered(found: Iterable[Any], like: Sequence[Any]) -> list[Any]:
-    """Return ``found`` in the plan's order, so that what is the same looks the same."""
-    places = {json.dumps(entry, sort_keys=True): n for n, entry in enumerate(like)}
-
-    def place(entry: Any) -> tuple[int, str]:
-        text = json.dumps(entry, sort_keys=True)
-        return places.get(text, len(places)), text
-
-    return sorted(found, key=place)
-
-
-def _extra_mounts(parts: _Parts, unit: Entry, before: Entry) -> list[Any]:
+def _extra_mounts(parts: Parts, unit: Entry, before: Entry) -> list[Any]:
     """Return the mounts that only the running processes of a shared container need."""
     slot = next(iter(sorted(unit["keys"])))
     new = parts.new["services"][unit["keys"][slot]].get("volumes", [])
     old = parts.old["services"].get(before["keys"].get(slot), {}).get("volumes", [])
-    taken = {_target(mount) for mount in new}
-    return [mount for mount in old if _target(mount) not in taken]
+    taken = {target_of(mount) for mount in new}
+    return [mount for mount in old if target_of(mount) not in taken]
 
 
-def _target(mount: Any) -> str:
-    if isinstance(mount, Mapping):
-        return str(mount["target"])
-    return str(mount).split(":")[1] if ":" in str(mount) else str(mount)
-
-
-def _compose(parts: _Parts, units: Iterable[Entry]) -> Entry:
+def _compose(parts: Parts, units: Iterable[Entry]) -> Entry:
     services: Entry = {}
-    before = _by_name(parts.running.manifest["units"])
+    before = by_name(parts.running.manifest["units"])
     for unit in units:
         planned = parts.concerns(unit)
         source = (parts.new if planned else parts.old)["services"]
@@ -210,16 +150,16 @@ def _compose(parts: _Parts, units: Iterable[Entry]) -> Entry:
     return found if found["networks"] else {k: v for k, v in found.items() if k != "networks"}
 
 
-def _widen(parts: _Parts, unit: Entry, entry: Entry, before: Entry, slot: str) -> None:
+def _widen(parts: Parts, unit: Entry, entry: Entry, before: Entry, slot: str) -> None:
     old = parts.old["services"].get(before["keys"].get(slot), {})
-    taken = {_target(mount) for mount in entry.get("volumes", [])}
-    extra = [mount for mount in old.get("volumes", []) if _target(mount) not in taken]
+    taken = {target_of(mount) for mount in entry.get("volumes", [])}
+    extra = [mount for mount in old.get("volumes", []) if target_of(mount) not in taken]
     if extra:
         entry["volumes"] = [*entry.get("volumes", []), *extra]
         entry.setdefault("labels", {})[_CONFIG_LABEL] = unit["config"]
 
 
-def _manifest(parts: _Parts, units: list[Entry]) -> Entry:
+def _manifest(parts: Parts, units: list[Entry]) -> Entry:
     old, new = parts.running.manifest, parts.planned.manifest
     unit_images = {unit["image"] for unit in old["units"] if unit.get("image")}
     beside = set(old["images"]) - unit_images
@@ -233,8 +173,8 @@ def _manifest(parts: _Parts, units: list[Entry]) -> Entry:
         "install": {**old.get("install", {}), **new.get("install", {})},
         "runtime": list(
             {
-                **_by_name(old.get("runtime", ()), "path"),
-                **_by_name(new.get("runtime", ()), "path"),
+                **by_name(old.get("runtime", ()), "path"),
+                **by_name(new.get("runtime", ()), "path"),
             }.values()
         ),
         "edge": _edge(parts, old.get("edge"), new.get("edge")),
@@ -248,8 +188,8 @@ def _manifest(parts: _Parts, units: list[Entry]) -> Entry:
     return manifest
 
 
-def _named(parts: _Parts, old: Iterable[Entry], new: Iterable[Entry]) -> list[Entry]:
-    before, found = _by_name(old), []
+def _named(parts: Parts, old: Iterable[Entry], new: Iterable[Entry]) -> list[Entry]:
+    before, found = by_name(old), []
     for entry in new:
         kept = before.pop(entry["name"], None)
         if parts.mine(entry["name"]):
@@ -259,7 +199,7 @@ def _named(parts: _Parts, old: Iterable[Entry], new: Iterable[Entry]) -> list[En
     return [*found, *before.values()]
 
 
-def _edge(parts: _Parts, old: Entry | None, new: Entry | None) -> Entry | None:
+def _edge(parts: Parts, old: Entry | None, new: Entry | None) -> Entry | None:
     if old is None or new is None:
         # A service cannot bring an edge or take it away alone.
         return old
@@ -270,18 +210,18 @@ def _edge(parts: _Parts, old: Entry | None, new: Entry | None) -> Entry | None:
     def side(key: str) -> list[Entry]:
         kept = [e for e in old[key] if not parts.mine(before[e["pool"]]["service"])]
         mine = [e for e in new[key] if parts.mine(planned[e["pool"]]["service"])]
-        return _ordered(kept + mine, new[key])
+        return ordered(kept + mine, new[key])
 
     return {**old, "pools": pools, "listeners": side("listeners"), "routes": side("routes")}
 
 
-def _probe(parts: _Parts, old: Entry, new: Entry) -> Entry:
+def _probe(parts: Parts, old: Entry, new: Entry) -> Entry:
     kept = [target for target in old["targets"] if not parts.mine(target["service"])]
     mine = [target for target in new["targets"] if parts.mine(target["service"])]
-    return {**old, "targets": _ordered(kept + mine, new["targets"])}
+    return {**old, "targets": ordered(kept + mine, new["targets"])}
 
 
-def _files(parts: _Parts, compose: Entry) -> dict[str, tuple[str, int]]:
+def _files(parts: Parts, compose: Entry) -> dict[str, tuple[str, int]]:
     old, new = parts.running.files, parts.planned.files
     mine = _config_names(parts)
     files = {**new, **{k: v for k, v in old.items() if k not in mine and _kept(k, new)}}
@@ -303,7 +243,7 @@ def _kept(name: str, new: Mapping[str, Any]) -> bool:
     return name.startswith(_CONFIG_FILES) or name not in new
 
 
-def _config_names(parts: _Parts) -> set[str]:
+def _config_names(parts: Parts) -> set[str]:
     """Return the files of the Compose configs that the service reads."""
     found = set()
     for unit in parts.planned.manifest["units"]:
@@ -315,14 +255,14 @@ def _config_names(parts: _Parts) -> set[str]:
     return {f"{_CONFIG_FILES}{name}" for name in found}
 
 
-def _supervisor(parts: _Parts) -> tuple[str, int]:
+def _supervisor(parts: Parts) -> tuple[str, int]:
     before, mode = parts.running.files[SUPERVISOR]
     old, new = json.loads(before), json.loads(parts.planned.files[SUPERVISOR][0])
     ours = set(parts.processes(parts.planned))
     if not ours:
         return before, mode
     gone = set(parts.processes(parts.running)) - ours
-    kept = _by_name(old["processes"])
+    kept = by_name(old["processes"])
     processes = []
     for entry in new["processes"]:
         running = kept.pop(entry["name"], None)
@@ -334,9 +274,9 @@ def _supervisor(parts: _Parts) -> tuple[str, int]:
     return json.dumps({**new, "processes": processes}, indent=2, ensure_ascii=False) + "\n", mode
 
 
-def _notes(parts: _Parts) -> list[str]:
+def _notes(parts: Parts) -> list[str]:
     notes = []
-    before = _by_name(parts.running.manifest["units"])
+    before = by_name(parts.running.manifest["units"])
     for unit in parts.planned.manifest["units"]:
         old = before.get(unit["name"])
         if old is None or not unit.get("processes") or not parts.concerns(unit):

@@ -1,0 +1,95 @@
+"""A release against what a host has: files, images, secrets, containers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.moorage_host import engine
+
+MANIFEST = "release.json"
+# The same again, for machines.
+NOT_SHOWN = ("compose.json",)
+
+
+def read_current(base: Path) -> dict[str, str]:
+    """Return the files of the running release, or none before the first deploy."""
+    root = (base / "current").resolve()
+    found = {
+        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8", errors="replace")
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+    return {name: text for name, text in found.items() if is_shown(name)}
+
+
+def is_shown(name: str) -> bool:
+    """Whether a file of a release is for people to compare."""
+    return name not in (MANIFEST, *NOT_SHOWN) and not name.startswith("receipt")
+
+
+def differences(before: dict[str, str], after: dict[str, str]) -> list[dict[str, str]]:
+    """Return Ansible's diff entries for every file that differs."""
+    entries = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name, ""), after.get(name, "")
+        if old != new:
+            entries.append(
+                {
+                    "before_header": f"{name} (running)" if old else f"{name} (absent)",
+                    "after_header": f"{name} (new release)" if new else f"{name} (gone)",
+                    "before": old,
+                    "after": new,
+                }
+            )
+    return entries
+
+
+def lacking(
+    base: Path, secrets: list[dict[str, Any]], manifest: dict[str, Any]
+) -> dict[str, list[str]]:
+    """Return the images and secrets that the release needs and this host does not have."""
+    refs = [str(ref) for ref in manifest.get("images", [])]
+    present: set[str] = set()
+    if refs and engine.is_running():
+        present = {
+            tag for image in engine.get("/images/json") for tag in image.get("RepoTags") or []
+        }
+    root = base / "secrets"
+    without = [
+        secret["name"]
+        for secret in secrets
+        if not all(
+            path.is_file()
+            for path in (
+                root / secret["name"],
+                *(root / "for" / str(uid) / secret["name"] for uid in secret["users"]),
+            )
+        )
+    ]
+    tagged = {ref: ref if ":" in ref.rpartition("/")[2] else f"{ref}:latest" for ref in refs}
+    return {"images": [r for r in refs if tagged[r] not in present], "secrets": without}
+
+
+def concerns(base: Path, manifest: dict[str, Any], files: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the containers and processes that differ from what the release describes."""
+    wanted = {unit["name"]: unit["config"] for unit in manifest.get("units", [])}
+    found: dict[str, str] = {}
+    if engine.is_running():
+        for entry in engine.get("/containers/json?all=1"):
+            labels = entry.get("Labels") or {}
+            if labels.get(engine.STACK_LABEL) == base.name and entry.get("Names"):
+                found[entry["Names"][0].lstrip("/")] = labels.get("moorage.config", "")
+    before = read_current(base).get("supervisor.json", "{}")
+    after = files.get("supervisor.json", {}).get("content", "{}")
+    old, new = (
+        {process["name"]: process for process in json.loads(text).get("processes", [])}
+        for text in (before, after)
+    )
+    return {
+        "made": sorted(wanted.keys() - found.keys()),
+        "replaced": sorted(n for n in wanted.keys() & found.keys() if wanted[n] != found[n]),
+        "removed": sorted(found.keys() - wanted.keys()),
+        "processes": sorted(n for n in old.keys() | new.keys() if old.get(n) != new.get(n)),
+    }
