@@ -114,9 +114,20 @@ class Rollout:
                 self._place(unit)
 
     def _place(self, unit: Unit) -> None:
-        scene = self.scene
-        old = scene.found.get(unit.name)
+        old = self.scene.found.get(unit.name)
         ran = old is not None and old.state == "running" and not unit.one_off
+        if ran and not unit.singleton:
+            with self.scene.traffic.apart():
+                self.did.in_place_gaps.append(Gap(unit.service, self._replace(unit, ran)[1]))
+        else:
+            started, _ = self._replace(unit, ran)
+            if ran:
+                self.did.singleton_gaps.append(Gap(unit.service, started))
+        self.did.containers.append(unit.name)
+
+    def _replace(self, unit: Unit, ran: bool) -> tuple[float, float]:
+        """Return the seconds until the new container had started, and until it was well."""
+        scene = self.scene
         if ran:
             scene.keep_waiting([unit])
             scene.stop([unit.name])
@@ -125,11 +136,7 @@ class Rollout:
         started = time.monotonic() - began
         wait_until_healthy(scene.looker({unit.name}), scene.limits.gate)
         scene.send_back([unit])
-        if ran and unit.singleton:
-            self.did.singleton_gaps.append(Gap(unit.service, started))
-        elif ran:
-            self.did.in_place_gaps.append(Gap(unit.service, time.monotonic() - began))
-        self.did.containers.append(unit.name)
+        return started, time.monotonic() - began
 
     def _rest(self) -> None:
         """Hand over what must not run twice, and put right what was not touched."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from moorage.deploy.docker import LOOPBACK, Container
@@ -11,9 +12,11 @@ from moorage.deploy.gate import Check
 from moorage.deploy.release import Release, ReleaseError
 from moorage.deploy.unit import Unit
 from moorage.edge import Edge
-from moorage.probe import Figures, Prober, Target, verdict
+from moorage.probe import Figures, Prober, Target, smoke, verdict
 
 _POLL_SECONDS = 0.02
+# How long visitors may need to find back to what was replaced beneath what they ask.
+_RECOVERY_SECONDS = 10.0
 
 
 class BudgetSpent(Exception):
@@ -27,6 +30,7 @@ class Traffic:
         self._stack = stack
         self._edge = edge
         self._prober: Prober | None = None
+        self._targets: Sequence[Target] = ()
         self._settings: Mapping[str, Any] = {}
         self._began = 0.0
         self._judged = False
@@ -89,7 +93,7 @@ class Traffic:
         targets = public_targets(release, self._edge.store.settings().http_port)
         if not targets:
             return
-        self._settings = settings
+        self._settings, self._targets = settings, targets
         self._prober = Prober(targets, settings["rate"], settings["timeout_seconds"])
         self._prober.window("before")
         self._prober.start()
@@ -113,6 +117,29 @@ class Traffic:
         if self._prober is not None and not self._judged:
             self._judged = True
             self._prober.window("during")
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Count for itself what befalls visitors while something is replaced in its place.
+
+        A database, say, whose absence they feel: that is told, and not blamed on what is new.
+        """
+        if self._prober is None:
+            yield
+            return
+        window = "during" if self._judged else "before"
+        self._prober.window("in_place")
+        # Who is on the way still gets an answer from what is about to stop.
+        self._prober.figures(window)
+        try:
+            yield
+            deadline = time.monotonic() + _RECOVERY_SECONDS
+            while smoke(self._targets, self._settings["timeout_seconds"]):
+                if time.monotonic() >= deadline:
+                    break
+                time.sleep(_POLL_SECONDS)
+        finally:
+            self._prober.window(window)
 
     def judge(self) -> None:
         """Raise BudgetSpent when visitors fared worse than the settings allow."""
@@ -147,7 +174,8 @@ class Traffic:
         """Return what the prober saw, by window."""
         if self._prober is None:
             return {}
-        return {name: self._prober.figures(name) for name in ("before", "during")}
+        found = {n: self._prober.figures(n) for n in ("before", "during", "in_place")}
+        return {n: figures for n, figures in found.items() if n != "in_place" or figures.requests}
 
     def stop(self) -> None:
         """Send no more requests."""
