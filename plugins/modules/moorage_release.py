@@ -177,7 +177,8 @@ def compose_release(args: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str
     if not args["service"]:
         return args["release"], args["files"], args["manifest"], []
     from moorage.deploy.layout import Layout
-    from moorage.deploy.merge import Content, MergeError, merge
+    from moorage.deploy.merge import MergeError, merge
+    from moorage.deploy.parts import Content
     from moorage.deploy.release import current_release, read_files
 
     base = Path(args["base"])

@@ -11,7 +11,8 @@ import yaml
 
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
-from moorage.deploy.merge import Content, MergeError, content_id, merge
+from moorage.deploy.merge import MergeError, content_id, merge
+from moorage.deploy.parts import Content
 
 PROJECT = Project(Path(__file__).resolve().parents[4])
 FORMS = ("unified", "containers")
