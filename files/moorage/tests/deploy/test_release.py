@@ -156,6 +156,14 @@ def test_a_release_that_waits_for_its_turn_is_not_pruned(layout: Layout) -> None
     assert sorted(prune_releases(layout, keep=1)) == [release_id(2), release_id(3)]
 
 
+def test_a_release_that_was_tried_in_vain_does_not_wait(layout: Layout) -> None:
+    make(layout, 1)
+    point_current_at(layout, read_release(layout, release_id(1)))
+    make(layout, 2)
+    (layout.releases / release_id(2) / "receipt.json").write_text("{}")
+    assert prune_releases(layout, keep=1) == [release_id(2)]
+
+
 def test_going_back_means_what_ran_before_however_often_nothing_changed(layout: Layout) -> None:
     make(layout, 1)
     point_current_at(layout, read_release(layout, release_id(1)))

@@ -236,10 +236,18 @@ def prune_releases(layout: Layout, keep: int) -> list[str]:
             continue
         brought = (release.path / MANIFEST).stat().st_mtime
         # The history rounds to milliseconds.
-        waits = brought > activated.get(release.id, 0.0) + 0.001
+        waits = brought > max(activated.get(release.id, 0.0) + 0.001, _tried(release))
         if waits and time.time() - brought < _WAITING_SECONDS:
             # Another run has just brought it, and waits for its turn.
             continue
         shutil.rmtree(release.path)
         removed.append(release.id)
     return removed
+
+
+def _tried(release: Release) -> float:
+    """Return when the release was last rolled out, well or not, in Unix seconds; 0.0 for never."""
+    try:
+        return (release.path / "receipt.json").stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
