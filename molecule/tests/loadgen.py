@@ -20,25 +20,44 @@ import gc
 import json
 import signal
 import time
-from collections.abc import Awaitable, Callable
-from typing import TextIO
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TextIO
 
-from loadgen_kinds import LONG, MIX, UnexpectedError, Visit, Visitors
+from loadgen_kinds import MIX, UnexpectedError, Visit, Visitors
 from loadgen_wire import WireError
 
 _MOST_AT_ONCE = 1000
 
 
-def pattern() -> list[str]:
+class Everybody(Protocol):
+    """Those who visit a site: what they do, and how often (see loadgen_kinds)."""
+
+    @property
+    def mix(self) -> Mapping[str, int]:
+        """How many of a hundred short requests are of each kind."""
+
+    @property
+    def long(self) -> Sequence[str]:
+        """The kinds that take long, which come in turn."""
+
+    def does(self, kind: str, number: int) -> Callable[[Visit], Awaitable[None]]:
+        """Return what the visitor of this number does."""
+
+    def close(self) -> None:
+        """Let all connections go."""
+
+
+def pattern(mix: Mapping[str, int] = MIX) -> list[str]:
     """Return a hundred kinds in a fixed order, evenly mixed."""
-    due = sorted((i / n, kind) for kind, n in MIX.items() for i in range(n))
+    due = sorted((i / n, kind) for kind, n in mix.items() for i in range(n))
     return [kind for _, kind in due]
 
 
 class Load:
     """Sends requests and notes what became of them."""
 
-    def __init__(self, visitors: Visitors, log: TextIO, timeout: float) -> None:
+    def __init__(self, visitors: Everybody, log: TextIO, timeout: float) -> None:
         self._visitors = visitors
         self._log = log
         self._timeout = timeout
@@ -51,14 +70,14 @@ class Load:
 
     async def run(self, rate: float, long_rate: float, seconds: float) -> None:
         """Send until the time is over or somebody says stop; wait for what is on its way."""
-        kinds = pattern()
+        kinds, long = pattern(self._visitors.mix), self._visitors.long
         flows = [self._flow(rate, lambda number: kinds[number % len(kinds)], seconds)]
         if long_rate:
-            flows.append(self._flow(long_rate, lambda number: LONG[number % len(LONG)], seconds))
+            flows.append(self._flow(long_rate, lambda number: long[number % len(long)], seconds))
         await asyncio.gather(*flows)
         while self._running:
             await asyncio.wait(self._running)
-        self._visitors.pool.close()
+        self._visitors.close()
 
     async def _flow(self, rate: float, kind: Callable[[int], str], seconds: float) -> None:
         began, number = time.monotonic(), 0
@@ -117,19 +136,19 @@ def _kind_of(error: Exception) -> str:
     return "protocol" if isinstance(error, (WireError, ValueError)) else "refused"
 
 
-async def _main(arguments: argparse.Namespace) -> None:
+async def _main(arguments: argparse.Namespace, visitors: Everybody) -> None:
     # A collection in the middle of a thousand requests would be seen as their latency.
     gc.freeze()
     with open(arguments.log, "a", encoding="utf-8", buffering=1) as log:
-        load = Load(Visitors(arguments.host, arguments.port), log, arguments.timeout)
+        load = Load(visitors, log, arguments.timeout)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, load.stop)
         await load.run(arguments.rate, arguments.long_rate, arguments.seconds)
 
 
-def main() -> None:
-    """Read the command line and send."""
+def main(everybody: Callable[[str, int, Mapping[str, Any]], Everybody]) -> None:
+    """Read the command line and send; visitors are made of host, port and what they know."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--host", required=True, help="an address, not a name")
     parser.add_argument("--port", type=int, required=True)
@@ -140,8 +159,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds for one request")
     parser.add_argument("--log", required=True, help="every request becomes a line of it")
-    asyncio.run(_main(parser.parse_args()))
+    parser.add_argument("--known", type=Path, help="a JSON file with what visitors know")
+    given = parser.parse_args()
+    known = json.loads(given.known.read_text(encoding="utf-8")) if given.known else {}
+    asyncio.run(_main(given, everybody(given.host, given.port, known)))
 
 
 if __name__ == "__main__":
-    main()
+    main(lambda host, port, known: Visitors(host, port))

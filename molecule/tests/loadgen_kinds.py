@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loadgen_wire import (
@@ -56,6 +56,8 @@ class Visitors:
 
     host: str
     port: int
+    mix: Mapping[str, int] = field(default_factory=lambda: MIX)
+    long: Sequence[str] = LONG
     pool: Pool = field(init=False)
     pictures: list[tuple[str, bytes]] = field(init=False)
 
@@ -78,6 +80,10 @@ class Visitors:
             picture = self.pictures[number % len(self.pictures)]
             return lambda visit: self._upload(visit, *picture, fresh)
         return {"download": self._download, "events": self._events, "websocket": self._echo}[name]
+
+    def close(self) -> None:
+        """Let all connections go."""
+        self.pool.close()
 
     async def _page(self, visit: Visit, path: str, fresh: bool) -> None:
         body = await self._exchange(visit, self._request("GET", path), 200, fresh, again=True)
