@@ -120,11 +120,12 @@ def test_a_setting_that_nginx_refuses_is_put_back(rig: EdgeRig) -> None:
 
 def test_the_status_shows_peers_and_what_they_do(rig: EdgeRig, application: Start) -> None:
     server = application()
-    rig.stack("shown", server.peer)
+    port = rig.stack("shown", server.peer, domains=["shown.example.com"], routes=FACTS["routes"])
     shown = text(report(rig.edge))
     assert "edge (container, TLS off): running" in shown
     row = next(line for line in shown.splitlines() if line.startswith("shown"))
     assert row.split()[:4] == ["shown", "web:80", server.peer, "0"]
+    assert row.endswith(f"port {port}, shown.example.com/")
     rig.edge.test()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,31 @@ def test_a_kind_has_its_own_files_on_the_host() -> None:
     assert acme["/etc/systemd/system/moorage-edge.service"] is None
     assert acme["/etc/systemd/system/moorage-edge-acme.timer"]
     assert set(host_files(Settings(kind="none", tls="acme"), store).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "states", "found"),
+    [
+        ("container", ["running"], []),
+        ("container", [], ["edge moorage-edge: missing"]),
+        ("container", ["exited"], ["edge moorage-edge: exited"]),
+        ("native", [], []),
+        ("none", ["running"], ["edge moorage-edge: is there, although the edge is none"]),
+        (None, [], []),
+    ],
+)
+def test_a_survey_notices_an_edge_that_is_not_as_it_should_be(
+    kind: str | None, states: list[str], found: list[str]
+) -> None:
+    path = Path(__file__).resolve().parents[4] / "plugins/module_utils/moorage_host/edge.py"
+    spec = importlib.util.spec_from_file_location("moorage_host_edge", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (
+        module.drift(kind, [{"name": "moorage-edge", "state": state} for state in states]) == found
+    )
 
 
 def test_stacks_may_share_a_domain_but_no_path_of_it() -> None:

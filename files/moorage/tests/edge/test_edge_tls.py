@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from edge_rig import Application, EdgeRig, free_port, get
+from edge_rig import Application, EdgeRig, free_port, get, until
 
 from moorage.edge import EdgeError
 from moorage.edge.tls import acme_certificate
@@ -154,7 +154,7 @@ def test_http_2_is_spoken(secure: EdgeRig, application: Start) -> None:
     done = subprocess.run(argv, input=b"x" * 70000, capture_output=True, check=True)
     assert b'"received": 70000' in done.stdout
     assert done.stdout.endswith(b"}2")
-    assert secure.edge.in_flight([server.peer]) == {server.peer: 0}
+    until(lambda: secure.edge.in_flight([server.peer]) == {server.peer: 0})
 
 
 def pair(directory: Path, name: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 from moorage.edge.control import ask
 from moorage.edge.core import Edge
 from moorage.edge.errors import EdgeError
+from moorage.edge.model import Facts
 from moorage.edge.tls import missing
 from moorage.tables import table
 
@@ -31,7 +32,7 @@ def report(edge: Edge) -> dict[str, Any]:
             {
                 "stack": facts.stack,
                 "domains": list(facts.domains),
-                "ports": [listener.port for listener in facts.listeners],
+                "reached": {name: _reached(facts, name) for name in facts.pools},
                 "maintenance": state["maintenance"],
                 "without_certificate": missing(edge.store, settings, facts.domains),
                 "pools": {
@@ -52,6 +53,13 @@ def report(edge: Edge) -> dict[str, Any]:
     }
 
 
+def _reached(facts: Facts, pool: str) -> list[str]:
+    """Return what leads visitors to a pool: ports, and paths of domains."""
+    ports = [f"port {entry.port}" for entry in facts.listeners if entry.pool == pool]
+    paths = [entry.path for entry in facts.routes if entry.pool == pool]
+    return [*ports, *(f"{domain}{path}" for domain in facts.domains for path in paths)]
+
+
 def text(found: dict[str, Any]) -> str:
     """Return the state for a person."""
     if not found["present"]:
@@ -62,9 +70,9 @@ def text(found: dict[str, Any]) -> str:
         lines.append("it runs with an older configuration: `moorage edge reload` says why")
     rows = [["STACK", "POOL", "PEER", "IN FLIGHT", "REACHED BY"]]
     for stack in found["stacks"]:
-        reached = ", ".join([*stack["domains"], *(f"port {port}" for port in stack["ports"])])
-        reached += " (maintenance)" if stack["maintenance"] else ""
         for pool, peers in stack["pools"].items():
+            reached = ", ".join(stack["reached"][pool])
+            reached += " (maintenance)" if stack["maintenance"] else ""
             shown = [(peer, str(count)) for peer, count in peers.items()] or [("none", "-")]
             rows += [[stack["stack"], pool, peer, count, reached] for peer, count in shown]
         for domain in stack["without_certificate"]:
