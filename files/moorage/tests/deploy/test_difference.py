@@ -198,3 +198,4 @@ def test_without_a_port_of_its_own_the_domain_is_asked() -> None:
     release = Release("0" * 12, Path("/none"), {**MANIFEST, "edge": edge})
     (through,) = public_targets(release)
     assert (through.port, through.host) == (80, "shop.example.com")
+    assert not public_targets(release, None), "a redirection would pass for an answer"

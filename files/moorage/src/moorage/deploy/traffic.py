@@ -90,7 +90,10 @@ class Traffic:
         """Begin to send requests through the edge to what ``release`` serves."""
         if not settings["rate"] or not self._edge.present() or not self.serving():
             return
-        targets = public_targets(release, self._edge.store.settings().http_port)
+        edge = self._edge.store.settings()
+        # What only sends on to https says nothing of the application behind it.
+        redirects = edge.tls != "off" and edge.redirect_to_https
+        targets = public_targets(release, None if redirects else edge.http_port)
         if not targets:
             return
         self._settings, self._targets = settings, targets
@@ -200,8 +203,11 @@ def pools_of(
     return found
 
 
-def public_targets(release: Release, http_port: int = 80) -> list[Target]:
-    """Return what the prober asks for, as visitors reach it."""
+def public_targets(release: Release, http_port: int | None = 80) -> list[Target]:
+    """Return what the prober asks for, as visitors reach it.
+
+    Without ``http_port`` what is reached by its domain alone is left out.
+    """
     facts = release.manifest.get("edge") or {}
     found = []
     for entry in (release.manifest.get("probe") or {}).get("targets", []):
@@ -214,7 +220,7 @@ def public_targets(release: Release, http_port: int = 80) -> list[Target]:
                 break
         else:
             host = next(iter(facts.get("domains", [])), "")
-            if host and any(r["pool"] == pool for r in facts.get("routes", [])):
+            if http_port and host and any(r["pool"] == pool for r in facts.get("routes", [])):
                 found.append(_target(entry, LOOPBACK, http_port, host))
     return found
 
