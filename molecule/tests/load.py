@@ -105,9 +105,9 @@ class Load:
         """Wait until so many requests have ended."""
         wait_until(
             f"{number} requests were sent",
-            lambda: len(self.seen.requests) >= number,
+            lambda: self._log.read_bytes().count(b"\n") >= number,
             seconds=seconds,
-            every=0.5,
+            every=0.1,
         )
 
 

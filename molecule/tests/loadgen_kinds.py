@@ -29,9 +29,10 @@ from loadgen_wire import (
 MIX = {"get-kept": 45, "get-fresh": 25, "version-kept": 20, "post-fresh": 5, "post-kept": 5}
 LONG = ("download", "events", "websocket")
 _BOUNDARY = "----harbour-load"
-_DOWNLOAD_BYTES, _DOWNLOAD_SECONDS = 200_000, 2
-_EVENTS, _EVENT_SECONDS = 8, 0.25
-_ECHOES, _ECHO_SECONDS = 6, 0.25
+# Long against a switch and short against a test.
+_DOWNLOAD_BYTES, _DOWNLOAD_SECONDS = 200_000, 1.2
+_EVENTS, _EVENT_SECONDS = 6, 0.2
+_ECHOES, _ECHO_SECONDS = 6, 0.2
 
 
 class UnexpectedError(Exception):

@@ -31,10 +31,12 @@ def fault(name: str, *said: str, **more: Any) -> Bad:
     return Bad({"WEB_FAULT": name}, said, **more)
 
 
+# Nothing will happen while the gate waits.
+SOON = {"harbour_gate_timeout_seconds": 4}
 CASES = {
     "crash-at-start": fault("crash", r"web", r"this build crashes at start"),
     "exits-after-5-s": fault("exits", r"web", r"no licence server answered"),
-    "never-healthy": fault("never-healthy", r"web", r"the tide is out"),
+    "never-healthy": fault("never-healthy", r"web", r"the tide is out", settings=SOON),
     "front-page-500": fault("front-500", r"web.*:\d+/:? .*\b500\b"),
     "slow-to-answer": fault("slow", r"web.*:\d+/:? .*no answer within"),
     "wrong-port": fault("port", r"refused|reset", r"web"),

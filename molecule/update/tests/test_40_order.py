@@ -23,7 +23,7 @@ def test_of_two_updates_at_once_the_second_is_refused_or_waits(
     first, second = build_of(operator), build_of(operator)
     with site.visited() as visitors:
         # Long enough for the other one to come and to be turned away.
-        with operator.updating(site.name, first, harbour_monitor_seconds=5) as process:
+        with operator.updating(site.name, first, harbour_monitor_seconds=4) as process:
             wait_for_phase(site, process, "it has the lock", f"test -e {RESERVATION}")
             refused = operator.update(site.name, second, lock_wait=1)
             assert refused.status != 0, refused.output
@@ -85,10 +85,12 @@ def test_back_and_back_again(
     assert first in unknown.output, "who names one that is not there learns which there are"
 
 
-def test_going_back_after_six_updates_without_changes(site: Harbour, operator: Operator) -> None:
+def test_going_back_after_updates_without_changes(site: Harbour, operator: Operator) -> None:
+    # The history is the same in every topology: one of them shows that none of it is counted.
+    times = {"unified": 1, "containers": 6}[operator.topology]
     old = site.version()
     operator.update(site.name, build_of(operator)).ok  # noqa: B018
-    for _ in range(6):
+    for _ in range(times):
         assert operator.update(site.name).ok.count("changed") == 0
     with site.visited() as visitors:
         operator.rollback(site.name).ok  # noqa: B018
