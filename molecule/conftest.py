@@ -6,6 +6,7 @@ in molecule/tests importable by name.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ sys.path.insert(0, str(_SHARED))
 # Their assertions tell what was seen, as those of a scenario's own tests do.
 pytest.register_assert_rewrite(*(path.stem for path in _SHARED.glob("*.py")))
 
-from described import STACK
+from described import CONTAINERS, ON_DEMAND, STACK
 from support import Machine, is_up, wait_until
 
 # Measured while testing; shown at the end whether or not anything failed.
@@ -29,6 +30,18 @@ _FIGURES: list[str] = []
 def stack() -> str:
     """The stack that the scenario deploys."""
     return STACK.name
+
+
+@pytest.fixture(scope="session")
+def containers() -> dict[str, str]:
+    """Every running container of the stack, and the user that it runs as."""
+    return CONTAINERS[os.environ["MOLECULE_SCENARIO_NAME"]]
+
+
+@pytest.fixture(scope="session")
+def on_demand() -> list[str]:
+    """Services of the stack that are there and do not run."""
+    return ON_DEMAND[os.environ["MOLECULE_SCENARIO_NAME"]]
 
 
 @pytest.fixture

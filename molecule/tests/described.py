@@ -30,6 +30,11 @@ def _published(service: Service, *, beyond: bool) -> list[int]:
     ]
 
 
+def _users(names: list[str]) -> dict[str, str]:
+    users = {name: str(STACK.services[name].user).partition(":")[0] for name in names}
+    return {f"{STACK.name}-{name}": user for name, user in users.items()}
+
+
 ONE_OFF = sorted(name for name in STACK.services if _is_one_off(name))
 """Services that end when they have done their work."""
 
@@ -53,3 +58,12 @@ HEALTH_URLS = {
     for port in _published(STACK.services[name], beyond=True)
 }
 """Where a service that visitors reach tells how it is."""
+
+CONTAINERS = {
+    "unified": {f"{STACK.name}-unified": "10001"} | _users(DATA),
+    "containers": _users([*OWN, *DATA]),
+}
+"""Every running container and the user that it runs as, by topology."""
+
+ON_DEMAND: dict[str, list[str]] = {"unified": [], "containers": ["import"]}
+"""Services that are there and do not run, by topology: none where no profile is switched on."""

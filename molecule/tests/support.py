@@ -135,6 +135,11 @@ class Machine:
         )
         return dict(line.split() for line in shown.splitlines())
 
+    def slot(self, container: str) -> str:
+        """Return which of its two slots a container is in."""
+        label = '{{index .Config.Labels "moorage.slot"}}'
+        return self.sh(f"docker inspect -f '{label}' {container}")
+
     def container_of(self, stack: str, service: str) -> str:
         """Return the name of the container that a service is, or is a process of."""
         return str(self.described(stack, service)["container"])

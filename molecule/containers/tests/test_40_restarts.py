@@ -2,16 +2,4 @@
 
 from __future__ import annotations
 
-from shared_restarts import (
-    filled,
-    test_the_engine_restarts_and_containers_run_on,
-    test_the_host_restarts,
-    test_what_was_stopped_stays_stopped_when_the_host_restarts,
-)
-
-__all__ = [
-    "filled",
-    "test_the_engine_restarts_and_containers_run_on",
-    "test_the_host_restarts",
-    "test_what_was_stopped_stays_stopped_when_the_host_restarts",
-]
+from shared_restarts import *  # noqa: F403 - these are tests of this scenario, too

@@ -3,28 +3,9 @@
 from __future__ import annotations
 
 from described import OWN
-from shared_serving import (
-    assert_owners,
-    owners_of_files,
-    test_each_user_finds_the_secrets_that_it_needs_and_no_other,
-    test_every_service_is_up_and_the_engine_agrees,
-    test_it_answers_visitors,
-    test_only_what_is_meant_listens_beyond_the_host,
-    test_processes_run_as_their_users_without_any_capability,
-    test_the_database_answers_on_the_host_alone,
-    test_the_host_is_in_order,
-)
+from shared_serving import *  # noqa: F403 - these are tests of this scenario, too
+from shared_serving import assert_owners, owners_of_files
 from support import Machine, wait_until
-
-__all__ = [
-    "test_each_user_finds_the_secrets_that_it_needs_and_no_other",
-    "test_every_service_is_up_and_the_engine_agrees",
-    "test_it_answers_visitors",
-    "test_only_what_is_meant_listens_beyond_the_host",
-    "test_processes_run_as_their_users_without_any_capability",
-    "test_the_database_answers_on_the_host_alone",
-    "test_the_host_is_in_order",
-]
 
 
 def test_the_root_file_system_is_read_only(settled: Machine, containers: dict[str, str]) -> None:
@@ -60,10 +41,13 @@ def test_programs_in_the_container_find_pids_and_service_manager(settled: Machin
 
 
 def test_owners_and_modes(settled: Machine, stack: str) -> None:
-    release = settled.release(stack)
+    release, slot = settled.release(stack), settled.slot("tg2em-unified")
+    directory, state = f"unified-{slot}", f"unified-state-{slot}"
     expected = owners_of_files(stack, release) | {
         f"/opt/{stack}/releases/{release}/supervisor.json": (0, 0o644),
-        f"/run/moorage/{stack}/unified/control.sock": (10001, 0o660),
+        f"/opt/{stack}/config/{directory}/supervisor.json": (0, 0o644),
+        f"/opt/{stack}/data/{state}": (10001, 0o750),
+        f"/run/moorage/{stack}/{directory}/control.sock": (10001, 0o660),
     }
     assert_owners(settled, expected)
 

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from shared_restarts import (
-    filled,
-    test_the_engine_restarts_and_containers_run_on,
-    test_the_host_restarts,
-    test_what_was_stopped_stays_stopped_when_the_host_restarts,
-    wait_until_serving,
-)
+from shared_restarts import *  # noqa: F403 - these are tests of this scenario, too
+from shared_restarts import wait_until_serving
 from support import Machine
 from tg2em import kept
-
-__all__ = [
-    "filled",
-    "test_the_engine_restarts_and_containers_run_on",
-    "test_the_host_restarts",
-    "test_what_was_stopped_stays_stopped_when_the_host_restarts",
-]
 
 
 def test_the_container_restarts(filled: Machine) -> None:
