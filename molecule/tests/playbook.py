@@ -40,7 +40,9 @@ class Played:
         return self
 
 
-def command(playbook: str, *options: str, **variables: Any) -> tuple[list[str], dict[str, str]]:
+def command(
+    playbook: str, *options: str, root: Path = ROOT, **variables: Any
+) -> tuple[list[str], dict[str, str]]:
     """Return arguments and environment that run ``playbook`` with extra ``variables``."""
     argv = ["ansible-playbook", playbook, "-i", os.environ["MOLECULE_INVENTORY_FILE"], *options]
     # As the scenario's own converge: .config/molecule/config.yml.
@@ -48,7 +50,7 @@ def command(playbook: str, *options: str, **variables: Any) -> tuple[list[str], 
     argv += ["--extra-vars", json.dumps(variables)]
     environment = {
         **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
         # It would win, and Molecule sets it where colours are wanted of itself.
         "ANSIBLE_FORCE_COLOR": "0",
@@ -56,12 +58,12 @@ def command(playbook: str, *options: str, **variables: Any) -> tuple[list[str], 
     return argv, environment
 
 
-def play(playbook: str, *options: str, **variables: Any) -> Played:
-    """Run ``playbook`` (relative to the checkout) with extra ``variables``."""
-    argv, environment = command(playbook, *options, **variables)
+def play(playbook: str, *options: str, root: Path = ROOT, **variables: Any) -> Played:
+    """Run ``playbook`` (relative to the checkout ``root``) with extra ``variables``."""
+    argv, environment = command(playbook, *options, root=root, **variables)
     done = subprocess.run(
         argv,
-        cwd=ROOT,
+        cwd=root,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import pytest
 from described import ONE_OFF
 from playbook import play
 from support import Machine
+from tg2em import administrator, visitor
+from tg2em_load import LONG, counted, visited
 
 MARK = {"scraper": {"SCRAPER_TEST_MARK": "1"}}
 
@@ -23,7 +26,8 @@ def running(machine: Machine, stack: str) -> tuple[object, ...]:
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     """Return the names whose values differ, but for one-offs: a deploy may run those again."""
-    return {name for name in before if before[name] != after.get(name)}.difference(ONE_OFF)
+    names = {name for name in before if before[name] != after.get(name)}
+    return {name for name in names if name.rpartition("-")[2] not in ONE_OFF}
 
 
 def test_a_run_without_changes_does_nothing_and_is_short(
@@ -67,7 +71,9 @@ def test_a_dry_run_shows_the_files_and_touches_nothing(settled: Machine, stack: 
 def test_a_changed_setting_restarts_only_what_it_concerns(settled: Machine, stack: str) -> None:
     before, containers = settled.runs(stack), settled.container_ids(stack)
     old = settled.release(stack)
-    assert play("site.yml", tg2em_environment=MARK).ok.count("changed") > 0
+    with visited(settled) as visitors:
+        assert play("site.yml", tg2em_environment=MARK).ok.count("changed") > 0
+    visitors.seen.assert_none_failed(300, LONG)
     assert changed(before, settled.runs(stack)) == {"scraper"}
     scraper = settled.described(stack, "scraper")
     # A process gets its environment from its supervisor, a container when it is made.
@@ -82,6 +88,60 @@ def test_a_changed_setting_restarts_only_what_it_concerns(settled: Machine, stac
     assert re.search(rf"^{old}.*current", shown, re.M) and new in shown
 
 
+def test_a_changed_setting_of_what_visitors_reach_fails_nobody(
+    settled: Machine, stack: str
+) -> None:
+    old, containers = settled.release(stack), settled.container_ids(stack)
+    mark = {"frontend": {"FRONTEND_TEST_MARK": "1"}}
+    with counted(settled, "-m", "tg2em_scraper") as scrapers, visited(settled) as visitors:
+        play("site.yml", tg2em_environment=mark).ok  # noqa: B018
+        # A new container beside the old one, which is gone now.
+        replaced = changed(containers, settled.container_ids(stack))
+        assert replaced == {settled.container_of(stack, "frontend")}
+        assert "FRONTEND_TEST_MARK=1" in settled.environment_of(stack, "frontend")
+        play("site.yml").ok  # noqa: B018
+    visitors.seen.assert_none_failed(800, LONG)
+    assert scrapers.most == 1, scrapers
+    assert settled.release(stack) == old
+
+
+def test_a_replaced_secret_of_what_visitors_reach_fails_nobody(
+    settled: Machine, stack: str
+) -> None:
+    containers, someone = settled.container_ids(stack), administrator(settled)
+    assert someone.get("/admin").url.endswith("/admin")
+    own = settled.sh(f"cat /opt/{stack}/secrets/session_key")
+    new = secrets.token_hex(20)
+    # Whoever looks at the panel is signed out by it.
+    with visited(settled, streams=False) as visitors:
+        played = play("site.yml", tg2em_secrets={"session_key": new}).ok
+    assert new not in played.output
+    visitors.seen.assert_none_failed(300, set())
+    replaced = changed(containers, settled.container_ids(stack))
+    assert replaced == {settled.container_of(stack, "frontend")}
+    assert "/dm" in someone.get("/admin").url, "sessions of the old key have ended"
+    assert administrator(settled).get("/admin").status == 200
+    play("site.yml", tg2em_secrets={"session_key": own}).ok  # noqa: B018
+    assert someone.get("/admin").url.endswith("/admin")
+
+
+def test_a_replaced_secret_is_read_by_all_who_need_it(settled: Machine, stack: str) -> None:
+    before, containers = settled.runs(stack), settled.container_ids(stack)
+    old = settled.sh(f"cat /opt/{stack}/secrets/admin_password")
+    new = secrets.token_hex(20)
+    with visited(settled, streams=False) as visitors:
+        played = play("site.yml", tg2em_secrets={"admin_password": new}).ok
+    assert new not in played.output
+    visitors.seen.assert_none_failed(300, set())
+    # The one-off that keeps its hash has run once more; nobody else reads it.
+    assert changed(before, settled.runs(stack)) == set()
+    assert changed(containers, settled.container_ids(stack)) == set()
+    sign_in = {"username": "admin"}
+    assert visitor(settled).post("/dm", "/dm", password=old, **sign_in).status == 401
+    assert administrator(settled).get("/admin").status == 200
+    assert play("site.yml", tg2em_secrets={"admin_password": new}).ok.count("changed") == 0
+
+
 def test_the_database_is_reached_from_outside_only_when_asked(settled: Machine, stack: str) -> None:
     before = settled.runs(stack)
     play("site.yml", tg2em_publish={"mysql": ["3306:3306"]}).ok  # noqa: B018
@@ -94,15 +154,15 @@ def test_the_database_is_reached_from_outside_only_when_asked(settled: Machine, 
 
 
 def test_a_release_that_does_not_get_healthy_gives_way(settled: Machine, stack: str) -> None:
-    old, before = settled.release(stack), settled.runs(stack)
+    old, before = settled.release(stack), running(settled, stack)
     bad = {"tgstate": {"DATA_DIR": "/nowhere"}}
-    played = play("site.yml", tg2em_environment=bad, tg2em_gate_timeout_seconds=5)
+    with visited(settled) as visitors:
+        played = play("site.yml", tg2em_environment=bad, tg2em_gate_timeout_seconds=5)
     assert played.status != 0
-    assert "tgstate: " in played.output and f"release {old} runs again" in played.output
-    assert settled.release(stack) == old
-    assert changed(before, settled.runs(stack)) == {"tgstate"}
-    assert settled.status(stack)["tgstate"]["health"] == "healthy"
-    assert settled.serves(8088)
+    assert "tgstate: " in played.output and "mkdir /nowhere" in played.output, played.output
+    assert f"release {old} went on running" in played.output
+    visitors.seen.assert_none_failed(300, LONG)
+    assert running(settled, stack) == before, "what runs was never touched"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 from load import Seen
 from playbook import ROOT
+from support import Machine
 from update_site import BASE, Harbour
 
 _SCHEMA = json.loads((ROOT / "docs/receipt.schema.json").read_text(encoding="utf-8"))
@@ -20,13 +21,14 @@ def newest(site: Harbour) -> tuple[str, dict[str, Any]]:
     return path, json.loads(site.sh(f"cat {path}"))
 
 
-def check(site: Harbour, path: str, receipt: dict[str, Any]) -> None:
+def check(site: Machine, path: str, receipt: dict[str, Any]) -> None:
     """Make sure that a receipt is what the schema says, and signed; a changed one is found out."""
     jsonschema.validate(receipt, _SCHEMA, cls=jsonschema.Draft202012Validator)
     assert site.sh(f"stat -c %a {path}") == "644"
     verify = f"minisign -Vq -p {_PUBLIC_KEY}"
     site.sh(f"{verify} -m {path}")
-    site.sh(f"sed 's/harbour/harbor/' {path} >/tmp/forged && cp {path}.minisig /tmp/forged.minisig")
+    site.sh(f'sed \'s/"host"/"hosts"/\' {path} >/tmp/forged')
+    site.sh(f"cp {path}.minisig /tmp/forged.minisig")
     assert site.host.run(f"{verify} -m /tmp/forged").rc != 0
     site.sh("rm /tmp/forged /tmp/forged.minisig")
 

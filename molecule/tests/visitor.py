@@ -32,8 +32,14 @@ class Visitor:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        self._cookies = http.cookiejar.CookieJar()
+        jar = urllib.request.HTTPCookieProcessor(self._cookies)
         self._opener = urllib.request.build_opener(jar)
+
+    @property
+    def cookies(self) -> str:
+        """What this visitor's browser sends along as `Cookie`."""
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._cookies)
 
     def get(self, path: str, accept: str = "text/html, */*;q=0.5") -> Page:
         """Fetch a page; an error status is an answer, not an exception."""

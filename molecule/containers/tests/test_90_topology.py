@@ -8,6 +8,7 @@ from collections.abc import Callable
 from playbook import play
 from support import Machine
 from tg2em import ensure_articles, kept
+from tg2em_load import LONG, counted, visited
 
 PROCESSES = {"frontend", "scraper", "tgstate"}
 
@@ -33,7 +34,8 @@ def traces(machine: Machine, stack: str) -> dict[str, set[str]]:
 def checksums(machine: Machine, stack: str) -> str:
     """Return what must be the same, byte for byte: tables, files of the image service, secrets."""
     root = "MYSQL_PWD=$(cat /run/secrets/mysql_root_password) mariadb -N -u root"
-    tables = "articles, messages, admin_users, alembic_version, settings"
+    # Not those of administrators: it is noted when they sign in.
+    tables = "articles, messages, alembic_version, settings"
     rows = machine.sh(
         f"docker exec {stack}-mysql sh -c '{root} {stack} -e \"CHECKSUM TABLE {tables}\"'"
     )
@@ -49,23 +51,32 @@ def test_there_and_back_with_the_same_data(
     settled: Machine, stack: str, figure: Callable[[str], None]
 ) -> None:
     ensure_articles(settled)
+    with visited(settled):
+        pass  # the pictures that visitors send are there from now on
     before, data, sums = traces(settled, stack), kept(settled), checksums(settled, stack)
+    edge = {what: {name for name in names if "edge" in name} for what, names in before.items()}
     release = settled.release(stack)
 
-    began = time.monotonic()
-    play("site.yml", tg2em_topology="unified").ok  # noqa: B018
-    figure(f"containers to unified: {time.monotonic() - began:.1f} s")
+    with counted(settled, "-m", "tg2em_scraper") as scrapers, visited(settled) as visitors:
+        began = time.monotonic()
+        play("site.yml", tg2em_topology="unified").ok  # noqa: B018
+        figure(f"containers to unified: {time.monotonic() - began:.1f} s")
+    figure(f"containers to unified: {visitors.seen.summary()}")
+    visitors.seen.assert_none_failed(500, LONG)
+    assert scrapers.most == 1, scrapers
     there = traces(settled, stack)
+    slot = f"unified-{settled.slot(f'{stack}-unified')}"
     assert there == {
         "containers": {f"{stack}-unified", f"{stack}-mysql"},
         "networks": before["networks"],
         "units": set(),
         "unit files": set(),
         "wanted": set(),
-        "logrotate": {f"moorage-{stack}"},
-        "runtime": {"unified"},
-        "tmpfiles": {f"moorage-{stack}-unified.conf"},
-        "configuration": {"unified", "unified/supervisor.json"},
+        "logrotate": {f"moorage-{stack}"} | edge["logrotate"],
+        "runtime": {"unified-a", "unified-b"},
+        "tmpfiles": {f"moorage-{stack}-unified.conf"} | edge["tmpfiles"],
+        # The free slot has a directory, and what the last container was told is not in it.
+        "configuration": {"unified-a", "unified-b", f"{slot}/supervisor.json"},
     }
     services = settled.status(stack)
     assert {services[name]["kind"] for name in PROCESSES} == {"process"}
@@ -74,9 +85,13 @@ def test_there_and_back_with_the_same_data(
     assert kept(settled) == data
     assert checksums(settled, stack) == sums
 
-    began = time.monotonic()
-    play("site.yml").ok  # noqa: B018
-    figure(f"unified to containers: {time.monotonic() - began:.1f} s")
+    with counted(settled, "-m", "tg2em_scraper") as scrapers, visited(settled) as visitors:
+        began = time.monotonic()
+        play("site.yml").ok  # noqa: B018
+        figure(f"unified to containers: {time.monotonic() - began:.1f} s")
+    figure(f"unified to containers: {visitors.seen.summary()}")
+    visitors.seen.assert_none_failed(500, LONG)
+    assert scrapers.most == 1, scrapers
     assert settled.release(stack) == release
     assert settled.serves(5000, 8088)
     assert kept(settled) == data
@@ -87,14 +102,15 @@ def test_there_and_back_with_the_same_data(
 
 def test_a_form_that_does_not_get_healthy_gives_way(settled: Machine, stack: str) -> None:
     before, data = traces(settled, stack), kept(settled)
-    played = play(
-        "site.yml",
-        tg2em_topology="unified",
-        tg2em_environment={"tgstate": {"PORT": "8099"}},
-        tg2em_gate_timeout_seconds=5,
-    )
-    assert played.status != 0 and "runs again" in played.output, played.output
-    assert settled.serves(5000, 8088)
+    with visited(settled) as visitors:
+        played = play(
+            "site.yml",
+            tg2em_topology="unified",
+            tg2em_environment={"tgstate": {"PORT": "8099"}},
+            tg2em_gate_timeout_seconds=5,
+        )
+    assert played.status != 0 and "went on running" in played.output, played.output
+    visitors.seen.assert_none_failed(500, LONG)
     assert kept(settled) == data
     # The next run puts right what had been made ready for the other form.
     play("site.yml").ok  # noqa: B018
