@@ -1,0 +1,120 @@
+"""What visitors meet during a rollout, and which of it is the new release's doing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from moorage.deploy.release import Release
+from moorage.deploy.traffic import BudgetSpent, Traffic
+from moorage.edge import Edge
+from moorage.edge.model import Settings
+
+
+class Site:
+    """A site that can be out of order."""
+
+    def __init__(self) -> None:
+        site = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200 if site.well else 503)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.well = True
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def release(self) -> Release:
+        """Return the part of a release that the prober reads."""
+        port = self.server.server_address[1]
+        manifest = {
+            "edge": {
+                "pools": {"web:5000": {"service": "web", "port": 5000}},
+                "listeners": [{"port": port, "address": "", "pool": "web:5000"}],
+                "domains": [],
+                "routes": [],
+            },
+            "probe": {
+                "targets": [{"service": "web", "port": 5000, "path": "/", "expect": [200, 399]}]
+            },
+        }
+        return cast(Release, SimpleNamespace(manifest=manifest, id="0123456789ab"))
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A site, in order at first."""
+    made = Site()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def traffic(site: Site) -> Iterator[Traffic]:
+    """Visitors that have come, before and since a rollout has begun."""
+    edge = SimpleNamespace(
+        present=lambda: True,
+        pools=lambda stack: {"web:5000": ["127.0.0.1:1"]},
+        store=SimpleNamespace(settings=Settings),
+    )
+    settings = {
+        "rate": 100,
+        "timeout_seconds": 2.0,
+        "before_seconds": 0.1,
+        "budget": 0,
+        "p99_factor": 5.0,
+        "p99_floor_seconds": 5.0,
+    }
+    made = Traffic("example", cast(Edge, edge))
+    made.watch(site.release(), settings)
+    made.begin()
+    yield made
+    made.stop()
+
+
+def wait_for(traffic: Traffic, window: str, failed: int) -> None:
+    """Wait until so many failures were counted."""
+    deadline = time.monotonic() + 10
+    while sum(traffic.figures()[window].failed.values()) < failed:
+        assert time.monotonic() < deadline, traffic.figures()
+        time.sleep(0.02)
+
+
+def test_what_fails_spends_the_budget(site: Site, traffic: Traffic) -> None:
+    traffic.judge()
+    site.well = False
+    wait_for(traffic, "during", 1)
+    with pytest.raises(BudgetSpent):
+        traffic.judge()
+
+
+def test_what_fails_while_a_database_is_replaced_is_told_and_not_judged(
+    site: Site, traffic: Traffic
+) -> None:
+    with traffic.apart():
+        site.well = False
+        time.sleep(0.2)
+        # It is well some time after what it needs: so long it is waited for.
+        threading.Timer(0.2, lambda: setattr(site, "well", True)).start()
+    traffic.judge()
+    found = traffic.figures()
+    assert found["in_place"].failed["status"] > 5
+    assert sum(found["during"].failed.values()) == 0
+    site.well = False
+    wait_for(traffic, "during", 1)
+    with pytest.raises(BudgetSpent):
+        traffic.judge()
