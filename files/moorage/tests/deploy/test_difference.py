@@ -11,7 +11,7 @@ import pytest
 from moorage.deploy.difference import difference, leftovers
 from moorage.deploy.docker import Container, Published
 from moorage.deploy.release import Release
-from moorage.deploy.traffic import direct_targets, pools_of, public_targets
+from moorage.deploy.traffic import direct_targets, lasting_targets, pools_of, public_targets
 from moorage.deploy.unit import NEXT, Policy, Unit, batches, units_of
 from moorage.deploy.waves import levels
 
@@ -198,4 +198,13 @@ def test_without_a_port_of_its_own_the_domain_is_asked() -> None:
     release = Release("0" * 12, Path("/none"), {**MANIFEST, "edge": edge})
     (through,) = public_targets(release)
     assert (through.port, through.host) == (80, "shop.example.com")
-    assert not public_targets(release, None), "a redirection would pass for an answer"
+    (inside,) = public_targets(release, 19980)
+    assert (inside.port, inside.host) == (19980, "shop.example.com")
+
+
+def test_a_port_that_is_closed_by_the_update_is_not_asked() -> None:
+    closed: dict[str, Any] = {**MANIFEST["edge"], "listeners": []}
+    before = Release("0" * 12, Path("/none"), MANIFEST)
+    after = Release("1" * 12, Path("/none"), {**MANIFEST, "edge": closed})
+    assert lasting_targets(before, before) == public_targets(before)
+    assert lasting_targets(before, after) == []

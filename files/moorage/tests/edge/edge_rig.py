@@ -66,7 +66,7 @@ class EdgeRig:
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.directory = directory
-        self.http, self.https = free_port(), free_port()
+        self.http, self.https, self.probe = free_port(), free_port(), free_port()
         self.container = f"moorage-edge-test-{os.getpid()}-{self.http}"
         self.edge = Edge.of(directory / "edge", directory / "run" / "edge")
         self.log = directory / "log"
@@ -79,6 +79,7 @@ class EdgeRig:
                 "container": self.container,
                 "http_port": self.http,
                 "https_port": self.https,
+                "probe_port": self.probe,
                 **settings,
             },
         }

@@ -97,6 +97,7 @@ def _taken_ports(facts: Iterable[Facts], settings: Settings) -> list[Problem]:
     own = {settings.http_port: "edge_http_port"}
     if settings.tls != "off":
         own[settings.https_port] = "edge_https_port"
+        own[settings.probe_port] = "edge_probe_port"
     return [
         Problem(
             f"{_prefix(entry.stack)}_publish",
@@ -125,10 +126,13 @@ def _ports(settings: Settings, facts: Iterable[Facts]) -> list[dict[str, Any]]:
     """The ports that are nobody's but the edge's: those of the domains."""
     if not any(entry.domains for entry in facts):
         return []
-    numbers = [settings.http_port, *([settings.https_port] if settings.tls != "off" else [])]
+    secure = settings.tls != "off"
+    places = [(settings.http_port, "0.0.0.0")]
+    places += [(settings.https_port, "0.0.0.0")] if secure else []
+    places += [(settings.probe_port, "127.0.0.1")] if secure and settings.redirect_to_https else []
     return [
-        {"port": n, "protocol": "tcp", "address": "0.0.0.0", "service": "", "stack": OWNER}
-        for n in numbers
+        {"port": n, "protocol": "tcp", "address": address, "service": "", "stack": OWNER}
+        for n, address in places
     ]
 
 

@@ -198,7 +198,7 @@ class Activation:
         anything = bool(rollout.prepare()) or bool(request.restart) or bool(self._marker)
         moved = self._previous is None or self._previous.id != release.id
         if anything and self._previous is not None and "units" in self._previous.manifest:
-            self._traffic.watch(self._previous, release.manifest["probe"])
+            self._traffic.watch(self._previous, release)
         if moved and self._previous is not None:
             found = docker.containers_of(layout.stack)
             self._migrations = hooks.migrations(release, found, request.allow_one_way)

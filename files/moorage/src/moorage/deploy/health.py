@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import time
 from collections.abc import Mapping, Sequence
 
 from moorage.deploy.docker import Container
 from moorage.deploy.release import Release
 from moorage.deploy.traffic import direct_targets
 from moorage.deploy.unit import Unit
+from moorage.probe import Target
 from moorage.probe import smoke as ask
 
 _TIMEOUT_SECONDS = 1.0
+_POLL_SECONDS = 0.1
+# How long a service without a health check may take until it serves.
+_PATIENCE_SECONDS = 30.0
 
 
 class Unfit(Exception):
@@ -43,11 +48,27 @@ def answers(unit: Unit, container: Container) -> bool:
 def smoke(
     release: Release, units: Sequence[Unit], slots: Mapping[str, str], timeout_seconds: float
 ) -> None:
-    """Ask new containers, past the edge, what the prober will ask; raises Unfit."""
-    targets = [
-        target for unit in units for target in direct_targets(release, unit, slots[unit.name])
-    ]
-    wrong = ask(targets, timeout_seconds) if targets else []
+    """Ask new containers, past the edge, what the prober will ask; raises Unfit.
+
+    Once, where a health check has said that they are ready; for a while where there is none.
+    """
+    known = {service["name"]: service for service in release.manifest["services"]}
+    sure: list[Target] = []
+    unsure: list[Target] = []
+    for unit in units:
+        for target in direct_targets(release, unit, slots[unit.name]):
+            checked = known.get(target.service, {}).get("health")
+            (sure if checked else unsure).append(target)
+    wrong = _ask(sure, timeout_seconds, 0.0) or _ask(unsure, timeout_seconds, _PATIENCE_SECONDS)
     if wrong:
         said = "\n".join(f"  {line}" for line in wrong)
         raise Unfit(f"the new release says that it is healthy, and does not serve:\n{said}")
+
+
+def _ask(targets: Sequence[Target], timeout_seconds: float, patience_seconds: float) -> list[str]:
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        wrong = ask(targets, timeout_seconds) if targets else []
+        if not wrong or time.monotonic() >= deadline:
+            return wrong
+        time.sleep(_POLL_SECONDS)

@@ -86,14 +86,16 @@ class Traffic:
 
     # -- the prober -----------------------------------------------------------------------
 
-    def watch(self, release: Release, settings: Mapping[str, Any]) -> None:
-        """Begin to send requests through the edge to what ``release`` serves."""
+    def watch(self, release: Release, wanted: Release) -> None:
+        """Begin to send requests through the edge to what both releases serve."""
+        settings = wanted.manifest["probe"]
         if not settings["rate"] or not self._edge.present() or not self.serving():
             return
         edge = self._edge.store.settings()
         # What only sends on to https says nothing of the application behind it.
         redirects = edge.tls != "off" and edge.redirect_to_https
-        targets = public_targets(release, None if redirects else edge.http_port)
+        port = edge.probe_port if redirects else edge.http_port
+        targets = lasting_targets(release, wanted, port)
         if not targets:
             return
         self._settings, self._targets = settings, targets
@@ -203,10 +205,10 @@ def pools_of(
     return found
 
 
-def public_targets(release: Release, http_port: int | None = 80) -> list[Target]:
+def public_targets(release: Release, http_port: int = 80) -> list[Target]:
     """Return what the prober asks for, as visitors reach it.
 
-    Without ``http_port`` what is reached by its domain alone is left out.
+    What has no port of its own is asked for by its domain, at ``http_port``.
     """
     facts = release.manifest.get("edge") or {}
     found = []
@@ -220,9 +222,19 @@ def public_targets(release: Release, http_port: int | None = 80) -> list[Target]
                 break
         else:
             host = next(iter(facts.get("domains", [])), "")
-            if http_port and host and any(r["pool"] == pool for r in facts.get("routes", [])):
+            if host and any(r["pool"] == pool for r in facts.get("routes", [])):
                 found.append(_target(entry, LOOPBACK, http_port, host))
     return found
+
+
+def lasting_targets(release: Release, wanted: Release, http_port: int = 80) -> list[Target]:
+    """Return what to ask of ``release``, without the ports and domains that ``wanted`` has not.
+
+    Visitors of those are lost by intent, and nothing that is new could serve them.
+    """
+    doors = {(t.address, t.port, t.host) for t in public_targets(wanted, http_port)}
+    found = public_targets(release, http_port)
+    return [t for t in found if (t.address, t.port, t.host) in doors]
 
 
 def direct_targets(release: Release, unit: Unit, slot: str) -> list[Target]:

@@ -28,6 +28,7 @@ class Settings:
     tls: str = "off"
     http_port: int = 80
     https_port: int = 443
+    probe_port: int = 19980
     redirect_to_https: bool = True
     certificates: tuple[dict[str, Any], ...] = ()
     acme_directory: str = ""
@@ -58,7 +59,7 @@ class Settings:
         found = cls(**values)
         _expect(found.kind in KINDS, "edge_kind", found.kind, f"one of {', '.join(KINDS)}")
         _expect(found.tls in TLS_MODES, "edge_tls", found.tls, f"one of {', '.join(TLS_MODES)}")
-        for name in ("http_port", "https_port"):
+        for name in ("http_port", "https_port", "probe_port"):
             _port(f"edge_{name}", getattr(found, name))
         for network in found.trusted_proxies:
             try:

@@ -130,6 +130,9 @@ def _domains(settings: Settings, facts: Iterable[Facts], site: Site) -> list[str
             continue
         if settings.redirect_to_https:
             found.append(locations.redirect(plain + name, settings.https_port, challenge))
+            # A rollout's requests for the application itself: the others learn of https alone.
+            inside = _listen(settings.probe_port, "127.0.0.1", site)
+            found.append(locations.server(inside + name, targets, tls=True))
         else:
             found.append(locations.server(plain + name, targets, tls=False, more=challenge))
         ssl = _listen(settings.https_port, "", site, " ssl")

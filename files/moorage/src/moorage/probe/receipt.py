@@ -114,6 +114,10 @@ def _requests(requests: Mapping[str, Any]) -> list[str]:
         )
     if during.get("longest_gap_ms") is not None:
         said.append(f"longest gap {during['longest_gap_ms']:.0f} ms")
+    apart = requests.get("in_place") or {}
+    if apart.get("failed"):
+        count = sum(apart["failed"].values())
+        said.append(f"{count} of {apart['requests']} failed while something was replaced in place")
     return said
 
 
