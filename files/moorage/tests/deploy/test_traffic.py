@@ -48,7 +48,13 @@ class Site:
                 "routes": [],
             },
             "probe": {
-                "targets": [{"service": "web", "port": 5000, "path": "/", "expect": [200, 399]}]
+                "rate": 100,
+                "timeout_seconds": 2.0,
+                "before_seconds": 0.1,
+                "budget": 0,
+                "p99_factor": 5.0,
+                "p99_floor_seconds": 5.0,
+                "targets": [{"service": "web", "port": 5000, "path": "/", "expect": [200, 399]}],
             },
         }
         return cast(Release, SimpleNamespace(manifest=manifest, id="0123456789ab"))
@@ -71,16 +77,8 @@ def traffic(site: Site) -> Iterator[Traffic]:
         pools=lambda stack: {"web:5000": ["127.0.0.1:1"]},
         store=SimpleNamespace(settings=Settings),
     )
-    settings = {
-        "rate": 100,
-        "timeout_seconds": 2.0,
-        "before_seconds": 0.1,
-        "budget": 0,
-        "p99_factor": 5.0,
-        "p99_floor_seconds": 5.0,
-    }
     made = Traffic("example", cast(Edge, edge))
-    made.watch(site.release(), settings)
+    made.watch(site.release(), site.release())
     made.begin()
     yield made
     made.stop()
