@@ -92,10 +92,13 @@ def test_a_migration_that_fails_stops_everything_before_the_switch(rig: Rig) -> 
     web = rig.service("web", needs={"migrate": "service_completed_successfully"})
     rig.activate(rig.release(rig.service("migrate", "true", rolled=False, one_off=True), web))
     before = running(rig)
-    bad = rig.service("migrate", "echo no such column; exit 1", rolled=False, one_off=True)
+    # Slower than the rollout looks: while it runs it is not done.
+    slow = "sleep 1; echo no such column; exit 1"
+    bad = rig.service("migrate", slow, rolled=False, one_off=True)
     outcome = rig.activate(rig.release(bad, web))
     assert outcome.outcome == "restored" and "no such column" in outcome.message
     assert running(rig) == before
+    assert "switch" not in outcome.phases
 
 
 def test_an_interrupted_one_is_cleared_away_by_the_next(rig: Rig) -> None:

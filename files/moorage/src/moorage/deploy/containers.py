@@ -118,8 +118,9 @@ def check(unit: Unit, container: Container) -> Check:
     if container.restarts:
         detail += f", restarted {container.restarts} times"
     candidate = container.name == unit.next_name
-    # One that is to take over and has ended already would end again.
-    if container.settled and not (candidate and container.restarts):
+    # One that is to take over and has ended already would end again; one that has to end before
+    # others start is not done while it runs.
+    if container.settled and not unit.one_off and not (candidate and container.restarts):
         return Check(name, True, detail)
     hopeless = unit.one_off and container.state == "exited"
     if candidate:

@@ -162,7 +162,10 @@ class Waves:
             old = found.get(unit.name)
             if old is not None and unit.singletons and old.state == "running":
                 scene.driver.take_back(scene.release, unit, old, scene.did.held)
-        docker.remove([unit.next_name for unit in wave if unit.next_name in found])
+        given_up = [unit.next_name for unit in wave if unit.next_name in found]
+        # Who has met one of them already has his answer first, as when an old one goes.
+        scene.drain([name for name in given_up if found[name].state == "running"])
+        docker.remove(given_up)
         scene.look()
 
 
