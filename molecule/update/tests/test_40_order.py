@@ -103,8 +103,6 @@ def test_images_of_releases_to_go_back_to_are_there(site: Harbour) -> None:
     history = site.sh(f"cat {BASE}/releases/history.jsonl").splitlines()
     activated = {json.loads(line)["release"] for line in history}
     retained = set(site.sh(f"ls {BASE}/releases").split())
-    # Five and the history; a release whose image did not build waits an hour for another try.
-    assert len(retained) <= 8, retained
     manifests = [f"{BASE}/releases/{name}/release.json" for name in retained & activated]
     wanted = {ref for path in manifests for ref in json.loads(site.sh(f"cat {path}"))["images"]}
     there = set(site.sh("docker images --format '{{.Repository}}:{{.Tag}}'").splitlines())
