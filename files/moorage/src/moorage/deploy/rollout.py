@@ -89,6 +89,8 @@ class Rollout:
                 # The failed release may have had other pools than this one.
                 scene.traffic.route(self.release)
             scene.send_back(scene.units)
+            # Who has met one of them already has his answer first, as when an old one goes.
+            scene.drain([c.name for c in left.remove if c.state == "running"])
             docker.remove([c.name for c in left.remove])
         scene.succeed(left.finish)
         for name in left.rename:
