@@ -66,6 +66,7 @@ def test_back_and_back_again(
         versions.append(operator.build["WEB_VERSION"])
     oldest, middle, newest = versions
     assert site.version() == newest
+    last = site.release(STACK)
     with site.visited() as visitors:
         began = time.monotonic()
         operator.rollback(site.name).ok  # noqa: B018
@@ -73,7 +74,9 @@ def test_back_and_back_again(
         assert site.version() == middle
         assert site.beats()[-1].version == middle
         operator.rollback(site.name).ok  # noqa: B018
-        assert site.version() == newest, "what ran before is now the newest one"
+        assert site.version() == oldest, "further back, and not to what was no good"
+        operator.rollback(site.name, release=last).ok  # noqa: B018
+        assert site.version() == newest, "forward by name"
         operator.rollback(site.name, release=first).ok  # noqa: B018
         assert site.version() == oldest and site.release(STACK) == first
     operator.build = build

@@ -173,9 +173,15 @@ def test_going_back_means_what_ran_before_however_often_nothing_changed(layout: 
         make(layout, number)
         point_current_at(layout, read_release(layout, release_id(number)))
     assert previous_release(layout).id == release_id(2)
-    # Back and back again is forward, as undoing twice is.
-    point_current_at(layout, previous_release(layout))
-    assert previous_release(layout).id == release_id(3)
+    # Back and back again is further back, and not to what was no good.
+    point_current_at(layout, previous_release(layout), "rollback")
+    assert previous_release(layout).id == release_id(1)
+    point_current_at(layout, previous_release(layout), "rollback")
+    with pytest.raises(ReleaseError, match="no earlier release"):
+        previous_release(layout)
+    # Forward again by name, or by an update.
+    point_current_at(layout, read_release(layout, release_id(3)), "update")
+    assert previous_release(layout).id == release_id(1)
     prune_releases(layout, keep=1)
     with pytest.raises(ReleaseError, match="no earlier release"):
         previous_release(layout)

@@ -237,7 +237,7 @@ class Activation:
         release, previous = rollout.release, self._previous
         moved = previous is None or previous.id != release.id
         if moved:
-            point_current_at(self._layout, release)
+            point_current_at(self._layout, release, self._request.action)
         if previous is not None and previous.topology != release.topology:
             self._find_driver(previous.topology, self._layout).retire(previous)
         changed = moved or rollout.did.anything or bool(self._marker)
@@ -308,6 +308,7 @@ class Activation:
             drain=float(rollout["drain_seconds"]),
             monitor=float(rollout["monitor_seconds"]),
             smoke=float(probe["timeout_seconds"]),
+            one_off=float(rollout.get("hook_timeout_seconds", 600)),
         )
         find = self._find_driver(release.topology, self._layout)
         scene = Scene(self._layout, release, find, self._traffic, limits, restoring)

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,21 +100,35 @@ def history(layout: Layout) -> list[dict[str, Any]]:
 
 
 def previous_release(layout: Layout) -> Release:
-    """Return what ran before the running release: the last other one that is still retained.
+    """Return what ran before the running release, of what is still retained.
 
-    Runs that changed nothing are not in the history, so that they never hide it. Raises
+    Runs that changed nothing are not in the history, so that they never hide it, and going back
+    twice goes back twice: what one has gone back from may be as bad as what came after it. Raises
     ReleaseError, naming what is retained, when there is nothing to go back to.
     """
     running = current_release(layout)
     kept = {release.id: release for release in list_releases(layout)}
-    for line in reversed(history(layout)):
-        if line["release"] in kept and (running is None or line["release"] != running.id):
-            return kept[line["release"]]
+    for name in reversed(_lineage(history(layout))):
+        if name in kept and (running is None or name != running.id):
+            return kept[name]
     here = ", ".join(kept) or "none"
     raise ReleaseError(
         f"{layout.stack} has no earlier release to go back to (retained: {here}; running: "
         f"{running.id if running else 'none'})"
     )
+
+
+def _lineage(lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the releases that led to the running one, without those that were gone back from."""
+    found: list[str] = []
+    for line in lines:
+        name = str(line["release"])
+        if line.get("action") == "rollback" and name in found:
+            while found[-1] != name:
+                found.pop()
+        elif found[-1:] != [name]:
+            found.append(name)
+    return found
 
 
 def read_files(release: Release) -> dict[str, tuple[str, int]]:
@@ -129,13 +143,13 @@ def read_files(release: Release) -> dict[str, tuple[str, int]]:
     }
 
 
-def point_current_at(layout: Layout, release: Release) -> None:
-    """Make ``current`` name ``release`` in one step and note it in the history."""
+def point_current_at(layout: Layout, release: Release, action: str = "deploy") -> None:
+    """Make ``current`` name ``release`` in one step, and note that and why in the history."""
     scratch = layout.base / f".current.{os.getpid()}"
     scratch.unlink(missing_ok=True)
     scratch.symlink_to(Path("releases") / release.id)
     scratch.replace(layout.current)
-    line = {"release": release.id, "at": round(time.time(), 3)}
+    line = {"release": release.id, "at": round(time.time(), 3), "action": action}
     with layout.history.open("a") as out:
         out.write(json.dumps(line) + "\n")
         out.flush()

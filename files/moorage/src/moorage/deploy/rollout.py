@@ -136,7 +136,9 @@ class Rollout:
         began = time.monotonic()
         scene.make([unit])
         started = time.monotonic() - began
-        wait_until_healthy(scene.looker({unit.name}), scene.limits.gate)
+        # A migration may take as long as a hook does.
+        longest = max(scene.limits.gate, scene.limits.one_off if unit.one_off else 0.0)
+        wait_until_healthy(scene.looker({unit.name}), longest)
         scene.send_back([unit])
         return started, time.monotonic() - began
 

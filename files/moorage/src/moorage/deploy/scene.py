@@ -29,6 +29,7 @@ class Limits:
     drain: float = 10.0
     monitor: float = 0.5
     smoke: float = 2.0
+    one_off: float = 600.0
 
 
 @dataclass
