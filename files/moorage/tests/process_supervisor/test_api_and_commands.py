@@ -108,6 +108,8 @@ def test_following_on_the_command_line(rig: Rig) -> None:
         [sys.executable, "-m", "process_supervisor", "-s", rig.client.path, "logs", "-f", "talk"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
+        # A shell that runs the tests in its background has this signal ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as follower:
         assert follower.stdout is not None
         assert [next(follower.stdout) for _ in range(3)] == [b"1\n", b"2\n", b"3\n"]
