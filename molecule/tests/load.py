@@ -20,6 +20,8 @@ from support import wait_until
 
 _GENERATOR = Path(__file__).with_name("loadgen.py")
 _LONG = {"download", "events", "websocket"}
+# Each of them is one request in some dozens.
+_SURE_OF_ALL_KINDS = 600
 # Longer than the longest download, its timeout included.
 _END_SECONDS = 15
 
@@ -73,11 +75,16 @@ class Seen:
         )
 
     def assert_none_failed(self, at_least: int, kinds: Collection[str] = _LONG) -> None:
-        """Make sure that so many were sent, ``kinds`` among them, and all were answered rightly."""
+        """Make sure that so many were sent and all were answered rightly.
+
+        ``kinds`` have to be among them where enough were sent for that to be certain: which one is
+        next is chance.
+        """
         shown = [{k: r[k] for k in ("at", "kind", "ms", "outcome", "detail")} for r in self.failed]
         assert not shown, f"{self.summary()}; the first: {shown[:8]}"
         assert len(self.requests) >= at_least, self.summary()
-        missing = set(kinds) - {r["kind"] for r in self.requests}
+        sure = len(self.requests) >= _SURE_OF_ALL_KINDS
+        missing = set(kinds) - {r["kind"] for r in self.requests} if sure else set()
         assert not missing, f"none of these kinds was sent: {sorted(missing)}"
 
 

@@ -66,7 +66,7 @@ def test_every_kind_of_failure_is_counted(
     counted = Counter(r["outcome"] for r in seen.requests)
     assert counted["ok"] > 300
     # A request on a kept connection that is closed without an answer is sent again, once.
-    assert counted[kind] + seen.retried >= 10, counted
+    assert counted[kind] + seen.retried >= 5, counted
     assert set(counted) == {"ok", kind}
     assert seen.versions == {"7"}
     with pytest.raises(AssertionError, match="the first"):
