@@ -84,7 +84,7 @@ class ActionModule(ActionBase):
             what = f"{options['purpose']} of {options['service']}"
         version = plan["manifest"].get("version")
         args = {
-            **{key: plan[key] for key in ("base", "release", "files", "manifest")},
+            **{key: plan[key] for key in ("base", "release", "files", "manifest", "directories")},
             "secrets": [{"name": s["name"], "users": s["users"]} for s in plan["secrets"]],
             "service": options["service"],
             "runtime": self._runtime(),

@@ -52,6 +52,30 @@ options:
         type: list
         elements: int
         default: []
+  directories:
+    description:
+      - Directories that containers of the release mount, parents first. Those that are missing are
+        made; one that is there is left as it is, since what runs may be at work in it.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The directory.
+        type: path
+        required: true
+      owner:
+        description: Account, by name or number (which needs no account).
+        type: str
+        required: true
+      group:
+        description: Group, by name or number.
+        type: str
+        required: true
+      mode:
+        description: Permissions in octal digits.
+        type: str
+        required: true
   runtime:
     description: The version that the host's C(moorage) has to have; not checked when empty.
     type: str
@@ -129,7 +153,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.moorage_host import release
+from ansible.module_utils.moorage_host import paths, release
 
 LIBRARY = "/usr/local/lib/moorage"
 
@@ -218,8 +242,10 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     base = Path(args["base"])
     ident, files, manifest, notes = compose_release(args)
     missing = not (base / "releases" / ident / release.MANIFEST).exists()
+    wanted = [entry for entry in args["directories"] if not Path(entry["path"]).is_dir()]
+    made = [paths.ensure_directory(entry, check_mode) for entry in wanted]
     result = {
-        "changed": missing,
+        "changed": missing or bool(made),
         "release": ident,
         "path": str(base / "releases" / ident),
         "lacking": release.lacking(base, args["secrets"], manifest),
@@ -228,7 +254,7 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         "diff": [],
     }
     after = {name: file["content"] for name, file in files.items() if release.is_shown(name)}
-    result["diff"] = release.differences(release.read_current(base), after)
+    result["diff"] = [*made, *release.differences(release.read_current(base), after)]
     if not check_mode:
         write(base, ident, files, manifest)
     return result
@@ -270,6 +296,15 @@ def main() -> None:
                 "options": secret,
                 "no_log": False,
             },
+            "directories": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    **{n: {"type": "str", "required": True} for n in ("owner", "group", "mode")},
+                },
+            },
             "runtime": {"type": "str", "default": ""},
             "claim": {"type": "dict", "default": {}},
             "instead_of": {"type": "str", "default": ""},
@@ -287,7 +322,7 @@ def main() -> None:
         result = bring(args, module.check_mode)
     except Refused as refused:
         _end(module, args, token, str(refused), refused.result)
-    except (OSError, ImportError, ValueError) as trouble:
+    except (OSError, ImportError, ValueError, paths.PathError) as trouble:
         message = f"release {args['release']} could not be written: {trouble}"
         _end(module, args, token, message, {})
     module.exit_json(token=token, **result)
