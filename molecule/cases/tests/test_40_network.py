@@ -1,0 +1,77 @@
+"""What the network around a stack does: neighbours, packet rules, addresses, ports of others."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from pilot_site import Pilot
+from support import outer, wait_until
+
+REACHED = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+LISTEN = "import socket, time; s = socket.create_server(('', 9000)); time.sleep(600)"
+
+
+class Neighbour:
+    """Another machine on the host's network that sends what is for containers to the host."""
+
+    def __init__(self, pilot: Pilot, networks: str) -> None:
+        self.name, self.route = f"{pilot.name}-neighbour", [networks, "via", pilot.address]
+        outer("exec", self.name, "ip", "route", "replace", *self.route)
+
+    def reaches(self, address: str, port: int) -> bool:
+        """Tell whether somebody takes a connection."""
+        argv = ["docker", "exec", self.name, "python3", "-c", REACHED, address, str(port)]
+        return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+    def leave(self) -> None:
+        """Take the route away again."""
+        outer("exec", self.name, "ip", "route", "del", *self.route)
+
+
+@pytest.fixture
+def neighbour(pilot: Pilot) -> Iterator[Neighbour]:
+    """A neighbour with a route to every network of containers."""
+    made = Neighbour(pilot, "172.28.0.0/14")
+    yield made
+    made.leave()
+
+
+def container_address(pilot: Pilot) -> str:
+    """Return the address of the web container in its own network."""
+    shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return pilot.sh(f"docker inspect -f '{shown}' pilot-web")
+
+
+def test_a_neighbour_reaches_published_ports_and_nothing_else(
+    pilot: Pilot, neighbour: Neighbour
+) -> None:
+    pilot.site().ok  # noqa: B018
+    address = container_address(pilot)
+    pilot.sh(f'docker exec -d pilot-web python3 -c "{LISTEN}"')
+    # From the host both are reached, and from container to container.
+    for port in (8000, 9000):
+        wait_until(
+            "it listens",
+            lambda port=port: pilot.host.run(f"python3 -c '{REACHED}' {address} {port}").rc == 0,
+        )
+        assert not neighbour.reaches(address, port), "a neighbour routes to the container"
+    assert not neighbour.reaches(address.rpartition(".")[0] + ".255", 8000)
+    pilot.sh(
+        "docker run -d --rm --name published -p 9001:9000 --entrypoint python3 "
+        f"$(docker inspect -f '{{{{.Image}}}}' pilot-web) -c \"{LISTEN}\""
+    )
+    try:
+        wait_until(
+            "what is published on all addresses is reached",
+            lambda: neighbour.reaches(pilot.address, 9001),
+        )
+        inside = pilot.sh("docker inspect -f '{{.NetworkSettings.IPAddress}}' published")
+        assert not neighbour.reaches(inside, 9000)
+    finally:
+        pilot.sh("docker rm -f published")
+    assert neighbour.reaches(pilot.address, 8000), "the edge is reached"
+    pilot.sh("systemctl restart docker")
+    assert not neighbour.reaches(address, 9000)
+    assert "-A FORWARD -j MOORAGE" in pilot.sh("ip6tables-save -t mangle")
