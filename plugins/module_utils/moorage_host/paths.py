@@ -189,9 +189,15 @@ def _wanted_attributes(entry: dict[str, Any], dry_run: bool) -> str:
 
 
 def _apply_attributes(path: Path, entry: dict[str, Any]) -> None:
-    os.chown(path, user_id(entry["owner"]), group_id(entry["group"]))
-    # After chown, which drops the set-id bits.
-    os.chmod(path, int(entry["mode"], 8))
+    owner, group = user_id(entry["owner"]), group_id(entry["group"])
+    handle = os.open(str(path), os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        # What was opened, whatever the path stands for by now.
+        os.fchown(handle, owner, group)
+        # After chown, which drops the set-id bits.
+        os.fchmod(handle, int(entry["mode"], 8))
+    finally:
+        os.close(handle)
 
 
 def _file_diff(

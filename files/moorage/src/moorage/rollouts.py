@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import pwd
-import shutil
 import socket
 import sys
 import time
@@ -19,6 +18,7 @@ from moorage.deploy import docker
 from moorage.deploy.activate import Outcome, Request
 from moorage.deploy.control import UnknownService
 from moorage.deploy.execute import ExecuteError, command_in
+from moorage.deploy.foreign import remove_tree
 from moorage.deploy.launch import LaunchError, launch, rejoin, run_activation
 from moorage.deploy.layout import Layout, known_stacks
 from moorage.deploy.lock import Locked, hold, is_held, moment
@@ -239,7 +239,7 @@ def _remove(args: argparse.Namespace) -> int:
         for name in remove(layout, images=True):
             print(f"removed {name}")
     if args.data:
-        shutil.rmtree(layout.base)
+        remove_tree(layout.base)
         print(f"removed {layout.base}")
     else:
         print(f"{layout.stack} is removed; its data, secrets and backups stay in {layout.base}")

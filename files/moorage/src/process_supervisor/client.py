@@ -26,6 +26,18 @@ def default_socket() -> str:
     return os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET
 
 
+def connect(connection: socket.socket, path: str) -> None:
+    """Connect to the socket of this name, never to one that a link there leads to.
+
+    Who may write the directory could else have root give its orders to somebody else's supervisor.
+    """
+    place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        connection.connect(f"/proc/self/fd/{place}")
+    finally:
+        os.close(place)
+
+
 class Client:
     """Speaks to one supervisor; every call opens a connection of its own, so it is thread-safe.
 
@@ -126,7 +138,7 @@ class Client:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(timeout)
         try:
-            connection.connect(self.path)
+            connect(connection, self.path)
         except OSError as error:
             connection.close()
             raise ControlError(

@@ -14,7 +14,7 @@ from moorage.control.contract import (
     State,
     Stream,
 )
-from process_supervisor.client import Client
+from process_supervisor.client import Client, connect
 from process_supervisor.client import ControlError as Refusal
 from process_supervisor.protocol import decode, encode
 
@@ -94,7 +94,7 @@ class ProcessBackend:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(self._timeout)
             try:
-                connection.connect(self._path)
+                connect(connection, self._path)
                 connection.sendall(encode({"id": 1, "op": "follow", "args": args}))
                 connection.settimeout(QUIET_SECONDS)
                 yield from _lines(connection)

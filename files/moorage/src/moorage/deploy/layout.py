@@ -85,8 +85,12 @@ class Layout:
         """One JSON line for every activation, oldest first."""
         return self.releases / "history.jsonl"
 
+    def state(self, slot: str) -> Path:
+        """What the supervisor in ``slot`` ("", "a" or "b") keeps; an application's to write."""
+        return self.base / "data" / (f"{UNIFIED}-state-{slot}" if slot else f"{UNIFIED}-state")
+
     def runtime(self, slot: str) -> Path:
-        """What the supervisor or gateway that runs in ``slot`` has below ``run``."""
+        """What the supervisor or gateway in ``slot`` has below ``run``; theirs to write."""
         return self.run / slot
 
     def control_socket(self, slot: str = UNIFIED) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moorage.deploy.foreign import give, remove_tree
 from moorage.deploy.layout import Layout, write_atomically
 
 MANIFEST = "release.json"
@@ -178,11 +179,8 @@ def make_runtime(release: Release) -> None:
 
 def _runtime_directory(path: Path, entry: Mapping[str, Any]) -> None:
     """Make a directory that is gone after a boot; then the release's tmpfiles.d entry makes it."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    path.mkdir(exist_ok=True)
-    os.chown(path, entry["owner"], entry["group"])
-    # After the owner: a change of that clears the set-group-id bit.
-    path.chmod(int(entry["mode"], 8))
+    path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    give(path, entry["owner"], entry["group"], int(entry["mode"], 8))
 
 
 def remove_files(release: Release) -> None:
@@ -197,7 +195,7 @@ def remove_files(release: Release) -> None:
 def remove_runtime(directory: Path) -> None:
     """Take away what one form of a stack had below ``/run``, sockets and pipes and all."""
     if directory.is_dir():
-        shutil.rmtree(directory)
+        remove_tree(directory)
 
 
 def write_release(

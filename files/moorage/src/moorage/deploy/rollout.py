@@ -41,6 +41,7 @@ class Rollout:
         self.release = scene.release
         self.did = scene.did
         self._journal = journal
+        scene.note = journal.note
         self._restart = list(restart)
         self._known_held = held
         self._todo = Difference()

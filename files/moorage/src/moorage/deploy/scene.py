@@ -85,6 +85,8 @@ class Scene:
         # Nothing ran before: what fails is left for people to look at.
         self.first = False
         self.did = Did()
+        # Where it tells what a person should see: the journal of the rollout.
+        self.note: Callable[..., None] = lambda _event, **_facts: None
         self.found: dict[str, Container] = {}
         self._compose = Compose(layout.stack, release.compose_file)
 
@@ -105,7 +107,9 @@ class Scene:
         for unit in units:
             old = self.found.get(unit.name)
             slot = unit.free_slot(old.slot if old else "")
-            self.driver.prepare(self.release, unit, slot, old, self.did.held)
+            odd = self.driver.prepare(self.release, unit, slot, old, self.did.held)
+            if odd:
+                self.note("odd", unit=unit.name, found=odd)
             keys.append(unit.keys[slot])
         act = self._compose.up if start else self._compose.create
         act(keys, timeout_seconds=self.limits.start)

@@ -47,10 +47,11 @@ class Topology(Protocol):
 
     def prepare(
         self, release: Release, unit: Unit, slot: str, old: Container | None, held: Sequence[str]
-    ) -> None:
+    ) -> list[str]:
         """Write what the container that is about to be made in ``slot`` reads when it starts.
 
-        What must not run twice, and what is held, does not start with it.
+        What must not run twice, and what is held, does not start with it. Returns what was found
+        in directories of the application that does not belong there.
         """
 
     def checks(self, unit: Unit, container: Container) -> Sequence[Check]:

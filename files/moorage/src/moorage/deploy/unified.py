@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +14,7 @@ from typing import Any
 from moorage.deploy import docker
 from moorage.deploy.containers import check, held
 from moorage.deploy.docker import Container
+from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
 from moorage.deploy.layout import UNIFIED, Layout, slot_name, write_atomically
 from moorage.deploy.release import (
@@ -34,6 +33,8 @@ _WHO = "moorage"
 _CONTROL_TIMEOUT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
 _LOG_LINES = 15
+# What a supervisor keeps of what has happened; it begins a new file at a megabyte.
+_TRAIL, _TRAIL_BYTES = ("events.jsonl.1", "events.jsonl"), 2**20
 # What a supervisor that is still starting looks like from here.
 _NOT_YET = ("unreachable", "timeout")
 
@@ -81,19 +82,19 @@ class UnifiedTopology:
 
     def prepare(
         self, release: Release, unit: Unit, slot: str, old: Container | None, held: Sequence[str]
-    ) -> None:
+    ) -> list[str]:
         """Write the slot's configuration and state; the audit trail goes on from the old one's."""
         if unit.service != UNIFIED:
-            return
-        _clear(self._layout.runtime(slot_name(slot)))
+            return []
+        odd = _clear(self._layout.runtime(slot_name(slot)))
         config = _wanted(release)
         for process in config["processes"]:
             if unit.rolled and process["name"] in unit.singletons:
                 process["autostart"] = False
         self._write(unit, slot, config)
-        state = self._state(slot)
+        state = self._layout.state(slot)
         stopped = [name for name in held if name in unit.processes]
-        _begin_state(state, self._state(old.slot) if old else None, stopped)
+        return odd + _begin_state(state, self._layout.state(old.slot) if old else None, stopped)
 
     def checks(self, unit: Unit, container: Container) -> Sequence[Check]:
         """Look at every process of the unified container; at others through the engine."""
@@ -170,7 +171,8 @@ class UnifiedTopology:
         for slot in ("", "a", "b"):
             remove_runtime(self._layout.runtime(slot_name(slot)))
             config = self._layout.config / slot_name(slot)
-            shutil.rmtree(config, ignore_errors=True)
+            if config.is_dir():
+                remove_tree(config)
 
     def _client(self, container: Container) -> Client:
         socket = self._layout.runtime(slot_name(container.slot)) / "control.sock"
@@ -193,10 +195,6 @@ class UnifiedTopology:
                 time.sleep(0.05)
             else:
                 return client
-
-    def _state(self, slot: str) -> Path:
-        name = f"{UNIFIED}-state"
-        return self._layout.base / "data" / (f"{name}-{slot}" if slot else name)
 
     def _stop(self, client: Client, names: Sequence[str]) -> dict[str, Any]:
         ended = {}
@@ -258,29 +256,35 @@ def _routed(release: Release) -> set[str]:
     return {str(pool["service"]) for pool in edge.get("pools", {}).values()}
 
 
-def _clear(directory: Path) -> None:
+def _clear(directory: Path) -> list[str]:
     """Take away sockets and pipes of the slot's last container; the directory is mounted."""
-    for path in directory.iterdir() if directory.is_dir() else ():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    if not directory.is_dir():
+        return []
+    with Foreign(directory) as there:
+        odd = there.odd(usual=("a socket", "a pipe", "a directory"))
+        there.clear()
+    return odd
 
 
-def _begin_state(directory: Path, old: Path | None, stopped: Sequence[str]) -> None:
+def _begin_state(directory: Path, old: Path | None, stopped: Sequence[str]) -> list[str]:
     """Let a slot begin as the other one is: who is stopped, and what has happened so far."""
     directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-    owner = directory.stat()
-    for path in directory.iterdir():
-        if path.is_file():
-            path.unlink()
-    for path in old.glob("events.jsonl*") if old and old.is_dir() else ():
-        shutil.copyfile(path, directory / path.name)
-    write_atomically(
-        directory / "intents.json", json.dumps({"version": 1, "stopped": sorted(stopped)}) + "\n"
-    )
-    for path in directory.iterdir():
-        os.chown(path, owner.st_uid, owner.st_gid)
+    trail: dict[str, bytes | None] = {}
+    odd: list[str] = []
+    if old is not None and old.is_dir():
+        with Foreign(old) as before:
+            trail = {name: before.read_tail(name, _TRAIL_BYTES) for name in _TRAIL}
+            odd = before.odd()
+    with Foreign(directory) as state:
+        if old != directory:
+            odd += state.odd()
+        state.clear()
+        for name, content in trail.items():
+            if content is not None:
+                state.write(name, content)
+        intents = json.dumps({"version": 1, "stopped": sorted(stopped)}) + "\n"
+        state.write("intents.json", intents.encode(), 0o644)
+    return odd
 
 
 def _seconds(moment: Any) -> float:

@@ -38,7 +38,6 @@ HTTP = """\
     init_by_lua_block { require("edge").init("%(base)s/conf") }
     init_worker_by_lua_block { require("edge").init_worker() }
     uninitialized_variable_warn off;
-    header_filter_by_lua_block { require("edge").headers() }
 
     # Who sends slowly keeps a connection for so long, and of one address only so many.
     client_header_timeout 15s;

@@ -82,11 +82,8 @@ class ProbeOptions:
 def _bytes(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise ValueError("must be a size such as 64m")
-    try:
-        found = parse_bytes(value)
-    except ValueError:
-        found = -1
-    if not 0 <= found < 2**63:
+    found = parse_bytes(value)
+    if found < 0:
         raise ValueError("must be a size such as 64m")
     return found
 
