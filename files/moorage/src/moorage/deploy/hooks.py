@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -127,7 +128,9 @@ def _execute(argv: Sequence[str], target: Path | None, timeout_seconds: float) -
 
 
 def _save(source: IO[bytes], path: Path) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Left by a run that was killed.
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "wb") as raw:
         with gzip.open(raw, "wb", compresslevel=1) as out:
             shutil.copyfileobj(source, out)
@@ -136,9 +139,12 @@ def _save(source: IO[bytes], path: Path) -> None:
 
 
 def _forget_old(saved: Path, name: str, keep: int) -> None:
+    """Keep the newest dumps of this name; `_run` makes what they are called."""
+    # The whole name: `db.sql` is also the end of `users-db.sql`.
+    of_it = re.compile(rf"[0-9a-f]{{12}}-[0-9]{{8}}T[0-9]{{6}}Z-{re.escape(name)}\.gz")
+    found = [path for path in saved.parent.iterdir() if of_it.fullmatch(path.name)]
     # By age, not by name: names begin with the release.
-    kept = sorted(saved.parent.glob(f"*-{name}.gz"), key=lambda path: path.stat().st_mtime)
-    for path in kept[:-keep]:
+    for path in sorted(found, key=lambda path: path.lstat().st_mtime)[:-keep]:
         path.unlink(missing_ok=True)
 
 
