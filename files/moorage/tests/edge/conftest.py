@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,8 +34,8 @@ def application() -> Iterator[Callable[..., Application]]:
     """Starts applications that end with the test."""
     started: list[Application] = []
 
-    def start() -> Application:
-        started.append(Application())
+    def start(**options: Any) -> Application:
+        started.append(Application(**options))
         return started[-1]
 
     yield start

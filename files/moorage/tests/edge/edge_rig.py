@@ -119,11 +119,11 @@ class EdgeRig:
 class Application:
     """A small server that answers with what it was asked."""
 
-    def __init__(self, **behaviour: Any) -> None:
+    def __init__(self, port: int = 0, **behaviour: Any) -> None:
         self.gate = threading.Event()
         self.asked: list[str] = []
         handler = type("Handler", (_Handler,), {"application": self, "behaviour": behaviour})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self.server.daemon_threads = True
         self.port = int(self.server.server_address[1])
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -159,6 +160,53 @@ def test_what_was_sent_is_repeated_only_where_that_is_safe(
     assert get(port, "/hang", method="POST", body=b"pay").status == 502
     assert len(one.asked) + len(two.asked) == 3
     until(lambda: rig.edge.in_flight([one.peer, two.peer]) == {one.peer: 0, two.peer: 0})
+
+
+@pytest.mark.parametrize("path", ["/", "/static/site.css", "/events"])
+@pytest.mark.parametrize("peers", [1, 2])
+def test_what_no_peer_was_sent_is_sent_when_one_can_be_reached(
+    rig: EdgeRig, application: Start, path: str, peers: int
+) -> None:
+    ports = [free_port() for _ in range(peers)]
+    options = {"static_paths": ["/static/"]}
+    port = rig.stack("lost", *(f"127.0.0.1:{one}" for one in ports), options=options)
+    statuses: list[int] = []
+
+    def ask(method: str) -> None:
+        kind = "text/event-stream" if path == "/events" else "*/*"
+        body = None if method == "GET" else b"x" * 200_000
+        statuses.append(get(port, path, method, body=body, Accept=kind).status)
+
+    asking = [threading.Thread(target=ask, args=(m,)) for m in ("POST", "GET", "PATCH") * 4]
+    for thread in asking:
+        thread.start()
+    refused = f":{ports[0]}{path}"
+    until(lambda: refused in (rig.log / "error.log").read_text())
+    server = application(port=ports[-1])
+    for thread in asking:
+        thread.join(30)
+    assert statuses == [200] * 12
+    wanted = {f"{m} {path}" for m in ("POST", "GET", "PATCH")}
+    assert set(server.asked) == wanted
+    if not path.startswith("/static"):
+        assert len(server.asked) == 12, "none was sent twice"
+    peer = server.peer
+    until(lambda: rig.edge.in_flight([peer]) == {peer: 0})
+
+
+def test_a_pool_that_stays_away_is_told_of_at_once_after_a_while(
+    rig: EdgeRig, application: Start
+) -> None:
+    port = rig.stack("gone", f"127.0.0.1:{free_port()}")
+    began = time.monotonic()
+    assert get(port, User_Agent="moorage-probe").status == 502
+    asked = time.monotonic()
+    assert get(port).status == 502
+    assert asked - began < (time.monotonic() - asked) / 2, "a rollout's own requests do not wait"
+    waited = time.monotonic() - asked
+    began = time.monotonic()
+    assert get(port, method="POST", body=b"x").status == 502
+    assert time.monotonic() - began < waited / 2
 
 
 def test_visitors_wait_for_a_peer(rig: EdgeRig, application: Start) -> None:

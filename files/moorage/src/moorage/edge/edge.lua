@@ -10,7 +10,8 @@ ffi.cdef "int kill(int pid, int sig);"
 local M = {}
 
 -- "pool/NAME" -> "peer,peer"; "hold/NAME" -> seconds; "maintenance/STACK" -> true; "down/PEER" ->
--- true for as long as the peer is tried last; "closing" -> true shortly before a reload.
+-- true for as long as the peer is tried last; "lost/NAME" -> since when no peer of a pool could be
+-- reached; "closing" -> true shortly before a reload.
 local pools = ngx.shared.moorage_pools
 -- "PID/PEER" -> requests in flight. By worker, so that one that crashes takes its share with it.
 local flight = ngx.shared.moorage_flight
@@ -18,6 +19,14 @@ local flight = ngx.shared.moorage_flight
 local POLL_SECONDS = 0.02
 local DOWN_SECONDS = 1
 local MORE_TRIES = 2
+-- How long visitors of a pool that has just become unreachable wait for it: the engine makes its
+-- packet rules anew when it starts, and a container that crashed is started again.
+local LOST_SECONDS = 5
+-- After so long without a further failure a pool counts as having been reached meanwhile.
+local FORGET_SECONDS = 30
+local CONNECT_SECONDS = 1
+-- How often; nginx allows ten redirections of a request in all.
+local MAY_FAIL = 3
 
 local configuration = {}
 local page = ""
@@ -34,8 +43,8 @@ local function read(path)
   return text
 end
 
-local function put(dict, key, value)
-  local ok, err = dict:set(key, value)
+local function put(dict, key, value, seconds)
+  local ok, err = dict:set(key, value, seconds or 0)
   if not ok then
     error("the edge's shared memory is full: " .. tostring(err))
   end
@@ -277,9 +286,75 @@ end
 function M.log()
   local peer = release()
   local status = peer and ngx.var.upstream_status
-  if status and (status:sub(-3) == "502" or status:sub(-3) == "504") then
-    pools:set("down/" .. peer, true, DOWN_SECONDS)
+  if not status then
+    return
   end
+  if status:sub(-3) == "502" or status:sub(-3) == "504" then
+    pools:set("down/" .. peer, true, DOWN_SECONDS)
+  elseif pools:get("lost/" .. ngx.var.moorage_pool) then
+    pools:delete("lost/" .. ngx.var.moorage_pool)
+  end
+end
+
+-- Tells whether a peer of the pool takes connections: one is made for nothing but that.
+local function reachable(pool)
+  for peer in (pools:get("pool/" .. pool) or ""):gmatch("[^,]+") do
+    local host, port = place(peer)
+    local socket = ngx.socket.tcp()
+    socket:settimeout(CONNECT_SECONDS * 1000)
+    local ok = socket:connect(host, port)
+    socket:close()
+    if ok then
+      return true
+    end
+  end
+  return false
+end
+
+-- Pool -> whether somebody of this worker looks after it, and when it was last seen reachable.
+local looking, seen = {}, {}
+
+-- Waits until some peer of the pool takes connections; false when that does not happen in time.
+local function regained(pool)
+  local key, began = "lost/" .. pool, ngx.now()
+  local since = pools:get(key) or began
+  -- Whoever begins first says since when; each failure keeps that for a while longer.
+  put(pools, key, since, FORGET_SECONDS)
+  if waiting >= configuration.waiters then
+    return false
+  end
+  waiting = waiting + 1
+  while (seen[pool] or 0) <= began and ngx.now() < since + LOST_SECONDS do
+    ngx.sleep(POLL_SECONDS)
+    if not looking[pool] then
+      looking[pool] = true
+      if reachable(pool) then
+        seen[pool] = ngx.now()
+      end
+      looking[pool] = nil
+    end
+  end
+  waiting = waiting - 1
+  return (seen[pool] or 0) > began
+end
+
+-- nginx got no answer of a peer. Where no byte of the request has reached any, it may be sent
+-- again, whatever its method.
+function M.lost()
+  local var = ngx.var
+  local sent, tries = var.upstream_bytes_sent, tonumber(var.moorage_tries) or MAY_FAIL
+  if sent and not sent:find("[1-9]") then
+    -- It no longer counts as in flight: a rollout does not wait for it, and may give it a new peer.
+    release()
+    -- A rollout wants to know at once how visitors would fare without this.
+    local patient = var.http_user_agent ~= "moorage-probe"
+    if patient and tries < MAY_FAIL and regained(var.moorage_pool) then
+      var.moorage_tries = tries + 1
+      return ngx.exec(var.moorage_again)
+    end
+  end
+  ngx.status = tonumber((var.upstream_status or ""):match("(50[24])$")) or 502
+  return say(ngx.status)
 end
 
 function M.failed()

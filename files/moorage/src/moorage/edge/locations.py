@@ -85,10 +85,15 @@ def challenge(webroot: str) -> str:
 
 
 _COMMON = """\
+    set $moorage_tries 0;
     log_by_lua_block { require("edge").log() }
 """
 
 _FAILED = """\
+    location @moorage_lost {
+        internal;
+        content_by_lua_block { require("edge").lost() }
+    }
     location @moorage_failed {
         internal;
         content_by_lua_block { require("edge").failed() }
@@ -116,6 +121,7 @@ def _location(match: str, target: Target, twins: _Twins, tls: bool) -> str:
     return (
         f"    location {match} {{\n        set $moorage_stream {twins.stream};\n"
         f"        set $moorage_closing {twins.closing};\n"
+        f"        set $moorage_again {twins.closing};\n"
         f"{_start(target)}{_pass(target)}{_headers(target, tls)}    }}\n"
     )
 
@@ -145,6 +151,7 @@ def _static(match: str, closing: str, target: Target, tls: bool) -> str:
     return (
         f'    location {match} {{\n        set $moorage_stream "";\n'
         f'        set $moorage_closing "{closing}";\n'
+        f"        set $moorage_again {closing or match};\n"
         f"{head}{_pass(target)}{cache}{_headers(target, tls)}    }}\n"
     )
 
@@ -153,7 +160,8 @@ def _twin(name: str, difference: str, target: Target, tls: bool) -> str:
     # Reached by edge.lua alone, from the location that has said which pool is meant.
     return (
         f'    location {name} {{\n        set $moorage_stream "";\n'
-        f'        set $moorage_closing "";\n        {difference}\n'
+        f'        set $moorage_closing "";\n        set $moorage_again {name};\n'
+        f"        {difference}\n"
         f"{_pass(target)}{_headers(target, tls)}    }}\n"
     )
 

@@ -38,6 +38,7 @@ HTTP = """\
     init_by_lua_block { require("edge").init("%(base)s/conf") }
     init_worker_by_lua_block { require("edge").init_worker() }
     uninitialized_variable_warn off;
+    lua_socket_log_errors off;
 
     # Who sends slowly keeps a connection for so long, and of one address only so many.
     client_header_timeout 15s;
@@ -103,6 +104,7 @@ HTTP = """\
         # Names that every configuration knows, whether or not a stack uses them.
         set $moorage_stack "";
         set $moorage_pool "";
+        set $moorage_again "";
         listen unix:%(run)s/control.sock;
         access_log off;
         client_body_buffer_size 1m;
@@ -140,7 +142,10 @@ proxy_set_header X-Forwarded-Prefix "";
 proxy_set_header X-Forwarded-Server "";
 proxy_set_header Forwarded "";
 proxy_set_header X-Request-Id $request_id;
-error_page 502 503 504 @moorage_failed;
+error_page 503 @moorage_failed;
+error_page 502 504 = @moorage_lost;
+# What a peer could not be sent is tried once more when one is there: edge.lua says what and when.
+recursive_error_pages on;
 """
 
 _CIPHERS = (
