@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,49 @@ def test_guessing_is_limited_for_each_address(panel: RunningPanel) -> None:
     assert visitor(panel, "2001:db8:0:1::1").sign_in().status == 303
     assert PASSWORD not in panel.log.read_text()
     assert "192.0.2.3 as 'admin': wrong name or password" in panel.log.read_text()
+
+
+@contextmanager
+def running(rig: ControlRig, directory: Path, *options: str) -> Iterator[RunningPanel]:
+    """A panel of a test's own, whose sessions outlive a restart."""
+    key = str(directory / "session-key")
+    made = RunningPanel(directory, rig.socket, "--session-key-file", key, *options)
+    made.start()
+    try:
+        yield made
+    finally:
+        assert made.stop() == 0
+
+
+def test_guesses_of_many_addresses_keep_nobody_out(rig: ControlRig, tmp_path: Path) -> None:
+    with running(rig, tmp_path, "--trusted-proxy", "127.0.0.1") as panel:
+        owner = visitor(panel, "192.0.2.1")
+        assert owner.sign_in().status == 303
+        owner.post("/sign-out", {"csrf_token": owner.token("/services/")})
+        for number in range(1, 12):
+            guesser = visitor(panel, f"192.0.2.{number}")
+            assert {guesser.sign_in("not this one").status for _ in range(5)} == {401}
+        # Known by its cookie, though nobody else of its address is let in; slowly from elsewhere.
+        assert visitor(panel, "192.0.2.1").sign_in().status == 429
+        assert owner.sign_in().status == 303
+        assert visitor(panel, "198.51.100.1").sign_in().status == 303
+
+
+def test_signing_out_ends_copies_of_the_cookie(rig: ControlRig, tmp_path: Path) -> None:
+    with running(rig, tmp_path) as panel:
+        ada, other, eve = Visitor(panel), Visitor(panel), Visitor(panel)
+        ada.sign_in()
+        other.sign_in()
+        eve.cookies = dict(ada.cookies)
+        assert eve.get("/services/").status == 200
+        ada.post("/sign-out", {"csrf_token": ada.token("/services/")})
+        assert eve.get("/services/").status == 302
+        # Another sign-in of the same account goes on, and what was ended stays so.
+        assert other.get("/services/").status == 200
+        panel.stop()
+        panel.start()
+        assert other.get("/services/").status == 200
+        assert eve.get("/services/").status == 302
 
 
 def test_without_a_token_nothing_is_changed(panel: RunningPanel, rig: ControlRig) -> None:

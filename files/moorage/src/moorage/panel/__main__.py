@@ -65,6 +65,7 @@ def _serve(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     settings = Settings(
         session_key=_session_key(options.session_key_file),
+        ended_sessions_file=_ended_sessions_file(options.session_key_file),
         title=options.title,
         own_service=options.own_service,
         max_streams=STREAMS,
@@ -130,6 +131,10 @@ def _session_key(path: Path | None) -> bytes:
     with os.fdopen(made, "wb") as file:
         file.write(key + b"\n")
     return key
+
+
+def _ended_sessions_file(key: Path | None) -> Path | None:
+    return key.with_name(key.name + ".ended") if key else None
 
 
 def _hash(words: list[str]) -> int:

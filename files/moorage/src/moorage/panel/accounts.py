@@ -14,7 +14,7 @@ import stat
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -117,6 +117,56 @@ def _epochs(key: bytes, lines: Iterable[str], user: str) -> dict[str, str]:
         digest = hmac.new(key, b"epoch\0" + line.encode(), hashlib.sha256)
         found[match[1] if match else user] = digest.hexdigest()[:32]
     return found
+
+
+class EndedSessions:
+    """Sessions that were signed out of: a copy of their cookie is worth nothing.
+
+    They are kept in a file beside the key that cookies are signed with, which outlives a restart
+    as well; without one in memory, as then no cookie outlives it. Safe to share between threads.
+    """
+
+    def __init__(self, path: Path | None, seconds: float) -> None:
+        """Keep each for `seconds`, after which its cookie has expired by itself."""
+        self._path = path
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._ended = {number: until for number, until in self._read() if until > time.time()}
+        self._write()
+
+    def end(self, number: str) -> None:
+        """End a session everywhere; raises OSError when that cannot be written down."""
+        with self._lock:
+            now = time.time()
+            self._ended[number] = now + self._seconds
+            self._ended = {n: until for n, until in self._ended.items() if until > now}
+            self._write()
+
+    def __contains__(self, number: object) -> bool:
+        """Say whether the session was ended."""
+        with self._lock:
+            return number in self._ended
+
+    def _read(self) -> Iterator[tuple[str, float]]:
+        try:
+            text = self._path.read_text(encoding="utf-8") if self._path else ""
+        except FileNotFoundError:
+            return
+        for line in text.splitlines():
+            number, _, until = line.partition(" ")
+            if until.isdecimal():
+                yield number, float(until)
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        text = "".join(f"{number} {until:.0f}\n" for number, until in self._ended.items())
+        new = self._path.with_name(self._path.name + ".new")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)
 
 
 class Limiter:

@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import math
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from werkzeug.exceptions import HTTPException
 
 from moorage.control import ControlBackend, ControlError
 from moorage.panel import assets, csrf
-from moorage.panel.accounts import Accounts, Limiter
+from moorage.panel.accounts import Accounts, EndedSessions, Limiter
 from moorage.panel.blueprint import create_blueprint
+from moorage.panel.devices import Brake, Devices
 from moorage.panel.text import gettext as _
 from moorage.panel.views import problem, wants_json
 
@@ -44,6 +46,7 @@ class Settings:
     """What the command line decides. Times in seconds."""
 
     session_key: bytes
+    ended_sessions_file: Path | None = None
     title: str = "Moorage"
     own_service: str = ""
     login_limit: int = 5
@@ -63,6 +66,10 @@ class _SignIn:
 
     def __init__(self, accounts: Accounts, settings: Settings) -> None:
         self._accounts = accounts
+        self._ended = EndedSessions(settings.ended_sessions_file, SESSION_SECONDS)
+        self._devices = Devices(settings.session_key, "moorage_panel_device")
+        self._known = Limiter(settings.login_limit, settings.login_window)
+        self._brake = Brake()
         limit, window = settings.login_limit, settings.login_window
         self._addresses = Limiter(limit, window)
         self._names = Limiter(limit * ACCOUNT_FACTOR, window)
@@ -76,6 +83,8 @@ class _SignIn:
     def _user(self) -> str:
         name, since = session.get("user"), session.get("since", 0)
         if not isinstance(name, str) or time.time() - since > SESSION_SECONDS:
+            return ""
+        if not isinstance(session.get("id"), str) or session["id"] in self._ended:
             return ""
         # Whoever has changed a password has ended the sessions that began with the old one.
         return name if session.get("epoch") == self._accounts.epoch(name) else ""
@@ -97,8 +106,8 @@ class _SignIn:
     def check(self) -> ResponseReturnValue:
         """Check name and password; 429 when there were too many attempts."""
         name, address = request.form.get("username", "").strip()[:64], _address()
-        # Noted before the password is looked at: parallel attempts then see each other.
-        wait = self._addresses.take(address) or self._names.take(name)
+        device = self._devices.known(request, name)
+        wait = self._take(name, address, device)
         if wait:
             _log.warning("sign-in from %s: too many attempts", address)
             flash(_("Too many attempts. Wait a while and try again."), "error")
@@ -109,14 +118,40 @@ class _SignIn:
             _log.warning("sign-in from %s as %r: wrong name or password", address, name)
             flash(_("Wrong name or password."), "error")
             return _form(_local(request.form.get("next", "")), name), 401
-        self._addresses.forget(address)
-        self._names.forget(name)
+        if device:
+            self._known.forget(device)
+        else:
+            self._addresses.forget(address)
         # A fresh session: what was in the cookie before the sign-in may be somebody else's.
         session.clear()
         session.permanent = True
-        session.update(user=name, epoch=self._accounts.epoch(name), since=int(time.time()))
+        number = secrets.token_hex(16)
+        epoch = self._accounts.epoch(name)
+        session.update(user=name, epoch=epoch, since=int(time.time()), id=number)
         _log.info("sign-in from %s as %s", address, name)
-        return redirect(_local(request.form.get("next", "")), 303)
+        led = redirect(_local(request.form.get("next", "")), 303)
+        self._devices.remember(request, led, name)
+        return led
+
+    def leave(self) -> ResponseReturnValue:
+        """End the session, of copies of its cookie too."""
+        if self.user():
+            self._ended.end(session["id"])
+        session.clear()
+        return redirect(url_for("sign_in"), 303)
+
+    def _take(self, name: str, address: str, device: str) -> float:
+        """Note an attempt; return 0, or the seconds until there may be another one.
+
+        Noted before the password is looked at: parallel attempts then see each other. Of a browser
+        that the account is known from, no attempt of others counts.
+        """
+        if device:
+            return self._known.take(device)
+        wait = self._addresses.take(address)
+        if not wait and self._names.take(name) and not self._brake.wait():
+            return math.ceil(self._brake.seconds)
+        return wait
 
 
 def create_app(backend: ControlBackend, accounts: Accounts, settings: Settings) -> Flask:
@@ -171,10 +206,7 @@ def _add_routes(app: Flask, gate: _SignIn) -> None:
     app.add_url_rule("/sign-in", "sign_in", gate.form)
     app.add_url_rule("/sign-in", "check", gate.check, methods=["POST"])
 
-    @app.post("/sign-out")
-    def sign_out() -> ResponseReturnValue:
-        session.clear()
-        return redirect(url_for("sign_in"), 303)
+    app.add_url_rule("/sign-out", "sign_out", gate.leave, methods=["POST"])
 
     @app.get("/language/<any(en, zh):code>")
     def choose_language(code: str) -> ResponseReturnValue:

@@ -10,6 +10,7 @@ the administrator and waits MIGRATE_PLAN_TIMEOUT seconds (10) for the database.
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -202,6 +203,10 @@ def _run(env: Mapping[str, str]) -> int:
     engine = make_engine(config, pool_size=1, statement_seconds=STATEMENT_SECONDS)
     wait_for_database(engine, _seconds(env, "MIGRATE_TIMEOUT", 120))
     username = env.get("ADMIN_USERNAME", "admin")
+    if not re.fullmatch(r"[!-~]{1,64}", username):
+        raise ConfigurationError(
+            f"ADMIN_USERNAME {username!r}: a name has 1 to 64 ASCII characters without spaces"
+        )
     done, changed = migrate(engine, username, password)
     tables = "upgraded" if done.pending else "up to date"
     # In a log, what was not done and why is worth more than that nothing was.

@@ -1,7 +1,6 @@
 """The application factory."""
 
 from flask import Flask, request, url_for
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from moorage.control import ControlBackend
 from moorage.control.connect import connect
@@ -25,6 +24,7 @@ from tg2em_frontend import (
     telegram,
 )
 from tg2em_frontend.config import FrontendConfig
+from tg2em_frontend.proxies import NamedProxies
 
 
 def create_app(config: FrontendConfig, *, control: ControlBackend | None = None) -> Flask:
@@ -33,9 +33,8 @@ def create_app(config: FrontendConfig, *, control: ControlBackend | None = None)
     app.secret_key = config.session_key
     app.config["TG2EM"] = config
     if config.trusted_proxies:
-        hops = config.trusted_proxies
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+        app.wsgi_app = NamedProxies(  # type: ignore[method-assign]
+            app.wsgi_app, config.trusted_proxies, config.proxy_networks
         )
     backend = control or connect(config.control_socket)
     app.extensions["control"] = backend

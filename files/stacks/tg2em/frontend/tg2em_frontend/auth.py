@@ -1,6 +1,7 @@
 """Signing in at /dm: Argon2 hashes, and a limit on failures that all workers count together."""
 
 import ipaddress
+import math
 import time
 from datetime import timedelta
 
@@ -16,11 +17,12 @@ from flask import (
     url_for,
 )
 from flask.typing import ResponseReturnValue
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from tg2em_core import passwords
 from tg2em_core.models import AdminUser, LoginAttempt, utcnow
 from werkzeug.exceptions import TooManyRequests
 
+from moorage.panel.devices import Brake, Devices, account_name
 from moorage.panel.text import gettext as _
 from tg2em_frontend.config import FrontendConfig
 from tg2em_frontend.errors import problem, wants_json
@@ -33,6 +35,7 @@ blueprint = Blueprint("auth", __name__)
 SESSION_SECONDS = 12 * 3600
 # One account may be tried from many addresses at once.
 ACCOUNT_FACTOR = 10
+_BRAKE = Brake()
 
 
 @blueprint.get("/dm")
@@ -47,27 +50,40 @@ def login() -> ResponseReturnValue:
 @blueprint.post("/dm")
 def sign_in() -> ResponseReturnValue:
     """Check name and password; 429 when there were too many failures."""
-    name = request.form.get("username", "").strip()[:64]
-    buckets = _buckets(name)
+    given = request.form.get("username", "").strip()[:64]
+    name = account_name(given)
+    device = _devices().known(request, name)
+    buckets = [f"device:{device}"] if device else _buckets(name)
     _count(buckets)
-    found = db().scalars(select(AdminUser).where(AdminUser.username == name)).one_or_none()
+    found = _account(name)
     # An unknown name takes as long as a known one.
     stored = found.password_hash if found else passwords.dummy_hash()
     right = passwords.verify(stored, request.form.get("password", "")[:1024])
     if found is None or not right:
         flash(_("Wrong name or password."), "error")
         target = local_path(request.form.get("next", ""), url_for("admin.dashboard"))
-        return render_template("login.html", next=target, username=name), 401
+        return render_template("login.html", next=target, username=given), 401
     db().execute(delete(LoginAttempt).where(LoginAttempt.bucket.in_(buckets)))
     found.last_login_at = utcnow()
     db().commit()
     _remember(found)
-    return redirect(local_path(request.form.get("next", ""), url_for("admin.dashboard")), 303)
+    target = local_path(request.form.get("next", ""), url_for("admin.dashboard"))
+    answer = redirect(target, 303)
+    _devices().remember(request, answer, name)
+    return answer
 
 
 @blueprint.post("/dm/logout")
 def logout() -> ResponseReturnValue:
-    """Forget the session."""
+    """End the session, with those of this account everywhere: a copied cookie too."""
+    found = user()
+    if found is not None:
+        db().execute(
+            update(AdminUser)
+            .where(AdminUser.id == found.id)
+            .values(session_epoch=AdminUser.session_epoch + 1)
+        )
+        db().commit()
     session.clear()
     return redirect(url_for("public.index"), 303)
 
@@ -96,6 +112,19 @@ def require() -> ResponseReturnValue | None:
     return redirect(url_for("auth.login", next=target))
 
 
+def _account(name: str) -> AdminUser | None:
+    if not name:
+        return None
+    found = db().scalars(select(AdminUser).where(AdminUser.username == name)).one_or_none()
+    # The database compares as its collation does, which takes many spellings for one.
+    return found if found and account_name(found.username) == name else None
+
+
+def _devices() -> Devices:
+    config: FrontendConfig = current_app.config["TG2EM"]
+    return Devices(config.session_key, "tg2em_device")
+
+
 def _load() -> AdminUser | None:
     identity, since = session.get("user"), session.get("since", 0)
     if not isinstance(identity, int) or time.time() - since > SESSION_SECONDS:
@@ -120,7 +149,7 @@ def _buckets(name: str) -> list[str]:
             address = str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
     except ValueError:
         pass
-    return [f"address:{address}", f"account:{name.casefold()}"]
+    return [f"address:{address}", f"account:{name}"]
 
 
 def _count(buckets: list[str]) -> None:
@@ -138,10 +167,14 @@ def _count(buckets: list[str]) -> None:
         .group_by(LoginAttempt.bucket)
     )
     found: dict[str, int] = {row[0]: row[1] for row in rows}
-    limits = (config.login_limit, config.login_limit * ACCOUNT_FACTOR)
-    if any(found.get(b, 0) > limit for b, limit in zip(buckets, limits, strict=True)):
+    # Of the address, or of the known device; guesses from many addresses only make answers slow.
+    refused = found.get(buckets[0], 0) > config.login_limit
+    wait = float(config.login_window)
+    if not refused and found.get(buckets[-1], 0) > config.login_limit * ACCOUNT_FACTOR:
+        wait, refused = math.ceil(_BRAKE.seconds), not _BRAKE.wait()
+    if refused:
         # A refused attempt does not count, else knocking on would keep the door shut for ever.
         for attempt in attempts:
             session_.delete(attempt)
         session_.commit()
-        raise TooManyRequests(retry_after=config.login_window)
+        raise TooManyRequests(retry_after=int(wait))

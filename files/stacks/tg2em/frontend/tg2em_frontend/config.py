@@ -18,6 +18,8 @@ class FrontendConfig:
     own_service: str = "frontend"
     cookie_secure: bool = False
     trusted_proxies: int = 0
+    # Whose word counts; empty: this machine's, and that of the gateway of the container's network.
+    proxy_networks: str = ""
     login_limit: int = 5
     login_window: int = 900
 
@@ -35,6 +37,7 @@ class FrontendConfig:
             own_service=env.get("MOORAGE_SERVICE", cls.own_service),
             cookie_secure=env.get("SESSION_COOKIE_SECURE", "0") == "1",
             trusted_proxies=int(env.get("TRUSTED_PROXIES", "0")),
+            proxy_networks=env.get("TRUSTED_PROXY_NETWORKS", ""),
             login_limit=int(env.get("LOGIN_LIMIT", "5")),
             login_window=int(env.get("LOGIN_WINDOW", "900")),
         )

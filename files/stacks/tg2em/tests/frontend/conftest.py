@@ -76,10 +76,15 @@ def token(page: str) -> str:
 def sign_in() -> Callable[..., int]:
     """Sign a client in; returns the status."""
 
-    def enter(client: FlaskClient, password: str = ADMIN_PASSWORD, next_: str = "") -> int:
+    def enter(
+        client: FlaskClient,
+        password: str = ADMIN_PASSWORD,
+        next_: str = "",
+        name: str = "admin",
+    ) -> int:
         form = {
             "csrf_token": token(client.get("/dm").text),
-            "username": "admin",
+            "username": name,
             "password": password,
             "next": next_,
         }

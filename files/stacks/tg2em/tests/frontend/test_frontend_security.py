@@ -1,5 +1,6 @@
 """What must not be possible."""
 
+import dataclasses
 import re
 import threading
 from collections.abc import Callable
@@ -9,11 +10,16 @@ import pytest
 import tg2em_frontend
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import delete, select
 from tg2em_core import migrate
 from tg2em_core.db import SessionFactory, transaction
+from tg2em_core.environment import ConfigurationError
 from tg2em_core.models import LoginAttempt
 from tg2em_frontend.app import create_app
 from tg2em_frontend.config import FrontendConfig
+from tg2em_frontend.proxies import gateways, networks
+
+from moorage.panel.devices import Brake
 
 PROTECTED = [
     "/admin",
@@ -138,9 +144,135 @@ def test_a_session_of_yesterday_is_over(
     assert admin.get("/admin").status_code == 302
 
 
-def test_signing_out(admin: FlaskClient) -> None:
+def test_signing_out_ends_the_session_everywhere(
+    app: Flask, config: FrontendConfig, admin: FlaskClient
+) -> None:
+    cookie = admin.get_cookie("tg2em")
+    assert cookie is not None
+    # Another worker is another application on the same database.
+    copies = [app.test_client(), create_app(config).test_client()]
+    for copy in copies:
+        copy.set_cookie("tg2em", cookie.value)
+        assert copy.get("/admin").status_code == 200
     assert admin.post("/dm/logout").status_code == 303
-    assert admin.get("/admin").status_code == 302
+    for client in (admin, *copies):
+        assert client.get("/admin").status_code in (302, 401)
+    # The token of the session goes with it.
+    headers = {"X-CSRF-Token": admin.environ_base["HTTP_X_CSRF_TOKEN"]}
+    answer = copies[0].post("/admin/services/scraper/restart", headers=headers)
+    assert answer.status_code in (302, 400, 401)
+
+
+@pytest.mark.parametrize(
+    "name", ["ádmin", "ADMİN", "admin\u00ad", "adm\u0131n", "admin\u200b", "\x01admin", "ﷺ" * 64]
+)
+def test_a_spelling_that_a_database_takes_for_the_name_is_nobody(
+    client: FlaskClient, sign_in: Callable[..., int], name: str
+) -> None:
+    assert sign_in(client, name=name) == 401
+    assert client.get("/admin").status_code == 302
+
+
+def test_all_spellings_of_a_name_have_one_limit(
+    app: Flask, empty: SessionFactory, sign_in: Callable[..., int]
+) -> None:
+    for name in ("admin", "ADMIN", "ＡＤＭＩＮ"):
+        assert sign_in(app.test_client(), "wrong", name=name) == 401
+    with empty() as session:
+        accounts = set(session.scalars(select(LoginAttempt.bucket)))
+    assert accounts == {"address:127.0.0.1", "account:admin"}
+
+
+def from_address(app: Flask, number: int) -> FlaskClient:
+    client = app.test_client()
+    client.environ_base["REMOTE_ADDR"] = f"192.0.2.{number}"
+    return client
+
+
+def test_others_guesses_keep_no_owner_out(
+    app: Flask, sign_in: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("moorage.panel.devices.time.sleep", waits.append)
+    owner = from_address(app, 1)
+    assert sign_in(owner) == 303
+    owner.post("/dm/logout", headers={"X-CSRF-Token": _token(owner, "/admin")})
+    # From the owner's address too, as behind one gateway.
+    for number in range(1, 15):
+        guesser = from_address(app, number)
+        assert [sign_in(guesser, "wrong") for _ in range(4)] == [401, 401, 401, 429]
+    slowed = len(waits)
+    assert slowed, "guesses of many addresses are answered slowly"
+    # Known by its cookie: at once.
+    assert sign_in(owner) == 303
+    assert len(waits) == slowed
+    # From a new place: slowly, and in.
+    assert sign_in(from_address(app, 99)) == 303
+
+
+def test_a_known_browser_has_a_limit_of_its_own(app: Flask, sign_in: Callable[..., int]) -> None:
+    owner = app.test_client()
+    assert sign_in(owner) == 303
+    device = owner.get_cookie("tg2em_device")
+    assert device is not None and device.http_only and device.same_site == "Strict"
+    thief = from_address(app, 7)
+    thief.set_cookie("tg2em_device", device.value)
+    assert [sign_in(thief, "wrong") for _ in range(4)] == [401, 401, 401, 429]
+    forged = from_address(app, 8)
+    forged.set_cookie("tg2em_device", "x" + device.value)
+    assert [sign_in(forged, "wrong") for _ in range(4)] == [401, 401, 401, 429]
+
+
+def test_few_wait_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    brake = Brake(places=1)
+    meanwhile: list[bool] = []
+    # Whoever comes while somebody waits.
+    monkeypatch.setattr(
+        "moorage.panel.devices.time.sleep", lambda _: meanwhile.append(brake.wait())
+    )
+    assert brake.wait() and meanwhile == [False]
+    assert brake.wait(), "the place is given back"
+
+
+def test_only_named_proxies_are_believed(
+    config: FrontendConfig, empty: SessionFactory, sign_in: Callable[..., int]
+) -> None:
+    spoofed = {"HTTP_X_FORWARDED_FOR": "198.51.100.9", "HTTP_X_FORWARDED_PROTO": "https"}
+    app = create_app(dataclasses.replace(config, trusted_proxies=1))
+    named = create_app(
+        dataclasses.replace(config, trusted_proxies=1, proxy_networks="172.20.0.1, 10.0.0.0/8")
+    )
+    for made, peer, believed in (
+        (app, "127.0.0.1", True),
+        (app, "::ffff:127.0.0.1", True),
+        (app, "172.20.0.5", False),
+        (app, "", False),
+        (named, "172.20.0.1", True),
+        (named, "10.1.2.3", True),
+        (named, "172.20.0.2", False),
+        (named, "127.0.0.1", False),
+    ):
+        client = made.test_client()
+        client.environ_base.update(spoofed, REMOTE_ADDR=peer)
+        assert sign_in(client, "wrong") == 401
+        with empty() as session:
+            buckets = set(session.scalars(select(LoginAttempt.bucket)))
+            session.execute(delete(LoginAttempt))
+            session.commit()
+        assert ("address:198.51.100.9" in buckets) is believed, peer
+
+
+def test_the_gateway_of_a_container_is_a_proxy(tmp_path: Path) -> None:
+    routes = tmp_path / "route"
+    routes.write_text(
+        "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t010014AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "eth0\t000014AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+    )
+    assert list(gateways(routes)) == ["172.20.0.1"]
+    assert list(gateways(tmp_path / "none")) == []
+    with pytest.raises(ConfigurationError, match="TRUSTED_PROXY_NETWORKS"):
+        networks("10.0.0.0/8, edge")
 
 
 @pytest.mark.parametrize(
@@ -157,8 +289,6 @@ def test_a_forged_request_is_refused(admin: FlaskClient, path: str) -> None:
 def test_a_proxy_is_believed_only_when_configured(
     config: FrontendConfig, empty: SessionFactory
 ) -> None:
-    import dataclasses
-
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.7"}
     for hops, secure in ((0, False), (1, True)):
         app = create_app(dataclasses.replace(config, trusted_proxies=hops))
@@ -167,7 +297,7 @@ def test_a_proxy_is_believed_only_when_configured(
         assert "Strict-Transport-Security" not in answer.headers
 
 
-def _token(client: FlaskClient) -> str:
-    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/dm").text)
+def _token(client: FlaskClient, path: str = "/dm") -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get(path).text)
     assert found is not None
     return found[1]

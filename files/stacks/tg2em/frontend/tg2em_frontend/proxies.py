@@ -1,0 +1,75 @@
+"""Whose X-Forwarded-* is believed: that of named proxies, and of nobody else.
+
+The edge of a host asks through a published port of 127.0.0.1: a container sees the gateway of its
+network, or loopback on the host's network. Another container of the network is none of the two.
+"""
+
+import ipaddress
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tg2em_core.environment import ConfigurationError
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_ROUTES = Path("/proc/net/route")
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+
+class NamedProxies:
+    """Reads what proxies have added, when the peer is one of them; else drops it."""
+
+    def __init__(self, app: "WSGIApplication", hops: int, named: str) -> None:
+        """Believe `hops` proxies behind a peer in `named`: addresses and networks, by commas."""
+        self._app = app
+        self._behind = ProxyFix(app, x_for=hops, x_proto=hops, x_host=hops)
+        self._networks = networks(named) if named.strip() else default_networks()
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Answer a request."""
+        if self._named(environ.get("REMOTE_ADDR", "")):
+            return self._behind(environ, start_response)
+        for name in [key for key in environ if key.startswith("HTTP_X_FORWARDED_")]:
+            del environ[name]
+        return self._app(environ, start_response)
+
+    def _named(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._networks)
+
+
+def networks(named: str) -> list[Network]:
+    """Return the networks of a list by commas; raises ConfigurationError."""
+    try:
+        return [ipaddress.ip_network(part.strip()) for part in named.split(",") if part.strip()]
+    except ValueError as error:
+        raise ConfigurationError(f"TRUSTED_PROXY_NETWORKS: {error}") from None
+
+
+def default_networks() -> list[Network]:
+    """Return loopback and the gateways of this network namespace."""
+    return [ipaddress.ip_network(entry) for entry in (*_LOOPBACK, *gateways())]
+
+
+def gateways(routes: Path = _ROUTES) -> Iterator[str]:
+    """Yield the gateways of the default routes, as proc(5) has them: hexadecimal, host order."""
+    try:
+        lines = routes.read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return
+    for line in lines:
+        _, destination, gateway, *_rest = line.split()
+        if destination == "00000000" and gateway != "00000000":
+            yield str(ipaddress.IPv4Address(struct.pack("=I", int(gateway, 16))))
