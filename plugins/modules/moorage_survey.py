@@ -14,6 +14,7 @@ from ansible.module_utils.moorage_host import (
     engine,
     listeners,
     machine,
+    packets,
     preflight,
     record,
     stacks,
@@ -299,6 +300,9 @@ def survey(wanted: dict[str, Any]) -> dict[str, Any]:
     problems = _problems(wanted, host, containers)
     drift = record.drift(record.read(wanted["record"]), wanted["stamp"], installed)
     drift += edge.drift(wanted["edge"], containers)
+    drift += [
+        f"packet rules: without {name}" for name in packets.look(engine.published(containers))
+    ]
     return {
         "ok": not problems,
         "problems": problems,

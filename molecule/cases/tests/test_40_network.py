@@ -75,3 +75,14 @@ def test_a_neighbour_reaches_published_ports_and_nothing_else(
     pilot.sh("systemctl restart docker")
     assert not neighbour.reaches(address, 9000)
     assert "-A FORWARD -j MOORAGE" in pilot.sh("ip6tables-save -t mangle")
+
+
+def test_flushed_packet_rules_are_told_and_mended(pilot: Pilot) -> None:
+    pilot.site().ok  # noqa: B018
+    runs = pilot.runs("pilot")
+    pilot.sh("iptables -t nat -F; iptables -t mangle -F")
+    assert "the host's packet rules lack" in pilot.sh("moorage status pilot")
+    pilot.site().ok  # noqa: B018
+    assert pilot.ask("/").status == 200
+    assert "packet rules" not in pilot.sh("moorage status pilot")
+    assert pilot.runs("pilot") == runs, "no container was touched"

@@ -83,6 +83,16 @@ def summary(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def published(found: list[dict[str, Any]]) -> list[tuple[str, str, int, str]]:
+    """Published ports of running containers: container, address, port, protocol."""
+    return [
+        (entry["name"], port["address"], port["port"], port["protocol"])
+        for entry in found
+        if entry["state"] == "running"
+        for port in entry["ports"]
+    ]
+
+
 def parse_health(status: str) -> str:
     """The health in "Up 3 minutes (healthy)"; "none" without a health check."""
     match = re.search(r"\((healthy|unhealthy|health: starting)\)", status)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from moorage import __version__, rollouts
+from moorage import __version__, packets, rollouts
 from moorage.control.contract import ControlError, Stream
 from moorage.deploy.control import Services
+from moorage.deploy.docker import DockerError, containers_of
 from moorage.deploy.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stacks
 from moorage.deploy.release import current_release
 from moorage.deploy.reservation import read_reservation
@@ -109,12 +110,23 @@ def _status(args: argparse.Namespace) -> int:
 
 def _under_way(layout: Layout) -> list[str]:
     """Return what holds the stack at the moment, or was left behind by what did."""
-    found = []
+    found = [f"the host's packet rules lack {name}: run site.yml" for name in _lost(layout.stack)]
     holder = read_reservation(layout)
     if holder is not None:
         found.append(holder.describe(layout.stack))
     left = rollouts.interrupted(layout)
     return [*found, left] if left else found
+
+
+def _lost(stack: str) -> list[str]:
+    """Return the packet rules that visitors of the stack need and do not have."""
+    try:
+        running = [entry for entry in containers_of(stack) if entry.state == "running"]
+    except DockerError:
+        return []
+    return packets.look(
+        [(entry.name, port.address, port.port, "") for entry in running for port in entry.published]
+    )
 
 
 def _logs(args: argparse.Namespace) -> int:
