@@ -111,6 +111,14 @@ def test_directories_have_the_owners_of_those_who_write_there(project: Project) 
     assert paths == sorted(paths), "parents come before what they hold"
 
 
+def test_a_release_with_processes_brings_the_rotation_of_their_logs(project: Project) -> None:
+    found = tg2em(project, topology="unified", user="10005:10006")
+    rotation = found["files"]["logrotate.conf"]["content"]
+    assert found["manifest"]["install"]["logrotate.conf"] == "/etc/logrotate.d/moorage-tg2em"
+    assert rotation.count("\n    su 10005 10006\n") == rotation.count("\n    rotate 30\n") == 1
+    assert "logrotate.conf" not in tg2em(project, topology="containers")["files"]
+
+
 def test_the_stamp_follows_settings_and_roles(project: Project, tmp_path: Path) -> None:
     stamp = plan(project)["stamp"]
     assert plan_host(project, ["tg2em"], {"docker_log_max_size": "1m"})["stamp"] != stamp

@@ -18,6 +18,28 @@ RELEASE_ID_LENGTH = 12
 # files changes without their content.
 FORMAT = 3
 
+_ROTATION = """\
+# Written by Moorage; changes made here are lost at the next deploy.
+# A log is renamed and its writer asked to open it anew: until it does, it writes on into the
+# renamed file, so no line is lost. That is also why the newest one is not compressed until the
+# next day, and why copytruncate, which loses what is written in between, is not used.
+{dir}/*.log {{
+    daily
+    rotate {days}
+    compress
+    delaycompress
+    missingok
+    notifempty
+    # The directory belongs to the stack's user, who must not make root write elsewhere by a link.
+    su {uid} {gid}
+    nocreate
+    sharedscripts
+    postrotate
+        moorage reopen {stack}
+    endscript
+}}
+"""
+
 
 def release_id(settings: Settings, rendering: Rendering) -> str:
     """The name of a release: a hash of what it consists of and of what it is called."""
@@ -142,6 +164,20 @@ def with_tmpfiles(
     return replace(rendering, files={**rendering.files, "tmpfiles.conf": file})
 
 
+def with_rotation(rendering: Rendering, name: str, settings: Settings, days: int) -> Rendering:
+    """Add what keeps the logs of processes; containers log through the engine, which limits them.
+
+    It goes with the release, so that an update brings it, and a change of form takes it away.
+    """
+    if not any(service.kind == "process" for service in rendering.services):
+        return rendering
+    uid, _, gid = settings.user.partition(":")
+    content = _ROTATION.format(dir=f"{settings.base_dir}/logs", days=days, uid=uid, gid=gid,
+                               stack=name)  # fmt: skip
+    file = RenderedFile(content, install_as=f"/etc/logrotate.d/moorage-{name}")
+    return replace(rendering, files={**rendering.files, "logrotate.conf": file})
+
+
 def _directory(path: str, user: str, mode: str) -> dict[str, Any]:
     uid, _, gid = user.partition(":")
     return {"path": path, "owner": int(uid), "group": int(gid), "mode": mode}
@@ -159,17 +195,3 @@ def ports_of(rendering: Rendering) -> list[dict[str, Any]]:
         }
         for port in rendering.ports
     ]
-
-
-def logs_of(name: str, settings: Settings, rendering: Rendering) -> dict[str, Any]:
-    """What logrotate has to know."""
-    uid, _, gid = settings.user.partition(":")
-    # Containers log through the engine, which limits them itself.
-    in_files = any(service.kind == "process" for service in rendering.services)
-    return {
-        "name": name,
-        "dir": f"{settings.base_dir}/logs",
-        "user": int(uid),
-        "group": int(gid),
-        "state": "present" if in_files else "absent",
-    }

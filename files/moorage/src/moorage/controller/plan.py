@@ -14,11 +14,11 @@ from moorage.controller.edge import plan_edge
 from moorage.controller.images import image_map, references
 from moorage.controller.manifest import (
     directories_of,
-    logs_of,
     manifest,
     ports_of,
     runtime_directories,
     secrets_of,
+    with_rotation,
     with_tmpfiles,
 )
 from moorage.controller.project import PROVISION_ROLES, Project, hash_files, tree
@@ -53,7 +53,8 @@ def plan_host(
     drafts = [draft_stack(project, name, gather(name, variables), proxies) for name in names]
     edge_settings = project.role_settings("edge", variables)
     loopback = _loopback(drafts, [edge_settings[f"edge_{kind}_port"] for kind in ("http", "https")])
-    stacks = [plan_stack(project, draft, images, loopback) for draft in drafts]
+    log_days = int(project.role_settings("logrotate", variables)["logrotate_days"])
+    stacks = [plan_stack(project, draft, images, loopback, log_days) for draft in drafts]
     _refuse_shared_ports(stacks)
     edge = plan_edge(project, variables, images, stacks)
     directories = [entry for stack in stacks for entry in stack["directories"]]
@@ -71,7 +72,6 @@ def plan_host(
         "stamp": _stamp(project, inputs),
         "ports": [*ports, *edge["ports"]],
         "directories": directories,
-        "logs": [stack["logs"] for stack in stacks],
         "survey_stacks": [{"name": s["name"], "dir": s["base"]} for s in stacks],
     }
 
@@ -100,11 +100,16 @@ def draft_stack(
 
 
 def plan_stack(
-    project: Project, draft: Draft, images: ImageMap, loopback: Mapping[str, int]
+    project: Project,
+    draft: Draft,
+    images: ImageMap,
+    loopback: Mapping[str, int],
+    log_days: int,
 ) -> dict[str, Any]:
     """Return the plan of one stack: release, images, secrets, directories and ports.
 
-    ``loopback`` has the host's ports behind the edge, by the names that drafts ask for.
+    ``loopback`` has the host's ports behind the edge, by the names that drafts ask for;
+    ``log_days`` is how long the logs of processes are kept.
     """
     stack, deploy, name = draft.stack, draft.deploy, draft.stack.name
     directory = project.stack_directory(name)
@@ -114,6 +119,7 @@ def plan_stack(
     rendering = _render(stack, settings)
     runtime = runtime_directories(settings, rendering)
     rendering = with_tmpfiles(rendering, name, settings.run_dir, runtime)
+    rendering = with_rotation(rendering, name, settings, log_days)
     release = manifest(name, settings, deploy, rendering)
     given_secrets = draft.given.get("secrets") or {}
     return {
@@ -131,7 +137,6 @@ def plan_stack(
         "secrets": secrets_of(stack, rendering.secrets, given_secrets),
         "given_secrets": sorted(given_secrets),
         "directories": directories_of(settings, rendering),
-        "logs": logs_of(name, settings, rendering),
         "ports": ports_of(rendering),
         "services": [asdict(service) for service in rendering.services],
         "notes": list(rendering.notes),

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moorage.deploy.accounts import with_names
 from moorage.deploy.foreign import give, remove_tree
 from moorage.deploy.layout import Layout, write_atomically
 
 MANIFEST = "release.json"
+ROTATIONS = Path("/etc/logrotate.d")
 # What lies in the directory of a release without being a part of it; receipts are the other.
 _NO_CONTENT = {MANIFEST}
 # How long a release that was brought may wait to be activated before it counts as given up.
@@ -165,6 +167,8 @@ def install_files(release: Release) -> None:
     """
     for name, target in release.manifest.get("install", {}).items():
         path, wanted = Path(target), (release.path / name).read_bytes()
+        if path.parent == ROTATIONS:
+            wanted = with_names(wanted)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not path.exists() or path.read_bytes() != wanted:
             write_atomically(path, wanted)

@@ -18,6 +18,7 @@ from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
 from moorage.deploy.layout import UNIFIED, Layout, slot_name, write_atomically
 from moorage.deploy.release import (
+    ROTATIONS,
     Release,
     ReleaseError,
     install_files,
@@ -168,6 +169,8 @@ class UnifiedTopology:
     def retire(self, release: Release) -> None:
         """Take away the configuration of processes; the new form has replaced the container."""
         remove_files(release)
+        # Releases of older versions do not bring it themselves.
+        (ROTATIONS / f"moorage-{self._layout.stack}").unlink(missing_ok=True)
         for slot in ("", "a", "b"):
             remove_runtime(self._layout.runtime(slot_name(slot)))
             config = self._layout.config / slot_name(slot)
