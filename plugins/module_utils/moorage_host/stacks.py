@@ -13,8 +13,8 @@ def current_release(directory: Path) -> dict[str, Any] | None:
     try:
         target = os.readlink(directory / "current")
         text = (directory / "current" / "release.json").read_text(encoding="utf-8")
-        document = json.loads(text)
-    except (OSError, ValueError):
+        document = dict(json.loads(text))
+    except (OSError, ValueError, TypeError):
         # A link that leads nowhere or a release that was cut short: nothing is deployed.
         return None
     plain = {

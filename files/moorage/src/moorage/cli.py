@@ -15,7 +15,7 @@ from moorage.control.contract import ControlError, Stream
 from moorage.deploy.control import Services
 from moorage.deploy.docker import DockerError, containers_of
 from moorage.deploy.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stacks
-from moorage.deploy.release import current_release
+from moorage.deploy.release import ReleaseError, current_release, readable_release
 from moorage.deploy.reservation import read_reservation
 from moorage.edge import cli as edge
 from moorage.rollout_arguments import add_parsers
@@ -81,7 +81,7 @@ def _status(args: argparse.Namespace) -> int:
     report: list[dict[str, Any]] = []
     for stack in stacks:
         layout = Layout.of(stack, args.base, args.run)
-        release = current_release(layout)
+        release = readable_release(layout)
         report.append(
             {
                 "stack": stack,
@@ -89,7 +89,7 @@ def _status(args: argparse.Namespace) -> int:
                 "release": release.id if release else None,
                 "version": release.manifest.get("version", "") if release else "",
                 "under_way": _under_way(layout),
-                "services": Services(layout).all(),
+                "services": _services(layout, alone=bool(args.stack)),
             }
         )
     if args.json:
@@ -108,9 +108,24 @@ def _status(args: argparse.Namespace) -> int:
     return OK
 
 
+def _services(layout: Layout, *, alone: bool) -> list[dict[str, Any]]:
+    """Return the services of a stack; what ails one stack does not hide the others."""
+    try:
+        return Services(layout).all()
+    except (*rollouts.FAILURES, ControlError) as trouble:
+        if alone:
+            raise
+        print(f"moorage: {layout.stack}: {trouble}", file=sys.stderr)
+        return []
+
+
 def _under_way(layout: Layout) -> list[str]:
-    """Return what holds the stack at the moment, or was left behind by what did."""
+    """Return what holds the stack at the moment, was left behind by what did, or is damaged."""
     found = [f"the host's packet rules lack {name}: run site.yml" for name in _lost(layout.stack)]
+    try:
+        current_release(layout)
+    except ReleaseError as trouble:
+        found.append(str(trouble))
     holder = read_reservation(layout)
     if holder is not None:
         found.append(holder.describe(layout.stack))

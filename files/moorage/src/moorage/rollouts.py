@@ -25,20 +25,22 @@ from moorage.deploy.lock import Locked, hold, is_held, moment
 from moorage.deploy.release import (
     Release,
     ReleaseError,
-    current_release,
     history,
     list_releases,
     previous_release,
     read_release,
+    readable_release,
 )
 from moorage.deploy.removal import remove
 from moorage.deploy.reservation import Reservation, admit, break_reservation, reserve
+from moorage.deploy.state import Damaged, read_note, read_object
 from moorage.probe.receipt import NEWEST, ReceiptError, readable_line, verify_receipt
 from moorage.tables import release_rows, table
 
 OK, FAILED = 0, 1
 FAILURES = (
     *activation.FAILURES,
+    Damaged,
     ExecuteError,
     LaunchError,
     Locked,
@@ -64,12 +66,14 @@ def layout_of(args: argparse.Namespace) -> Layout:
 
 def interrupted(layout: Layout) -> str:
     """Return what to say of a rollout that is under way or was cut off; "" when there is none."""
-    try:
-        marker = json.loads(layout.marker.read_text())
-    except (FileNotFoundError, ValueError):
+    if not layout.marker.exists():
         return ""
+    marker = read_note(layout.marker)
     what = f"rollout of release {marker.get('release')} ({marker.get('purpose')})"
-    since = moment(float(marker.get("since", 0)))
+    try:
+        since = moment(float(marker["since"]))
+    except (KeyError, TypeError, ValueError):
+        since = "some time"
     if is_held(layout.lock):
         return f"{what} under way since {since}"
     return f"{what} since {since} was interrupted: the next activation recovers"
@@ -80,7 +84,7 @@ def interrupted(layout: Layout) -> str:
 
 def _releases(args: argparse.Namespace) -> int:
     layout = layout_of(args)
-    running = current_release(layout)
+    running = readable_release(layout)
     activated = history(layout)
     rows = [
         {
@@ -99,10 +103,7 @@ def _releases(args: argparse.Namespace) -> int:
 
 
 def _last_outcome(release: Release) -> str:
-    try:
-        return str(json.loads((release.path / NEWEST).read_text())["outcome"])
-    except (FileNotFoundError, ValueError, KeyError):
-        return ""
+    return str(read_note(release.path / NEWEST).get("outcome", ""))
 
 
 def _activate(args: argparse.Namespace) -> int:
@@ -149,7 +150,7 @@ def _report(outcome: Outcome, args: argparse.Namespace) -> int:
     else:
         print(f"{outcome.outcome}: release {outcome.release}")
         if outcome.receipt:
-            print(readable_line(json.loads(Path(outcome.receipt).read_text())))
+            print(_line(read_object(Path(outcome.receipt)) or {}))
     if outcome.message:
         print(outcome.message, file=sys.stderr)
     return OK if outcome.ok else FAILED
@@ -175,9 +176,16 @@ def _receipt(args: argparse.Namespace) -> int:
     if args.verify:
         print(verify_receipt(path, PUBLIC_KEY))
         return OK
-    text = path.read_text()
-    print(text.rstrip() if args.json else readable_line(json.loads(text)))
+    receipt = read_object(path) or {}
+    print(json.dumps(receipt, indent=2, ensure_ascii=False) if args.json else _line(receipt))
     return OK
+
+
+def _line(receipt: dict[str, Any]) -> str:
+    try:
+        return readable_line(receipt)
+    except (AttributeError, LookupError, TypeError, ValueError) as trouble:
+        raise ReceiptError(f"this is no receipt that can be read: {trouble!r}") from None
 
 
 def _receipt_path(layout: Layout, release: str) -> Path:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from moorage.deploy import docker, evidence, hooks
@@ -27,7 +29,9 @@ from moorage.deploy.release import (
 )
 from moorage.deploy.reservation import admit
 from moorage.deploy.rollout import Rollout
+from moorage.deploy.room import Room
 from moorage.deploy.scene import Limits, Scene
+from moorage.deploy.state import Damaged, read_note
 from moorage.deploy.topology import Topology, driver
 from moorage.deploy.traffic import BudgetSpent, Traffic
 from moorage.deploy.waves import Paused
@@ -37,6 +41,7 @@ from process_supervisor.client import ControlError
 FAILURES = (
     BudgetSpent,
     ControlError,
+    Damaged,
     DockerError,
     EdgeError,
     GateClosed,
@@ -150,16 +155,18 @@ class Activation:
         self._marker: dict[str, Any] = {}
         self._migrations: dict[str, Any] | None = None
         self._hooks: list[dict[str, Any]] = []
+        self._room = Room(layout.base)
 
     def run(self, began: float) -> Outcome:
         """Do it all and return what became of it."""
         try:
             with self._journal.phase("preflight"):
                 rollout = self._preflight()
-        except (*FAILURES, ValueError) as trouble:
+        except Exception as trouble:
             # Nothing was touched: what runs goes on running.
             self._traffic.stop()
-            return self._finish(self._refused(str(trouble)), began, None)
+            self._room.give()
+            return self._finish(self._refused(_why(trouble)), began, None)
         try:
             self._bring_up(rollout)
         except Paused as trouble:
@@ -167,12 +174,14 @@ class Activation:
             outcome = Outcome(
                 "failed", rollout.release.id, previous, True, str(trouble), rollout.did.to_dict()
             )
-        except FAILURES as trouble:
-            outcome = self._go_back(rollout, str(trouble))
+        except Exception as trouble:
+            # Whatever it was: visitors are with what ran before, and who asked learns why.
+            outcome = self._go_back(rollout, _why(trouble))
         else:
             outcome = self._done(rollout)
         finally:
             self._traffic.stop()
+            self._room.give()
         self._layout.marker.unlink(missing_ok=True)
         return self._finish(outcome, began, rollout)
 
@@ -180,8 +189,9 @@ class Activation:
 
     def _preflight(self) -> Rollout:
         request, layout = self._request, self._layout
+        self._room.take()
         self._marker = _read_marker(layout)
-        self._previous = current_release(layout)
+        self._previous = self._readable_previous()
         release = self._release = read_release(layout, request.release)
         if "units" not in release.manifest:
             raise ReleaseError(
@@ -213,6 +223,14 @@ class Activation:
             write_atomically(layout.marker, json.dumps(note) + "\n")
         return rollout
 
+    def _readable_previous(self) -> Release | None:
+        """Return what runs; where it cannot be read there is no way back, and a way forward."""
+        try:
+            return current_release(self._layout)
+        except ReleaseError as damage:
+            self._journal.note("damaged", message=str(damage))
+            return None
+
     def _bring_up(self, rollout: Rollout) -> None:
         previous = self._previous
         hooked = self._request.hooks and (previous is None or previous.id != rollout.release.id)
@@ -227,6 +245,9 @@ class Activation:
         if hooked:
             with self._journal.phase("hooks-after"):
                 self._run_hooks("after", rollout.release)
+        self._room.give()
+        if previous is None or previous.id != rollout.release.id:
+            point_current_at(self._layout, rollout.release, self._request.action)
 
     def _run_hooks(self, kind: str, release: Release) -> None:
         found = docker.containers_of(self._layout.stack)
@@ -236,20 +257,24 @@ class Activation:
     def _done(self, rollout: Rollout) -> Outcome:
         release, previous = rollout.release, self._previous
         moved = previous is None or previous.id != release.id
-        if moved:
-            point_current_at(self._layout, release, self._request.action)
-        if previous is not None and previous.topology != release.topology:
-            self._find_driver(previous.topology, self._layout).retire(previous)
         changed = moved or rollout.did.anything or bool(self._marker)
-        message = ""
+        said = []
         if rollout.did.behind:
             behind = ", ".join(rollout.did.behind)
-            message = f"did not get well and stayed as they were: {behind}"
-        with self._journal.phase("prune"):
-            pruned = prune_releases(self._layout, self._request.keep)
-            if moved or pruned:
-                kept = {ref for r in list_releases(self._layout) for ref in r.images}
-                pruned += docker.prune_images(self._layout.stack, kept)
+            said.append(f"did not get well and stayed as they were: {behind}")
+        pruned: list[str] = []
+        try:
+            if previous is not None and previous.topology != release.topology:
+                self._find_driver(previous.topology, self._layout).retire(previous)
+            with self._journal.phase("prune"):
+                pruned += prune_releases(self._layout, self._request.keep)
+                if moved or pruned:
+                    kept = {ref for r in list_releases(self._layout) for ref in r.images}
+                    pruned += docker.prune_images(self._layout.stack, kept)
+        except Exception as trouble:
+            # It runs and is the current one: what is left over is no reason to go back.
+            said.append(f"what is not needed any more could not all be removed: {_why(trouble)}")
+        message = "\n".join(said)
         return Outcome(
             "activated" if changed else "unchanged",
             release.id,
@@ -283,8 +308,8 @@ class Activation:
                 back.run()
                 if failed.release.topology != previous.topology:
                     self._find_driver(failed.release.topology, self._layout).retire(failed.release)
-        except FAILURES as trouble:
-            message = f"{why}\nand going back to release {previous.id} failed too: {trouble}"
+        except Exception as trouble:
+            message = f"{why}\nand going back to release {previous.id} failed too: {_why(trouble)}"
             return Outcome("failed", asked, previous.id, True, message, failed.did.to_dict())
         message = f"{why}\nrelease {previous.id} runs again"
         if not back.did.containers:
@@ -337,8 +362,19 @@ class Activation:
 
 
 def _read_marker(layout: Layout) -> dict[str, Any]:
-    try:
-        marker = json.loads(layout.marker.read_text())
-    except (FileNotFoundError, ValueError):
+    if not layout.marker.exists():
         return {}
-    return marker if isinstance(marker, dict) else {}
+    marker = read_note(layout.marker)
+    held = marker.get("held")
+    known = isinstance(held, list) and all(isinstance(name, str) for name in held)
+    # One that is torn tells of an interrupted rollout all the same.
+    return {**marker, "held": held if known else None}
+
+
+def _why(trouble: Exception) -> str:
+    """Return what went wrong in one sentence; of a fault of our own also where."""
+    if isinstance(trouble, (*FAILURES, ValueError)) and str(trouble):
+        return str(trouble)
+    frame = traceback.extract_tb(trouble.__traceback__)[-1]
+    where = f"{Path(frame.filename).name}:{frame.lineno}"
+    return f"this is a fault of Moorage itself: {type(trouble).__name__}: {trouble} ({where})"

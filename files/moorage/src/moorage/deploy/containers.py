@@ -10,6 +10,7 @@ from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
 from moorage.deploy.layout import Layout, write_atomically
 from moorage.deploy.release import Release, install_files, remove_files, remove_runtime
+from moorage.deploy.state import read_names
 from moorage.deploy.topology import Gap
 from moorage.deploy.unit import Unit, units_of
 
@@ -93,7 +94,7 @@ class ContainersTopology:
 
 def held(layout: Layout, containers: Sequence[Container]) -> list[str]:
     """Return the services that somebody has stopped by the engine, and note them."""
-    noted = set(json.loads(layout.held.read_text())) if layout.held.exists() else set()
+    noted = read_names(layout.held)
     found = sorted(
         {c.service for c in containers if c.held or (c.state == "created" and c.service in noted)}
     )

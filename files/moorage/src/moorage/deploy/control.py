@@ -24,7 +24,7 @@ from moorage.control.http import HttpBackend
 from moorage.control.process import ProcessBackend
 from moorage.deploy import docker
 from moorage.deploy.layout import UNIFIED, Layout, slot_name
-from moorage.deploy.release import current_release
+from moorage.deploy.release import readable_release
 from moorage.deploy.unit import NEXT
 from process_supervisor.client import Client
 
@@ -128,7 +128,7 @@ class Services:
         if own:
             socket = self._layout.control_socket(slot_name(own[0].slot))
             return ProcessBackend(str(socket), timeout=_TIMEOUT_SECONDS)
-        release = current_release(self._layout)
+        release = readable_release(self._layout)
         if release is None or GATEWAY_UNIT not in release.manifest.get("install", {}):
             return None
         return HttpBackend(str(self._layout.control_socket(_GATEWAY)), timeout=_TIMEOUT_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ class Journal:
         self.phases: dict[str, float] = {}
 
     def note(self, event: str, **fields: Any) -> None:
-        """Append one event."""
-        self._out.write(json.dumps({"at": round(time.time(), 3), "event": event, **fields}) + "\n")
+        """Append one event. A full disk costs the event, and not the rollout that it tells of."""
+        with suppress(OSError):
+            self._out.write(
+                json.dumps({"at": round(time.time(), 3), "event": event, **fields}) + "\n"
+            )
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -52,7 +55,8 @@ def follow(path: Path, alive: Any, poll_seconds: float = 0.05) -> Iterator[dict[
                 complete, newline, _ = source.read().rpartition(b"\n")
             offset += len(complete) + len(newline)
             for line in complete.splitlines():
-                yield json.loads(line)
+                with suppress(ValueError):
+                    yield json.loads(line)
         if ended:
             return
         time.sleep(poll_seconds)

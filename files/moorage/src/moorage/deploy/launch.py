@@ -20,8 +20,10 @@ from typing import Any
 from moorage.deploy.activate import Outcome, Request, activate
 from moorage.deploy.journal import Journal, follow
 from moorage.deploy.layout import Layout, write_atomically
+from moorage.deploy.state import read_object
 
 _JOURNALS_KEPT = 100
+_JOURNAL_BYTES = 256 << 10
 _POLL_SECONDS = 0.02
 # Asking systemd starts a process, which an update of two seconds would feel.
 _ALIVE_SECONDS = 0.5
@@ -50,6 +52,7 @@ def launch(request: Request, layout: Layout, listener: Listener) -> Outcome:
         _wait_for_other(unit, request)
     token = f"{time.time_ns():x}-{os.getpid()}"
     layout.run.mkdir(parents=True, exist_ok=True)
+    _require_room(layout.journals)
     asked = layout.run / f"activate-{token}.json"
     journal = layout.journals / f"{token}.jsonl"
     _forget_old_journals(layout.journals)
@@ -80,16 +83,43 @@ def _outcome(journal: Path, unit: str, listener: Listener) -> Outcome:
         listener(event)
         if event["event"] == "outcome":
             return Outcome(**{k: v for k, v in event.items() if k not in ("at", "event")})
-    raise LaunchError(f"{unit} ended without an outcome: see `journalctl -u {unit}` and {journal}")
+    raise LaunchError(
+        f"{unit} ended without an outcome: see `journalctl -u {unit}` and {journal}"
+        f"{_last_words(unit)}"
+    )
+
+
+def _last_words(unit: str) -> str:
+    """Return what systemd and the unit have said last: killed by whom, or a traceback's end."""
+    ask = ["journalctl", "--unit", unit, "--lines", "3", "--output", "cat", "--no-pager"]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=30)
+    return "".join(f"\n  | {line}" for line in done.stdout.splitlines())
 
 
 def run_activation(asked: Path, base: Path, run: Path) -> Outcome:
     """Do what the request file asks for: the inside of the transient unit."""
-    fields = json.loads(asked.read_text())
+    fields = read_object(asked)
+    if fields is None:
+        raise LaunchError(f"there is no request {asked}")
     asked.unlink()
     journal = Journal(Path(fields.pop("journal")))
     request = Request(**fields)
     return activate(request, Layout.of(request.stack, base, run), journal)
+
+
+def _require_room(directory: Path) -> None:
+    """Raise LaunchError where no journal can be written: nobody would learn what became of it."""
+    trial = directory / f".{os.getpid()}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        trial.write_bytes(bytes(_JOURNAL_BYTES))
+    except OSError as trouble:
+        raise LaunchError(
+            f"no journal can be written below {directory}: {trouble.strerror}. Nothing was "
+            f"touched; make room there, then run it again"
+        ) from None
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def _self_argv(layout: Layout) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+RELEASE_ID = re.compile(r"[0-9a-f]{12}")
 DEFAULT_BASE = Path("/opt")
 DEFAULT_RUN = Path("/run/moorage")
 DEFAULT_LOG = Path("/var/log/moorage")
@@ -100,7 +102,13 @@ class Layout:
 
 def known_stacks(base: Path = DEFAULT_BASE) -> list[str]:
     """Return the names of the stacks that were ever deployed to this host, sorted."""
-    return sorted({path.parent.parent.name for path in base.glob("*/releases/*")})
+    return sorted(p.parent.name for p in base.glob("*/releases") if release_names(p))
+
+
+def release_names(releases: Path) -> list[str]:
+    """Return the ids of the releases in a directory; what another program keeps there is none."""
+    found = (path.parent for path in releases.glob("*/release.json"))
+    return sorted(path.name for path in found if RELEASE_ID.fullmatch(path.name))
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+from moorage.deploy.state import read_note
 
 _POLL_SECONDS = 0.1
 
@@ -26,16 +27,10 @@ class Locked(Exception):
 
 def moment(seconds: float) -> str:
     """Return Unix seconds as a person reads them, with the zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds))
-
-
-def read_note(path: Path) -> dict[str, Any]:
-    """Return what the last holder wrote, or an empty dict."""
     try:
-        note = json.loads(path.read_text() or "{}")
-    except (FileNotFoundError, ValueError):
-        return {}
-    return note if isinstance(note, dict) else {}
+        return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds))
+    except (OSError, OverflowError, ValueError):
+        return "an unknown time"
 
 
 def is_held(path: Path) -> bool:
@@ -87,10 +82,12 @@ def _acquire(fd: int, path: Path, deadline: float) -> None:
 
 def _describe(path: Path) -> str:
     note = read_note(path)
-    if not note:
+    try:
+        since = moment(float(note["since"]))
+    except (KeyError, TypeError, ValueError):
         return f"{path} is held by another process; wait for it, or see `fuser -v {path}`"
-    since = moment(float(note["since"]))
     return (
-        f"{note['who']} holds the lock since {since} for: {note['purpose']} (pid {note['pid']}); "
+        f"{note.get('who')} holds the lock since {since} for: {note.get('purpose')} "
+        f"(pid {note.get('pid')}); "
         f"wait for it, or end that process: the lock goes with it"
     )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moorage.deploy.accounts import with_names
 from moorage.deploy.foreign import give, remove_tree
-from moorage.deploy.layout import Layout, write_atomically
+from moorage.deploy.layout import RELEASE_ID as _ID
+from moorage.deploy.layout import Layout, release_names, write_atomically
+from moorage.deploy.state import Damaged, read_lines, read_object
 
 MANIFEST = "release.json"
 ROTATIONS = Path("/etc/logrotate.d")
@@ -23,7 +24,8 @@ ROTATIONS = Path("/etc/logrotate.d")
 _NO_CONTENT = {MANIFEST}
 # How long a release that was brought may wait to be activated before it counts as given up.
 _WAITING_SECONDS = 3600.0
-_ID = re.compile(r"[0-9a-f]{12}")
+_MEND = "Deploy the stack again: that makes its release anew"
+_FOREIGN = "it was made by another program. Move it away, or give the stack another name"
 
 
 class ReleaseError(Exception):
@@ -63,43 +65,64 @@ def read_release(layout: Layout, release_id: str) -> Release:
         raise ReleaseError(f"{release_id!r} is no release id: twelve hexadecimal digits")
     path = layout.releases / release_id
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except FileNotFoundError:
+        manifest = read_object(path / MANIFEST)
+    except Damaged as damage:
+        raise ReleaseError(f"{damage}. {_MEND}") from None
+    if manifest is None:
         kept = ", ".join(r.id for r in list_releases(layout)) or "none"
         raise ReleaseError(
             f"{layout.stack} has no release {release_id} on this host (kept: {kept})"
-        ) from None
-    except ValueError as damage:
-        raise ReleaseError(f"{path / MANIFEST} is damaged: {damage}") from None
+        )
+    if not isinstance(manifest.get("topology"), str):
+        raise ReleaseError(f"{path / MANIFEST} is damaged: it names no topology. {_MEND}")
     return Release(release_id, path, manifest)
 
 
 def list_releases(layout: Layout) -> list[Release]:
-    """Return the retained releases, the one that was activated last first."""
+    """Return the retained releases that can be read, the one that was activated last first."""
     found = []
-    for path in layout.releases.glob("*/" + MANIFEST):
-        if _ID.fullmatch(path.parent.name):
-            found.append(read_release(layout, path.parent.name))
+    for name in release_names(layout.releases):
+        with suppress(ReleaseError):
+            found.append(read_release(layout, name))
     order = {line["release"]: n for n, line in enumerate(history(layout))}
     return sorted(found, key=lambda r: (order.get(r.id, -1), r.id), reverse=True)
 
 
 def current_release(layout: Layout) -> Release | None:
-    """Return the running release, or None before the first deploy."""
+    """Return the running release, or None before the first deploy.
+
+    Raises ReleaseError when it cannot be read, or ``current`` is another program's.
+    """
     try:
         target = layout.current.readlink()
     except FileNotFoundError:
         return None
+    except OSError:
+        raise ReleaseError(f"{layout.current} is no link to a release: {_FOREIGN}") from None
+    if not _ID.fullmatch(target.name):
+        raise ReleaseError(f"{layout.current} leads to {target}, which is no release: {_FOREIGN}")
     return read_release(layout, target.name)
+
+
+def readable_release(layout: Layout) -> Release | None:
+    """Return the running release, None as well where it cannot be read."""
+    with suppress(ReleaseError):
+        return current_release(layout)
+    return None
 
 
 def history(layout: Layout) -> list[dict[str, Any]]:
     """Return every activation of the stack, oldest first."""
     try:
-        lines = layout.history.read_text().splitlines()
-    except FileNotFoundError:
+        lines = list(read_lines(layout.history))
+    except Damaged:
         return []
-    return [json.loads(line) for line in lines if line.strip()]
+    return [line for line in lines if _is_activation(line)]
+
+
+def _is_activation(line: Mapping[str, Any]) -> bool:
+    at, name = line.get("at"), line.get("release")
+    return isinstance(at, int | float) and isinstance(name, str) and bool(_ID.fullmatch(name))
 
 
 def previous_release(layout: Layout) -> Release:
@@ -109,7 +132,7 @@ def previous_release(layout: Layout) -> Release:
     twice goes back twice: what one has gone back from may be as bad as what came after it. Raises
     ReleaseError, naming what is retained, when there is nothing to go back to.
     """
-    running = current_release(layout)
+    running = readable_release(layout)
     kept = {release.id: release for release in list_releases(layout)}
     for name in reversed(_lineage(history(layout))):
         if name in kept and (running is None or name != running.id):
@@ -152,9 +175,19 @@ def point_current_at(layout: Layout, release: Release, action: str = "deploy") -
     scratch.unlink(missing_ok=True)
     scratch.symlink_to(Path("releases") / release.id)
     scratch.replace(layout.current)
+    # From here on it is the current one, whether or not that can be noted.
+    with suppress(OSError):
+        _note_activation(layout, release, action)
+
+
+def _note_activation(layout: Layout, release: Release, action: str) -> None:
     line = {"release": release.id, "at": round(time.time(), 3), "action": action}
-    with layout.history.open("a") as out:
-        out.write(json.dumps(line) + "\n")
+    if layout.history.is_dir():
+        layout.history.rename(layout.history.with_suffix(f".{time.time_ns():x}"))
+    with layout.history.open("ab+") as out:
+        # What was cut off before its end stays a line of its own.
+        torn = out.tell() and out.seek(-1, os.SEEK_END) >= 0 and out.read(1) != b"\n"
+        out.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
         out.flush()
         os.fsync(out.fileno())
 
@@ -214,10 +247,15 @@ def write_release(
     returned as it stands: its name is the hash of its content.
     """
     path = layout.releases / release_id
-    if (path / MANIFEST).exists():
+    try:
+        there = read_release(layout, release_id)
+    except ReleaseError:
+        # None, or one that was cut short: it is made, or made anew.
+        there = None
+    if there is not None:
         # It is wanted again: `prune_releases` sees that.
         os.utime(path / MANIFEST)
-        return read_release(layout, release_id)
+        return there
     with _scratch_directory(layout.releases, release_id) as scratch:
         for name, (content, mode) in files.items():
             target = scratch / name
@@ -225,6 +263,11 @@ def write_release(
             write_atomically(target, content, mode)
         # The manifest is last: a directory without one is no release.
         write_atomically(scratch / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        if path.exists():
+            # Its receipts stay: they tell of what ran.
+            for receipt in path.glob("receipt*"):
+                receipt.rename(scratch / receipt.name)
+            remove_tree(path)
         scratch.rename(path)
     return read_release(layout, release_id)
 
@@ -244,7 +287,7 @@ def prune_releases(layout: Layout, keep: int) -> list[str]:
 
     Returns the ids that were removed. Only directories that are releases are touched.
     """
-    running = current_release(layout)
+    running = readable_release(layout)
     activated = {line["release"]: float(line["at"]) for line in history(layout)}
     removed = []
     for release in list_releases(layout)[keep:]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from moorage.deploy.layout import Layout, write_atomically
 from moorage.deploy.lock import Locked, moment
+from moorage.deploy.state import Damaged, read_object
 
 # After that long without a sign of its holder, a reservation is called stale.
 LIFETIME_SECONDS = 900.0
@@ -93,8 +94,8 @@ class Reserved(Locked):
 def read_reservation(layout: Layout) -> Reservation | None:
     """Return the reservation of the stack, or None; one that cannot be read counts as none."""
     try:
-        return Reservation.parse(json.loads(_path(layout).read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
+        return Reservation.parse(read_object(_path(layout)) or {})
+    except (Damaged, LookupError, ValueError, TypeError):
         return None
 
 

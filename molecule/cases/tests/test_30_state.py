@@ -1,0 +1,42 @@
+"""What is torn or foreign on the host's disk is told, and got over."""
+
+from __future__ import annotations
+
+import pytest
+from pilot_site import BASE, Pilot
+
+FOREIGN = "/opt/blog/releases/20240101120000"
+
+
+@pytest.fixture
+def mark(pilot: Pilot) -> str:
+    """The build that runs."""
+    return pilot.ask("/").text.split()[0]
+
+
+def deploy(pilot: Pilot, mark: str) -> None:
+    pilot.description.web["environment"] = {"MARK": mark}
+    pilot.update().ok  # noqa: B018
+    assert pilot.ask("/").text == f"{mark} GET /\n"
+
+
+def test_torn_and_foreign_files_stop_nothing(pilot: Pilot, mark: str) -> None:
+    pilot.sh(f'printf \'{{"release": "0123\' >> {BASE}/releases/history.jsonl')
+    pilot.sh(f"mkdir -p {FOREIGN} && ln -s releases/20240101120000 /opt/blog/current")
+    try:
+        before = pilot.release("pilot")
+        deploy(pilot, f"{mark}-torn")
+        receipt = pilot.receipt()
+        assert receipt["outcome"] == "activated" and receipt["before"]["release"] == before
+        assert "blog" not in pilot.sh("moorage status")
+        assert before in pilot.sh("moorage releases pilot")
+        # The release that runs cannot be read: told, and made anew by the next deploy.
+        pilot.sh(f": > {BASE}/current/release.json")
+        assert "release.json is damaged: it is empty. Deploy the stack" in pilot.sh(
+            "moorage status"
+        )
+        pilot.update().ok  # noqa: B018
+        assert "damaged" not in pilot.sh("moorage status")
+        assert pilot.ask("/").text.startswith(f"{mark}-torn")
+    finally:
+        pilot.sh("rm -r /opt/blog")
