@@ -86,3 +86,32 @@ def test_flushed_packet_rules_are_told_and_mended(pilot: Pilot) -> None:
     assert pilot.ask("/").status == 200
     assert "packet rules" not in pilot.sh("moorage status pilot")
     assert pilot.runs("pilot") == runs, "no container was touched"
+
+
+def test_an_address_that_is_gone_keeps_the_edge_from_nothing_else(pilot: Pilot) -> None:
+    pilot.description.web["ports"] = ["8000:8000", "192.0.2.10:8080:8000"]
+    pilot.sh("ip address add 192.0.2.10/32 dev lo")
+    ask = (
+        "python3 -c 'import urllib.request as u; u.urlopen(\"http://192.0.2.10:8080/\", timeout=5)'"
+    )
+    try:
+        pilot.site().ok  # noqa: B018
+        pilot.sh(ask)
+        pilot.sh("ip address del 192.0.2.10/32 dev lo && docker restart moorage-edge")
+        wait_until("the other port is served", lambda: pilot.ask("/").status == 200)
+        assert "the address of 192.0.2.10:8080" in pilot.sh("moorage status pilot")
+        assert "192.0.2.10:8080" in pilot.sh("moorage edge status")
+        pilot.sh("ip address add 192.0.2.10/32 dev lo")
+        pilot.sh(ask)
+        assert "192.0.2.10" not in pilot.sh("moorage status pilot")
+    finally:
+        pilot.sh("ip address del 192.0.2.10/32 dev lo")
+    # An edge that cannot start takes the configuration that mends it.
+    pilot.sh("sysctl -w net.ipv4.ip_nonlocal_bind=0 && docker restart moorage-edge")
+    state = "docker inspect -f '{{.State.Restarting}}' moorage-edge"
+    wait_until("it crashes", lambda: pilot.sh(state) == "true", seconds=60)
+    assert "visitors do not get through the edge" in pilot.sh("moorage status pilot")
+    pilot.description.web["ports"] = ["8000:8000"]
+    pilot.update().ok  # noqa: B018
+    assert pilot.ask("/").status == 200
+    pilot.sh("sysctl -w net.ipv4.ip_nonlocal_bind=1")

@@ -17,7 +17,9 @@ from moorage.deploy.docker import DockerError, containers_of
 from moorage.deploy.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stacks
 from moorage.deploy.release import ReleaseError, current_release, readable_release
 from moorage.deploy.reservation import read_reservation
+from moorage.edge import Edge
 from moorage.edge import cli as edge
+from moorage.edge.report import troubles
 from moorage.rollout_arguments import add_parsers
 from moorage.rollouts import FAILED, OK, layout_of, who
 from moorage.tables import event_rows, status_rows, table
@@ -126,6 +128,7 @@ def _under_way(layout: Layout) -> list[str]:
         current_release(layout)
     except ReleaseError as trouble:
         found.append(str(trouble))
+    found += troubles(Edge.of(), layout.stack)
     holder = read_reservation(layout)
     if holder is not None:
         found.append(holder.describe(layout.stack))

@@ -9,7 +9,7 @@ import pytest
 from edge_rig import Application, EdgeRig, docker, free_port, get, until
 
 from moorage.edge import EdgeError
-from moorage.edge.report import report, text
+from moorage.edge.report import local_addresses, report, text, troubles
 
 Start = Callable[..., Application]
 FACTS = {"pools": {"web:80": {}}, "routes": [{"path": "/", "pool": "web:80"}]}
@@ -82,6 +82,43 @@ def test_a_stopped_edge_is_started_by_the_next_change(rig: EdgeRig, application:
     assert rig.provision(check=True) == ["nginx"]
     assert rig.provision() == ["nginx"]
     assert get(port).status == 200
+
+
+def test_an_edge_that_crashes_takes_the_configuration_that_mends_it(
+    rig: EdgeRig, application: Start
+) -> None:
+    port = rig.stack("crash", application().peer)
+    (rig.edge.store.conf / "nginx.conf").write_text("nonsense;")
+    docker("restart", rig.container)
+    state = "{{.State.Restarting}}"
+    until(lambda: "true" in docker("inspect", "--format", state, rig.container), 30)
+    with pytest.raises(EdgeError, match="nginx refuses"):
+        rig.edge.apply("bad", {**FACTS, "domains": [".".join(["a" * 60] * 4)]})
+    assert rig.edge.facts("bad") is None
+    assert "do not get through the edge" in troubles(rig.edge, "crash")[0]
+    assert rig.edge.refresh()
+    assert get(port).status == 200
+    assert troubles(rig.edge, "crash") == troubles(rig.edge, "unknown") == []
+
+
+def test_addresses_that_the_host_does_not_have_are_told(rig: EdgeRig) -> None:
+    assert "127.0.0.1" in local_addresses()
+    rig.edge.store.put_facts(
+        "gone",
+        {
+            "pools": {"web:80": {}},
+            "listeners": [
+                {"port": 8080, "address": "192.0.2.10", "pool": "web:80"},
+                {"port": 8081, "address": "127.0.0.1", "pool": "web:80"},
+            ],
+        },
+    )
+    try:
+        shown = text(report(rig.edge))
+    finally:
+        rig.edge.store.put_facts("gone", None)
+    assert "gone: nobody reaches 192.0.2.10:8080 yet" in shown
+    assert "8081 yet" not in shown
 
 
 def test_a_new_container_takes_over_while_the_old_one_finishes(

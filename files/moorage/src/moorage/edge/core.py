@@ -20,6 +20,7 @@ _BASE = Path("/opt/moorage/edge")
 _RUN = Path("/run/moorage/edge")
 # nginx tries for two and a half seconds to bind a port that somebody holds.
 _RELOAD_SECONDS = 15.0
+_BIND_SECONDS = 5.0
 # How long a reload waits for connections in use to end.
 _CLOSING_SECONDS = 0.5
 _POLL_SECONDS = 0.01
@@ -168,7 +169,7 @@ class Edge:
         if name == before and not force and self._serves(name) and self.store.is_whole(name, files):
             return False
         nginx = nginx_of(settings)
-        if not nginx.running():
+        if not self._lives(nginx):
             self._start(nginx, name, files, before)
         else:
             self._replace(nginx, Path(settings.log_dir) / "error.log", name, files, before)
@@ -187,9 +188,26 @@ class Edge:
         except EdgeError:
             return False
 
+    def _lives(self, nginx: Nginx) -> bool:
+        """Tell whether there is an nginx that takes a new configuration.
+
+        One that cannot bind a port tries for a while before it ends, and is started again.
+        """
+        deadline = time.monotonic() + _BIND_SECONDS
+        while nginx.running():
+            try:
+                ask(self.store.socket)
+            except EdgeError:
+                if time.monotonic() < deadline:
+                    time.sleep(_POLL_SECONDS)
+                    continue
+            return True
+        return False
+
     def _start(self, nginx: Nginx, name: str, files: Mapping[str, str], before: str) -> None:
-        """Start an edge that was stopped; there is no old one to lose."""
-        self._stage(name, files)
+        """Start an edge that was stopped, or that crashes; there is no old one to lose."""
+        staged = self._stage(name, files)
+        nginx.test(staged / "nginx.conf")
         self.store.enforce(name)
         try:
             nginx.start()

@@ -7,6 +7,7 @@ from moorage.edge.store import Store
 from moorage.edge.tls import ACME_UNIT
 
 UNIT_FILE = "/etc/systemd/system/moorage-edge.service"
+SYSCTL_FILE = "/etc/sysctl.d/60-moorage-edge.conf"
 ACME_TIMER = ACME_UNIT.replace(".service", ".timer")
 _WRITTEN = "# Written by Moorage; changes by hand are lost."
 
@@ -15,6 +16,14 @@ _TMPFILES = """\
 # /run is empty after a boot. Whoever reaches the control socket decides where visitors go.
 d {parent} 0755 root root -
 d {run} 0700 root root -
+"""
+
+_SYSCTL = """\
+{written}
+# A stack may be published at an address that comes and goes. nginx does not start without one that
+# it cannot bind, and would be away for all stacks: so it listens before the address is there.
+net.ipv4.ip_nonlocal_bind = 1
+-net.ipv6.ip_nonlocal_bind = 1
 """
 
 _LOGROTATE = """\
@@ -113,6 +122,7 @@ def host_files(settings: Settings, store: Store) -> dict[str, str | None]:
     acme = there and settings.tls == "acme"
     wanted = {
         "/etc/tmpfiles.d/moorage-edge.conf": (_TMPFILES, there),
+        SYSCTL_FILE: (_SYSCTL, there),
         "/etc/logrotate.d/moorage-edge": (_LOGROTATE, there),
         UNIT_FILE: (_UNIT, settings.kind == "native"),
         f"/etc/systemd/system/{ACME_UNIT}": (_ACME_SERVICE, acme),

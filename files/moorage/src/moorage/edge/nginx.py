@@ -96,17 +96,24 @@ class Container:
         self._name = name
 
     def running(self) -> bool:
-        """Tell whether the container runs."""
-        done = run(["docker", "inspect", "--format", "{{.State.Running}}", self._name])
-        return done.stdout.strip() == "true"
+        """Tell whether the container runs; one that crashes and is started again does not."""
+        state = "{{.State.Running}} {{.State.Restarting}}"
+        done = run(["docker", "inspect", "--format", state, self._name])
+        return done.stdout.strip() == "true false"
 
     def start(self) -> None:
-        """Start the container."""
-        _checked(["docker", "start", self._name], f"the container {self._name} does not start")
+        """Start the container, also one that the engine waits to start again."""
+        _checked(["docker", "restart", self._name], f"the container {self._name} does not start")
 
     def test(self, configuration: Path) -> None:
-        """Let the nginx in the container read a configuration."""
-        _checked(["docker", "exec", self._name, *_test_argv(configuration)], _REFUSED)
+        """Let the nginx in the container read a configuration, or one beside it that is like it."""
+        if self.running():
+            _checked(["docker", "exec", self._name, *_test_argv(configuration)], _REFUSED)
+            return
+        image = run(["docker", "inspect", "--format", "{{.Image}}", self._name]).stdout.strip()
+        argv = ["docker", "run", "--rm", "--network", "host", "--volumes-from", self._name]
+        argv += ["--read-only", "--entrypoint", "nginx", image, *_test_argv(configuration)[1:]]
+        _checked(argv, _REFUSED)
 
     def reload(self) -> None:
         """Send the master SIGHUP."""

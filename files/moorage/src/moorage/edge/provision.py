@@ -13,7 +13,7 @@ from moorage.deploy.layout import write_atomically
 from moorage.edge import container
 from moorage.edge.core import Edge
 from moorage.edge.errors import EdgeError
-from moorage.edge.hostfiles import ACME_TIMER, UNIT_FILE, host_files
+from moorage.edge.hostfiles import ACME_TIMER, SYSCTL_FILE, UNIT_FILE, host_files
 from moorage.edge.model import Settings
 from moorage.edge.nginx import UNIT, nginx_of, run, tail
 from moorage.edge.store import Store
@@ -109,6 +109,8 @@ class Provision:
             elif content is not None and not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, content)
+                if path == Path(SYSCTL_FILE):
+                    run(["/usr/lib/systemd/systemd-sysctl", SYSCTL_FILE])
             if unit != name:
                 changed.append(unit)
         if changed and not check:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 from typing import Any
 
 from moorage.edge.control import ask
@@ -34,6 +36,7 @@ def report(edge: Edge) -> dict[str, Any]:
                 "domains": list(facts.domains),
                 "reached": {name: _reached(facts, name) for name in facts.pools},
                 "maintenance": state["maintenance"],
+                "without_address": _absent(facts),
                 "without_certificate": missing(edge.store, settings, facts.domains),
                 "pools": {
                     name: {peer: int(flight.get(peer, 0)) for peer in peers}
@@ -51,6 +54,52 @@ def report(edge: Edge) -> dict[str, Any]:
         "wanted_generation": edge.store.in_force(),
         "stacks": stacks,
     }
+
+
+def troubles(edge: Edge, stack: str) -> list[str]:
+    """Return what keeps visitors from a stack that may be well itself, in words."""
+    try:
+        if not edge.present() or edge.facts(stack) is None:
+            return []
+        facts = Facts.parse(stack, edge.facts(stack) or {})
+        found = [f"this host does not have the address of {entry}" for entry in _absent(facts)]
+        ask(edge.store.socket)
+    except EdgeError as trouble:
+        return [f"visitors do not get through the edge: {trouble}"]
+    return found
+
+
+def _absent(facts: Facts) -> list[str]:
+    """Return listeners at addresses that this host does not have at the moment."""
+    wanted = [entry for entry in facts.listeners if entry.address]
+    here = local_addresses() if wanted else set()
+    return [f"{entry.address}:{entry.port}" for entry in wanted if not _here(entry.address, here)]
+
+
+def _here(address: str, here: set[str]) -> bool:
+    found = ip_address(address)
+    return found.is_loopback or found.is_unspecified or str(found) in here
+
+
+def local_addresses(net: Path = Path("/proc/net")) -> set[str]:
+    """Return this host's addresses, of both families, from proc_pid_net(5)."""
+    found, last = set(), ""
+    for line in _lines(net / "fib_trie"):
+        words = line.split()
+        if words[:1] == ["|--"]:
+            last = words[1]
+        elif words[-2:] == ["host", "LOCAL"]:
+            found.add(last)
+    for line in _lines(net / "if_inet6"):
+        found.add(str(IPv6Address(bytes.fromhex(line.split()[0]))))
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
 
 
 def _reached(facts: Facts, pool: str) -> list[str]:
@@ -75,6 +124,11 @@ def text(found: dict[str, Any]) -> str:
             reached += " (maintenance)" if stack["maintenance"] else ""
             shown = [(peer, str(count)) for peer, count in peers.items()] or [("none", "-")]
             rows += [[stack["stack"], pool, peer, count, reached] for peer, count in shown]
+        for listener in stack["without_address"]:
+            lines.append(
+                f"{stack['stack']}: nobody reaches {listener} yet: this host does not have that "
+                "address"
+            )
         for domain in stack["without_certificate"]:
             lines.append(f"{domain}: self-signed until the ACME server's certificate is there")
     return "\n".join([*lines, table(rows)] if len(rows) > 1 else lines)
