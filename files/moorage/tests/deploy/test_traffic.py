@@ -27,12 +27,14 @@ class Site:
             def do_GET(self) -> None:
                 self.send_response(200 if site.well else 503)
                 self.send_header("Content-Length", "0")
+                self.send_header("X-Moorage-Peer", site.peer)
                 self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
         self.well = True
+        self.peer = ""
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -93,6 +95,7 @@ def wait_for(traffic: Traffic, window: str, failed: int) -> None:
 
 
 def test_what_fails_spends_the_budget(site: Site, traffic: Traffic) -> None:
+    traffic.switched()
     traffic.judge()
     site.well = False
     wait_for(traffic, "during", 1)
@@ -116,3 +119,43 @@ def test_what_fails_while_a_database_is_replaced_is_told_and_not_judged(
     wait_for(traffic, "during", 1)
     with pytest.raises(BudgetSpent):
         traffic.judge()
+
+
+def test_what_the_old_one_does_while_the_new_one_starts_is_told_and_not_judged(
+    site: Site, traffic: Traffic
+) -> None:
+    site.peer = "127.0.0.1:1"
+    traffic.replacing([site.peer])
+    site.well = False
+    wait_for(traffic, "during", 3)
+    traffic.judge()
+    assert traffic.judged() == {"judged": False, "too_busy": ""}
+    traffic.switched(["127.0.0.1:2"])
+    # One replica of two is new: what the other one does is not its fault.
+    wait_for(traffic, "during", sum(traffic.figures()["during"].failed.values()) + 3)
+    traffic.judge()
+    site.peer = "127.0.0.1:2"
+    with pytest.raises(BudgetSpent):
+        traffic.monitor(1.0, list)
+    assert traffic.figures()["judged"].failures > 0
+    assert traffic.figures()["judged"].failures < traffic.figures()["during"].failures
+
+
+def test_what_comes_in_the_place_of_the_old_one_is_judged_at_the_same_address(
+    site: Site, traffic: Traffic
+) -> None:
+    site.peer = "127.0.0.1:1"
+    traffic.replacing([site.peer])
+    traffic.switched([site.peer])
+    traffic.monitor(0.2, list)
+    assert traffic.judged() == {"judged": True, "too_busy": ""}
+    site.well = False
+    with pytest.raises(BudgetSpent):
+        traffic.monitor(1.0, list)
+
+
+def test_what_is_cut_when_the_time_to_leave_is_over_is_counted(traffic: Traffic) -> None:
+    edge = cast(Any, traffic._edge)
+    edge.in_flight = lambda peers: {"127.0.0.1:1": 11}
+    assert traffic.drain(["127.0.0.1:1"], 0.0) == {"127.0.0.1:1": 11}
+    assert traffic.cut == 11

@@ -199,3 +199,15 @@ def test_a_slow_sender_is_not_in_flight(rig: EdgeRig, application: Start) -> Non
         connection.sendall(b"half.")
         reader.join(20)
     assert json.loads(answer[0].partition(b"\r\n\r\n")[2])["port"] == new.port
+
+
+def test_a_rollout_learns_who_has_answered_and_visitors_do_not(
+    rig: EdgeRig, application: Start
+) -> None:
+    server = application()
+    port = rig.stack("who", server.peer)
+    assert get(port, User_Agent="moorage-probe").headers["X-Moorage-Peer"] == server.peer
+    assert get(port).headers["X-Moorage-Peer"] is None
+    rig.edge.switch("who", {"web:80": []})
+    page = get(port, User_Agent="moorage-probe")
+    assert (page.status, page.headers["X-Moorage-Peer"]) == (503, None)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.probe import Figures, Sample, Target, verdict
+from moorage.probe import Figures, Sample, Target, too_busy, verdict
 from moorage.probe.figures import figures_of, percentile
+from moorage.probe.strain import Strain
+from moorage.probe.target import Busy
 
 TARGETS = [
     Target("web", "127.0.0.1", 80, "/"),
@@ -61,8 +64,8 @@ def test_samples_are_counted_in_the_window_they_were_sent_in() -> None:
     assert (figures.p50_ms, figures.p95_ms, figures.max_ms) == (10.0, 20.0, 20.0)
     assert figures.examples == [
         "web: GET http://127.0.0.1:80/health: answered 502",
-        "web: GET http://127.0.0.1:80/: late",
         "web: GET http://127.0.0.1:80/: no answer within 2 s",
+        "web: GET http://127.0.0.1:80/: late",
     ]
 
 
@@ -118,5 +121,86 @@ def test_what_was_broken_before_is_not_blamed_on_its_repair() -> None:
 
 def test_figures_that_do_not_tell_are_a_reason() -> None:
     assert "cannot be judged" in str(judge(WELL, replace(WELL, incomplete="the prober ended")))
+
+
+def busy_figures(samples: list[Sample], busy: list[Busy], seconds: float = 10.0) -> Figures:
+    return figures_of(samples, [(0.0, seconds)], TARGETS, busy=busy)
+
+
+def test_timeouts_while_the_host_had_no_time_are_told_and_not_judged_one_by_one() -> None:
+    quick = [Sample(n / 10, n / 10 + 0.02, 0) for n in range(80)]
+    late = [Sample(3.0, 5.0, 0, "timeout", False, "no answer within 2 s")]
+    slow = [Sample(3.1, 6.0, 0)]
+    calm, busy = busy_figures(quick + late + slow, []), [Busy(2.9, 4.9, "no time")]
+    assert "1 timeout" in str(judge(WELL, calm))
+    loaded = busy_figures(quick + late + slow, busy)
+    assert (loaded.strained_timeouts, loaded.busy_why, loaded.busy) == (1, "no time", 0.2)
+    assert judge(WELL, loaded) is None
+    said = too_busy(WELL, loaded, p99_factor=5.0, p99_floor_seconds=1.0)
+    assert "1 of 82 requests timed out" in said and said.endswith("no time")
+    assert not too_busy(WELL, busy_figures(quick, busy), p99_factor=5.0, p99_floor_seconds=1.0)
+
+
+@pytest.mark.parametrize("busy", [[Busy(0.0, 10.0, "no time")], []], ids=["busy", "calm"])
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [Sample(n / 10, n / 10 + 2.0, 0, "timeout", False, "no answer") for n in range(80)],
+        [Sample(n / 10, n / 10 + 3.0, 0) for n in range(80)],
+        [Sample(n / 10, n / 10 + 0.01, 0, "status", False, "answered 500") for n in range(2)],
+        [Sample(n / 10, n / 10 + 0.01, 0, "reset", False, "connection reset") for n in range(2)],
+    ],
+    ids=["hangs", "slow", "500", "crash"],
+)
+def test_what_is_really_bad_goes_back_on_a_busy_host_too(
+    samples: list[Sample], busy: list[Busy]
+) -> None:
+    assert judge(WELL, busy_figures(samples, busy))
+
+
+def test_what_could_not_be_sent_is_nobody_s_failure() -> None:
     nothing = replace(WELL, requests=0, unsent=7, p99_ms=None)
-    assert "none of 7 requests could be sent" in str(judge(WELL, nothing))
+    assert judge(WELL, nothing) is None
+    said = too_busy(WELL, nothing, p99_factor=5.0, p99_floor_seconds=1.0)
+    assert "none of 7 requests could be sent" in said
+
+
+def test_the_floor_grows_with_the_load_of_the_host() -> None:
+    slow = replace(WELL, p99_ms=1400.0)
+    assert judge(WELL, slow)
+    assert judge(WELL, replace(slow, busy=0.5)) is None
+    assert judge(WELL, replace(slow, busy=0.2))
+
+
+def proc(directory: Path, idle: int, used: int, waited: int) -> Path:
+    """Write what Strain reads, as the kernel has it."""
+    (directory / "self").mkdir(exist_ok=True)
+    (directory / "stat").write_text(f"cpu  {used} 0 0 {idle} 0 0 0 0 0 0\ncpu0 1 2 3\n")
+    (directory / "self/schedstat").write_text(f"12 {waited} 3\n")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("idle", "waited", "passed", "why"),
+    [
+        (50, 0, 0.25, None),
+        (0, 0, 0.25, "0 % of its processors' time was idle"),
+        (50, 200_000_000, 0.25, "the prober waited 0.20 s for a processor"),
+        (50, 0, 3.0, "the prober did not get to run for 3.00 s"),
+    ],
+)
+def test_a_busy_host_is_known_by_what_the_kernel_counts(
+    tmp_path: Path, idle: int, waited: int, passed: float, why: str | None
+) -> None:
+    strain = Strain(10.0, proc(tmp_path, 100, 100, 5))
+    assert strain.look(10.1) is None
+    proc(tmp_path, 100 + idle, 150, 5 + waited)
+    found = strain.look(10.0 + passed)
+    assert found == (Busy(10.0, 10.0 + passed, why) if why else None)
+
+
+def test_a_host_that_tells_nothing_of_its_load_is_not_called_busy(tmp_path: Path) -> None:
+    strain = Strain(10.0, tmp_path)
+    assert strain.look(10.3) is None
+    (tmp_path / "stat").write_text("nonsense")
+    assert strain.look(10.6) is None

@@ -326,3 +326,76 @@ def test_the_process_needs_nothing_but_the_standard_library(tmp_path: Path) -> N
         )
     assert json.loads(done.stdout)["failed"] == {}
     assert len(seen) >= 3
+
+
+def stopped(prober: Prober, seconds: float) -> None:
+    """Keep the prober from running for a while, as a busy host does."""
+    assert prober._process is not None
+    os.kill(prober._process.pid, signal.SIGSTOP)
+    try:
+        threading.Event().wait(seconds)
+    finally:
+        os.kill(prober._process.pid, signal.SIGCONT)
+
+
+def test_an_answer_that_is_read_late_is_no_late_answer() -> None:
+    """It was there in time; that the prober did not get to run is nobody's failure."""
+    with http_server() as (port, _), probing([target(port, "/slow")]) as prober:
+        gather(prober, 20)
+        # Each request takes half a second, so dozens are under way.
+        stopped(prober, 6.0)
+        gather(prober, 60)
+        prober.stop()
+        figures = prober.figures("during")
+    assert figures.failed == {}, figures
+    assert (figures.max_ms or 0) < 4000, "when they came is what counts"
+    assert figures.unsent > 100
+    assert "the prober did not get to run for" in figures.busy_why
+    assert 0 < figures.busy <= 1
+
+
+def test_what_never_answers_fails_for_a_prober_that_was_stopped_too() -> None:
+    with raw_server(lambda c, n: request(c) and c.recv(1)) as port:
+        with probing([target(port)], timeout_seconds=0.5) as prober:
+            gather(prober, 10)
+            stopped(prober, 1.5)
+            gather(prober, 20)
+        figures = prober.figures("during")
+    assert figures.failed == {"timeout": figures.requests}
+    healthy = Figures(20, {}, 1.0, 1.0, 1.0, 20.0, 0.4, [])
+    assert verdict(healthy, figures, budget=0, p99_factor=5, p99_floor_seconds=1)
+
+
+def test_who_is_held_is_waited_for_as_long_as_that() -> None:
+    release = threading.Event()
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while request(connection):
+            release.wait(30)
+            connection.sendall(OK)
+
+    with raw_server(serve) as port, probing([target(port)], timeout_seconds=0.5) as prober:
+        prober.wait_for_answers(20)
+        threading.Timer(1.5, release.set).start()
+        gather(prober, 20)
+        prober.wait_for_answers(0)
+        release.clear()
+        until(lambda: prober.figures("during").failed, "a timeout as before")
+        figures = prober.figures("during")
+    assert figures.failed.keys() == {"timeout"}
+    assert (figures.max_ms or 0) > 1000
+
+
+def test_who_has_answered_is_known_by_what_the_edge_says() -> None:
+    named = OK.replace(b"\r\n\r\n", b"\r\nX-Moorage-Peer: 127.0.0.1:5\r\n\r\n")
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while request(connection):
+            connection.sendall(named if number % 2 else OK)
+
+    with raw_server(serve) as port, probing([target(port)]) as prober:
+        gather(prober, 20)
+        prober.stop()
+        own = prober.share("during", lambda sample: sample.peer == "127.0.0.1:5")
+        both = prober.figures("during")
+    assert 0 < own.requests < both.requests

@@ -241,7 +241,7 @@ class Activation:
         self._traffic.begin()
         rollout.run()
         self._journal.note("started", **rollout.did.to_dict())
-        self._traffic.judge()
+        self._traffic.judge(until=time.monotonic())
         if hooked:
             with self._journal.phase("hooks-after"):
                 self._run_hooks("after", rollout.release)
@@ -356,6 +356,8 @@ class Activation:
                 hooks=self._hooks,
                 began=began,
                 edge_kind=self._traffic.kind(),
+                verdict=self._traffic.judged(),
+                cut=self._traffic.cut,
             )
             outcome.receipt = evidence.write(facts, rollout)
         return outcome

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Facts:
     hooks: list[dict[str, Any]]
     began: float
     edge_kind: str | None = None
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    cut: int = 0
 
 
 def write(facts: Facts, rollout: Rollout | None) -> str | None:
@@ -86,6 +88,9 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
         },
         "partial": bool(after.manifest.get("partial")),
         "requests": {name: figures.to_dict() for name, figures in facts.figures.items()},
+        "judged": bool(facts.verdict.get("judged")),
+        "too_busy": str(facts.verdict.get("too_busy", "")),
+        "cut": facts.cut,
         "budget": _budget(after),
         "singleton_gaps": did.get("singleton_gaps", []),
         "in_place_gaps": did.get("in_place_gaps", []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from moorage.deploy.gate import Check
 from moorage.deploy.release import Release, ReleaseError
 from moorage.deploy.unit import Unit
 from moorage.edge import Edge
-from moorage.probe import Figures, Prober, Target, smoke, verdict
+from moorage.probe import Figures, Prober, Sample, Target, smoke, too_busy, verdict
 
 _POLL_SECONDS = 0.02
 # How long visitors may need to find back to what was replaced beneath what they ask.
 _RECOVERY_SECONDS = 10.0
+# How long a busy host is given until the prober has asked what is new at all.
+_FIRST_ANSWERS_SECONDS = 10.0
 
 
 class BudgetSpent(Exception):
@@ -34,6 +37,12 @@ class Traffic:
         self._settings: Mapping[str, Any] = {}
         self._began = 0.0
         self._judged = False
+        # From when on what is new serves; and who is no part of it, each until what moment.
+        self._switched: float | None = None
+        self._old: dict[str, float] = {}
+        self._spent: Figures | None = None
+        #: Requests, streams and WebSockets that were still open when what served them ended.
+        self.cut = 0
 
     # -- the edge -------------------------------------------------------------------------
 
@@ -80,6 +89,7 @@ class Traffic:
         while waiting:
             left = {p: n for p, n in self._edge.in_flight(waiting).items() if n > 0}
             if not left or time.monotonic() >= deadline:
+                self.cut += sum(left.values())
                 return left
             time.sleep(_POLL_SECONDS)
         return {}
@@ -117,52 +127,92 @@ class Traffic:
             self._judged = True
             self._prober.window("during")
 
-    def switched(self) -> None:
-        """Note that visitors reach what is new."""
-        if self._prober is not None and not self._judged:
+    def replacing(self, peers: Iterable[str]) -> None:
+        """Note who serves until what is new does: what comes of that is told, and not judged."""
+        self._old.update(dict.fromkeys(peers, math.inf))
+        self._switched = None
+
+    def switched(self, peers: Iterable[str] = ()) -> None:
+        """Note that visitors reach what is new, at these peers."""
+        now = time.monotonic()
+        # What was made in the place of an old one may have its address.
+        self._old.update({peer: now for peer in peers if self._old.get(peer) == math.inf})
+        if self._prober is None:
+            return
+        if self._switched is None:
+            self._switched = now
+        if not self._judged:
             self._judged = True
             self._prober.window("during")
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
+    def apart(self, hold_seconds: float = 0.0) -> Iterator[None]:
         """Count for itself what befalls visitors while something is replaced in its place.
 
-        A database, say, whose absence they feel: that is told, and not blamed on what is new.
+        A database, say, whose absence they feel: that is told, and not blamed on what is new. Whom
+        the edge holds for up to ``hold_seconds`` has his answer when that comes.
         """
         if self._prober is None:
             yield
             return
         window = "during" if self._judged else "before"
+        timeout = self._settings["timeout_seconds"]
         self._prober.window("in_place")
         # Who is on the way still gets an answer from what is about to stop.
         self._prober.figures(window)
+        self._prober.wait_for_answers(timeout + hold_seconds)
         try:
             yield
             deadline = time.monotonic() + _RECOVERY_SECONDS
-            while smoke(self._targets, self._settings["timeout_seconds"]):
-                if time.monotonic() >= deadline:
-                    break
+            while smoke(self._targets, timeout) and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
         finally:
+            self._prober.wait_for_answers(timeout)
             self._prober.window(window)
+            if self._judged:
+                self._switched = self._switched or time.monotonic()
 
-    def judge(self) -> None:
-        """Raise BudgetSpent when visitors fared worse than the settings allow."""
-        if self._prober is None or not self._judged:
+    def _mine(self, sample: Sample) -> bool:
+        """Tell whether what is new has answered, or ought to have."""
+        if self._switched is None or sample.sent < self._switched:
+            return False
+        return sample.sent >= self._old.get(sample.peer, 0.0)
+
+    def _served(self, until: float | None = None) -> Figures | None:
+        """Return what came of what the release served itself; None when it has served nobody."""
+        if self._prober is None or self._switched is None or self._spent is not None:
+            return self._spent
+        return self._prober.share("during", self._mine, until=until)
+
+    def judge(self, until: float | None = None) -> None:
+        """Raise BudgetSpent when the release let visitors down more than the settings allow.
+
+        With ``until``, whoever came before that moment is waited for.
+        """
+        served = self._served(until)
+        if self._prober is None or served is None:
             return
-        why = verdict(
-            self._prober.figures("before"),
-            self._prober.figures("during"),
-            budget=self._settings["budget"],
-            p99_factor=self._settings["p99_factor"],
-            p99_floor_seconds=self._settings["p99_floor_seconds"],
-        )
+        names = ("budget", "p99_factor", "p99_floor_seconds")
+        limits = {name: self._settings[name] for name in names}
+        why = verdict(self._prober.figures("before"), served, **limits)
         if why:
+            self._spent = served
             raise BudgetSpent(f"the failure budget is spent: {why}")
+
+    def judged(self) -> dict[str, Any]:
+        """Return whether the figures could tell how the release did, and why not, for a receipt."""
+        served = self._served()
+        if self._prober is None or served is None:
+            return {"judged": False, "too_busy": ""}
+        names = ("p99_factor", "p99_floor_seconds")
+        limits = {name: self._settings[name] for name in names}
+        why = too_busy(self._prober.figures("before"), served, **limits)
+        return {"judged": not why, "too_busy": why}
 
     def monitor(self, seconds: float, look: Callable[[], Sequence[Check]]) -> None:
         """Watch what is new for a while; raises BudgetSpent when it does not do well."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
+        deadline = began + seconds
         while True:
             self.judge()
             bad = [check for check in look() if not check.ok]
@@ -171,16 +221,28 @@ class Traffic:
                 lines += [f"    | {line}" for check in bad for line in check.log]
                 text = "\n".join(lines)
                 raise BudgetSpent(f"what is new did not stay well after the switch:\n{text}")
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            asked = self._asked(seconds) or now >= deadline + _FIRST_ANSWERS_SECONDS
+            if now >= deadline and asked:
+                # What does not answer at all has not failed yet.
+                self.judge(until=now)
                 return
             time.sleep(_POLL_SECONDS)
+
+    def _asked(self, seconds: float) -> bool:
+        """Tell whether as many were asked as there should have been, one a target at the most."""
+        served = self._served()
+        due = min(int(seconds * float(self._settings.get("rate", 0))), len(self._targets))
+        return served is None or served.requests >= due
 
     def figures(self) -> dict[str, Figures]:
         """Return what the prober saw, by window."""
         if self._prober is None:
             return {}
         found = {n: self._prober.figures(n) for n in ("before", "during", "in_place")}
-        return {n: figures for n, figures in found.items() if n != "in_place" or figures.requests}
+        if served := self._served():
+            found["judged"] = served
+        return {n: f for n, f in found.items() if n in ("before", "during") or f.requests}
 
     def stop(self) -> None:
         """Send no more requests."""

@@ -30,6 +30,9 @@ class Waves:
     def run(self, units: list[Unit]) -> None:
         """Replace the units; raises what made one of them fail."""
         waves = batches(units, self._scene.restoring)
+        if units:
+            there = (self._scene.found.get(unit.name) for unit in units)
+            self._scene.traffic.replacing(peer for old in there if old for peer in old.peers)
         for wave in waves:
             try:
                 self._wave(wave)
@@ -68,11 +71,12 @@ class Waves:
             self._routed = True
             self._free_ports()
             scene.traffic.route(scene.release)
-        scene.traffic.switched()
         found = scene.look()
         live = {
             unit.name: found.get(unit.next_name) or found.get(unit.name) for unit in scene.units
         }
+        fresh = [found[unit.next_name] for unit in wave if unit.next_name in found]
+        scene.traffic.switched(peer for container in fresh for peer in container.peers)
         scene.traffic.switch(scene.pools(wave, {k: v for k, v in live.items() if v}))
 
     def _monitor(self, wave: list[Unit]) -> None:

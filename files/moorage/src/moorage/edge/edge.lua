@@ -283,6 +283,15 @@ function M.balance()
   end
 end
 
+-- A rollout's own requests learn who has answered them, and nobody but the edge can say it.
+function M.headers()
+  local var = ngx.var
+  if var.http_user_agent == "moorage-probe" and var.realip_remote_addr == var.server_addr then
+    local peer = var.moorage_peer
+    ngx.header["X-Moorage-Peer"] = peer ~= "" and peer or nil
+  end
+end
+
 function M.log()
   local peer = release()
   local status = peer and ngx.var.upstream_status

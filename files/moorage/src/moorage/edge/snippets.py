@@ -39,6 +39,7 @@ HTTP = """\
     init_worker_by_lua_block { require("edge").init_worker() }
     uninitialized_variable_warn off;
     lua_socket_log_errors off;
+    header_filter_by_lua_block { require("edge").headers() }
 
     # Who sends slowly keeps a connection for so long, and of one address only so many.
     client_header_timeout 15s;

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 from moorage.probe.target import Figures, Sample, Target
 
 if TYPE_CHECKING:
-    from moorage.probe.figures import verdict
+    from moorage.probe.figures import too_busy, verdict
     from moorage.probe.prober import Prober
     from moorage.probe.smokecheck import smoke
 
-__all__ = ["Figures", "Prober", "Sample", "Target", "smoke", "verdict"]
+__all__ = ["Figures", "Prober", "Sample", "Target", "smoke", "too_busy", "verdict"]
 
-_HOMES = {"Prober": "prober", "smoke": "smokecheck", "verdict": "figures"}
+_HOMES = {
+    "Prober": "prober",
+    "smoke": "smokecheck",
+    "too_busy": "figures",
+    "verdict": "figures",
+}
 
 
 def __getattr__(name: str) -> Any:

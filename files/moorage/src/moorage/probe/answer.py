@@ -5,6 +5,7 @@ from __future__ import annotations
 _HEAD_BYTES = 64 << 10
 _LINE_BYTES = 4 << 10
 _EXCERPT_BYTES = 160
+_PEER_CHARACTERS = 64
 
 
 class ProtocolError(Exception):
@@ -15,13 +16,15 @@ class Answer:
     """One answer that is on its way.
 
     ``status`` is 0 until the head has come. ``reusable`` tells, once the answer is complete,
-    whether the connection may carry another request. ``excerpt`` is the beginning of the body.
+    whether the connection may carry another request. ``excerpt`` is the beginning of the body,
+    ``peer`` who has answered, as far as the edge says it.
     """
 
     def __init__(self, *, bodiless: bool) -> None:
         self.status = 0
         self.reusable = False
         self.excerpt = b""
+        self.peer = ""
         self.started = False
         self._bodiless = bodiless
         self._buffer = bytearray()
@@ -67,6 +70,7 @@ class Answer:
         return True
 
     def _framing(self, version: str, fields: dict[str, str]) -> None:
+        self.peer = fields.get("x-moorage-peer", "")[:_PEER_CHARACTERS]
         connection = fields.get("connection", "").lower()
         self.reusable = "close" not in connection and (
             version != "HTTP/1.0" or "keep-alive" in connection

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,16 +19,39 @@ from moorage.probe.target import Sample, Target
 _IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
 _RECEIVE_BYTES = 64 << 10
 _READ = select.EPOLLIN | select.EPOLLRDHUP
+# socket(7): with each piece of an answer comes when it arrived (asm-generic/socket.h, of the clock
+# of the day; Python knows no name of it). So an answer that is read late is no late answer.
+_SO_TIMESTAMPNS = 35
+_MOMENT = struct.Struct("qq")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_MOMENT.size)
 
 
 class _Exchange:
     """One request that is under way on one socket."""
 
-    __slots__ = ("answer", "index", "kept", "outgoing", "retried", "reused", "sent", "sock")
+    __slots__ = (
+        "answer",
+        "arrived",
+        "heard",
+        "index",
+        "kept",
+        "outgoing",
+        "patience",
+        "retried",
+        "reused",
+        "sent",
+        "sock",
+    )
 
-    def __init__(self, index: int, sent: float, kept: bool, bodiless: bool) -> None:
+    def __init__(
+        self, index: int, sent: float, patience: float, kept: bool, bodiless: bool
+    ) -> None:
         self.index = index
         self.sent = sent
+        self.patience = patience
+        # When the last piece of the answer came, and when it was read.
+        self.arrived: float | None = None
+        self.heard = sent
         self.kept = kept
         self.reused = False
         self.retried = False
@@ -34,13 +59,19 @@ class _Exchange:
         self.answer = Answer(bodiless=bodiless)
         self.sock: socket.socket
 
+    @property
+    def deadline(self) -> float:
+        """When the answer has to be there."""
+        return self.sent + self.patience
+
 
 class Client:
     """Sends requests to targets and reports a `Sample` when each has ended, well or not.
 
-    A request ends ``timeout_seconds`` after it was begun at the latest, however many connections
+    A request ends ``timeout_seconds`` after it was sent at the latest, however many connections
     it took. A kept-alive connection that turns out to be closed is tried once more on a fresh one
-    for idempotent methods, as every HTTP client does (RFC 9110 §9.2.2).
+    for idempotent methods, as every HTTP client does (RFC 9110 §9.2.2). What counts is when the
+    kernel had sent and received, not when this process got to run.
     """
 
     def __init__(
@@ -72,6 +103,15 @@ class Client:
         """When the request was sent that has been under way the longest; None without any."""
         return min((exchange.sent for exchange in self._busy.values()), default=None)
 
+    def wait_for_answers(self, timeout_seconds: float) -> None:
+        """Have every answer from now on, and those under way, take so long at the most.
+
+        What is under way already keeps a longer time that it was given.
+        """
+        self._timeout = timeout_seconds
+        for exchange in self._busy.values():
+            exchange.patience = max(exchange.patience, timeout_seconds)
+
     def watch(self, fd: int, reader: Callable[[], None]) -> None:
         """Call ``reader`` whenever a file descriptor can be read."""
         self._readers[fd] = reader
@@ -80,7 +120,8 @@ class Client:
     def begin(self, index: int, *, kept: bool) -> None:
         """Send a request to a target, on a connection that is kept open or on a fresh one."""
         target = self._targets[index]
-        exchange = _Exchange(index, self._clock(), kept, target.method == "HEAD")
+        bodiless = target.method == "HEAD"
+        exchange = _Exchange(index, self._clock(), self._timeout, kept, bodiless)
         sock = self._take_idle(index) if kept else None
         exchange.outgoing = self._requests[index][kept]
         if sock is None:
@@ -88,14 +129,15 @@ class Client:
             return
         exchange.sock, exchange.reused = sock, True
         self._busy[sock.fileno()] = exchange
+        exchange.sent = self._clock()
         self._send(exchange)
 
     def turn(self, wait_seconds: float) -> None:
         """Wait for something to happen, at most that long, and do what follows from it."""
-        now = self._clock()
-        deadline = self.oldest()
+        asked = self._clock()
+        deadline = min((e.deadline for e in self._busy.values()), default=None)
         if deadline is not None:
-            wait_seconds = min(wait_seconds, deadline + self._timeout - now)
+            wait_seconds = min(wait_seconds, deadline - asked)
         for fd, events in self._epoll.poll(max(0.0, wait_seconds)):
             if fd in self._busy:
                 self._happened(self._busy[fd], events)
@@ -103,7 +145,7 @@ class Client:
                 self._drop_idle(fd)
             elif fd in self._readers:
                 self._readers[fd]()
-        self._expire()
+        self._expire(asked)
 
     def close(self) -> None:
         """Give up what is under way, without a report, and close everything."""
@@ -128,10 +170,17 @@ class Client:
             return
         exchange.reused = False
         self._busy[sock.fileno()] = exchange
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         code = sock.connect_ex(address)
         self._epoll.register(sock, select.EPOLLOUT)
         if code not in (0, errno.EINPROGRESS):
             self._broken(exchange, OSError(code, os.strerror(code)))
+        elif _stands(sock):
+            # On one host it stands at once, and what is sent now was sent now.
+            if not exchange.retried:
+                exchange.sent = self._clock()
+            self._happened(exchange, select.EPOLLOUT)
 
     def _happened(self, exchange: _Exchange, events: int) -> None:
         if exchange.outgoing and not events & (select.EPOLLIN | select.EPOLLRDHUP):
@@ -142,13 +191,26 @@ class Client:
                 self._send(exchange)
             return
         try:
-            data = exchange.sock.recv(_RECEIVE_BYTES)
+            data, said, _, _ = exchange.sock.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
             self._broken(exchange, error)
             return
+        exchange.heard = self._clock()
+        exchange.arrived = self._arrival(exchange, said)
         self._received(exchange, data)
+
+    def _arrival(self, exchange: _Exchange, said: list[tuple[int, int, bytes]]) -> float:
+        """Return when a piece of an answer came, by the kernel where it says so."""
+        now = self._clock()
+        for level, kind, data in said:
+            if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) == _MOMENT.size:
+                seconds, nanoseconds = _MOMENT.unpack(data)
+                ago = time.time() - (seconds + nanoseconds / 1e9)
+                # The clock of the day may be set meanwhile.
+                return float(min(now, max(exchange.sent, now - ago)))
+        return now
 
     def _send(self, exchange: _Exchange) -> None:
         try:
@@ -187,7 +249,7 @@ class Client:
         method = self._targets[exchange.index].method
         if exchange.reused and not exchange.answer.started and method in _IDEMPOTENT:
             self._release(exchange)
-            exchange.retried = True
+            exchange.retried, exchange.arrived = True, None
             exchange.outgoing = self._requests[exchange.index][exchange.kept]
             self._connect(exchange)
         elif isinstance(error, ConnectionRefusedError):
@@ -201,20 +263,25 @@ class Client:
         else:
             self._finish(exchange, "other", error.strerror or str(error))
 
-    def _expire(self) -> None:
-        oldest, now = self.oldest(), self._clock()
-        if oldest is None or now < oldest + self._timeout:
-            return
+    def _expire(self, asked: float) -> None:
+        """Give up what had no answer when it was last asked for, and should have had.
+
+        Not by the clock of now: what came since then, while this process did not run, is there.
+        """
         for exchange in list(self._busy.values()):
-            if now >= exchange.sent + self._timeout:
+            in_time = exchange.arrived is not None and exchange.arrived < exchange.deadline
+            if asked >= exchange.deadline and not (in_time and exchange.heard >= asked):
                 when = "the answer did not end" if exchange.answer.started else "no answer"
-                self._finish(exchange, "timeout", f"{when} within {self._timeout:g} s")
+                self._finish(exchange, "timeout", f"{when} within {exchange.patience:g} s")
 
     def _finish(self, exchange: _Exchange, kind: str, detail: str) -> None:
-        ended = self._clock()
+        late = kind == "timeout" or exchange.arrived is None
+        ended = self._clock() if late else exchange.arrived
+        assert ended is not None
         keep = not kind and exchange.kept and exchange.answer.reusable
         self._release(exchange, keep=keep)
-        self._report(Sample(exchange.sent, ended, exchange.index, kind, exchange.retried, detail))
+        seen = (exchange.sent, ended, exchange.index, kind, exchange.retried, detail)
+        self._report(Sample(*seen, exchange.answer.peer))
 
     def _release(self, exchange: _Exchange, *, keep: bool = False) -> None:
         sock = getattr(exchange, "sock", None)
@@ -237,6 +304,13 @@ class Client:
 
     def _drop_idle(self, fd: int) -> None:
         self._idle.pop(fd)[0].close()
+
+
+def _stands(sock: socket.socket) -> bool:
+    """Tell whether a connection is made, or has failed already."""
+    look = select.poll()
+    look.register(sock, select.POLLOUT)
+    return bool(look.poll(0))
 
 
 def _resolve(target: Target) -> tuple[socket.AddressFamily, tuple[Any, ...]] | str:

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from moorage.probe.target import UNSENT, Figures, Sample, Target
+from moorage.probe.target import UNSENT, Busy, Figures, Sample, Target
 
 _EXAMPLES = 5
+# What took this share of its time while the host was busy is not judged by itself.
+_HALF = 0.5
 
 #: A stretch of time of one window: when it began and ended (monotonic seconds).
 Span = tuple[float, float]
@@ -33,6 +35,7 @@ def figures_of(
     *,
     pending: int = 0,
     incomplete: str = "",
+    busy: Sequence[Busy] = (),
 ) -> Figures:
     """Return the figures of the samples that were sent within the spans of one window."""
     mine = [s for s in samples if any(begin <= s.sent < end for begin, end in spans)]
@@ -40,6 +43,11 @@ def figures_of(
     good = sorted((s.ended - s.sent) * 1000 for s in sent if not s.kind)
     p50, p95, p99 = (_rounded(percentile(good, percent)) for percent in (50, 95, 99))
     gaps = [gap for span in spans for gap in _gaps(sent, span, targets)]
+    seconds = sum(max(0.0, end - begin) for begin, end in spans)
+    strained = [s for s in sent if _overlap((s.sent, s.ended), busy) > _HALF * (s.ended - s.sent)]
+    calm = sorted((s.ended - s.sent) * 1000 for s in {*sent} - {*strained} if not s.kind)
+    late = [math.inf for s in sent if s.kind == "timeout"]
+    loaded = sum(_overlap(span, busy) for span in spans)
     return Figures(
         requests=len(sent),
         failed=dict(sorted(Counter(s.kind for s in sent if s.kind).items())),
@@ -48,13 +56,29 @@ def figures_of(
         p99_ms=p99,
         max_ms=_rounded(good[-1] if good else None),
         longest_gap_ms=_rounded(max(gaps, default=None)),
-        seconds=round(sum(max(0.0, end - begin) for begin, end in spans), 3),
+        seconds=round(seconds, 3),
         examples=_examples(mine, targets),
         retried=sum(s.retried for s in sent),
         unsent=len(mine) - len(sent),
         pending=pending,
         incomplete=incomplete,
+        strained=len(strained),
+        strained_timeouts=sum(s.kind == "timeout" for s in strained),
+        calm_p99_ms=_rounded(percentile(calm, 99)),
+        half_ms=percentile([*good, *late], 50),
+        busy=round(min(1.0, loaded / seconds), 3) if seconds else 0.0,
+        busy_why=max(busy, key=lambda b: _overlap_any(b, spans)).why if loaded else "",
     )
+
+
+def _overlap(span: Span, busy: Iterable[Busy]) -> float:
+    """Return for how many seconds of a span the host had no time to spare."""
+    begin, end = span
+    return sum(max(0.0, min(end, b.ended) - max(begin, b.began)) for b in busy)
+
+
+def _overlap_any(busy: Busy, spans: Iterable[Span]) -> float:
+    return sum(_overlap(span, [busy]) for span in spans)
 
 
 def _gaps(sent: Iterable[Sample], span: Span, targets: Sequence[Target]) -> Iterable[float]:
@@ -77,9 +101,12 @@ def _gaps(sent: Iterable[Sample], span: Span, targets: Sequence[Target]) -> Iter
 
 
 def _examples(samples: Iterable[Sample], targets: Sequence[Target]) -> list[str]:
-    """Return a line for each kind of failure at each target, the earliest first, a few at most."""
+    """Return a line for each kind of failure at each target, the earliest first, a few at most.
+
+    What could not be sent comes last: it is no failure.
+    """
     seen: dict[tuple[int, str, str], str] = {}
-    for sample in sorted(samples, key=lambda s: s.ended):
+    for sample in sorted(samples, key=lambda s: (s.kind == UNSENT, s.ended)):
         if sample.kind:
             key = (sample.target, sample.kind, sample.detail)
             seen.setdefault(key, f"{targets[sample.target]}: {sample.detail}")
@@ -97,28 +124,60 @@ def verdict(
 
     - More than ``budget`` failed requests. What failed at that rate before the rollout had begun
       is not blamed on it: an update must be able to mend what is broken.
-    - The 99th percentile is above ``p99_factor`` times the one before *and* above the floor. Few
-      requests were sent before, so theirs is rough; the floor keeps that from mattering. When
-      nothing succeeded before there is nothing to compare with.
-    - The figures do not tell: the prober ended, or could send nothing at all.
+    - The 99th percentile is above ``p99_factor`` times the one before *and* above the floor, which
+      grows with the load of the host. Few requests were sent before, so theirs is rough; the floor
+      keeps that from mattering. When nothing succeeded before there is nothing to compare with.
+    - Of what took most of its time while the host had none to spare, timeouts and slowness tell
+      nothing one by one; only that half of all requests fared so does.
+    - The figures do not tell: the prober ended.
     """
     if during.incomplete:
         return f"the rollout cannot be judged: {during.incomplete}"
-    if during.unsent and not during.requests:
-        return f"the rollout cannot be judged: none of {during.unsent} requests could be sent"
     usual = before.failures / before.requests if before.requests else 0.0
     allowed = budget + math.ceil(usual * during.requests)
-    if during.failures > allowed:
+    half = during.half_ms or 0.0
+    hangs = during.strained_timeouts > 0 and math.isinf(half) and usual < _HALF
+    if hangs or during.failures - during.strained_timeouts > allowed:
         return _spent(during, budget, allowed)
     if before.p99_ms is None or during.p99_ms is None:
         return None
-    limit = max(p99_factor * before.p99_ms, p99_floor_seconds * 1000)
-    if during.p99_ms > limit:
+    limit = _limit(before.p99_ms, during, p99_factor, p99_floor_seconds)
+    if during.strained and half > limit:
+        return f"too slow: half of {during.requests} requests took over {limit:.0f} ms"
+    p99 = during.calm_p99_ms if during.strained else during.p99_ms
+    if p99 is not None and p99 > limit:
         return (
-            f"too slow: the 99th percentile is {during.p99_ms:.0f} ms of {during.requests} "
+            f"too slow: the 99th percentile is {p99:.0f} ms of {during.requests} "
             f"requests, {before.p99_ms:.0f} ms before; the limit is {limit:.0f} ms"
         )
     return None
+
+
+def too_busy(
+    before: Figures, during: Figures, *, p99_factor: float, p99_floor_seconds: float
+) -> str:
+    """Return why the figures could not tell all of it: the host's own doing; empty when they did.
+
+    That is said of what would have been a reason to go back otherwise, and where nothing could be
+    sent.
+    """
+    seen = []
+    if during.unsent and not during.requests:
+        seen.append(f"none of {during.unsent} requests could be sent")
+    if during.strained_timeouts:
+        seen.append(f"{during.strained_timeouts} of {during.requests} requests timed out")
+    if during.strained and before.p99_ms is not None and during.p99_ms is not None:
+        limit = _limit(before.p99_ms, during, p99_factor, p99_floor_seconds)
+        if during.p99_ms > limit:
+            seen.append(f"the 99th percentile is {during.p99_ms:.0f} ms")
+    if not seen:
+        return ""
+    why = during.busy_why or "the prober did not get to run"
+    return f"{' and '.join(seen)} while the host was too busy to judge by it: {why}"
+
+
+def _limit(usual_ms: float, during: Figures, factor: float, floor_seconds: float) -> float:
+    return max(factor * usual_ms, floor_seconds * 1000 * (1 + during.busy))
 
 
 def _spent(during: Figures, budget: int, allowed: int) -> str:

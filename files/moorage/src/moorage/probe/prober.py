@@ -10,11 +10,11 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from moorage.probe.figures import figures_of
-from moorage.probe.target import Figures, Sample, Target
+from moorage.probe.target import Busy, Figures, Sample, Target
 
 # Measured at 50/s beside a parent that runs programs and parses JSON (99th percentile): a thread of
 # that parent sent up to 3.9 ms late and saw answers take up to 4.3 ms, since it waits for the
@@ -24,7 +24,8 @@ _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); from moorage.probe.worker import main; main()"
 )
 _PIPE_BYTES = 1 << 20
-_GRACE_SECONDS = 2.0
+# A host that is busy lets the prober wait, which is no reason to give it up.
+_GRACE_SECONDS = 20.0
 
 
 class Prober:
@@ -44,6 +45,8 @@ class Prober:
         self._timeout = timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._samples: list[Sample] = []
+        self._busy: list[Busy] = []
+        self._patience = timeout_seconds
         self._marks: list[tuple[float, str]] = []
         self._over: dict[str, Figures] = {}
         self._input = bytearray()
@@ -80,6 +83,26 @@ class Prober:
         self._over.pop(name, None)
         self._marks.append((time.monotonic(), name))
 
+    def wait_for_answers(self, seconds: float) -> None:
+        """Have requests wait for so long from now on, and at least as long as at the start."""
+        wanted = max(seconds, self._timeout)
+        self._patience = max(wanted, self._patience)
+        if self._process is not None and self._ended is None:
+            self._tell({"patience": wanted})
+
+    def share(
+        self, name: str, mine: Callable[[Sample], bool], *, until: float | None = None
+    ) -> Figures:
+        """Return what came so far of those requests of a window that are ``mine``.
+
+        With ``until``, every request that was sent before that moment has ended first.
+        """
+        spans = self._spans(name)
+        if spans and self._process is not None and self._ended is None:
+            self._settle(until or 0.0)
+            spans = self._spans(name)
+        return self._sum([s for s in self._samples if mine(s)], spans)
+
     def figures(self, name: str) -> Figures:
         """Return what a window came to; of one that never was, that nothing was sent.
 
@@ -93,12 +116,14 @@ class Prober:
         if spans and self._process is not None and self._ended is None:
             self._settle(spans[-1][1] if over else 0.0)
             spans = self._spans(name)
-        found = figures_of(
-            self._samples, spans, self._targets, incomplete=self._incomplete if spans else ""
-        )
+        found = self._sum(self._samples, spans)
         if over:
             self._over[name] = found
         return found
+
+    def _sum(self, samples: Sequence[Sample], spans: Sequence[tuple[float, float]]) -> Figures:
+        why = self._incomplete if spans else ""
+        return figures_of(samples, spans, self._targets, incomplete=why, busy=self._busy)
 
     def stop(self) -> None:
         """Send nothing more, wait for what is under way, and end the process. Idempotent."""
@@ -108,7 +133,7 @@ class Prober:
         if self._process is None:
             return
         self._tell({"stop": True})
-        deadline = time.monotonic() + self._timeout + _GRACE_SECONDS
+        deadline = time.monotonic() + self._patience + _GRACE_SECONDS
         while self._read(deadline - time.monotonic()):
             pass
         self._process.kill()
@@ -138,7 +163,7 @@ class Prober:
         """Read what there is, until every request sent before a moment has ended."""
         self._settled = None
         self._tell({"settle": moment})
-        deadline = time.monotonic() + self._timeout + _GRACE_SECONDS
+        deadline = time.monotonic() + self._patience + _GRACE_SECONDS
         while self._settled != moment and not self._incomplete:
             if not self._read(deadline - time.monotonic()) and not self._incomplete:
                 self._incomplete = "the prober did not answer in time"
@@ -160,6 +185,8 @@ class Prober:
             value = json.loads(line)
             if isinstance(value, list):
                 self._samples.append(Sample(*value))
+            elif "busy" in value:
+                self._busy.append(Busy(*value["busy"]))
             else:
                 self._settled = float(value["settled"])
         return True

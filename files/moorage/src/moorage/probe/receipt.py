@@ -74,6 +74,10 @@ def readable_line(receipt: Mapping[str, Any]) -> str:
     seconds = receipt["finished"] - receipt["started"]
     parts = [f"{receipt['stack']} on {receipt['host']}: {_happened(receipt)} ({seconds:.1f} s)"]
     parts += _requests(receipt.get("requests") or {})
+    if receipt.get("too_busy"):
+        parts.append(f"not judged: {receipt['too_busy']}")
+    if receipt.get("cut"):
+        parts.append(f"{receipt['cut']} open connections were cut")
     updated = (receipt.get("services") or {}).get("updated") or []
     if updated:
         parts.append("replaced " + ", ".join(updated))

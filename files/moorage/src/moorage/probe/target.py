@@ -60,7 +60,7 @@ class Sample(NamedTuple):
 
     ``kind`` is empty for a success, else one of `FAILURES` or `UNSENT`; ``detail`` says what was
     seen. ``retried``: a kept-alive connection had been closed by the server, and the request was
-    sent again on a fresh one.
+    sent again on a fresh one. ``peer`` is who has answered, where the edge says it.
     """
 
     sent: float
@@ -69,6 +69,15 @@ class Sample(NamedTuple):
     kind: str = ""
     retried: bool = False
     detail: str = ""
+    peer: str = ""
+
+
+class Busy(NamedTuple):
+    """A stretch of time (monotonic seconds) in which the host had no time to spare, and why."""
+
+    began: float
+    ended: float
+    why: str
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,10 @@ class Figures:
     - percentiles (nearest rank) are those of the successes; None without any.
     - ``longest_gap_ms``: the longest time that some service was without a success.
     - ``incomplete``: why the figures do not cover the whole window; empty when they do.
+    - ``strained``: how many took most of their time while the host had none to spare, and
+      ``strained_timeouts`` how many of these timed out; ``calm_p99_ms`` is of the successes among
+      the others. ``half_ms``: what half of all requests did not exceed, a timeout being endless.
+    - ``busy``: in what share of the window that was so; ``busy_why`` says what was seen.
     """
 
     requests: int
@@ -96,6 +109,12 @@ class Figures:
     pending: int = 0
     incomplete: str = ""
     max_ms: float | None = None
+    strained: int = 0
+    strained_timeouts: int = 0
+    calm_p99_ms: float | None = None
+    half_ms: float | None = None
+    busy: float = 0.0
+    busy_why: str = ""
 
     @property
     def failures(self) -> int:
@@ -118,4 +137,6 @@ class Figures:
             "seconds": self.seconds,
             "examples": list(self.examples),
             "incomplete": self.incomplete,
+            "busy": self.busy,
+            "busy_why": self.busy_why,
         }

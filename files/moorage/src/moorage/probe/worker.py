@@ -2,8 +2,9 @@
 
 Spoken with over its standard input and output, one JSON value a line. In: first the settings
 ``{"targets": […], "rate": …, "timeout_seconds": …}``, then ``{"settle": T}`` (answer once every
-request sent before T has ended) and ``{"stop": true}``. Out: a sample as an array (see `Sample`;
-trailing fields that hold their default are left out), and ``{"settled": T}``.
+request sent before T has ended), ``{"patience": T}`` (answers may take T seconds from now on) and
+``{"stop": true}``. Out: a sample as an array (see `Sample`; trailing fields that hold their default
+are left out), ``{"settled": T}``, and ``{"busy": […]}`` (see `Busy`).
 
 It ends when its input does. That is what a parent's death looks like, SIGKILL included, and unlike
 PR_SET_PDEATHSIG it does not fire when only the thread that started it has ended.
@@ -21,6 +22,7 @@ from typing import Any
 
 from moorage.probe.client import Client
 from moorage.probe.pace import Pace
+from moorage.probe.strain import BEAT_SECONDS, Strain
 from moorage.probe.target import Sample, Target
 
 # Above what containers get, where that is allowed: on a busy host a request that was sent late
@@ -38,6 +40,7 @@ class Worker:
         # With twice of what a steady rate can have open, only a stall of ours hits the limit.
         limit = min(512, max(16, int(2 * rate * timeout)))
         self._pace = Pace(self._client, len(targets), rate, limit, self._write_sample)
+        self._strain = Strain(time.monotonic())
         self._output = output
         self._outgoing = bytearray()
         self._settling: list[float] = []
@@ -50,8 +53,11 @@ class Worker:
         os.set_blocking(source, False)
         self._client.watch(source, lambda: self._read(source))
         while not (self._stopping and not len(self._client)):
-            wait = 1.0 if self._stopping else self._pace.send_due(time.monotonic())
-            self._client.turn(wait)
+            now = time.monotonic()
+            if busy := self._strain.look(now):
+                self._write({"busy": busy})
+            wait = BEAT_SECONDS if self._stopping else self._pace.send_due(now)
+            self._client.turn(min(wait, BEAT_SECONDS))
             self._settle()
             self._flush()
         os.set_blocking(self._output, True)
@@ -68,6 +74,8 @@ class Worker:
         for line in lines:
             command = json.loads(line)
             self._stopping = self._stopping or "stop" in command
+            if "patience" in command:
+                self._client.wait_for_answers(float(command["patience"]))
             if "settle" in command:
                 self._settling.append(float(command["settle"]))
 
