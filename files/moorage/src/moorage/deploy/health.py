@@ -46,17 +46,25 @@ def answers(unit: Unit, container: Container) -> bool:
 
 
 def smoke(
-    release: Release, units: Sequence[Unit], slots: Mapping[str, str], timeout_seconds: float
+    release: Release,
+    units: Sequence[Unit],
+    slots: Mapping[str, str],
+    timeout_seconds: float,
+    *,
+    moved: bool = False,
 ) -> None:
     """Ask new containers, past the edge, what the prober will ask; raises Unfit.
 
-    Once, where a health check has said that they are ready; for a while where there is none.
+    Once, where a health check has said that they are ready; for a while where there is none. What
+    starts only when it is handed over is asked with ``moved``, and then nothing else is.
     """
     known = {service["name"]: service for service in release.manifest["services"]}
     sure: list[Target] = []
     unsure: list[Target] = []
     for unit in units:
         for target in direct_targets(release, unit, slots[unit.name]):
+            if unit.moves(target.service) != moved:
+                continue
             checked = known.get(target.service, {}).get("health")
             (sure if checked else unsure).append(target)
     wrong = _ask(sure, timeout_seconds, 0.0) or _ask(unsure, timeout_seconds, _PATIENCE_SECONDS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-from moorage.deploy import docker
+from moorage.deploy import docker, health
 from moorage.deploy.difference import Difference, difference, leftovers
 from moorage.deploy.docker import Container
 from moorage.deploy.gate import wait_until_healthy
@@ -49,6 +49,7 @@ class Rollout:
     def prepare(self) -> Difference:
         """Finish with what an interrupted rollout has left, and find what there is to do."""
         scene = self.scene
+        scene.gentle.end()
         self._tidy()
         found = scene.driver.held(self.release, list(scene.look().values()))
         # While it is under way, what was handed over looks as if somebody had stopped it.
@@ -119,20 +120,24 @@ class Rollout:
     def _place(self, unit: Unit) -> None:
         old = self.scene.found.get(unit.name)
         ran = old is not None and old.state == "running" and not unit.one_off
-        if ran and not unit.singleton:
-            with self.scene.traffic.apart():
-                self.did.in_place_gaps.append(Gap(unit.service, self._replace(unit, ran)[1]))
+        if ran:
+            visited = bool(self.scene.without([unit]))
+            with self.scene.traffic.apart(self.scene.hold_seconds if visited else 0.0):
+                started, well = self._replace(unit, ran)
+            gaps = self.did.singleton_gaps if unit.singleton else self.did.in_place_gaps
+            alone = unit.singleton and not visited
+            gaps.append(Gap(unit.service, started if alone else well))
         else:
-            started, _ = self._replace(unit, ran)
-            if ran:
-                self.did.singleton_gaps.append(Gap(unit.service, started))
+            self._replace(unit, ran)
         self.did.containers.append(unit.name)
 
     def _replace(self, unit: Unit, ran: bool) -> tuple[float, float]:
-        """Return the seconds until the new container had started, and until it was well."""
+        """Return the seconds from the stop to the start, and those in which nobody was served."""
         scene = self.scene
+        away = time.monotonic()
         if ran:
             scene.keep_waiting([unit])
+            scene.drain([unit.name])
             scene.stop([unit.name])
         began = time.monotonic()
         scene.make([unit])
@@ -140,8 +145,11 @@ class Rollout:
         # A migration may take as long as a hook does.
         longest = max(scene.limits.gate, scene.limits.one_off if unit.one_off else 0.0)
         wait_until_healthy(scene.looker({unit.name}), longest)
+        limit = scene.limits.smoke
+        if ran and not scene.restoring:
+            health.smoke(scene.release, [unit], {unit.name: scene.found[unit.name].slot}, limit)
         scene.send_back([unit])
-        return started, time.monotonic() - began
+        return started, time.monotonic() - away
 
     def _rest(self) -> None:
         """Hand over what must not run twice, and put right what was not touched."""

@@ -9,6 +9,7 @@ from typing import Any
 from moorage.deploy import docker, health
 from moorage.deploy.docker import Compose, Container
 from moorage.deploy.gate import Check
+from moorage.deploy.gentle import Gentle
 from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release
 from moorage.deploy.topology import Gap, Topology
@@ -87,6 +88,7 @@ class Scene:
         self.did = Did()
         # Where it tells what a person should see: the journal of the rollout.
         self.note: Callable[..., None] = lambda _event, **_facts: None
+        self.gentle = Gentle(layout.run / "gentle.json")
         self.found: dict[str, Container] = {}
         self._compose = Compose(layout.stack, release.compose_file)
 
@@ -129,9 +131,12 @@ class Scene:
         docker.remove(there)
         self.did.removed += there
 
-    def drain(self, names: Sequence[str]) -> dict[str, int]:
-        """Wait until visitors have left the containers; return who was still there at the end."""
-        peers = [peer for name in names for peer in self.found[name].peers]
+    def drain(self, names: Sequence[str], but: Collection[str] = ()) -> dict[str, int]:
+        """Wait until visitors have left the containers; return who was still there at the end.
+
+        Peers of ``but`` still serve.
+        """
+        peers = [peer for name in names for peer in self.found[name].peers if peer not in but]
         return self.traffic.drain(peers, self.limits.drain)
 
     def succeed(self, names: Sequence[str]) -> None:
@@ -158,13 +163,35 @@ class Scene:
         pools = pools_of(self.release, self.units, live)
         return {name: peers for name, peers in pools.items() if name in concerned}
 
-    def keep_waiting(self, units: Sequence[Unit]) -> None:
-        """Send nobody to these units from now on; who comes waits in the edge for a while."""
+    @property
+    def hold_seconds(self) -> float:
+        """How long visitors wait in the edge for what nobody serves at the moment."""
+        options = (self.release.manifest.get("edge") or {}).get("options") or {}
+        return float(options.get("hold_seconds", _LONGEST_WAIT_SECONDS))
+
+    def without(self, units: Sequence[Unit]) -> dict[str, list[str]]:
+        """Return the pools that these units serve, as they are when nobody is sent to them."""
         gone = {unit.name for unit in units}
         live = {name: c for name, c in self.old_ones().items() if name not in gone}
         known = self.traffic.pools()
-        pools = {name: peers for name, peers in self.pools(units, live).items() if name in known}
-        self.traffic.switch(pools, min(self.limits.gate, _LONGEST_WAIT_SECONDS))
+        return {name: peers for name, peers in self.pools(units, live).items() if name in known}
+
+    def keep_waiting(self, units: Sequence[Unit]) -> None:
+        """Send nobody to these units from now on; who comes waits in the edge for a while."""
+        self.traffic.switch(self.without(units), self.hold_seconds)
+
+    def moved(self, units: Sequence[Unit]) -> dict[str, list[str]]:
+        """Return the pools whose processes move to the new containers last, with their new peers.
+
+        There is never a second one of them: they serve when they were handed over.
+        """
+        live = {unit.name: c for unit in units if (c := self.found.get(unit.next_name))}
+        pools = (self.release.manifest.get("edge") or {}).get("pools", {})
+        return {
+            name: peers
+            for name, peers in self.pools(units, live).items()
+            if any(unit.moves(str(pools[name]["service"])) for unit in units)
+        }
 
     def old_ones(self) -> dict[str, Container]:
         """Return the containers that are no candidates, by name."""

@@ -155,11 +155,10 @@ class Traffic:
         if self._prober is None:
             yield
             return
-        window = "during" if self._judged else "before"
         timeout = self._settings["timeout_seconds"]
         self._prober.window("in_place")
         # Who is on the way still gets an answer from what is about to stop.
-        self._prober.figures(window)
+        self._prober.figures("during" if self._judged else "before")
         self._prober.wait_for_answers(timeout + hold_seconds)
         try:
             yield
@@ -168,7 +167,7 @@ class Traffic:
                 time.sleep(_POLL_SECONDS)
         finally:
             self._prober.wait_for_answers(timeout)
-            self._prober.window(window)
+            self._prober.window("during" if self._judged else "before")
             if self._judged:
                 self._switched = self._switched or time.monotonic()
 
@@ -231,9 +230,11 @@ class Traffic:
 
     def _asked(self, seconds: float) -> bool:
         """Tell whether as many were asked as there should have been, one a target at the most."""
-        served = self._served()
+        since = self._switched
+        if self._prober is None or since is None:
+            return True
         due = min(int(seconds * float(self._settings.get("rate", 0))), len(self._targets))
-        return served is None or served.requests >= due
+        return self._prober.share("during", lambda s: s.sent >= since).requests >= due
 
     def figures(self) -> dict[str, Figures]:
         """Return what the prober saw, by window."""

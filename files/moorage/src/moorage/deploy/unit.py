@@ -67,6 +67,10 @@ class Unit:
         """Tell whether the container is a service's, or has a process of it."""
         return self.service == service or any(is_of(p, service) for p in self.processes)
 
+    def moves(self, service: str) -> bool:
+        """Tell whether the container has a process of the service that must not run twice."""
+        return any(is_of(process, service) for process in self.singletons)
+
     def free_slot(self, taken: str) -> str:
         """Return the slot that a new container starts in when ``taken`` is in use."""
         return next(slot for slot in sorted(self.keys) if slot != taken or not self.rolled)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from contextlib import ExitStack
 
 from moorage.deploy import docker, health
-from moorage.deploy.gate import GateClosed, wait_until_healthy
+from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
 from moorage.deploy.journal import Journal
 from moorage.deploy.scene import Scene
+from moorage.deploy.topology import Gap
 from moorage.deploy.traffic import BudgetSpent
-from moorage.deploy.unit import Unit, batches
+from moorage.deploy.unit import Unit, batches, is_of
 
 
 class Paused(Exception):
@@ -43,27 +45,57 @@ class Waves:
 
     def _wave(self, wave: list[Unit]) -> None:
         scene, phase = self._scene, self._journal.phase
-        self._make_room([u for u in wave if scene.policy(u).order == "stop-first"])
-        for level in levels(wave, scene.found):
-            with phase("start"):
-                scene.make(level)
-            with phase("gate"):
-                self._gate(level)
-        if not scene.restoring:
-            slots = {unit.name: scene.found[unit.next_name].slot for unit in wave}
-            with phase("gate"):
-                health.smoke(scene.release, wave, slots, scene.limits.smoke)
-        with phase("switch"):
-            self._switch(wave)
+        room = [u for u in wave if scene.policy(u).order == "stop-first" and u.name in scene.found]
+        alone = [u for u in room if not all(scene.without([u]).values())]
+        with ExitStack() as apart:
+            if alone:
+                # Nobody is left to serve: visitors wait in the edge.
+                apart.enter_context(scene.traffic.apart(scene.hold_seconds))
+            began = time.monotonic()
+            self._make_room(room)
+            self._start(wave)
+            with phase("switch"):
+                self._switch(wave)
+            seconds = time.monotonic() - began
+        scene.did.in_place_gaps += [Gap(unit.service, seconds) for unit in alone]
         if not scene.restoring:
             with phase("monitor"):
                 self._monitor(wave)
         self._relieve(wave)
         scene.did.containers += [unit.name for unit in wave]
 
+    def _start(self, wave: list[Unit]) -> None:
+        """Start what is new, and wait until it serves."""
+        scene, phase = self._scene, self._journal.phase
+        gently = not scene.restoring and bool(scene.traffic.serving())
+        try:
+            for level in levels(wave, scene.found):
+                with phase("start"):
+                    scene.make(level)
+                    if gently:
+                        new = (scene.found.get(unit.next_name) for unit in level)
+                        scene.gentle.begin(c.pid for c in new if c and c.pid)
+                with phase("gate"):
+                    self._gate(level)
+        finally:
+            scene.gentle.end()
+        if not scene.restoring:
+            with phase("gate"):
+                self._smoke(wave)
+
     def _gate(self, units: list[Unit]) -> None:
-        names = {unit.next_name for unit in units}
-        wait_until_healthy(self._scene.looker(names), self._scene.limits.gate)
+        look, gentle = self._scene.looker({u.next_name for u in units}), self._scene.gentle
+
+        def looked() -> list[Check]:
+            gentle.end_when_due()
+            return look()
+
+        wait_until_healthy(looked, self._scene.limits.gate)
+
+    def _smoke(self, wave: list[Unit], *, moved: bool = False) -> None:
+        scene = self._scene
+        slots = {unit.name: scene.found[unit.next_name].slot for unit in wave}
+        health.smoke(scene.release, wave, slots, scene.limits.smoke, moved=moved)
 
     def _switch(self, wave: list[Unit]) -> None:
         scene = self._scene
@@ -77,7 +109,9 @@ class Waves:
         }
         fresh = [found[unit.next_name] for unit in wave if unit.next_name in found]
         scene.traffic.switched(peer for container in fresh for peer in container.peers)
-        scene.traffic.switch(scene.pools(wave, {k: v for k, v in live.items() if v}))
+        pools = scene.pools(wave, {k: v for k, v in live.items() if v})
+        last = scene.moved(wave)
+        scene.traffic.switch({name: peers for name, peers in pools.items() if name not in last})
 
     def _monitor(self, wave: list[Unit]) -> None:
         scene = self._scene
@@ -90,23 +124,49 @@ class Waves:
         scene, phase = self._scene, self._journal.phase
         old = [unit.name for unit in wave if unit.name in scene.found]
         with phase("drain"):
-            left = scene.drain(old)
+            left = scene.drain(old, self._staying(wave))
             if left:
                 self._journal.note("cut off", in_flight=left, after_seconds=scene.limits.drain)
         if any(unit.singletons for unit in wave):
-            with phase("stop"):
-                scene.remove(self._extra)
             with phase("handover"):
                 self._hand_over(wave)
         with phase("stop"):
             scene.succeed([unit.name for unit in wave])
 
+    def _staying(self, wave: list[Unit]) -> list[str]:
+        """Return the peers to which visitors still go until the hand-over."""
+        pools = self._scene.traffic.pools()
+        return [peer for name in self._scene.moved(wave) for peer in pools.get(name, [])]
+
     def _hand_over(self, wave: list[Unit]) -> None:
-        scene = self._scene
-        for unit in wave:
-            new, old = scene.found[unit.next_name], scene.found.get(unit.name)
-            scene.did.singleton_gaps += scene.driver.hand_over(scene.release, unit, old, new)
-        self._gate(wave)
+        scene, gaps = self._scene, list[Gap]()
+        pools = scene.moved(wave)
+        with ExitStack() as apart:
+            if pools:
+                apart.enter_context(scene.traffic.apart(scene.hold_seconds))
+                leaving = self._staying(wave)
+                scene.traffic.switch(dict.fromkeys(pools, ()), scene.hold_seconds)
+                began = time.monotonic()
+                scene.traffic.drain(leaving, scene.limits.drain)
+            scene.remove(self._extra)
+            for unit in wave:
+                new, old = scene.found[unit.next_name], scene.found.get(unit.name)
+                gaps += scene.driver.hand_over(scene.release, unit, old, new)
+            self._gate(wave)
+            if pools:
+                if not scene.restoring:
+                    self._smoke(wave, moved=True)
+                scene.traffic.switch(pools)
+                seconds = time.monotonic() - began
+                visited = {pool.rpartition(":")[0] for pool in pools}
+                gaps = [
+                    Gap(
+                        g.service,
+                        seconds if any(is_of(g.service, v) for v in visited) else g.seconds,
+                    )
+                    for g in gaps
+                ]
+        scene.did.singleton_gaps += gaps
 
     def _make_room(self, units: list[Unit]) -> None:
         """Take old replicas away before their successors start; visitors wait in the edge."""

@@ -106,11 +106,15 @@ class Client:
     def wait_for_answers(self, timeout_seconds: float) -> None:
         """Have every answer from now on, and those under way, take so long at the most.
 
-        What is under way already keeps a longer time that it was given.
+        When that is shorter than it was, what is under way has so long from this moment.
         """
-        self._timeout = timeout_seconds
+        shorter, self._timeout = timeout_seconds < self._timeout, timeout_seconds
         for exchange in self._busy.values():
-            exchange.patience = max(exchange.patience, timeout_seconds)
+            if shorter:
+                left = self._clock() - exchange.sent + timeout_seconds
+                exchange.patience = min(exchange.patience, left)
+            else:
+                exchange.patience = max(exchange.patience, timeout_seconds)
 
     def watch(self, fd: int, reader: Callable[[], None]) -> None:
         """Call ``reader`` whenever a file descriptor can be read."""

@@ -30,7 +30,7 @@ class Pace:
         self._client = client
         self._targets = targets
         self._interval = 1.0 / rate
-        self._limit = limit
+        self.limit = limit
         self._report = report
         self._started: float | None = None
         self._count = 0
@@ -45,8 +45,8 @@ class Pace:
             self._count += 1
             if now - due > LATE_SECONDS:
                 self._unsent(now, index, f"{now - due:.2f} s late: the prober did not get to run")
-            elif len(self._client) >= self._limit:
-                self._unsent(now, index, f"{self._limit} requests were waiting for an answer")
+            elif len(self._client) >= self.limit:
+                self._unsent(now, index, f"{self.limit} requests were waiting for an answer")
             else:
                 self._client.begin(index, kept=kept)
         return due - now

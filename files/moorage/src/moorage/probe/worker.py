@@ -28,6 +28,8 @@ from moorage.probe.target import Sample, Target
 # Above what containers get, where that is allowed: on a busy host a request that was sent late
 # says nothing of the service.
 _PRIORITY = -5
+# How many requests wait for an answer while the edge holds visitors.
+_HELD = 4
 
 
 class Worker:
@@ -38,8 +40,9 @@ class Worker:
         timeout, rate = float(settings["timeout_seconds"]), float(settings["rate"])
         self._client = Client(targets, timeout, self._write_sample)
         # With twice of what a steady rate can have open, only a stall of ours hits the limit.
-        limit = min(512, max(16, int(2 * rate * timeout)))
-        self._pace = Pace(self._client, len(targets), rate, limit, self._write_sample)
+        self._limit = min(512, max(16, int(2 * rate * timeout)))
+        self._timeout = timeout
+        self._pace = Pace(self._client, len(targets), rate, self._limit, self._write_sample)
         self._strain = Strain(time.monotonic())
         self._output = output
         self._outgoing = bytearray()
@@ -75,9 +78,15 @@ class Worker:
             command = json.loads(line)
             self._stopping = self._stopping or "stop" in command
             if "patience" in command:
-                self._client.wait_for_answers(float(command["patience"]))
+                self._be_patient(float(command["patience"]))
             if "settle" in command:
                 self._settling.append(float(command["settle"]))
+
+    def _be_patient(self, seconds: float) -> None:
+        self._client.wait_for_answers(seconds)
+        # All who are held come at once in the end: not to be a crowd of our own making.
+        held = seconds > self._timeout
+        self._pace.limit = min(self._limit, _HELD) if held else self._limit
 
     def _settle(self) -> None:
         oldest = self._client.oldest()
