@@ -126,6 +126,8 @@ def test_what_the_old_one_does_while_the_new_one_starts_is_told_and_not_judged(
 ) -> None:
     site.peer = "127.0.0.1:1"
     traffic.replacing([site.peer])
+    # Whoever came before has had his answer.
+    assert traffic.figures()["before"].requests > 0
     site.well = False
     wait_for(traffic, "during", 3)
     traffic.judge()

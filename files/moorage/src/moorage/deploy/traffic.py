@@ -123,6 +123,12 @@ class Traffic:
             return
         rest = self._began + self._settings["before_seconds"] - time.monotonic()
         time.sleep(max(0.0, rest))
+        # On a busy host the prober takes its time to start, and nothing would be known of before.
+        deadline = time.monotonic() + _FIRST_ANSWERS_SECONDS
+        due = float(self._settings["rate"]) * float(self._settings["before_seconds"])
+        wanted = min(due, float(len(self._targets)))
+        while self._prober.figures("before").requests < wanted and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
         if not sum(self._prober.figures("before").failed.values()):
             self._judged = True
             self._prober.window("during")
