@@ -6,8 +6,14 @@ from devtool import shell
 from devtool.paths import ROOT, VENV_BIN
 from devtool.ui import say, step
 
-# Order matters: dev is held to what controller resolved to. Of the last two, one wheel each.
-_LOCKS = (("controller", True), ("dev", True), ("collections", False), ("go", False))
+# Order matters: dev is held to what controller resolved to. Of the last three, one wheel each.
+_LOCKS = (
+    ("controller", True),
+    ("dev", True),
+    ("build", False),
+    ("collections", False),
+    ("go", False),
+)
 
 
 def renew() -> int:
