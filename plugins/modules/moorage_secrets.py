@@ -110,14 +110,14 @@ class Keeper:
         self._check_mode = check_mode
         self.repaired: list[str] = []
 
-    def directory(self, path: Path, mode: int, uid: int = 0) -> None:
-        """Ensure a directory."""
+    def directory(self, path: Path) -> None:
+        """Ensure a directory that anybody passes through and only root lists or writes."""
         if not path.is_dir():
             self.repaired.append(str(path))
             if self._check_mode:
                 return
-            path.mkdir(mode=mode, parents=True)
-        self._own(path, mode, uid)
+            path.mkdir(mode=0o711, parents=True)
+        self._own(path, 0o711, 0)
 
     def file(self, path: Path, content: str, uid: int) -> None:
         """Ensure a file of mode 0400; its inode stays, since containers have it mounted."""
@@ -126,7 +126,7 @@ class Keeper:
             if self._check_mode:
                 return
             # In place: a bind mount of a single file would go on showing a replaced inode.
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o400)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o400)
             with os.fdopen(fd, "w", encoding="ascii") as out:
                 os.fchmod(out.fileno(), 0o400)
                 os.fchown(out.fileno(), uid, uid)
@@ -195,11 +195,10 @@ def ensure(module: AnsibleModule) -> dict[str, Any]:
         )
         for secret in module.params["secrets"]
     }
-    # 0711: a user passes through to the directory that is its own, and lists nothing.
     for path in (root, root / "for"):
-        keeper.directory(path, 0o711)
+        keeper.directory(path)
     for uid in sorted({uid for s in module.params["secrets"] for uid in s["users"]}):
-        keeper.directory(root / "for" / str(uid), 0o500, uid)
+        keeper.directory(root / "for" / str(uid))
     for secret in module.params["secrets"]:
         value, what = values[secret["name"]]
         done[what].append(secret["name"])
