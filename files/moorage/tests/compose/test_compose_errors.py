@@ -155,3 +155,10 @@ def test_secret_values_are_not_quoted(tmp_path: Path) -> None:
 def test_extension_keys_are_strict(tmp_path: Path, text: str, where: str) -> None:
     problem = problems_of(tmp_path, text)[where]
     assert problem.advice
+
+
+@pytest.mark.parametrize("key", ["volumes", "networks", "services", "secrets"])
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_name_that_is_a_step_in_a_path_is_refused(tmp_path: Path, key: str, name: str) -> None:
+    found = problems_of(tmp_path, f"{key}: {{'{name}': {{}}}}\n")
+    assert f"{key}.{name}" in found

@@ -21,7 +21,8 @@ from moorage.compose.schema_build import BUILD
 from moorage.compose.schema_deploy import DEPLOY
 from moorage.compose.shapes import INVALID, Place
 
-NAME = r"[a-zA-Z0-9._-]+"
+# Not what stands for a directory and the one above: names become parts of paths.
+NAME = r"(?!\.{1,2}$)[a-zA-Z0-9._-]+"
 _NAME_IN_WORDS = "a name"
 _RESTART = r"|no|always|unless-stopped|on-failure(:\d+)?"
 _SIGNAL = r"(SIG)?[A-Z][A-Z0-9+-]*|\d+"
