@@ -169,11 +169,11 @@ def with_rotation(rendering: Rendering, name: str, settings: Settings, days: int
 
     It goes with the release, so that an update brings it, and a change of form takes it away.
     """
-    if not any(service.kind == "process" for service in rendering.services):
+    logs = f"{settings.base_dir}/logs"
+    fact = next((fact for fact in rendering.directories if fact.path == logs), None)
+    if fact is None:
         return rendering
-    uid, _, gid = settings.user.partition(":")
-    content = _ROTATION.format(dir=f"{settings.base_dir}/logs", days=days, uid=uid, gid=gid,
-                               stack=name)  # fmt: skip
+    content = _ROTATION.format(dir=logs, days=days, uid=fact.uid, gid=fact.gid, stack=name)
     file = RenderedFile(content, install_as=f"/etc/logrotate.d/moorage-{name}")
     return replace(rendering, files={**rendering.files, "logrotate.conf": file})
 
