@@ -10,6 +10,8 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from moorage.visible import visible
+
 # An activation goes on when the connection is lost, so it is worth asking for its end.
 _RECONNECTS = 10
 _RECONNECT_SECONDS = 3.0
@@ -29,6 +31,9 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._host = (task_vars or {}).get("inventory_hostname", "")
         done = self._patiently(dict(self._task.args), task_vars)
+        if done.get("failed"):
+            # What a service has said is in it, and goes to a terminal.
+            done["msg"] = visible(str(done.get("msg", "")))
         self._show(done)
         return {**result, **done}
 

@@ -22,6 +22,7 @@ if str(_FILES / "moorage" / "src") not in sys.path:
 from moorage.images import BuildSpec, ImageError, ImageMap, stack_spec
 from moorage.images.builder import INSPECT_FORMAT, missing
 from moorage.images.bundle import LIBRARY, pack
+from moorage.visible import visible
 
 _PYTHON = "/usr/bin/python3"
 # The build goes on when the connection is lost, so it is worth trying again.
@@ -150,7 +151,7 @@ class ActionModule(ActionBase):
             for event in news["events"]:
                 if event["event"] == "done":
                     if event["error"]:
-                        raise AnsibleActionFail(event["error"])
+                        raise AnsibleActionFail(visible(str(event["error"])))
                     return built
                 if event["event"] == "built":
                     built.append({name: event[name] for name in ("ref", "seconds", "size")})
@@ -164,7 +165,7 @@ class ActionModule(ActionBase):
             "built": "built in {seconds} s",
             "step": "{text}",
         }[event["event"]].format(**event)
-        Display().display(f"  [{self._host}] {about}: {text}"[:160])
+        Display().display(f"  [{self._host}] {about}: {visible(text)}"[:160])
 
     def _patiently(self, command: str) -> str:
         for _ in range(_RECONNECTS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,12 @@ from moorage.control.contract import ControlError, Stream
 from moorage.deploy.control import Services
 from moorage.deploy.docker import DockerError, containers_of
 from moorage.deploy.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stacks
-from moorage.deploy.release import ReleaseError, current_release, readable_release
+from moorage.deploy.release import (
+    ReleaseError,
+    current_release,
+    list_releases,
+    readable_release,
+)
 from moorage.deploy.reservation import read_reservation
 from moorage.edge import Edge
 from moorage.edge import cli as edge
@@ -23,6 +28,7 @@ from moorage.edge.report import troubles
 from moorage.rollout_arguments import add_parsers
 from moorage.rollouts import FAILED, OK, layout_of, who
 from moorage.tables import event_rows, status_rows, table
+from moorage.visible import say
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _VERBS[args.verb](args)
     except (*rollouts.FAILURES, ControlError) as trouble:
-        print(f"moorage: {trouble}", file=sys.stderr)
+        say(f"moorage: {trouble}", sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return 130
@@ -101,9 +107,9 @@ def _status(args: argparse.Namespace) -> int:
         running = f"{entry['topology']}, release {entry['release']}"
         if entry["version"]:
             running += f", version {entry['version']}"
-        print(f"{entry['stack']} ({running if entry['release'] else 'no release got healthy yet'})")
+        say(f"{entry['stack']} ({running if entry['release'] else _without_release(args, entry)})")
         for line in entry["under_way"]:
-            print(f"! {line}")
+            say(f"! {line}")
         print(table(status_rows(entry["services"]), colour=sys.stdout.isatty()))
     if not report:
         print("no stack is deployed on this host: run `ansible-playbook site.yml`")
@@ -117,8 +123,15 @@ def _services(layout: Layout, *, alone: bool) -> list[dict[str, Any]]:
     except (*rollouts.FAILURES, ControlError) as trouble:
         if alone:
             raise
-        print(f"moorage: {layout.stack}: {trouble}", file=sys.stderr)
+        say(f"moorage: {layout.stack}: {trouble}", sys.stderr)
         return []
+
+
+def _without_release(args: argparse.Namespace, entry: dict[str, Any]) -> str:
+    layout = Layout.of(entry["stack"], args.base, args.run)
+    if list_releases(layout):
+        return "no release got healthy yet"
+    return f"removed; what is left of it is in {layout.base}"
 
 
 def _under_way(layout: Layout) -> list[str]:
@@ -151,15 +164,25 @@ def _logs(args: argparse.Namespace) -> int:
     services = Services(layout_of(args))
     stream: Stream = "stderr" if args.stderr else "stdout"
     if not args.follow:
-        print("\n".join(services.log(args.service, args.lines, stream)))
+        for line in services.log(args.service, args.lines, stream):
+            say(line)
         return OK
     container = services.container_name(args.service)
     if container is not None:
         argv = ["docker", "logs", "--follow", "--tail", str(args.lines), container]
-        os.execvp(argv[0], argv)
+        return _pass_on(argv)
     for line in services.follow(args.service, args.lines, stream):
-        print(line, flush=True)
+        say(line)
     return OK
+
+
+def _pass_on(argv: Sequence[str]) -> int:
+    """Run a program and print its lines as they come; return its exit status."""
+    # Bytes: of text, a carriage return would end a line.
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+        for line in running.stdout or ():
+            say(line.decode("utf-8", "replace").removesuffix("\n"))
+    return running.returncode
 
 
 def _act(args: argparse.Namespace) -> int:

@@ -36,6 +36,7 @@ from moorage.deploy.reservation import Reservation, admit, break_reservation, re
 from moorage.deploy.state import Damaged, read_note, read_object
 from moorage.probe.receipt import NEWEST, ReceiptError, readable_line, verify_receipt
 from moorage.tables import release_rows, table
+from moorage.visible import say
 
 OK, FAILED = 0, 1
 FAILURES = (
@@ -150,9 +151,9 @@ def _report(outcome: Outcome, args: argparse.Namespace) -> int:
     else:
         print(f"{outcome.outcome}: release {outcome.release}")
         if outcome.receipt:
-            print(_line(read_object(Path(outcome.receipt)) or {}))
+            say(_line(read_object(Path(outcome.receipt)) or {}))
     if outcome.message:
-        print(outcome.message, file=sys.stderr)
+        say(outcome.message, sys.stderr)
     return OK if outcome.ok else FAILED
 
 
@@ -177,7 +178,7 @@ def _receipt(args: argparse.Namespace) -> int:
         print(verify_receipt(path, PUBLIC_KEY))
         return OK
     receipt = read_object(path) or {}
-    print(json.dumps(receipt, indent=2, ensure_ascii=False) if args.json else _line(receipt))
+    say(json.dumps(receipt, indent=2, ensure_ascii=False) if args.json else _line(receipt))
     return OK
 
 
@@ -231,7 +232,7 @@ def _unlock(args: argparse.Namespace) -> int:
         print(f"nobody has reserved {layout.stack}")
     else:
         since = moment(holder.since)
-        print(f"ended: {holder.who} held {layout.stack} since {since} for: {holder.purpose}")
+        say(f"ended: {holder.who} held {layout.stack} since {since} for: {holder.purpose}")
     return OK
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moorage.control.contract import Event
+from moorage.visible import visible
 
 _GOOD, _BAD, _DIM, _RESET = "\033[32m", "\033[31m", "\033[2m", "\033[0m"
 _STATE_COLOURS = {
@@ -20,6 +21,7 @@ _STATE_COLOURS = {
 
 def table(rows: Sequence[Sequence[str]], *, colour: bool = False) -> str:
     """Return ``rows`` (the first is the header) as aligned text; numbers stand to the right."""
+    rows = [[visible(cell).replace("\n", " ") for cell in row] for row in rows]
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     lines = []
     for row in rows:

@@ -286,3 +286,14 @@ def test_when_the_supervisor_is_away_the_panel_says_so(tmp_path: Path) -> None:
     status = client.get("/services/status", headers=JSON)
     assert (status.status_code, status.content_type) == (503, "application/problem+json")
     assert client.get("/services/talker/log").status_code == 503
+
+
+def test_what_was_written_does_nothing_to_the_page(
+    client: FlaskClient, backend: ProcessBackend
+) -> None:
+    reason = "see \u202egnp.exe\x1b[2J"
+    # Not by the page's form: by whoever asks the control API.
+    backend.perform("restart", "talker", who="ada", reason=reason)
+    page = client.get("/services/events").text
+    assert "\u202e" not in page and "\x1b" not in page
+    assert r"see \u202egnp.exe" in page, page

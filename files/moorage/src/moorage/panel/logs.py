@@ -6,6 +6,7 @@ from flask.typing import ResponseReturnValue
 from moorage.control import Stream
 from moorage.panel.stream import log_events
 from moorage.panel.views import Panel, event_stream
+from moorage.visible import visible
 
 # As many as the control API gives.
 MAX_LINES = 2000
@@ -17,13 +18,13 @@ def add(blueprint: Blueprint, panel: Panel) -> None:
     @blueprint.get("/<service>/log")
     def log(service: str) -> str:
         status = panel.backend.service(service)
-        lines = panel.backend.logs(service, stream=_stream(), lines=200)
+        lines = _lines(panel, service, 200)
         return render_template("panel/log.html", service=status, lines=lines, stream=_stream())
 
     @blueprint.get("/<service>/log/tail")
     def tail(service: str) -> Response:
         wanted = min(max(request.args.get("lines", 100, type=int), 1), MAX_LINES)
-        return jsonify(lines=panel.backend.logs(service, stream=_stream(), lines=wanted))
+        return jsonify(lines=_lines(panel, service, wanted))
 
     @blueprint.get("/<service>/log/download")
     def download(service: str) -> Response:
@@ -47,6 +48,10 @@ def add(blueprint: Blueprint, panel: Panel) -> None:
             panel.logs,
             lambda: log_events(panel.backend.follow(service, stream=stream, lines=wanted)),
         )
+
+
+def _lines(panel: Panel, service: str, lines: int) -> list[str]:
+    return [visible(line) for line in panel.backend.logs(service, stream=_stream(), lines=lines)]
 
 
 def _stream() -> Stream:

@@ -11,6 +11,7 @@ from moorage.panel.text import gettext as _
 from moorage.panel.text import lazy
 from moorage.panel.text import moment as format_moment
 from moorage.panel.trail import Entry
+from moorage.visible import visible
 
 STATES = {
     State.STOPPED: lazy("stopped"),
@@ -58,6 +59,7 @@ def register(app: Flask) -> None:
     """Give templates the filters of this module."""
     app.jinja_env.filters.update(
         panel_texts=texts,
+        panel_visible=visible,
         panel_tone=tone,
         panel_can=possible,
         panel_time=moment,
@@ -178,7 +180,7 @@ def texts(service: ServiceStatus) -> dict[str, str]:
 def why(service: ServiceStatus) -> str:
     """Return what there is to say about how it came to this."""
     if service.reason:
-        return service.reason
+        return visible(service.reason)
     ended = last_exit(service)
     if service.running and ended:
         return _("before: %(ended)s", ended=ended)
@@ -201,9 +203,10 @@ def details(entry: Entry) -> str:
     """Return an event's facts, with the states in words."""
     if entry.requested and entry.action in ACTIONS:
         return ""
+    message = visible(entry.event.message)
     if entry.event.kind == "health":
-        return _HEALTH_WORD.sub(lambda found: str(HEALTHS[Health(found[0])]), entry.event.message)
-    return _STATE_WORD.sub(lambda found: str(STATES[State(found[0])]), entry.event.message)
+        return _HEALTH_WORD.sub(lambda found: str(HEALTHS[Health(found[0])]), message)
+    return _STATE_WORD.sub(lambda found: str(STATES[State(found[0])]), message)
 
 
 def result(entry: Entry) -> str:
@@ -254,5 +257,5 @@ def outcome(action: Action, after: ServiceStatus) -> str:
 def refusal(action: Action, service: str, error: ControlError) -> str:
     """Say why an action did not happen."""
     verbs = {"start": _("start"), "stop": _("stop"), "restart": _("restart")}
-    words = {"action": verbs[action], "name": service, "why": error.detail}
+    words = {"action": verbs[action], "name": service, "why": visible(error.detail)}
     return _("Could not %(action)s %(name)s: %(why)s", **words)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from moorage.control import ControlError
+from moorage.visible import visible
 
 CONTENT_TYPE = "text/event-stream"
 # A browser opens the stream again by itself; ending it now and then frees a thread whose reader
@@ -61,7 +62,7 @@ def log_events(
     try:
         for line in lines:
             # A comment: it finds out whether the reader is still there.
-            yield ": alive\n\n" if line is None else message("line", line)
+            yield ": alive\n\n" if line is None else message("line", visible(line))
             if ending() or clock() >= end:
                 return
     except ControlError as error:
