@@ -19,6 +19,7 @@ def claim(purpose: str, pid: int) -> dict[str, Any]:
     return {
         "who": os.environ.get("SUDO_USER") or getpass.getuser(),
         "controller": socket.gethostname(),
+        "machine": machine(),
         "pid": pid,
         "started": started(pid) or 0.0,
         "purpose": purpose,
@@ -28,11 +29,13 @@ def claim(purpose: str, pid: int) -> dict[str, Any]:
 def is_gone(holder: Mapping[str, Any]) -> bool:
     """Tell whether a reservation is this machine's and its process does not live any more.
 
-    Of other machines nothing is known, so theirs never count as gone.
+    Of other machines, and of other PID namespaces of this one, nothing is known: theirs never count
+    as gone.
     """
-    if holder.get("controller") != socket.gethostname() or int(holder["pid"]) <= 0:
-        return False
+    here = (socket.gethostname(), machine())
     pid = int(holder["pid"])
+    if (holder.get("controller"), holder.get("machine")) != here or not here[1] or pid <= 0:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -42,6 +45,22 @@ def is_gone(holder: Mapping[str, Any]) -> bool:
         pass
     now, then = started(pid), float(holder.get("started") or 0.0)
     return bool(now and then and abs(now - then) > _TOLERANCE_SECONDS)
+
+
+def machine() -> str:
+    """Return what process numbers count in: this boot and this PID namespace; "" where unknown.
+
+    Containers often share the name of a host, or that of each other.
+    """
+    try:
+        if os.readlink(_PROC / "self") != str(os.getpid()):
+            # A /proc that was mounted for another namespace tells of that one's processes.
+            return ""
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        space = os.stat(_PROC / "self/ns/pid")
+    except OSError:
+        return ""
+    return f"{boot}/{space.st_dev}:{space.st_ino}"
 
 
 def started(pid: int) -> float | None:

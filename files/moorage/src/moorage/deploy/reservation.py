@@ -34,7 +34,8 @@ class Reservation:
     """Who holds a stack. ``started`` is when the holder's process did, in Unix seconds.
 
     ``token`` is what the holder shows; ``since`` and ``expires`` are Unix seconds by this host's
-    clock. ``pid`` is the process on the machine ``controller``.
+    clock. ``pid`` is the process on the machine ``controller``, counted as ``machine`` tells: which
+    boot of it, and which of its PID namespaces.
     """
 
     who: str
@@ -42,6 +43,7 @@ class Reservation:
     pid: int
     started: float
     purpose: str
+    machine: str = ""
     token: str = ""
     since: float = 0.0
     expires: float = 0.0
