@@ -9,8 +9,10 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 
 from moorage.compose.errors import ComposeError
+from moorage.controller.options import ALL, OptionError, check
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
 from moorage.controller.settings import prefix
@@ -43,6 +45,8 @@ class ActionModule(ActionBase):
             Path(__file__).resolve().parents[2], tuple(Path(str(path)) for path in stacks_dirs)
         )
         try:
+            declared = self._templar.template(known.get("moorage_options") or {})
+            check(project, declared, load_extra_vars(self._loader), known)
             groups = self._groups(project, options["stack"], known)
             variables = self._variables(project, known)
             if options["version"]:
@@ -50,7 +54,7 @@ class ActionModule(ActionBase):
                 variables[f"{prefix(stack)}_version"] = options["version"]
                 project = at_version(project, stack, options["version"])
             plan = plan_host(project, groups, variables)
-        except (ComposeError, ImageError, SourceError) as error:
+        except (ComposeError, ImageError, OptionError, SourceError) as error:
             # Plain text and one report for everything that is wrong.
             raise AnsibleError(f"{known['inventory_hostname']}: {error}") from None
         for stack_plan in plan["stacks"]:
@@ -59,7 +63,7 @@ class ActionModule(ActionBase):
 
     def _groups(self, project: Project, stack: str, known: Mapping[str, Any]) -> list[str]:
         """Return the groups whose stacks are planned: all of the host's, or the one asked for."""
-        if not stack:
+        if stack in ("", ALL):
             return list(known["group_names"])
         stacks = project.stacks()
         if stack not in stacks:

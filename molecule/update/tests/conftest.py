@@ -32,7 +32,8 @@ def operator(request: pytest.FixtureRequest, sites: tuple[Harbour, Harbour]) -> 
         site.sh(f"test -e {_TABLES} || cp -p {BASE}/data/state/harbour.db {_TABLES}")
         if site.schema() != 1:
             site.sh(f"cp -p {_TABLES} {BASE}/data/state/harbour.db")
-    play("site.yml", **someone.options()).ok  # noqa: B018
+    settings = {name: value for name, value in someone.options().items() if name != "stack"}
+    play("site.yml", **settings).ok  # noqa: B018
     return someone
 
 

@@ -6,6 +6,7 @@ import re
 import shlex
 from decimal import Decimal
 from fractions import Fraction
+from math import isfinite
 
 _UNITS = {
     "ns": Fraction(1, 10**9),
@@ -59,9 +60,11 @@ def _number(value: Fraction) -> str:
 
 def parse_bytes(value: str | float) -> int:
     """Bytes of a size such as `64m`, `1.5gb` or a plain number; ValueError when it is none."""
+    if isinstance(value, bool) or (isinstance(value, float) and not isfinite(value)):
+        raise ValueError(f"not a size: {value!r}")
     if isinstance(value, (int, float)):
         return int(value)
-    match = _BYTES.fullmatch(value.strip())
+    match = _BYTES.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"not a size: {value!r}")
     return int(Decimal(match[1]) * 1024 ** _POWERS[match[2].lower()])

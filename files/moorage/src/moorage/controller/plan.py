@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -50,12 +50,15 @@ def plan_host(
     names = [name for name in project.stacks() if name in set(groups)]
     image_settings, images = image_map(project, variables)
     proxies = _proxies(project, variables)
-    drafts = [draft_stack(project, name, gather(name, variables), proxies) for name in names]
+    every = project.stacks()
+    given = {name: gather(name, variables, every) for name in names}
+    drafts = [draft_stack(project, name, given[name], proxies) for name in names]
     edge_settings = project.role_settings("edge", variables)
     loopback = _loopback(drafts, [edge_settings[f"edge_{kind}_port"] for kind in ("http", "https")])
     log_days = int(project.role_settings("logrotate", variables)["logrotate_days"])
     stacks = [plan_stack(project, draft, images, loopback, log_days) for draft in drafts]
     _refuse_shared_ports(stacks)
+    _refuse_shared_names(stacks)
     edge = plan_edge(project, variables, images, stacks)
     directories = [entry for stack in stacks for entry in stack["directories"]]
     inputs = {
@@ -139,6 +142,12 @@ def plan_stack(
         "directories": directories_of(settings, rendering),
         "ports": ports_of(rendering),
         "services": [asdict(service) for service in rendering.services],
+        "networks": [
+            network.name
+            for key, network in stack.networks.items()
+            # One with a name of its own may be meant to be shared.
+            if network.name == f"{name}_{key}"
+        ],
         "notes": list(rendering.notes),
         **{
             key: value
@@ -200,6 +209,42 @@ def _refuse_shared_ports(stacks: Iterable[Mapping[str, Any]]) -> None:
                 )
     if problems:
         raise ComposeError(problems)
+
+
+def _refuse_shared_names(stacks: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse a container or network that two stacks would call by one name.
+
+    The engine would offer to remove the other stack's.
+    """
+    taken: dict[tuple[str, str], tuple[str, str]] = {}
+    problems = []
+    for stack in stacks:
+        for kind, name, owner in _engine_names(stack):
+            other, whose = taken.setdefault((kind, name), (stack["name"], owner))
+            if other != stack["name"]:
+                problems.append(
+                    Problem(
+                        f"{stack['name']}.{owner}",
+                        f"its {kind} would be called {name}, as that of {whose} of the stack "
+                        f"{other} is",
+                        "give one of the two services, or one of the two stacks, another name",
+                    )
+                )
+    if problems:
+        raise ComposeError(problems)
+
+
+def _engine_names(stack: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield kind and name of what the engine keeps for a stack, and what it is for."""
+    for service in stack["services"]:
+        # A process is in a container of several.
+        what = f"{service['name']} and others" if service["kind"] == "process" else service["name"]
+        for name in service["containers"]:
+            yield "container", name, what
+            # How the new one is called while an update lasts.
+            yield "container", f"{name}-next", what
+    for name in stack["networks"]:
+        yield "network", name, "a network"
 
 
 def _provisioning_variables(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,16 @@ import yaml
 from moorage.compose.errors import ComposeError, Problem
 
 PROVISION_ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge")
+# Groups and variables that Ansible or the playbooks have themselves; "ansible_" stands for all that
+# begin so. A stack's name is a group, and with an underscore the beginning of its settings' names.
+_TAKEN_GROUPS = ("all", "ungrouped")
+_TAKEN_VARIABLES = (
+    "ansible_", "environment", "group_names", "groups", "hostvars", "inventory_", "moorage_",
+    "omit", "play_hosts", "playbook_dir", "role_name", "role_names", "role_path", "stack_plan",
+    "vars",
+)  # fmt: skip
+# Directories below /opt that are somebody else's: Debian's engine makes this one.
+_TAKEN_DIRECTORIES = ("containerd",)
 _IGNORED_DIRECTORIES = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 # The parts of the distribution that a host runs; the rest reads Compose files on the controller
 # or is built into images.
@@ -61,6 +72,7 @@ class Project:
             for path in directory.iterdir():
                 if not any(path.glob("*compose.y*ml")):
                     continue
+                self._refuse_reserved(path.name, directory, found)
                 other = found.setdefault(path.name, path)
                 if other != path:
                     message = f"the stack {path.name} is in {other.parent} and in {directory}"
@@ -69,12 +81,44 @@ class Project:
                     )
         return found
 
+    def _refuse_reserved(self, name: str, directory: Path, found: Iterable[str]) -> None:
+        """Raise ComposeError for a stack whose name means something else already."""
+        start = re.sub(r"\W", "_", name) + "_"
+        same = next((n for n in found if n != name and re.sub(r"\W", "_", n) + "_" == start), None)
+        variable = next(
+            (
+                v
+                for v in self._taken_variables()
+                if v.startswith(start) or (v.endswith("_") and start.startswith(v))
+            ),
+            None,
+        )
+        if name in _TAKEN_GROUPS:
+            reason = "is a group that every inventory has"
+        elif name in _TAKEN_DIRECTORIES:
+            reason = f"has its directory below /opt: /opt/{name}"
+        elif start.removesuffix("_") in PROVISION_ROLES:
+            reason = "is a role of Moorage, whose settings begin so"
+        elif variable:
+            reason = f"would own the variable {variable.removesuffix('_')}"
+            reason += "_…" if variable.endswith("_") else ""
+        elif same:
+            reason = f"and the stack {same} would share their settings ({start}…)"
+        else:
+            return
+        message = f"the name {name} is reserved: {name} {reason}"
+        raise ComposeError([Problem(str(directory / name), message, "give the stack another name")])
+
+    def _taken_variables(self) -> list[str]:
+        from moorage.controller.options import OPTIONS
+
+        return sorted({*_TAKEN_VARIABLES, *OPTIONS, *self.provisioning_settings()})
+
     def provisioning_settings(self) -> set[str]:
         """Return the names of all settings of the roles that provision a host."""
         names: set[str] = set()
         for role in PROVISION_ROLES:
-            defaults = self.root / "roles" / role / "defaults" / "main.yml"
-            names.update(yaml.safe_load(defaults.read_text()) or {})
+            names.update(self.role_settings(role, {}))
         return names
 
     def role_settings(self, role: str, variables: Mapping[str, Any]) -> dict[str, Any]:

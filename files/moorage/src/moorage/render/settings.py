@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from math import isfinite
 from typing import Any, Self
 
 from moorage.compose.errors import ComposeError, Problem, did_you_mean, shown
@@ -11,10 +12,12 @@ from moorage.compose.extension import Route
 from moorage.compose.units import parse_bytes
 from moorage.render.traffic_settings import READERS as TRAFFIC_READERS
 from moorage.render.traffic_settings import EdgeOptions, ProbeOptions
-from moorage.render.values import matching
+from moorage.render.values import matching, number, whole
 
 _USER = r"\d+:\d+"
 _ABSOLUTE = r"/[^\0]*"
+# What the engine can count.
+_MOST_BYTES = 2**63
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Settings:
                 continue
             try:
                 values[key] = _READERS[key](value)
-            except (TypeError, ValueError) as error:
+            except ValueError as error:
                 problems.append(Problem(f"settings.{key}", str(error), value=shown(value)))
         if problems:
             raise ComposeError(problems)
@@ -113,12 +116,6 @@ def _text(value: Any) -> str:
     return value
 
 
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError("must be a number that is not negative")
-    return value
-
-
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
@@ -126,10 +123,18 @@ def _flag(value: Any) -> bool:
 
 
 def _size_text(value: Any) -> str:
-    text = str(value)
-    if parse_bytes(text) <= 0:
+    _size(value)
+    return str(value)
+
+
+def _size(value: Any) -> int:
+    try:
+        found = parse_bytes(value)
+    except ValueError:
+        found = 0
+    if not 0 < found < _MOST_BYTES:
         raise ValueError("must be a size such as 10m")
-    return text
+    return found
 
 
 def _list(value: Any) -> tuple[str, ...]:
@@ -150,7 +155,7 @@ def _map(read: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
 def _variable(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (str, int, float)):
+    if isinstance(value, str) or (isinstance(value, (int, float)) and isfinite(value)):
         return str(value)
     raise ValueError("variables must be texts or numbers")
 
@@ -162,16 +167,21 @@ def _limits(value: Any) -> Limits:
     if unknown:
         advice = did_you_mean(unknown[0], ("memory", "cpus", "pids"))
         raise ValueError(f"unknown limit {unknown[0]!r}; {advice}")
-    memory, cpus, pids = (value.get(key) for key in ("memory", "cpus", "pids"))
-    result = Limits(
-        None if memory is None else parse_bytes(memory),
-        None if cpus is None else float(cpus),
-        None if pids is None else int(pids),
-    )
-    numbers = (result.memory, result.cpus, result.pids)
-    if any(number is not None and number <= 0 for number in numbers):
-        raise ValueError("limits must be greater than 0")
-    return result
+    found: dict[str, Any] = {}
+    for key, read in _LIMITS.items():
+        if value.get(key) is not None:
+            try:
+                found[key] = read(value[key])
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
+    return Limits(**found)
+
+
+_LIMITS: dict[str, Callable[[Any], Any]] = {
+    "memory": _size,
+    "cpus": number(0.001),
+    "pids": whole(1),
+}
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -186,10 +196,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "secrets_dir": matching(_ABSOLUTE, "an absolute path"),
     "dns": _list,
     "log_max_size": _size_text,
-    "log_max_files": _count,
-    "process_log_max_bytes": _count,
-    "process_log_backups": _count,
+    "log_max_files": whole(),
+    "process_log_max_bytes": whole(),
+    "process_log_backups": whole(),
     "behind_edge": _flag,
-    "loopback_ports": _map(_count),
+    "loopback_ports": _map(whole()),
     **TRAFFIC_READERS,
 }

@@ -82,8 +82,11 @@ class ProbeOptions:
 def _bytes(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise ValueError("must be a size such as 64m")
-    found = parse_bytes(value)
-    if found < 0:
+    try:
+        found = parse_bytes(value)
+    except ValueError:
+        found = -1
+    if not 0 <= found < 2**63:
         raise ValueError("must be a size such as 64m")
     return found
 

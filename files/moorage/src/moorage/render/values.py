@@ -17,30 +17,37 @@ Reader = Callable[[Any], Any]
 _PATH = re.compile(r"/[A-Za-z0-9._~!&*+,;=:@%/?-]*")
 
 
-def number(least: float = 0.0, most: float | None = None) -> Reader:
+# What no setting that is meant exceeds, and every program that is told it can still count.
+MOST = 10**9
+
+
+def number(least: float = 0.0, most: float = MOST) -> Reader:
     """A number within bounds."""
-    span = f"from {least:g}" + (" upwards" if most is None else f" to {most:g}")
+    span = f"from {least:g} to {most:.12g}"
 
     def read(value: Any) -> float:
         try:
             found = float("nan" if isinstance(value, bool) else value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             found = float("nan")
-        if not isfinite(found) or found < least or (most is not None and found > most):
+        if not isfinite(found) or not least <= found <= most:
             raise ValueError(f"must be a number {span}")
         return found
 
     return read
 
 
-def whole(least: int = 0, most: int | None = None) -> Reader:
+def whole(least: int = 0, most: int = MOST) -> Reader:
     """A whole number within bounds."""
     read_number = number(least, most)
 
     def read(value: Any) -> int:
-        found: float = read_number(value)
+        try:
+            found: float = read_number(value)
+        except ValueError as error:
+            raise ValueError(str(error).replace("a number", "a whole number")) from None
         if not found.is_integer():
-            raise ValueError("must be a whole number")
+            raise ValueError(f"must be a whole number from {least} to {most}")
         return int(found)
 
     return read

@@ -1,0 +1,185 @@
+"""What an operator gives a playbook with `-e`: its own options, and settings; nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from moorage.compose.errors import did_you_mean, shown
+from moorage.controller.project import Project
+from moorage.controller.settings import batch, owner, prefix, setting_names
+from moorage.render.values import number, whole
+
+# `-e stack=all`, where a playbook may mean all stacks at once.
+ALL = "all"
+# Settings of every host: group_vars/all.yml explains them.
+GLOBAL = (
+    "moorage_extra_ca_bundle",
+    "moorage_files_dir",
+    "moorage_full_run",
+    "moorage_pip_index_url",
+    "moorage_preflight_disk",
+    "moorage_preflight_memory_mb",
+    "moorage_stacks_dirs",
+)
+_TEMPLATE = re.compile(r"\{\{|\{%")
+
+
+class OptionError(Exception):
+    """An extra variable that cannot be meant; the message says what can."""
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, (str, int, float)) or isinstance(value, bool) or not str(value):
+        raise ValueError("must be a text that is not empty")
+    return str(value)
+
+
+def _flag(value: Any) -> bool:
+    if str(value).lower() not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
+        raise ValueError("must be true or false")
+    return True
+
+
+# Every option of a playbook, and what its value has to be.
+OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "allow_one_way": _flag,
+    "batch": batch,
+    "break_lock": _flag,
+    "command": _text,
+    "confirm": _text,
+    "lines": whole(1),
+    "lock_wait": number(),
+    "release": _text,
+    "remove_data": _flag,
+    "service": _text,
+    "stack": _text,
+    "version": _text,
+}
+
+
+def check(
+    project: Project,
+    declared: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    known: Mapping[str, Any],
+) -> None:
+    """Raise OptionError for an extra variable that this playbook does not know, or lacks.
+
+    ``declared`` is the play's ``moorage_options``: the names of its ``required`` and ``optional``
+    ones, and whether ``all`` stacks may be meant. ``extra`` are the variables given with `-e`,
+    ``known`` all variables of the host, the raw texts of those that are templates.
+    """
+    required = list(declared.get("required") or ())
+    own = {*required, *(declared.get("optional") or ())}
+    for name, value in extra.items():
+        if name in own:
+            _check_value(name, value)
+        else:
+            _check_foreign(project, name, own, known)
+    for name in required:
+        if name not in known:
+            raise OptionError(_lacking(project, name, declared, known))
+    if "stack" in known and "stack" in own:
+        _check_stack(project, declared, extra, known)
+
+
+def described_stacks(project: Project, known: Mapping[str, Any]) -> list[str]:
+    """Return the stacks that hosts of the inventory have."""
+    groups = known.get("groups") or {}
+    return [name for name in project.stacks() if groups.get(name)]
+
+
+def _check_value(name: str, value: Any) -> None:
+    try:
+        OPTIONS[name](value)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"`-e {name}=`: {error} (value: {shown(value)})") from None
+
+
+def _check_foreign(
+    project: Project, name: str, own: Collection[str], known: Mapping[str, Any]
+) -> None:
+    stack = owner(name, project.stacks())
+    if stack:
+        words = {f"{prefix(stack)}_{key}" for key in setting_names()}
+    else:
+        words = project.provisioning_settings() | set(GLOBAL)
+    if name in words or name.startswith("ansible_") or _mentioned(name, known):
+        return
+    raise OptionError(f"`-e {name}=`: {_nearest(name, words, own)}")
+
+
+def _nearest(name: str, words: Collection[str], own: Collection[str]) -> str:
+    takes = f"its options are {', '.join(sorted(own))}" if own else "it has no options"
+    if name in OPTIONS:
+        return f"this playbook has no such option; {takes}"
+    close = did_you_mean(name, {*words, *own})
+    advice = close if close.startswith("did you mean") else takes
+    return f"neither an option of this playbook nor a setting; {advice}"
+
+
+def _mentioned(name: str, known: Mapping[str, Any]) -> bool:
+    """Whether an operator's own templates use the variable."""
+    word = re.compile(rf"\b{re.escape(name)}\b")
+    skipped = {name, "hostvars", "groups", "ansible_facts", "vars"}
+    return any(
+        _TEMPLATE.search(text) and word.search(text)
+        for key, value in known.items()
+        if key not in skipped
+        for text in _texts(value)
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+
+
+def _lacking(
+    project: Project, name: str, declared: Mapping[str, Any], known: Mapping[str, Any]
+) -> str:
+    if name != "stack":
+        return f"say which {name} with `-e {name}=…`"
+    stacks = described_stacks(project, known)
+    if not stacks:
+        return f"no host of the inventory is in the group of a stack ({_names(project.stacks())})"
+    everything = f", or all with `-e stack={ALL}`" if declared.get("all") else ""
+    return f"say which stack with `-e stack=NAME`{everything}: this inventory has {_names(stacks)}"
+
+
+def _check_stack(
+    project: Project,
+    declared: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    known: Mapping[str, Any],
+) -> None:
+    name, groups = str(known["stack"]), known.get("groups") or {}
+    if name == ALL:
+        stacks = _names(described_stacks(project, known))
+        if not declared.get("all"):
+            raise OptionError(f"one stack at a time here: say which with `-e stack=` ({stacks})")
+        for option in ("service", "version"):
+            if option in extra:
+                raise OptionError(
+                    f"`-e {option}=` is of one stack: say which with `-e stack=` ({stacks})"
+                )
+    elif not groups.get(name):
+        stacks_here = described_stacks(project, known)
+        close = did_you_mean(name, stacks_here)
+        advice = f"{close} " if close.startswith("did you mean") else ""
+        raise OptionError(
+            f"`-e stack={name}`: no host of the inventory is in the group {name!r}; {advice}"
+            f"this inventory has {_names(stacks_here)}"
+        )
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
