@@ -12,11 +12,9 @@ from support import wait_until
 
 
 def test_a_slip_changes_nothing(pilot: Pilot) -> None:
+    pilot.site().ok  # noqa: B018
     before = pilot.sh(f"readlink {BASE}/current")
-    pilot.description.web["environment"] = {
-        **pilot.description.web.get("environment", {}),
-        "X": "1",
-    }
+    pilot.description.web["environment"] = {"X": "1"}
     played = pilot.update(sevice="web")
     assert played.status != 0
     assert "did you mean 'service'?" in " ".join(played.output.split())
