@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,17 +27,20 @@ _LONG = {"download", "events", "websocket"}
 _SURE_OF_ALL_KINDS = 600
 # Longer than the longest download, its timeout included.
 _END_SECONDS = 15
+# As many at once as show what two processors can do.
+_ASKING = 8
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Requests, in the order in which they ended."""
+    """Requests, in the order in which they ended; ``share`` of those that were wished for."""
 
     requests: Sequence[dict[str, Any]]
+    share: float = 1.0
 
     def between(self, start: float, end: float) -> Seen:
         """Return those that were sent within this time."""
-        return Seen([r for r in self.requests if start <= r["at"] <= end])
+        return Seen([r for r in self.requests if start <= r["at"] <= end], self.share)
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -82,7 +88,7 @@ class Seen:
         """
         shown = [{k: r[k] for k in ("at", "kind", "ms", "outcome", "detail")} for r in self.failed]
         assert not shown, f"{self.summary()}; the first: {shown[:8]}"
-        assert len(self.requests) >= at_least, self.summary()
+        assert len(self.requests) >= at_least * self.share, self.summary()
         sure = len(self.requests) >= _SURE_OF_ALL_KINDS
         missing = set(kinds) - {r["kind"] for r in self.requests} if sure else set()
         assert not missing, f"none of these kinds was sent: {sorted(missing)}"
@@ -91,8 +97,9 @@ class Seen:
 class Load:
     """A load that is running."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, share: float = 1.0) -> None:
         self._log = log
+        self._share = share
         self._ended: Seen | None = None
 
     @property
@@ -102,7 +109,7 @@ class Load:
             return self._ended
         # The last line may be on its way.
         lines = self._log.read_text(encoding="utf-8").split("\n")[:-1]
-        return Seen([json.loads(line) for line in lines])
+        return Seen([json.loads(line) for line in lines], self._share)
 
     def end(self) -> None:
         """Keep what was seen: nothing more comes."""
@@ -127,11 +134,14 @@ def load(
     long_rate: float = 1.5,
     generator: Path = _GENERATOR,
     known: dict[str, Any] | None = None,
+    most: float | None = None,
 ) -> Iterator[Load]:
     """Send requests while the block runs; afterwards all of them have ended.
 
-    ``generator`` is the program that sends them, ``known`` what its visitors know.
+    ``generator`` is the program that sends them, ``known`` what its visitors know. ``most`` is the
+    rate that the machine is able to take beside what the block does.
     """
+    wished, rate = rate, min(rate, most or rate)
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "requests.jsonl"
         log.touch()
@@ -144,7 +154,7 @@ def load(
             secrets.write_text(json.dumps(known), encoding="utf-8")
             argv += ["--known", str(secrets)]
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        running = Load(log)
+        running = Load(log, rate / wished)
         try:
             running.wait_for(10, seconds=15)
             yield running
@@ -156,3 +166,22 @@ def load(
         finally:
             process.kill()
             process.wait()
+
+
+def served_per_second(host: str, port: int, path: str = "/", seconds: float = 2.0) -> float:
+    """Return how many answers a second a few visitors get who ask one time after another."""
+    until = time.monotonic() + seconds
+
+    def visit() -> int:
+        count = 0
+        connection = http.client.HTTPConnection(host, port, timeout=30)
+        while time.monotonic() < until:
+            connection.request("GET", path)
+            connection.getresponse().read()
+            count += 1
+        connection.close()
+        return count
+
+    with ThreadPoolExecutor(_ASKING) as pool:
+        asked = [pool.submit(visit) for _ in range(_ASKING)]
+        return sum(visitor.result() for visitor in asked) / seconds

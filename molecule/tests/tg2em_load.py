@@ -7,10 +7,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from load import Load, load
+from load import Load, load, served_per_second
 from support import Machine
 from tg2em import FRONTEND, PICTURES, administrator
 
@@ -18,6 +19,16 @@ _VISITORS = Path(__file__).with_name("tg2em_visitors.py")
 _CENSUS = Path(__file__).with_name("census.py")
 # Streams and slow downloads, of which there must have been some.
 LONG = {"download", "events"}
+# Of what the machine can serve: the rest is for what is done meanwhile, builds and starts.
+_SHARE = 0.3
+
+
+@cache
+def able(name: str, address: str) -> float:
+    """Return the rate that a host can take beside a rollout, measured when it is first asked."""
+    found = _SHARE * served_per_second(address, FRONTEND)
+    assert found > 0, f"{name} answers nobody"
+    return found
 
 
 @contextmanager
@@ -38,8 +49,9 @@ def visited(machine: Machine, *, rate: float = 120, streams: bool = True) -> Ite
         long_rate=1.0 if streams else 0,
         generator=_VISITORS,
         known=known,
+        most=able(machine.name, machine.address),
     ) as running:
-        running.wait_for(int(rate))
+        running.wait_for(int(min(rate, able(machine.name, machine.address))))
         yield running
 
 
