@@ -18,7 +18,9 @@ mkfifo events.jsonl.4
 mkdir -p events.jsonl.5/below
 ln -sf /etc/cron.d/planted intents.json.new
 ln -s /etc/cron.d /run/supervisor/away
-ln -sf /etc/shadow /app/logs/web.out.log.1
+ln -sf /etc/shadow /app/logs/shadow.log
+ln -sf /etc/cron.d/planted /app/logs/new.log
+mkfifo /app/logs/pipe.log
 """
 
 
@@ -57,6 +59,8 @@ def test_planted_links_are_named_and_not_followed(pilot: Pilot) -> None:
     before = secrets(pilot)
     for again in ("2", "3"):
         plant(pilot)
+        # It may refuse what it finds; it works as the application's user in any case.
+        pilot.host.run(f"logrotate --force {ROTATION}")
         unified(pilot, again)
         pilot.update().ok  # noqa: B018
         assert pilot.ask("/").text == f"{again} GET /\n"

@@ -40,7 +40,8 @@ def _user(uid: int, gid: int) -> str:
         name = f"moorage-{uid}"
         _make(
             "useradd", "--uid", str(uid), "--gid", str(gid), "--no-create-home",
-            "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "--no-log-init", name,
+            "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "--no-log-init",
+            "--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0", name,
         )  # fmt: skip
         return name
 
