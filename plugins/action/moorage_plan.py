@@ -20,7 +20,7 @@ from moorage.controller.source import SourceError, at_version
 from moorage.images import ImageError
 
 # The playbook fills these in from the plan itself.
-_FROM_PLAN = {"storage_directories"}
+_FROM_PLAN = {"images_wanted", "storage_directories"}
 _OPTIONS = {
     "stack": {"type": "str", "default": ""},
     "version": {"type": "str", "default": ""},

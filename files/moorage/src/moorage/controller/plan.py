@@ -60,10 +60,14 @@ def plan_host(
     _refuse_shared_ports(stacks)
     _refuse_shared_names(stacks)
     edge = plan_edge(project, variables, images, stacks)
+    # An image that no stack of the host uses is not built there.
+    needed = images.needed()
+    image_settings["map"] = {n: v for n, v in image_settings["map"].items() if n in needed}
     directories = [entry for stack in stacks for entry in stack["directories"]]
     inputs = {
         "variables": _provisioning_variables(variables),
         "directories": directories,
+        "images": sorted(needed),
         # What its settings do not say: the image that stands for a name, what is in a file.
         "edge": [edge["image"], edge["certificates"]],
     }

@@ -30,6 +30,9 @@ class ImageMap:
         self._identities: dict[str, str] = {}
         self._specs: dict[str, BuildSpec] = {}
         self._refresh = refresh
+        self._asked: set[str] = set()
+        self._values = dict(names)
+        self._starts_from: dict[str, set[str]] = {}
         # The base first: the others are named after what they start from.
         for name in sorted(names, key=lambda n: not (directory / names[n] / BOOTSTRAP).is_file()):
             value = names[name]
@@ -45,12 +48,25 @@ class ImageMap:
         """What a host has to hold for the map, in the order of building."""
         return tuple(self._specs.values())
 
+    def needed(self) -> set[str]:
+        """Return the names that were asked for so far, and those that their images start from."""
+        found: set[str] = set()
+        left = set(self._asked)
+        while left:
+            name = left.pop()
+            if name in self.refs and name not in found:
+                found.add(name)
+                left |= self._starts_from.get(self._values[name], set())
+        return found
+
     def ref(self, name: str) -> str:
         """Return the reference that stands for ``name``: itself when it is not in the map."""
+        self._asked.add(name)
         return self.refs.get(name, name)
 
     def identity(self, name: str) -> str:
         """Return what an image built on ``name`` depends on."""
+        self._asked.add(name)
         return self._identities.get(name, name)
 
     def _add(self, name: str, value: str, source: Path) -> None:
@@ -58,6 +74,9 @@ class ImageMap:
             make = self._bootstrap if (source / BOOTSTRAP).is_file() else self._build
             self._specs[value] = make(value, source)
         spec = self._specs[value]
+        # What the map itself asks for, nobody needs yet.
+        self._starts_from.setdefault(value, self._asked)
+        self._asked = set()
         self.refs[name] = spec.ref
         self._identities[name] = f"{spec.ref}@{spec.digest}"
 
