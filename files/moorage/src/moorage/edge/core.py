@@ -150,8 +150,7 @@ class Edge:
         parsed = [] if wanted is None else [Facts.parse(stack, wanted)]
         settings = self.store.settings()
         # The facts are what a reload by somebody else starts from, so they change first.
-        if wanted != before:
-            self.store.put_facts(stack, wanted)
+        self.store.put_facts(stack, wanted)
         try:
             changed = self._put_in_force(settings, [*others, *parsed])
         except BaseException:

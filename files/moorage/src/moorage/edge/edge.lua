@@ -55,6 +55,38 @@ local function set_pool(name, peers, hold)
   put(pools, "pool/" .. name, table.concat(peers, ","))
 end
 
+-- Whether a file holds pools as they are written by us; a damaged one would keep nginx from starting.
+local function sound(state)
+  if type(state) ~= "table" or type(state.pools) ~= "table" then
+    return false
+  end
+  for _, peers in pairs(state.pools) do
+    if type(peers) ~= "table" then
+      return false
+    end
+    for _, peer in pairs(peers) do
+      if type(peer) ~= "string" then
+        return false
+      end
+    end
+  end
+  return type(state.hold_seconds or {}) == "table"
+end
+
+-- Returns the pools of a stack as its file or the copy of it has them.
+local function kept(stack)
+  for _, suffix in ipairs({".json", ".copy"}) do
+    local text = read(configuration.pools .. "/" .. stack .. suffix)
+    local state = text and cjson.decode(text)
+    if sound(state) then
+      return state
+    end
+    if text then
+      ngx.log(ngx.ERR, "the pools of ", stack, " are damaged: ", stack, suffix)
+    end
+  end
+end
+
 -- Runs in the master, at the start and at every reload: the files are the truth.
 function M.init(directory)
   configuration = assert(cjson.decode(assert(read(directory .. "/edge.json"))))
@@ -63,14 +95,19 @@ function M.init(directory)
   configuration.loads = pools:incr("loads", 1, 0)
   local wanted = {loads = true, closing = true}
   for stack, names in pairs(configuration.stacks) do
-    local text = read(configuration.pools .. "/" .. stack .. ".json") or "{}"
-    local state = assert(cjson.decode(text), "pools of " .. stack .. " are not JSON")
-    put(pools, "maintenance/" .. stack, state.maintenance == true)
+    local state = kept(stack)
+    if state then
+      put(pools, "maintenance/" .. stack, state.maintenance == true)
+    end
     wanted["maintenance/" .. stack] = true
     for _, name in ipairs(names) do
       local full = stack .. "/" .. name
-      local peers, hold = (state.pools or {})[name] or {}, (state.hold_seconds or {})[name]
-      set_pool(full, peers, hold)
+      if state then
+        set_pool(full, state.pools[name] or {}, tonumber((state.hold_seconds or {})[name]))
+      elseif not pools:get("pool/" .. full) then
+        -- At a reload what is in memory goes on instead.
+        set_pool(full, {})
+      end
       wanted["pool/" .. full] = true
       wanted["hold/" .. full] = true
     end

@@ -52,6 +52,7 @@ def report(edge: Edge) -> dict[str, Any]:
         "trouble": trouble,
         "generation": live.get("generation", ""),
         "wanted_generation": edge.store.in_force(),
+        "damage": edge.store.damage(),
         "stacks": stacks,
     }
 
@@ -117,6 +118,7 @@ def text(found: dict[str, Any]) -> str:
     lines = [f"edge ({found['kind']}, TLS {found['tls']}): {state}"]
     if found["running"] and found["generation"] != found["wanted_generation"]:
         lines.append("it runs with an older configuration: `moorage edge reload` says why")
+    lines += found["damage"]
     rows = [["STACK", "POOL", "PEER", "IN FLIGHT", "REACHED BY"]]
     for stack in found["stacks"]:
         for pool, peers in stack["pools"].items():

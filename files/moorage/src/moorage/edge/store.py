@@ -67,13 +67,52 @@ class Store:
         return self.base / "stacks" / f"{stack}.json"
 
     def facts(self, stack: str) -> dict[str, Any] | None:
-        """Return the facts of a stack as they were given, None when there are none."""
-        return _read(self.facts_file(stack))
+        """Return the facts of a stack as they were given, None when there are none.
+
+        In place of a damaged file stands what the stack's current release says.
+        """
+        try:
+            return self._sound_facts(stack)
+        except EdgeError:
+            return self._facts_of_release(stack)
+
+    def _sound_facts(self, stack: str) -> dict[str, Any] | None:
+        path = self.facts_file(stack)
+        found = _read(path)
+        try:
+            Facts.parse(stack, found or {})
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise _damaged(path, repr(error)) from error
+        return found
+
+    def _facts_of_release(self, stack: str) -> dict[str, Any] | None:
+        path = self.base.parent.parent / stack / "current" / "release.json"
+        try:
+            found = (_read(path) or {}).get("edge")
+            Facts.parse(stack, found or {})
+        except (EdgeError, TypeError, KeyError, AttributeError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def damage(self) -> list[str]:
+        """Return what is wrong with the files of stacks, in words."""
+        found = []
+        for path in sorted((self.base / "stacks").glob("*.json")):
+            try:
+                self._sound_facts(path.stem)
+            except EdgeError as error:
+                found.append(str(error))
+        return found + [
+            str(_damaged(path, "no pools as they are written here"))
+            for path in sorted((self.base / "pools").glob("*.json"))
+            if _sound_pools(path) is None
+        ]
 
     def all_facts(self) -> list[Facts]:
-        """Return the facts of every stack, by name."""
-        files = sorted((self.base / "stacks").glob("*.json"))
-        return [Facts.parse(path.stem, json.loads(path.read_text())) for path in files]
+        """Return the facts of every stack, by name, without those that nobody can tell any more."""
+        names = sorted(path.stem for path in (self.base / "stacks").glob("*.json"))
+        known = ((name, self.facts(name)) for name in names)
+        return [Facts.parse(name, facts) for name, facts in known if facts is not None]
 
     def put_facts(self, stack: str, facts: Mapping[str, Any] | None) -> None:
         """Keep the facts of a stack; None removes them."""
@@ -81,12 +120,18 @@ class Store:
 
     def pools(self, stack: str) -> dict[str, Any]:
         """Return the state of a stack's pools: `pools`, `hold_seconds`, `maintenance`."""
-        found = _read(self.base / "pools" / f"{stack}.json") or {}
+        copies = (_sound_pools(path) for path in self._pools_files(stack))
+        found = next((copy for copy in copies if copy is not None), {})
         return {"pools": {}, "hold_seconds": {}, "maintenance": False, **found}
 
     def put_pools(self, stack: str, state: Mapping[str, Any] | None) -> None:
         """Keep the state of a stack's pools; None removes it."""
-        self._put(self.base / "pools" / f"{stack}.json", state)
+        for path in self._pools_files(stack):
+            self._put(path, state)
+
+    def _pools_files(self, stack: str) -> tuple[Path, Path]:
+        """Return the file and its copy: only these tell who serves after a boot."""
+        return self.base / "pools" / f"{stack}.json", self.base / "pools" / f"{stack}.copy"
 
     def _put(self, path: Path, content: Mapping[str, Any] | None) -> None:
         if content is None:
@@ -154,8 +199,27 @@ def _read(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise EdgeError(f"{path} is not JSON ({error}): remove it and deploy again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
     if not isinstance(found, dict):
-        raise EdgeError(f"{path} does not hold an object: remove it and deploy again")
+        raise _damaged(path, "it does not hold an object")
     return found
+
+
+def _damaged(path: Path, why: str) -> EdgeError:
+    return EdgeError(f"{path} is damaged ({why}): remove it and deploy its stack again")
+
+
+def _sound_pools(path: Path) -> dict[str, Any] | None:
+    """Return the state of pools in a file, None where there is none, as edge.lua reads it."""
+    try:
+        found = _read(path)
+    except EdgeError:
+        return None
+    pools = (found or {}).get("pools")
+    if found is None or not isinstance(pools, dict):
+        return None
+    for peers in pools.values():
+        if not isinstance(peers, list) or not all(isinstance(peer, str) for peer in peers):
+            return None
+    return found if isinstance(found.get("hold_seconds", {}), dict) else None
