@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from process_supervisor.server import Connection
 
 MOST_LINES = 10_000
-MOST_WAIT = 3600.0
+MOST_WAIT = 86_400.0  # a job may take hours to end
 
 
 class Request:

@@ -45,9 +45,26 @@ class Decision:
         self.reason = reason
 
 
+# Who ran for so many seconds does not fail as soon as it starts: the engine says the same.
+GOOD_RUN = 10.0
+FOR_EVER = 1e8
+
+
 def recent(history: Sequence[float], now: float, window: float) -> list[float]:
     """Return the restarts that lie within the window before now."""
     return [at for at in history if now - window < at <= now]
+
+
+def remembered(
+    rules: RestartRules, history: Sequence[float], now: float, ran: float
+) -> list[float]:
+    """Return the restarts that still count after a run of so many seconds.
+
+    Where nothing is limited, they only make the pauses longer: a good run begins anew.
+    """
+    if rules.restart_limit is None and ran >= GOOD_RUN:
+        return []
+    return recent(history, now, rules.restart_window)
 
 
 def delay_before(rules: RestartRules, count: int, chance: float) -> float:
@@ -66,6 +83,11 @@ def delay_before(rules: RestartRules, count: int, chance: float) -> float:
     return delay * (1.0 + rules.restart_jitter * (2.0 * chance - 1.0))
 
 
+def within(window: float) -> str:
+    """Say how long the window is, nothing for one that no process outlives."""
+    return f" within {window:g} s" if window < FOR_EVER else ""
+
+
 def decide(
     rules: RestartRules, history: Sequence[float], now: float, failed: bool, chance: float = 0.5
 ) -> Decision:
@@ -81,6 +103,6 @@ def decide(
     if rules.restart_limit is not None and count >= rules.restart_limit:
         return Decision(
             Action.GIVE_UP,
-            reason=f"{count} restarts within {rules.restart_window:g} s reached restart_limit",
+            reason=f"{count} restarts{within(rules.restart_window)} reached restart_limit",
         )
     return Decision(Action.RESTART, delay_before(rules, count, chance))

@@ -153,7 +153,8 @@ class Process:
     def _failed(self, how: str, failed: bool = True) -> None:
         """Apply the restart policy to an end, or to a start that did not work."""
         now = self.engine.loop.time()
-        self.history = policy.recent(self.history, now, self.config.restart_window)
+        ran = now - self.started if self.exit is not None else 0.0
+        self.history = policy.remembered(self.config, self.history, now, ran)
         decision = policy.decide(self.config, self.history, now, failed, chance())
         if decision.action is policy.Action.RESTART:
             self.history.append(now)

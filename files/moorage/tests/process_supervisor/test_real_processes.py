@@ -65,6 +65,37 @@ def test_status_tells_what_the_kernel_knows(rig: Rig) -> None:
     assert abs(status["started_at"] + status["uptime"] - time.time()) < 1
 
 
+def test_without_a_limit_a_process_is_tried_until_its_dependency_is_there(rig: Rig) -> None:
+    ready = rig.path("ready")
+    need = f"test -e {ready} || exit 1"
+    unlimited = {"restart_limit": None, "restart_delay": 0.02, "restart_delay_max": 0.1}
+    rig.start(
+        shell("migrate", need, autorestart="on-failure", **unlimited),
+        shell("feeder", f"{need}; exec sleep 1000", **unlimited),
+        sleeper("front", depends_on={"migrate": "completed"}),
+    )
+    for name in ("migrate", "feeder"):
+        rig.until(lambda name=name: rig.status(name)["restarts"] > 15, f"{name} is tried on")
+        assert rig.status(name)["state"] != "FATAL"
+    assert rig.status("front")["state"] == "STARTING"
+    ready.touch()
+    rig.in_state("front", "RUNNING")
+    rig.in_state("feeder", "RUNNING")
+    assert rig.status("migrate")["exit"]["code"] == 0
+
+
+def test_who_waits_for_a_one_off_that_gave_up_goes_on_when_it_succeeds(rig: Rig) -> None:
+    need = f"test -e {rig.path('ready')} || exit 1"
+    rig.start(
+        shell("migrate", need, autorestart="on-failure", restart_limit=1),
+        sleeper("front", depends_on={"migrate": "completed"}),
+    )
+    rig.in_state("migrate", "FATAL")
+    rig.path("ready").touch()
+    rig.client.start("migrate")
+    rig.in_state("front", "RUNNING")
+
+
 def test_a_crash_loop_ends_fatal_with_reason_and_last_lines(rig: Rig) -> None:
     rig.start(
         shell("broken", "echo useless; echo cannot find my database >&2; exit 3",

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from process_supervisor.config import ProcessConfig
-from process_supervisor.policy import SMALLEST_STEP, Action, decide, delay_before, recent
+from process_supervisor.policy import (
+    GOOD_RUN,
+    SMALLEST_STEP,
+    Action,
+    decide,
+    delay_before,
+    recent,
+    remembered,
+)
 from process_supervisor.states import (
     ALIVE,
     SETTLED,
@@ -102,6 +110,14 @@ def test_a_limit_of_none_never_gives_up() -> None:
     decision = decide(rules(restart_limit=None, restart_window=1e6), history, 1e4, True)
     assert decision.action is Action.RESTART
     assert decision.delay <= 30 * 1.1
+
+
+def test_a_good_run_forgets_failures_only_where_nothing_is_limited() -> None:
+    history = [1.0, 2.0, 3.0]
+    free, limited = rules(restart_limit=None), rules(restart_limit=5)
+    assert remembered(free, history, 30.0, GOOD_RUN - 0.1) == history
+    assert remembered(free, history, 30.0, GOOD_RUN) == []
+    assert remembered(limited, history, 30.0, GOOD_RUN) == history
 
 
 @given(

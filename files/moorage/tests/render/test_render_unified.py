@@ -11,7 +11,8 @@ import pytest
 
 from moorage.compose import load_stack
 from moorage.render import Settings, content_hash, topologies, topology
-from process_supervisor.config import Config
+from process_supervisor.config import Config, ProcessConfig
+from process_supervisor.policy import Action, decide
 
 STACKS = Path(__file__).parents[3] / "stacks"
 
@@ -114,6 +115,42 @@ def test_restart_policies(render: Callable[..., Any]) -> None:
     assert worker["health_check"]["command"] == ["worker", "check"]
     assert worker["health_check"]["restart_when_unhealthy"] is False
     assert worker["depends_on"] == {"web": "healthy"}
+
+
+@pytest.mark.parametrize("word", ["always", "unless-stopped", "on-failure", '"on-failure:0"'])
+def test_without_a_limit_in_the_file_there_is_none(render: Callable[..., Any], word: str) -> None:
+    text = SHOP.replace("restart: always", f"restart: {word}", 1)
+    text = text.replace("restart_limit: 4, restart_window: 2m, ", "")
+    worker = render(text).processes["worker"]
+    assert worker["restart_limit"] is None
+    history, clock, pauses = list[float](), 0.0, []
+    for _ in range(20):
+        decision = decide(ProcessConfig(**_settings(worker)), history, clock, True)
+        assert decision.action is Action.RESTART
+        history.append(clock)
+        pauses.append(decision.delay)
+        clock += decision.delay
+    assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
+    assert pauses[-1] == pytest.approx(60.0)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 40])
+def test_a_limit_in_the_file_is_reached(render: Callable[..., Any], limit: int) -> None:
+    text = SHOP.replace("restart: always", f'restart: "on-failure:{limit}"', 1)
+    text = text.replace("restart_limit: 4, restart_window: 2m, ", "")
+    rules = ProcessConfig(**_settings(render(text).processes["worker"]))
+    history, clock = list[float](), 0.0
+    while (decision := decide(rules, history, clock, True)).action is Action.RESTART:
+        history.append(clock)
+        clock += decision.delay + 100.0
+    assert len(history) == limit
+    assert decision.reason == f"{limit} restarts reached restart_limit"
+
+
+def _settings(process: dict[str, Any]) -> dict[str, Any]:
+    keys = ("name", "command", "autorestart")
+    found = {key: process[key] for key in process if key in keys or key.startswith("restart_")}
+    return {**found, "restart_jitter": 0}
 
 
 def test_no_restart_means_never(render: Callable[..., Any]) -> None:

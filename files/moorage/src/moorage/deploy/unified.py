@@ -28,16 +28,21 @@ from moorage.deploy.release import (
 from moorage.deploy.topology import Gap
 from moorage.deploy.unit import Unit, is_of, units_of
 from process_supervisor.client import Client, ControlError
+from process_supervisor.reload import RESTART_KEYS
 
 CONFIG = "supervisor.json"
 _WHO = "moorage"
 _CONTROL_TIMEOUT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
+# What a stop may take beyond the grace of the process, for what that leaves behind.
+_STOP_SECONDS = 60.0
 _LOG_LINES = 15
 # What a supervisor keeps of what has happened; it begins a new file at a megabyte.
 _TRAIL, _TRAIL_BYTES = ("events.jsonl.1", "events.jsonl"), 2**20
 # What a supervisor that is still starting looks like from here.
 _NOT_YET = ("unreachable", "timeout")
+# A running process takes over every other setting as it is.
+_RESTARTS = (*RESTART_KEYS, "stdout_logfile", "stderr_logfile")
 
 
 class UnifiedTopology:
@@ -76,7 +81,7 @@ class UnifiedTopology:
                 if unit.service in restart and unit.one_off:
                     found.add(unit.name)
             elif old is not None:
-                changed = {*self._changed(release, unit, old), *restart}
+                changed = {*self._changed(release, unit, old, keys=_RESTARTS), *restart}
                 if any(is_of(name, service) for name in changed for service in routed):
                     found.add(unit.name)
         return found
@@ -120,7 +125,8 @@ class UnifiedTopology:
         """Stop the processes that must not run twice, and start them in the new container."""
         before: dict[str, Any] = {}
         if old is not None and old.service == UNIFIED and old.state == "running":
-            before = self._stop(self._client(old), unit.singletons)
+            waits = self._waits(release, unit, old)
+            before = self._stop(self._client(old), unit.singletons, waits)
         self._write(unit, new.slot, _wanted(release))
         client = self._client(new)
         client.reload(who=_WHO, reason="handed over")
@@ -139,8 +145,10 @@ class UnifiedTopology:
         status = {p["name"]: p for p in client.status()}
         own = [n for n in unit.singletons if n in status and n not in held]
         idle = [n for n in own if status[n]["wanted"] == "down"]
+        waits = self._waits(release, unit, container)
         for name in idle:
-            client.start(name, who=_WHO, reason="the hand-over was given up")
+            # It may still be ending the job that it was told to end.
+            client.start(name, who=_WHO, reason="the hand-over was given up", wait=waits[name])
         return idle
 
     def adapt(
@@ -149,22 +157,37 @@ class UnifiedTopology:
         """Have the supervisor change what differs; visitors reach none of it."""
         if unit.service != UNIFIED:
             if unit.service in restart and container.state == "running":
-                docker.run(["restart", container.name], timeout_seconds=120)
+                docker.run(["restart", container.name], timeout_seconds=unit.stop_seconds + 120)
                 return [unit.service]
             return []
         touched = []
+        waits = self._waits(release, unit, container)
         if self._changed(release, unit, container, settings=True):
             self._write(unit, container.slot, _wanted(release))
             result = self._answer(container).reload(who=_WHO, reason=f"release {release.id}")
             touched = [n for key in ("added", "removed", "changed") for n in result[key]]
+            self._ended(container, touched, max(waits.values(), default=0.0))
         client = self._client(container)
         wanted = {p["name"]: p["wanted"] for p in client.status()} if restart else {}
         for name in wanted:
             again = any(is_of(name, service) for service in restart)
             if again and name not in touched and wanted[name] == "up":
-                client.restart(name, who=_WHO, reason="a secret was replaced")
+                why = "a secret was replaced"
+                client.restart(name, who=_WHO, reason=why, wait=waits.get(name, _STOP_SECONDS))
                 touched.append(name)
+        touched += self._start_again(client, touched)
         return sorted(touched)
+
+    def _start_again(self, client: Client, touched: Collection[str]) -> list[str]:
+        """Start what shall run and has given up: who deploys wants it to be tried anew."""
+        ended = [
+            str(process["name"])
+            for process in client.status()
+            if process["wanted"] == "up" and process["name"] not in touched and _gave_up(process)
+        ]
+        for name in ended:
+            client.start(name, who=_WHO, reason="it had given up")
+        return ended
 
     def retire(self, release: Release) -> None:
         """Take away the configuration of processes; the new form has replaced the container."""
@@ -199,12 +222,35 @@ class UnifiedTopology:
             else:
                 return client
 
-    def _stop(self, client: Client, names: Sequence[str]) -> dict[str, Any]:
+    def _ended(self, container: Container, names: Collection[str], seconds: float) -> None:
+        """Wait until none of the processes is still ending its last job.
+
+        The gate begins then: how long a job may take says nothing about what comes after it.
+        """
+        client, deadline = self._client(container), time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            ending = {p["name"] for p in client.status() if p["state"] == "STOPPING"}
+            if not ending & set(names):
+                return
+            time.sleep(0.05)
+
+    def _waits(self, release: Release, unit: Unit, container: Container) -> dict[str, float]:
+        """Return how long each process may take to end, as it runs and as it will, in seconds."""
+        found: dict[str, float] = {}
+        for config in (self._installed(unit, container.slot), _wanted(release)):
+            for process in config.get("processes", []):
+                name, grace = process["name"], float(process.get("stop_grace") or 0.0)
+                found[name] = max(found.get(name, 0.0), grace + _STOP_SECONDS)
+        return found
+
+    def _stop(
+        self, client: Client, names: Sequence[str], waits: Mapping[str, float]
+    ) -> dict[str, Any]:
         ended = {}
         status = {p["name"]: p for p in client.status()}
         for name in names:
             if name in status and status[name]["wanted"] == "up":
-                client.stop(name, who=_WHO, reason="handed over")
+                client.stop(name, who=_WHO, reason="handed over", wait=waits[name])
                 ended[name] = time.time()
         return ended
 
@@ -216,11 +262,17 @@ class UnifiedTopology:
         return found
 
     def _changed(
-        self, release: Release, unit: Unit, container: Container, settings: bool = False
+        self,
+        release: Release,
+        unit: Unit,
+        container: Container,
+        settings: bool = False,
+        keys: Collection[str] = (),
     ) -> list[str]:
         """Return the names of processes that the release has otherwise than the container.
 
-        With ``settings`` also ``""`` when the supervisor's own differ, or who starts by itself.
+        With ``settings`` also ``""`` when the supervisor's own differ, or who starts by itself;
+        with ``keys`` only those that differ in one of them.
         """
         old, new = self._installed(unit, container.slot), _wanted(release)
         before = {p["name"]: p for p in old.get("processes", [])}
@@ -228,7 +280,7 @@ class UnifiedTopology:
         names = [
             name
             for name in sorted(before.keys() | after.keys())
-            if _without(before.get(name)) != _without(after.get(name))
+            if _of(before.get(name), keys) != _of(after.get(name), keys)
         ]
         return [*names, ""] if settings and old != new else names
 
@@ -243,10 +295,10 @@ def _wanted(release: Release) -> dict[str, Any]:
     return config
 
 
-def _without(process: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _of(process: Mapping[str, Any] | None, keys: Collection[str]) -> dict[str, Any] | None:
     if process is None:
         return None
-    return {key: value for key, value in process.items() if key != "autostart"}
+    return {k: v for k, v in process.items() if k != "autostart" and (not keys or k in keys)}
 
 
 def _own(containers: Sequence[Container]) -> Container | None:
@@ -327,6 +379,11 @@ def _explained(
     return replace(found, detail=detail, log=lines)
 
 
+def _gave_up(status: Mapping[str, Any]) -> bool:
+    ended = status.get("exit") or {}
+    return status["state"] == "FATAL" or (status["state"] == "EXITED" and ended.get("code") != 0)
+
+
 def _check_process(unit: Unit, status: Mapping[str, Any], candidate: bool) -> Check:
     name, state, health = str(status["name"]), status["state"], status["health"]
     # One that is to take over and has ended already would end again.
@@ -346,5 +403,5 @@ def _check_process(unit: Unit, status: Mapping[str, Any], candidate: bool) -> Ch
         detail += f": {status['reason']}"
     elif ended:
         detail += f": last exit {json.dumps(ended)}"
-    hopeless = state in ("FATAL", "EXITED") or (candidate and status["restarts"] >= 3)
+    hopeless = _gave_up(status) or (candidate and status["restarts"] >= 3)
     return Check(name, False, detail, hopeless, tuple(status.get("log_tail") or ()))
