@@ -1,8 +1,14 @@
 """What became of a request, read from the events that followed it."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from flask import Flask
+from flask_babel import Babel
+
+import moorage.panel
 from moorage.control import Event, State
+from moorage.panel.presentation import details, reason
 from moorage.panel.trail import chosen, entries
 
 
@@ -65,3 +71,24 @@ def test_choosing() -> None:
     )
     assert [e.event.sequence for e in chosen(found, service="web")] == [1, 2]
     assert [e.event.sequence for e in chosen(found, requested_only=True)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("message", "why", "details_said", "reason_said"),
+    [
+        ("→ exited, code 3", None, "→ 已结束, 以状态 3 结束", ""),
+        ("running → backoff, delay 2.0", "exited with status 3",
+         "运行中 → 等待重启, 2.0 秒后再试", "以状态 3 结束"),
+        ("running → fatal", "killed by SIGKILL", "运行中 → 失败", "被信号 SIGKILL 终止"),
+    ],
+)  # fmt: skip
+def test_how_it_ended_is_said_in_the_reader_s_language(
+    message: str, why: str | None, details_said: str, reason_said: str
+) -> None:
+    app = Flask("panel")
+    folder = Path(moorage.panel.__file__).parent / "translations"
+    app.config["BABEL_TRANSLATION_DIRECTORIES"] = str(folder)
+    Babel(app, locale_selector=lambda: "zh")
+    (entry,) = entries([Event(1, 0.0, "web", "state", message, reason=why)])
+    with app.test_request_context():
+        assert (details(entry), reason(entry)) == (details_said, reason_said)

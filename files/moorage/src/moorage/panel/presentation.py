@@ -39,12 +39,21 @@ _KINDS = {
     "error": lazy("error"),
     "reloaded": lazy("configuration reloaded"),
     "shutdown": lazy("shutdown"),
+    "create": lazy("created"),
+    "destroy": lazy("removed"),
+    "oom": lazy("out of memory"),
+    "pause": lazy("paused"),
+    "unpause": lazy("resumed"),
     "supervisor started": lazy("supervisor started"),
     "supervisor resumed": lazy("supervisor resumed"),
     "supervisor ended": lazy("supervisor ended"),
 }
 _HEALTH_WORD = re.compile(rf"\b({'|'.join(Health)})\b(?=$| →|,)")
 _STATE_WORD = re.compile(rf"\b({'|'.join(State)})\b(?=$| →|,)")
+# How a process ended, as supervisor and engine write it.
+_ENDED = re.compile(r"\b(?:code|exited with status) (?P<code>\d+)\b")
+_KILLED = re.compile(r"\b(?:killed by(?: signal)?) (?P<signal>\w+)")
+_DELAY = re.compile(r"\bdelay (?P<seconds>[\d.]+)")
 # The styles that panel.css knows.
 _TONES = {
     State.RUNNING: "good",
@@ -66,6 +75,7 @@ def register(app: Flask) -> None:
         panel_iso=iso,
         panel_what=happening,
         panel_details=details,
+        panel_reason=reason,
         panel_result=result,
         panel_result_tone=result_tone,
     )
@@ -206,7 +216,18 @@ def details(entry: Entry) -> str:
     message = visible(entry.event.message)
     if entry.event.kind == "health":
         return _HEALTH_WORD.sub(lambda found: str(HEALTHS[Health(found[0])]), message)
-    return _STATE_WORD.sub(lambda found: str(STATES[State(found[0])]), message)
+    return _endings(_STATE_WORD.sub(lambda found: str(STATES[State(found[0])]), message))
+
+
+def reason(entry: Entry) -> str:
+    """Return why it happened; how a process ended is said in the reader's language."""
+    return _endings(visible(entry.event.reason or ""))
+
+
+def _endings(text: str) -> str:
+    text = _ENDED.sub(lambda found: _("ended with status %(n)s", n=found["code"]), text)
+    text = _KILLED.sub(lambda found: _("ended by signal %(n)s", n=found["signal"]), text)
+    return _DELAY.sub(lambda found: _("again in %(n)s s", n=found["seconds"]), text)
 
 
 def result(entry: Entry) -> str:
