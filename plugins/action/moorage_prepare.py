@@ -127,7 +127,8 @@ class ActionModule(ActionBase):
         if done.get("failed"):
             raise AnsibleActionFail(str(done.get("msg", "the secrets could not be written")))
         if done["generated"]:
-            self._say(f"generated secrets: {', '.join(done['generated'])}")
+            names = ", ".join(done["generated"])
+            self._say(f"generated secrets: {names} (on the host, in {self._plan['base']}/secrets)")
         return done
 
     def _images(self, lacking: list[str]) -> list[dict[str, Any]]:

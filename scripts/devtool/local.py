@@ -25,7 +25,12 @@ def up(ports: Sequence[int] | None) -> int:
     engine.ensure()
     _check_ports(ports)
     images.ensure_testhost()
+    known = testhost.find(NAME) is not None
     _ensure_host(ports or PORTS)
+    if not known:
+        say("A bare host comes next: packages and the engine (a minute), then images: the base,")
+        say("the edge, MariaDB and the application, each named as it is built (some minutes on two")
+        say("free cores, and most of the time), then the start of the services (half a minute).")
     with step("ansible-playbook site.yml"):
         status = shell.foreground(
             (VENV_BIN / "ansible-playbook", "-i", "inventory/local", "site.yml")

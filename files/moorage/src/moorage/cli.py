@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 done, 1 failed, 2 wrong usage."""
-    args = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # Who types the name alone wants to know what there is.
+    args = _parser().parse_args(words or ["--help"])
     try:
         return _VERBS[args.verb](args)
     except (*rollouts.FAILURES, ControlError) as trouble:
