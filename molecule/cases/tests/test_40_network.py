@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 
@@ -115,3 +116,26 @@ def test_an_address_that_is_gone_keeps_the_edge_from_nothing_else(pilot: Pilot) 
     pilot.update().ok  # noqa: B018
     assert pilot.ask("/").status == 200
     pilot.sh("sysctl -w net.ipv4.ip_nonlocal_bind=1")
+
+
+def test_a_program_on_the_port_of_the_free_slot_is_named_before_anything_is_touched(
+    pilot: Pilot,
+) -> None:
+    pilot.site().ok  # noqa: B018
+    release, runs = pilot.release("pilot"), pilot.runs("pilot")
+    units = json.loads(pilot.sh("cat /opt/pilot/current/release.json"))["units"]
+    free = "b" if pilot.slot("pilot-web") == "a" else "a"
+    (unit,) = [entry for entry in units if entry["name"] == "pilot-web"]
+    (port,) = unit["peers"][free].values()
+    pilot.sh(f"systemd-run --unit squatter python3 -m http.server --bind 127.0.0.1 {port}")
+    try:
+        wait_until(
+            "it listens", lambda: pilot.host.run(f"python3 -c '{REACHED}' 127.0.0.1 {port}").rc == 0
+        )
+        pilot.description.web["environment"] = {"MARK": "other"}
+        said = pilot.update().output
+        assert f"Port {port}/tcp, wanted by pilot (web, behind the edge), is taken" in said
+        assert "squatter.service" in said
+    finally:
+        pilot.sh("systemctl stop squatter")
+    assert (pilot.release("pilot"), pilot.runs("pilot")) == (release, runs)

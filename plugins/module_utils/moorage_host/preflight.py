@@ -205,6 +205,8 @@ def _port_problem(want: dict[str, Any], holder: str, unit: str = "") -> dict[str
     other = f"publish another port in group_vars/{want['stack']}.yml"
     if want["stack"] == "edge":
         other = "set edge_http_port or edge_https_port"
+    elif want["service"].endswith(", behind the edge"):
+        other = "have it listen elsewhere: 20000 to 29999 on 127.0.0.1 are for stacks"
     return problem(
         "port",
         f"port {want['port']}/{want['protocol']}, wanted by {wanted_by}, is taken",

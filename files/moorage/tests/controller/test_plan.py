@@ -250,6 +250,9 @@ def test_another_stack_moves_no_port_behind_the_edge(project: Project, tmp_path:
         for port in slot.values()
     ]
     assert len(ports) == len(set(ports)) == 6
+    looked_at = [entry for entry in both["ports"] if entry["service"].endswith("behind the edge")]
+    assert {entry["port"] for entry in looked_at} == set(ports)
+    assert {entry["address"] for entry in looked_at} == {"127.0.0.1"}
 
 
 def test_two_stacks_cannot_have_one_port_of_the_edge(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def plan_host(
         "edge": edge,
         "images": image_settings,
         "stamp": _stamp(project, inputs),
-        "ports": [*ports, *edge["ports"]],
+        "ports": [*ports, *edge["ports"], *_ports_behind(drafts, loopback)],
         "directories": directories,
         "survey_stacks": [{"name": s["name"], "dir": s["base"]} for s in stacks],
     }
@@ -194,6 +194,17 @@ def _loopback(drafts: Iterable[Draft], taken: Iterable[Any]) -> dict[str, int]:
     names = [name for rendering in renderings for name in rendering.loopback]
     published = {port.port for rendering in renderings for port in rendering.ports}
     return assign(names, published | {int(port) for port in taken})
+
+
+def _ports_behind(drafts: Iterable[Draft], ports: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The ports behind the edge as a survey looks at them: both slots have to be free for us."""
+    found = []
+    for draft in drafts:
+        for name in draft.rendering.loopback:
+            stack, service = name.split("/")[:2]
+            place = {"port": ports[name], "protocol": "tcp", "address": "127.0.0.1"}
+            found.append({**place, "stack": stack, "service": f"{service}, behind the edge"})
+    return found
 
 
 def _refuse_shared_ports(stacks: Iterable[Mapping[str, Any]]) -> None:
