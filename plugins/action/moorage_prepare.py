@@ -65,7 +65,9 @@ class ActionModule(ActionBase):
             ),
             "release": written["release"],
             "token": written["token"],
-            "restart": _readers(self._plan["secrets"], secrets["replaced"]),
+            "restart": _readers(
+                self._plan["secrets"], [*written["stale_secrets"], *secrets["replaced"]]
+            ),
             "secrets": {key: secrets[key] for key in ("generated", "replaced")},
             "concerns": written["concerns"],
             "notes": written["notes"],

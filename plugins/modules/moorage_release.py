@@ -137,6 +137,11 @@ concerns:
   description: Names of the containers that are made, replaced or removed.
   returned: success
   type: dict
+stale_secrets:
+  description: Names of the secrets of which what runs holds another value than the file.
+  returned: success
+  type: list
+  elements: str
 notes:
   description: What a person should know of it.
   returned: success
@@ -250,6 +255,7 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         "path": str(base / "releases" / ident),
         "lacking": release.lacking(base, args["secrets"], manifest),
         "concerns": release.concerns(base, manifest, files),
+        "stale_secrets": stale(base),
         "notes": notes,
         "diff": [],
     }
@@ -258,6 +264,17 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if not check_mode:
         write(base, ident, files, manifest)
     return result
+
+
+def stale(base: Path) -> list[str]:
+    """Return the secrets of which what runs holds another value than the file."""
+    try:
+        from moorage.deploy.layout import Layout
+        from moorage.deploy.secretfiles import stale_secrets
+    except ImportError:
+        # A dry run on a bare host.
+        return []
+    return stale_secrets(Layout.of(base.name, base.parent))
 
 
 def require_runtime(wanted: str) -> None:

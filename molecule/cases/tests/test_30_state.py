@@ -40,3 +40,22 @@ def test_torn_and_foreign_files_stop_nothing(pilot: Pilot, mark: str) -> None:
         assert pilot.ask("/").text.startswith(f"{mark}-torn")
     finally:
         pilot.sh("rm -r /opt/blog")
+
+
+def test_a_secret_of_a_run_that_failed_reaches_the_process_in_the_next(pilot: Pilot) -> None:
+    described = pilot.description
+    described.web["secrets"] = ["token"]
+    described.web["user"] = "10001:10001"
+    described.compose["secrets"] = {"token": {"file": "./secrets/token"}}
+    described.settings["pilot_secrets"] = {"token": "one"}
+    pilot.update().ok  # noqa: B018
+    assert pilot.ask("/token").text == "one"
+    # The value is replaced, and then the release does not get well.
+    described.settings["pilot_secrets"] = {"token": "two"}
+    described.web["command"] = ["python3", "-c", "raise SystemExit(3)"]
+    assert pilot.update().status != 0
+    assert pilot.ask("/token").text == "one"
+    described.web["command"] = ["python3", "/app/app.py"]
+    pilot.update().ok  # noqa: B018
+    assert pilot.ask("/token").text == "two"
+    assert pilot.update().ok.count("changed") == 0

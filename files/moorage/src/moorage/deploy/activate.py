@@ -31,6 +31,7 @@ from moorage.deploy.reservation import admit
 from moorage.deploy.rollout import Rollout
 from moorage.deploy.room import Room
 from moorage.deploy.scene import Limits, Scene
+from moorage.deploy.secretfiles import note_secrets, stale_secrets
 from moorage.deploy.state import Damaged, read_note
 from moorage.deploy.topology import Topology, driver
 from moorage.deploy.traffic import BudgetSpent, Traffic
@@ -156,6 +157,7 @@ class Activation:
         self._migrations: dict[str, Any] | None = None
         self._hooks: list[dict[str, Any]] = []
         self._room = Room(layout.base)
+        self._stale: list[str] = []
 
     def run(self, began: float) -> Outcome:
         """Do it all and return what became of it."""
@@ -190,6 +192,7 @@ class Activation:
     def _preflight(self) -> Rollout:
         request, layout = self._request, self._layout
         self._room.take()
+        self._stale = stale_secrets(layout)
         self._marker = _read_marker(layout)
         self._previous = self._readable_previous()
         release = self._release = read_release(layout, request.release)
@@ -246,6 +249,8 @@ class Activation:
             with self._journal.phase("hooks-after"):
                 self._run_hooks("after", rollout.release)
         self._room.give()
+        # Who was asked to start anew reads what is there now; without being asked, nobody did.
+        note_secrets(self._layout, () if self._request.restart else self._stale)
         if previous is None or previous.id != rollout.release.id:
             point_current_at(self._layout, rollout.release, self._request.action)
 
