@@ -13,14 +13,13 @@ PLANT = f"""
 cd /var/lib/supervisor
 ln -s {RECEIPT_KEY} events.jsonl.1
 ln -s /etc/shadow events.jsonl.2
-ln -s /etc/cron.d/planted events.jsonl.3
+ln -s /etc/apt/apt.conf.d/planted events.jsonl.3
 mkfifo events.jsonl.4
 mkdir -p events.jsonl.5/below
-ln -sf /etc/cron.d/planted intents.json.new
-ln -s /etc/cron.d /run/supervisor/away
+ln -sf /etc/apt/apt.conf.d/planted intents.json.new
+ln -s /etc/apt/apt.conf.d /run/supervisor/away
 ln -sf /etc/shadow /app/logs/shadow.log
-ln -sf /etc/cron.d/planted /app/logs/new.log
-mkfifo /app/logs/pipe.log
+ln -sf /etc/apt/apt.conf.d/planted /app/logs/new.log
 """
 
 
@@ -42,7 +41,8 @@ def plant(pilot: Pilot) -> None:
 def secrets(pilot: Pilot) -> str:
     """Return owner, mode and content of what the application must not see or make."""
     return pilot.sh(
-        f"stat -c '%n %u %a %h' {RECEIPT_KEY} /etc/shadow /etc/cron.d; ls -A /etc/cron.d; "
+        f"stat -c '%n %u %a %h' {RECEIPT_KEY} /etc/shadow /etc/apt/apt.conf.d; "
+        "ls -A /etc/apt/apt.conf.d; "
         f"sha256sum {RECEIPT_KEY} /etc/shadow"
     )
 
@@ -91,7 +91,7 @@ def rotated(pilot: Pilot) -> None:
 
 
 def test_an_update_makes_all_that_a_number_without_an_account_needs(pilot: Pilot) -> None:
-    pilot.sh(f"ln -s /etc/cron.d {BASE}/logs/away && mkfifo {BASE}/logs/pipe.log")
+    pilot.sh(f"ln -sfn /etc/apt/apt.conf.d {BASE}/logs/away")
     before = secrets(pilot)
     remove_with_data(pilot)
     assert secrets(pilot) == before
