@@ -139,6 +139,7 @@ def test_what_the_old_one_does_while_the_new_one_starts_is_told_and_not_judged(
     site.peer = "127.0.0.1:2"
     with pytest.raises(BudgetSpent):
         traffic.monitor(1.0, list)
+    assert traffic.judged() == {"judged": True, "too_busy": ""}
     assert traffic.figures()["judged"].failures > 0
     assert traffic.figures()["judged"].failures < traffic.figures()["during"].failures
 

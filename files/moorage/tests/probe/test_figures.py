@@ -65,7 +65,6 @@ def test_samples_are_counted_in_the_window_they_were_sent_in() -> None:
     assert figures.examples == [
         "web: GET http://127.0.0.1:80/health: answered 502",
         "web: GET http://127.0.0.1:80/: no answer within 2 s",
-        "web: GET http://127.0.0.1:80/: late",
     ]
 
 

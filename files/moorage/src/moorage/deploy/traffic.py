@@ -209,6 +209,8 @@ class Traffic:
         served = self._served()
         if self._prober is None or served is None:
             return {"judged": False, "too_busy": ""}
+        if self._spent is not None:
+            return {"judged": True, "too_busy": ""}
         names = ("p99_factor", "p99_floor_seconds")
         limits = {name: self._settings[name] for name in names}
         why = too_busy(self._prober.figures("before"), served, **limits)

@@ -158,14 +158,10 @@ class Waves:
                     self._smoke(wave, moved=True)
                 scene.traffic.switch(pools)
                 seconds = time.monotonic() - began
-                visited = {pool.rpartition(":")[0] for pool in pools}
-                gaps = [
-                    Gap(
-                        g.service,
-                        seconds if any(is_of(g.service, v) for v in visited) else g.seconds,
-                    )
-                    for g in gaps
-                ]
+                visited = sorted({pool.rpartition(":")[0] for pool in pools})
+                gaps = [g for g in gaps if not any(is_of(g.service, v) for v in visited)]
+                # Where nobody served there is nothing that was away.
+                gaps += [Gap(service, seconds) for service in visited if leaving]
         scene.did.singleton_gaps += gaps
 
     def _make_room(self, units: list[Unit]) -> None:

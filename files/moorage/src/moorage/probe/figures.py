@@ -103,11 +103,11 @@ def _gaps(sent: Iterable[Sample], span: Span, targets: Sequence[Target]) -> Iter
 def _examples(samples: Iterable[Sample], targets: Sequence[Target]) -> list[str]:
     """Return a line for each kind of failure at each target, the earliest first, a few at most.
 
-    What could not be sent comes last: it is no failure.
+    What could not be sent is told where nothing failed: it is no failure.
     """
     seen: dict[tuple[int, str, str], str] = {}
     for sample in sorted(samples, key=lambda s: (s.kind == UNSENT, s.ended)):
-        if sample.kind:
+        if sample.kind and not (sample.kind == UNSENT and seen):
             key = (sample.target, sample.kind, sample.detail)
             seen.setdefault(key, f"{targets[sample.target]}: {sample.detail}")
     return list(seen.values())[:_EXAMPLES]
