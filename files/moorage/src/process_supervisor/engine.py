@@ -39,6 +39,7 @@ class Engine:
             name: Process(settings, self) for name, settings in config.processes.items()
         }
         self.stopped_by_operator = self.store.load_stopped()
+        self.completed = self.store.load_completed()
         self.usage = Usage()
         self.started_at = time.time()
         self.listeners: list[Callable[[], None]] = []
@@ -153,6 +154,17 @@ class Engine:
                 now += ", autostart is off"
             return f"waiting for {name} to be {condition} ({now})"
         return None
+
+    def note_completed(self, name: str, done: bool) -> None:
+        """Remember that a process which others wait for has ended well, or is another one now."""
+        waiting = [p.config.depends_on.get(name) for p in self.processes.values()]
+        if done == (name in self.completed) or (done and "completed" not in waiting):
+            return
+        self.completed.symmetric_difference_update({name})
+        try:
+            self.store.save_completed(self.completed)
+        except OSError as error:
+            self.events.add("error", name, reason=f"cannot save that it completed: {error}")
 
     def orphans(self) -> list[int]:
         """Return processes that lost their parent and are nobody's main process."""

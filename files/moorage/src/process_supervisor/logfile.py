@@ -89,6 +89,17 @@ class LogFile:
             self._rotate_at_line(size + taken)
         return taken
 
+    def note(self, line: bytes) -> None:
+        """Append a line of our own, whole or not at all, and never within another line."""
+        size = os.fstat(self.fd).st_size
+        if size and read_at(self.fd, size - 1, 1) != b"\n":
+            line = b"\n" + line
+        try:
+            write_all(self.fd, line, size)
+        except OSError:
+            os.ftruncate(self.fd, size)
+            raise
+
     def reopen(self) -> None:
         """Continue in the file that `path` names now, after a log rotator moved the old one."""
         fd = self._open(self.path)

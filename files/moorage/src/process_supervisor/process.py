@@ -156,6 +156,10 @@ class Process:
         ran = now - self.started if self.exit is not None else 0.0
         self.history = policy.remembered(self.config, self.history, now, ran)
         decision = policy.decide(self.config, self.history, now, failed, chance())
+        if failed and self.name in self.engine.completed:
+            # It ended well as it is, before the last boot perhaps: what it needs is not there yet.
+            pause = policy.delay_before(self.config, len(self.history), chance())
+            decision = policy.Decision(policy.Action.RESTART, pause)
         if decision.action is policy.Action.RESTART:
             self.history.append(now)
             self.restarts += 1
@@ -163,6 +167,8 @@ class Process:
             self._retry_at(now + decision.delay)
         elif decision.action is policy.Action.LEAVE and self.exit is not None:
             self.become(State.EXITED, how, exit=self.exit)
+            if not failed:
+                self.engine.note_completed(self.name, True)
         else:
             self.log_tail = self.output.last_lines()
             gave_up = decision.action is policy.Action.GIVE_UP

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import struct
+import termios
+import time
 
 from process_supervisor.logfile import LogFile
 
@@ -12,8 +17,10 @@ if TYPE_CHECKING:
 
     from process_supervisor.loop import EventLoop
 
-RETRY = 1.0
+RETRY = 0.25
 MOST_AT_ONCE = 16
+# Of a FIFO's bytes: beyond it a writer may soon have to wait. Odd sizes fill half of each page.
+NEARLY_FULL = 0.25
 
 
 class Pump:
@@ -25,7 +32,10 @@ class Pump:
         self.fifo = fifo
         self.log = log
         self.problem: str | None = None
+        self.lost = 0
+        self._since = ""
         self._closed = False
+        self._waiting = False
         self._on_output = on_output
         self._loop = loop
         loop.watch(fifo, self._readable)
@@ -54,18 +64,40 @@ class Pump:
 
     def _take(self) -> int:
         try:
+            if self.lost:
+                self.log.note(f"[{self._loss()}]\n".encode())
+                self.lost = 0
             taken = self.log.take(self.fifo)
         except OSError as error:
-            # A full disk: the output waits in the FIFO, and its writers in write(), for room.
-            self.problem = f"cannot write {self.log.path}: {error.strerror}"
-            self._loop.unwatch(self.fifo)
-            self._loop.call_later(RETRY, self._resume)
+            # A full disk: output waits in the FIFO for room, but its writers must not.
+            self._drop()
+            said = f"; {self._loss()}" if self.lost else ""
+            self.problem = f"cannot write {self.log.path}: {error.strerror}{said}"
+            if not self._waiting:
+                self._waiting = True
+                self._loop.unwatch(self.fifo)
+                self._loop.call_later(RETRY, self._resume)
             return 0
         self.problem = None
         if taken:
             self._on_output()
         return taken
 
+    def _loss(self) -> str:
+        return f"output lost: {self.lost} bytes since {self._since}"
+
+    def _drop(self) -> None:
+        """Let go of what waits when there is hardly room for more."""
+        held = struct.unpack("i", fcntl.ioctl(self.fifo, termios.FIONREAD, bytes(4)))[0]
+        if held < NEARLY_FULL * fcntl.fcntl(self.fifo, fcntl.F_GETPIPE_SZ):
+            return
+        if not self.lost:
+            self._since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with contextlib.suppress(BlockingIOError):  # a reader of an earlier time has taken it
+            self.lost += len(os.read(self.fifo, held))
+
     def _resume(self) -> None:
+        self._waiting = False
         if not self._closed:
             self._loop.watch(self.fifo, self._readable)
+            self._take()  # a FIFO of one that waits for room shows nothing new

@@ -46,6 +46,7 @@ def reload(engine: Engine, path: str) -> dict[str, list[str]]:
         ],
     }  # fmt: skip
     for name in [name for name in engine.processes if name not in config.processes]:
+        engine.note_completed(name, False)
         result["removed"].append(name)
         engine.remove(name)
     for name, settings in config.processes.items():
@@ -73,6 +74,8 @@ def apply(engine: Engine, name: str, new: ProcessConfig, restarted: list[str]) -
     if process.config == new:
         return "unchanged"
     again = needs_restart(process.config, new)
+    if again:
+        engine.note_completed(name, False)
     was_autostart = process.config.autostart
     if not again or not process.wanted:
         process.reconfigure(new)

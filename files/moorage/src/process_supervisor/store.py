@@ -44,6 +44,12 @@ def read_json(path: str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def names_in(path: str, key: str) -> set[str]:
+    """Return the names that a file lists, none when it is unreadable."""
+    names = read_json(path).get(key, [])
+    return {str(name) for name in names} if isinstance(names, list) else set()
+
+
 def variable_name(name: str) -> str:
     """Return a process's variable in pids.env: `my-app` becomes `MY_APP_PID`."""
     return name.upper().replace("-", "_").replace(".", "_") + "_PID"
@@ -66,6 +72,7 @@ class Store:
         self.state_path = f"{run_dir}/state.json"
         self.config_path = f"{run_dir}/config.json"
         self.intents_path = f"{state_dir}/intents.json"
+        self.completed_path = f"{state_dir}/completed.json"
         self.pids_path = pids_file
         os.makedirs(run_dir, mode=0o755, exist_ok=True)
         os.makedirs(state_dir, mode=0o755, exist_ok=True)
@@ -98,8 +105,16 @@ class Store:
 
     def load_stopped(self) -> set[str]:
         """Return the names of the processes that an operator stopped."""
-        stopped = read_json(self.intents_path).get("stopped", [])
-        return {str(name) for name in stopped} if isinstance(stopped, list) else set()
+        return names_in(self.intents_path, "stopped")
+
+    def load_completed(self) -> set[str]:
+        """Return the names of the processes that others waited for and that have completed."""
+        return names_in(self.completed_path, "completed")
+
+    def save_completed(self, names: set[str]) -> None:
+        """Save who has completed, for the starts after this one."""
+        text = json.dumps({"version": 1, "completed": sorted(names)})
+        write_atomic(self.completed_path, text + "\n", 0o644)
 
     def save_stopped(self, names: set[str]) -> None:
         """Save whom an operator stopped; survives power cuts."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from process_supervisor.logfile import LogFile
+from process_supervisor.loop import EventLoop
+from process_supervisor.pump import Pump
+from process_supervisor.spawn import make_fifo
 from process_supervisor.tail import Follower, last_lines
 
 
@@ -206,3 +212,40 @@ def test_a_follower_sees_each_line_once_over_rotation(
     assert len(contents(path)) > 5
     assert seen == expected
     follower.close()
+
+
+def test_a_full_disk_stops_nobody_and_says_what_is_lost(tmp_path: Path) -> None:
+    """A file system that is full, without one: the file may not grow beyond a size."""
+    loop, fifo = EventLoop(), str(tmp_path / "fifo")
+    make_fifo(fifo)
+    reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    log = LogFile(str(tmp_path / "log"), str(tmp_path / "note"))
+    pump = Pump(loop, reader, log, lambda: None)
+    room = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
+    writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.write(writer, b"kept\n")
+    pump.drain()
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, old[1]))
+    try:
+        os.write(writer, b"x" * 100)
+        pump.drain()
+        assert "cannot write" in (pump.problem or "")
+        assert pump.lost == 0  # it can wait
+        written = 0
+        while written < 3 * room:
+            written += os.write(writer, b"y" * (room // 4 + 1))  # never EAGAIN: it would wait
+            pump.drain()
+        assert f"output lost: {pump.lost} bytes since 2" in (pump.problem or "")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+    os.write(writer, b"again\n")
+    pump.drain()
+    assert pump.problem is None
+    text = (tmp_path / "log").read_text()
+    assert text.startswith("kept\n[output lost: ")
+    assert text.endswith("again\n")
+    pump.close()
+    os.close(writer)

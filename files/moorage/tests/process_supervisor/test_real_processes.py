@@ -96,6 +96,29 @@ def test_who_waits_for_a_one_off_that_gave_up_goes_on_when_it_succeeds(rig: Rig)
     rig.in_state("front", "RUNNING")
 
 
+@pytest.mark.parametrize("policy", ["never", "on-failure"])
+def test_after_a_boot_a_one_off_is_tried_until_its_dependency_is_there(
+    rig: Rig, policy: str
+) -> None:
+    ready = rig.path("ready")
+    ready.touch()
+    once = shell("migrate", f"test -e {ready} || exit 1", autorestart=policy, restart_limit=1)
+    rig.start(once, sleeper("front", depends_on={"migrate": "completed"}))
+    rig.in_state("front", "RUNNING")
+    rig.shut_down()
+    ready.unlink()
+    rig.start()
+    rig.until(lambda: rig.status("migrate")["restarts"] > 3, "it is tried again")
+    assert rig.status("front")["state"] == "STARTING"
+    ready.touch()
+    rig.in_state("front", "RUNNING")
+    # Another command has not succeeded yet: its first failure counts as the file says.
+    rig.configure({**once, "command": ["false"]}, *rig.processes[1:])
+    rig.client.reload()
+    rig.client.restart("migrate")
+    rig.in_state("migrate", "EXITED" if policy == "never" else "FATAL")
+
+
 def test_a_crash_loop_ends_fatal_with_reason_and_last_lines(rig: Rig) -> None:
     rig.start(
         shell("broken", "echo useless; echo cannot find my database >&2; exit 3",

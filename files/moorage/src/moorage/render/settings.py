@@ -64,8 +64,9 @@ class Settings:
     dns: tuple[str, ...] = ()
     log_max_size: str = "10m"
     log_max_files: int = 3
-    process_log_max_bytes: int = 0
-    process_log_backups: int = 5
+    # 16 MiB a stream: one talkative process fits on a small disk, and tells of some hours.
+    process_log_max_bytes: int = 4 * 1024**2
+    process_log_backups: int = 3
     domains: tuple[str, ...] = ()
     routes: tuple[Route, ...] | None = None
     edge: EdgeOptions = field(default_factory=EdgeOptions)
