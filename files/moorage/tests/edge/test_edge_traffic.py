@@ -211,3 +211,24 @@ def test_a_rollout_learns_who_has_answered_and_visitors_do_not(
     rig.edge.switch("who", {"web:80": []})
     page = get(port, User_Agent="moorage-probe")
     assert (page.status, page.headers["X-Moorage-Peer"]) == (503, None)
+
+
+def test_private_paths_are_for_the_host_and_named_networks(
+    rig: EdgeRig, application: Start
+) -> None:
+    server = application()
+    options = {"private_paths": ["/metrics"], "static_max_age_seconds": 0}
+    rig.provision(trusted_proxies=["127.0.0.1"])
+    try:
+        port = rig.stack("private", server.peer, options=options)
+        assert get(port, "/metrics").status == 200
+        for path in ("/metrics", "/metrics/", "/metrics/x?y", "//metrics", "/%6detrics"):
+            assert get(port, path, X_Forwarded_For="203.0.113.9").status == 404, path
+        assert get(port, "/metricsx", X_Forwarded_For="203.0.113.9").status == 200
+        assert server.asked == ["GET /metrics", "GET /metricsx"]
+        options["private_networks"] = ["203.0.113.0/24"]
+        facts = rig.edge.facts("private") or {}
+        rig.edge.apply("private", {**facts, "options": options})
+        assert get(port, "/metrics", X_Forwarded_For="203.0.113.9").status == 200
+    finally:
+        rig.provision(trusted_proxies=[])

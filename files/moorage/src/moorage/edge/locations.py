@@ -53,6 +53,9 @@ def server(head: str, targets: Sequence[Target], *, tls: bool, more: str = "") -
     for number, target in enumerate(sorted(targets, key=lambda entry: entry.path)):
         twins = _Twins(f"@moorage_stream_{number}", f"@moorage_closing_{number}")
         body += [_location(match, target, twins, tls) for match in _matches(target.path)]
+        for path in target.facts.options.private_paths:
+            if _owner(path, targets) == target and path != target.path:
+                body += [_private(match, target, twins, tls) for match in _matches(path)]
         for index, path in enumerate(_static_paths(target, targets)):
             closing = f"{twins.closing}_{index}"
             body.append(_static(f"^~ {path}", closing, target, tls))
@@ -90,6 +93,10 @@ _COMMON = """\
 """
 
 _FAILED = """\
+    location @moorage_unknown {
+        internal;
+        return 404;
+    }
     location @moorage_lost {
         internal;
         content_by_lua_block { require("edge").lost() }
@@ -115,6 +122,14 @@ def _owner(path: str, targets: Iterable[Target]) -> Target | None:
         if path == target.path or path.startswith(target.path.rstrip("/") + "/")
     ]
     return max(fitting, key=lambda target: len(target.path), default=None)
+
+
+def _private(match: str, target: Target, twins: _Twins, tls: bool) -> str:
+    """What is for the host itself and named networks; others learn nothing of it."""
+    allowed = ["127.0.0.0/8", "::1", *target.facts.options.private_networks]
+    rules = "".join(f"        allow {network};\n" for network in allowed)
+    rules += "        deny all;\n        error_page 403 =404 @moorage_unknown;\n"
+    return _location(match, target, twins, tls).replace("{\n", "{\n" + rules, 1)
 
 
 def _location(match: str, target: Target, twins: _Twins, tls: bool) -> str:

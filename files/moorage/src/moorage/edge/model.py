@@ -98,6 +98,8 @@ class Options:
     hsts_seconds: int = 0
     hold_seconds: float = 10
     upstream_keepalive_seconds: float = 1
+    private_paths: tuple[str, ...] = ()
+    private_networks: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, stack: str, raw: Mapping[str, Any]) -> Options:
@@ -107,11 +109,19 @@ class Options:
         unknown = sorted(set(raw) - set(known))
         _expect(not unknown, where, unknown, f"only {', '.join(known)}")
         given = dict(raw)
-        if "static_paths" in given:
-            given["static_paths"] = tuple(given["static_paths"])
+        for name in ("static_paths", "private_paths", "private_networks"):
+            if name in given:
+                given[name] = tuple(given[name])
         found = cls(**given)
         for path in found.static_paths:
             _expect(_is_path(path), f"{where}: static_paths", path, "a path such as /static/")
+        for path in found.private_paths:
+            _expect(_is_path(path), f"{where}: private_paths", path, "a path such as /metrics")
+        for network in found.private_networks:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                _expect(False, f"{where}: private_networks", network, "an address or a network")
         choices = ("", "SAMEORIGIN", "DENY")
         _expect(found.frame_options in choices, where, found.frame_options, f"one of {choices}")
         for name, entry in known.items():

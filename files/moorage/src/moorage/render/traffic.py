@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -125,8 +125,14 @@ def edge_facts(ctx: Context, found: Traffic) -> dict[str, Any] | None:
         "routes": [
             {"path": path, "pool": pool_name(service, port)} for path, service, port in found.routes
         ],
-        "options": {**options, "static_paths": list(options["static_paths"])},
+        "options": _options(options),
     }
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}
+    # What is not used is no part of a release: those that are there keep their names.
+    return {name: v for name, v in plain.items() if v or not name.startswith("private_")}
 
 
 def probe_facts(ctx: Context, found: Traffic) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class EdgeOptions:
     `frame_options`: of X-Frame-Options; "" sends none. `hsts_seconds`: 0 sends no such header.
     `hold_seconds`: how long a visitor waits in the edge for a service that is being replaced.
     `upstream_keepalive_seconds`: idle connections to a service are closed after it; it has to be
-    shorter than what the service itself keeps them for.
+    shorter than what the service itself keeps them for. `private_paths` are for the host itself
+    and `private_networks` alone; others get 404.
     """
 
     max_body_bytes: int = 67108864
@@ -44,6 +45,8 @@ class EdgeOptions:
     hsts_seconds: int = 0
     hold_seconds: float = 10.0
     upstream_keepalive_seconds: float = 1.0
+    private_paths: tuple[str, ...] = ()
+    private_networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ _EDGE = record(
         "hsts_seconds": whole(),
         "hold_seconds": number(),
         "upstream_keepalive_seconds": number(0.001),
+        "private_paths": list_of(_ROUTE_PATH),
+        "private_networks": list_of(matching(r"[0-9A-Fa-f.:]+(/\d+)?", "an address or a network")),
     }
 )
 _PORT = whole(1, 65535)
