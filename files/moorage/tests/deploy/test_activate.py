@@ -42,6 +42,8 @@ def test_a_change_moves_to_the_other_slot_and_leaves_the_rest(rig: Rig) -> None:
     after = rig.containers()
     assert set(after) == {"db", "web"} and after["web"].slot == "b"
     assert after["db"].id == before["db"] and after["web"].id != before["web"]
+    # Made without a limit of processes, which they got as they ran.
+    assert (after["db"].pids_limit, after["web"].pids_limit) == (4096, 4096)
     assert current(rig) == release
     order = rig.phases()
     assert order.index("start") < order.index("switch") < order.index("drain")

@@ -268,7 +268,7 @@ def test_what_compose_reads_of_deploy(shop: Callable[..., Any]) -> None:
     services = shop(limits={"web": {"memory": "1g", "pids": 50}}).services
     assert services["db"]["deploy"] == {
         "resources": {
-            "limits": {"cpus": "1.5", "memory": str(512 * 1024**2)},
+            "limits": {"cpus": "1.5", "memory": str(512 * 1024**2), "pids": 4096},
             "reservations": {"memory": str(64 * 1024**2)},
         }
     }
@@ -276,7 +276,8 @@ def test_what_compose_reads_of_deploy(shop: Callable[..., Any]) -> None:
     assert services["web"]["deploy"] == {
         "resources": {"limits": {"memory": str(1024**3), "pids": 50}}
     }
-    assert "deploy" not in services["worker.1.a"]  # each replica is a service of its own
+    # Each replica is a service of its own.
+    assert services["worker.1.a"]["deploy"] == {"resources": {"limits": {"pids": 4096}}}
     assert "scale" not in services["worker.1.a"]
 
 

@@ -380,3 +380,22 @@ def test_data_services_are_the_same_in_both_topologies(shop: Callable[..., Any])
     text = SHOP.replace("networks: {front: {aliases: [www]}}", "networks: [front]")
     found = {config(shop(text, topology=name), "shop-db") for name in ("unified", "containers")}
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "limit"),
+    [
+        ("", 4096),
+        ("pids_limit: 50", 50),
+        ("pids_limit: -1", -1),
+        ("deploy: {resources: {limits: {pids: 7, memory: 64M}}}", 7),
+        ("deploy: {resources: {limits: {memory: 64M}}}", 4096),
+    ],
+)
+def test_every_container_has_a_limit_of_processes(
+    render: Callable[..., Any], own: str, limit: int
+) -> None:
+    text = "services:\n  web:\n    image: web:1\n"
+    found = render(text + (f"    {own}\n" if own else ""), topology="containers")
+    limits = [e["deploy"]["resources"]["limits"]["pids"] for e in found.services.values()]
+    assert set(limits) == {limit}

@@ -241,16 +241,16 @@ def test_nothing_is_dropped_without_a_note(render: Callable[..., Any]) -> None:
 def test_limits_are_summed(render: Callable[..., Any]) -> None:
     mebibyte = 1024**2
     limits = render(SHOP).services["unified"]["deploy"]["resources"]["limits"]
-    assert limits == {"memory": str((100 + 200 + 300 + 32) * mebibyte)}
+    assert limits == {"memory": str((100 + 200 + 300 + 32) * mebibyte), "pids": 4096}
     given = render(SHOP, limits={"unified": {"memory": "1g", "cpus": 2}, "web": {"memory": "1m"}})
     limits = given.services["unified"]["deploy"]["resources"]["limits"]
-    assert limits == {"cpus": "2", "memory": str(1024 * mebibyte)}
+    assert limits == {"cpus": "2", "memory": str(1024 * mebibyte), "pids": 4096}
 
 
 def test_a_missing_limit_leaves_the_sum_open_and_says_so(render: Callable[..., Any]) -> None:
     text = SHOP.replace("    deploy: {resources: {limits: {memory: 300M}}}\n", "")
     shop = render(text)
-    assert "deploy" not in shop.services["unified"]
+    assert shop.services["unified"]["deploy"]["resources"]["limits"] == {"pids": 4096}
     assert "no memory limit of the unified container: worker names none" in shop.rendering.notes
 
 

@@ -88,6 +88,7 @@ class Container:
     out_of_memory: bool = False
     finished_at: str = ""
     health_log: tuple[str, ...] = ()
+    pids_limit: int = 0
 
     @property
     def held(self) -> bool:
@@ -148,6 +149,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         out_of_memory=bool(state.get("OOMKilled")),
         finished_at=state.get("FinishedAt", ""),
         health_log=_said(state.get("Health") or {}),
+        pids_limit=int(raw["HostConfig"].get("PidsLimit") or 0),
     )
 
 

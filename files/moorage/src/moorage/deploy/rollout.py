@@ -18,7 +18,7 @@ from moorage.deploy.journal import Journal
 from moorage.deploy.scene import Scene
 from moorage.deploy.topology import Gap
 from moorage.deploy.traffic import pools_of
-from moorage.deploy.unit import NEXT, Unit
+from moorage.deploy.unit import DEFAULT_PIDS, NEXT, Unit
 from moorage.deploy.waves import Waves
 
 
@@ -160,6 +160,7 @@ class Rollout:
         for unit in scene.units:
             container = scene.look().get(unit.name)
             if container is not None and container.state == "running":
+                self._limit(container)
                 self._adapt(unit, container)
         if self._todo.start:
             names = [container.name for container in self._todo.start]
@@ -176,6 +177,16 @@ class Rollout:
         # The first container of one that starts on demand is nothing that a person asked about.
         seen = (unit.name for unit in units if unit.name in there or not unit.on_demand)
         self.did.containers += seen
+
+    def _limit(self, container: Container) -> None:
+        """Limit the processes of a container that was made before there was a default."""
+        if container.pids_limit:
+            return
+        try:
+            docker.run(["update", "--pids-limit", str(DEFAULT_PIDS), container.name])
+        except docker.DockerError as trouble:
+            # It runs on as it did; its successor is made with a limit.
+            self._journal.note("no limit of processes", unit=container.name, message=str(trouble))
 
     def _adapt(self, unit: Unit, container: Container) -> None:
         if not unit.processes and unit.service not in self._restart:

@@ -9,6 +9,9 @@ from typing import Any
 from moorage.deploy.release import Release
 
 NEXT = "-next"
+# Processes and threads of a container whose description sets no limit: far more than a database or
+# a pool of workers has, and an eighth of the ids that a host gives out at least.
+DEFAULT_PIDS = 4096
 
 
 @dataclass(frozen=True)

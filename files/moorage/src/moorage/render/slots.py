@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from moorage.deploy.unit import DEFAULT_PIDS
 from moorage.render.container import ordered
 from moorage.render.context import Context
 from moorage.render.loopback import assign, loopback_name
@@ -107,10 +108,21 @@ def _config(
     return hashlib.sha256(text.encode()).hexdigest()[:_CONFIG_LENGTH]
 
 
+def _limited(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Limit the processes of a container that nobody gave a limit.
+
+    Not in the hash: a rollout limits those that run as they are, and replaces none for it.
+    """
+    deploy = dict(entry.get("deploy") or {})
+    resources = dict(deploy.get("resources") or {})
+    resources["limits"] = {"pids": DEFAULT_PIDS, **(resources.get("limits") or {})}
+    return {**entry, "deploy": {**deploy, "resources": resources}}
+
+
 def _entry(
     form: Form, slot: str, key: str, config: str, peers: Mapping[str, int]
 ) -> dict[str, Any]:
-    unit, entry = form.unit, dict(form.entry)
+    unit, entry = form.unit, _limited(form.entry)
     local = [
         {"target": int(target), "published": str(port), "host_ip": _LOCAL, "protocol": "tcp"}
         for target, port in peers.items()
