@@ -231,6 +231,23 @@ def test_without_a_release_nothing_is_a_service(tmp_path: Path) -> None:
     assert membership.members() == {}
 
 
+def test_it_is_remembered_that_memory_lacked(web: Container, stack: Stack, tmp_path: Path) -> None:
+    """As the engine tells it; it forgets its own mark as soon as it has started the container."""
+    engine, membership = Engine(ENGINE), Membership(STACK, stack.release)
+    path = str(tmp_path / "events.jsonl")
+    backend = DockerBackend(engine, membership, Journal(engine, membership, STACK, path))
+    assert not backend.service("web").reason
+    name = f"/{web.name}".lstrip("/")
+    told = {"timeNano": time.time_ns(), "Action": "oom",
+            "Actor": {"Attributes": {"name": name, **web.labels}}}  # fmt: skip
+    Journal(engine, membership, STACK, path)._take(told)
+    # One that begins anew reads it from its file.
+    backend = DockerBackend(engine, membership, Journal(engine, membership, STACK, path))
+    assert "for want of memory at 2" in (backend.service("web").reason or "")
+    assert [event.kind for event in backend.events()] == ["oom"]
+    assert not backend.service("checked").reason
+
+
 def _closable(lines: Iterator[str | None]) -> Any:
     return lines
 

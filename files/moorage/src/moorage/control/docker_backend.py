@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from moorage.control import docker_logs
@@ -21,6 +22,8 @@ from moorage.control.membership import Member, Membership
 # How often a follower hears that there is nothing new.
 QUIET_SECONDS = 10.0
 _START_SECONDS = 60.0
+# How long a status tells that memory lacked.
+_REMEMBERED_SECONDS = 86_400.0
 _GRACE_SECONDS = 10
 _LONGEST_GRACE_SECONDS = 90
 _MARGIN_SECONDS = 15.0
@@ -134,7 +137,7 @@ class DockerBackend:
         if raw is None or reason:
             return absent_status(member, reason)
         reading = self._reading(raw)
-        return container_status(
+        status = container_status(
             member,
             raw,
             now=time.time(),
@@ -142,6 +145,11 @@ class DockerBackend:
             cpu_percent=self._shares.percent(raw, reading) if reading else None,
             memory_bytes=reading.memory_bytes if reading else None,
         )
+        at = self._journal.short_of_memory(member.name)
+        if status.reason or at is None or time.time() - at > _REMEMBERED_SECONDS:
+            return status
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+        return replace(status, reason=f"the kernel ended it for want of memory at {moment}")
 
     def _reading(self, raw: Mapping[str, Any]) -> Reading | None:
         pid = int(raw["State"].get("Pid") or 0)

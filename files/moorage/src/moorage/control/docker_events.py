@@ -32,6 +32,7 @@ class Journal:
         self._changed = threading.Condition()
         self._events = Events(path)
         self._exits: dict[str, ExitStatus] = {}
+        self._short: dict[str, float] = {}
         kept = list(self._events.ring)
         stamps = [int(entry["engine_ns"]) for entry in kept if "engine_ns" in entry]
         self._last_ns = max(stamps, default=time.time_ns() - _LOOK_BACK_NS)
@@ -66,6 +67,14 @@ class Journal:
         with self._changed:
             return self._exits.get(name)
 
+    def short_of_memory(self, name: str) -> float | None:
+        """Return when the kernel last ended something of a service for want of memory.
+
+        The engine's own mark is gone as soon as it has started the container again.
+        """
+        with self._changed:
+            return self._short.get(name)
+
     def _add(self, kind: str, service: str, **facts: object) -> None:
         with self._changed:
             self._note_exit(self._events.add(kind, service, **facts))
@@ -75,6 +84,8 @@ class Journal:
         if "code" in entry:
             at = entry["engine_ns"] / 1e9
             self._exits[str(entry.get("process"))] = exit_status(int(entry["code"]), at)
+        if entry.get("event") == "oom" and "engine_ns" in entry:
+            self._short[str(entry.get("process"))] = entry["engine_ns"] / 1e9
 
     def _listen(self) -> None:
         while True:
