@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from pilot_site import Pilot
@@ -45,6 +46,11 @@ def container_address(pilot: Pilot) -> str:
     return pilot.sh(f"docker inspect -f '{shown}' pilot-web")
 
 
+def succeeds(pilot: Pilot, command: str) -> bool:
+    """Tell whether a command on the host ends well."""
+    return bool(pilot.host.run(command).rc == 0)
+
+
 def test_a_neighbour_reaches_published_ports_and_nothing_else(
     pilot: Pilot, neighbour: Neighbour
 ) -> None:
@@ -53,10 +59,8 @@ def test_a_neighbour_reaches_published_ports_and_nothing_else(
     pilot.sh(f'docker exec -d pilot-web python3 -c "{LISTEN}"')
     # From the host both are reached, and from container to container.
     for port in (8000, 9000):
-        wait_until(
-            "it listens",
-            lambda port=port: pilot.host.run(f"python3 -c '{REACHED}' {address} {port}").rc == 0,
-        )
+        reached = f"python3 -c '{REACHED}' {address} {port}"
+        wait_until("it listens", partial(succeeds, pilot, reached))
         assert not neighbour.reaches(address, port), "a neighbour routes to the container"
     assert not neighbour.reaches(address.rpartition(".")[0] + ".255", 8000)
     pilot.sh(

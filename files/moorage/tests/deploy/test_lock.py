@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from moorage.deploy.layout import Layout
-from moorage.deploy.lock import Locked, hold, is_held, read_note
+from moorage.deploy.lock import Locked, hold, is_held
 from moorage.deploy.reservation import (
     Reservation,
     Reserved,
@@ -21,6 +21,7 @@ from moorage.deploy.reservation import (
     read_reservation,
     reserve,
 )
+from moorage.deploy.state import read_note
 
 HOLDER = """
 import sys, pathlib

@@ -13,7 +13,7 @@ from moorage.cli import main
 from moorage.deploy import room
 from moorage.deploy.journal import Journal, follow
 from moorage.deploy.layout import Layout, known_stacks
-from moorage.deploy.lock import hold, read_note
+from moorage.deploy.lock import hold
 from moorage.deploy.release import (
     ReleaseError,
     current_release,
@@ -26,7 +26,7 @@ from moorage.deploy.release import (
     write_release,
 )
 from moorage.deploy.reservation import Reservation, read_reservation, reserve
-from moorage.deploy.state import Damaged, read_object
+from moorage.deploy.state import Damaged, read_note, read_object
 
 ONE, TWO = "0" * 11 + "1", "0" * 11 + "2"
 FOREIGN = [b"", b"\0\xff\xfe", b"[1, 2]", b"17", b'"text"', b"null", b"{", b"[" * 100_000]

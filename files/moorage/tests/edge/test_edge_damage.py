@@ -49,7 +49,7 @@ def start_again(rig: EdgeRig, port: int) -> None:
 
     def serves() -> bool:
         try:
-            return get(port).status == 200
+            return bool(get(port).status == 200)
         except OSError:
             return False
 

@@ -65,6 +65,10 @@ def test_status_tells_what_the_kernel_knows(rig: Rig) -> None:
     assert abs(status["started_at"] + status["uptime"] - time.time()) < 1
 
 
+def tried(rig: Rig, name: str) -> bool:
+    return bool(rig.status(name)["restarts"] > 15)
+
+
 def test_without_a_limit_a_process_is_tried_until_its_dependency_is_there(rig: Rig) -> None:
     ready = rig.path("ready")
     need = f"test -e {ready} || exit 1"
@@ -75,7 +79,7 @@ def test_without_a_limit_a_process_is_tried_until_its_dependency_is_there(rig: R
         sleeper("front", depends_on={"migrate": "completed"}),
     )
     for name in ("migrate", "feeder"):
-        rig.until(lambda name=name: rig.status(name)["restarts"] > 15, f"{name} is tried on")
+        rig.until(partial(tried, rig, name), f"{name} is tried on")
         assert rig.status(name)["state"] != "FATAL"
     assert rig.status("front")["state"] == "STARTING"
     ready.touch()
