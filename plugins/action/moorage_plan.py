@@ -46,7 +46,9 @@ class ActionModule(ActionBase):
         )
         try:
             declared = self._templar.template(known.get("moorage_options") or {})
-            check(project, declared, load_extra_vars(self._loader), known)
+            # What is wrong with settings of stacks is named by planning, all of it at once.
+            planned = {options["stack"]} - {"", ALL} or {*known["group_names"]}
+            check(project, declared, load_extra_vars(self._loader), known, planned)
             groups = self._groups(project, options["stack"], known)
             variables = self._variables(project, known)
             if options["version"]:

@@ -64,19 +64,21 @@ def check(
     declared: Mapping[str, Any],
     extra: Mapping[str, Any],
     known: Mapping[str, Any],
+    planned: Collection[str] = (),
 ) -> None:
     """Raise OptionError for an extra variable that this playbook does not know, or lacks.
 
     ``declared`` is the play's ``moorage_options``: the names of its ``required`` and ``optional``
     ones, and whether ``all`` stacks may be meant. ``extra`` are the variables given with `-e`,
-    ``known`` all variables of the host, the raw texts of those that are templates.
+    ``known`` all variables of the host, the raw texts of those that are templates. Settings of the
+    stacks in ``planned`` are left to planning, which looks at all of them.
     """
     required = list(declared.get("required") or ())
     own = {*required, *(declared.get("optional") or ())}
     for name, value in extra.items():
         if name in own:
             _check_value(name, value)
-        else:
+        elif owner(name, project.stacks()) not in planned:
             _check_foreign(project, name, own, known)
     for name in required:
         if name not in known:
