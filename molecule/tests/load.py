@@ -117,7 +117,7 @@ class Load:
 
     def wait_for(self, number: int, seconds: float = 120) -> None:
         """Wait until so many requests have ended, or what the rate allows of them."""
-        number = max(1, int(number * self._share))
+        number = math.ceil(number * self._share)
         wait_until(
             f"{number} requests were sent",
             lambda: self._log.read_bytes().count(b"\n") >= number,
