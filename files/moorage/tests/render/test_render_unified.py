@@ -130,7 +130,7 @@ def test_without_a_limit_in_the_file_there_is_none(render: Callable[..., Any], w
         history.append(clock)
         pauses.append(decision.delay)
         clock += decision.delay
-    assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
+    assert pauses[:3] == pytest.approx([0.0, 0.04, 0.08])
     assert pauses[-1] == pytest.approx(60.0)
 
 

@@ -22,9 +22,9 @@ _CONDITIONS = {
 }
 # The engine's defaults, which a description that names no times was written for.
 _INTERVAL, _TIMEOUT, _RETRIES, _START_PERIOD, _START_INTERVAL = 30.0, 30.0, 3, 0.0, 5.0
-# Between restarts, in seconds: the engine's pauses. A history without a limit is kept for an hour,
-# one that is counted for ever, as the engine has no window.
-_FIRST_PAUSE, _LONGEST_PAUSE, _PAUSES_GROW, _COUNTED = 0.1, 60.0, 3600.0, 9e8
+# Between restarts, in seconds: the first comes at once, then pauses grow as the engine's do. A
+# history without a limit is kept for an hour, one that is counted for ever, as the engine does.
+_LONGEST_PAUSE, _PAUSES_GROW, _COUNTED = 60.0, 3600.0, 9e8
 _LOCAL_URL = re.compile(r"http://127\.0\.0\.1(:\d+)?(/\S*)?")
 _FAIL = re.compile(r"-[sS]*f[sS]*|--fail")
 _QUIET = re.compile(r"-[sS]+|--silent|--show-error")
@@ -104,7 +104,6 @@ def _restart(service: Service) -> dict[str, Any]:
         "autorestart": names.get(kind, "always"),
         "restart_limit": limit or None,
         "restart_window": _COUNTED if limit else _PAUSES_GROW,
-        "restart_delay": _FIRST_PAUSE,
         "restart_delay_max": _LONGEST_PAUSE,
     }
     if service.moorage.restart_limit is not None:
