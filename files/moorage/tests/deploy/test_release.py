@@ -64,8 +64,10 @@ def test_a_failed_write_leaves_nothing(layout: Layout) -> None:
 
 def test_a_release_that_is_there_is_never_rewritten(layout: Layout) -> None:
     make(layout, 1)
-    write_release(layout, release_id(1), {"compose.yaml": ("other\n", 0o644)}, {"topology": "x"})
-    assert read_release(layout, release_id(1)).compose_file.read_text() == "# 1\n"
+    path = read_release(layout, release_id(1)).path
+    before = [(p, p.stat().st_ino) for p in (path, path / "compose.yaml", path / "release.json")]
+    make(layout, 1)
+    assert [(p, p.stat().st_ino) for p, _ in before] == before
 
 
 def test_an_unknown_release_names_those_that_are_kept(layout: Layout) -> None:

@@ -117,7 +117,7 @@ def activate(
 ) -> Outcome:
     """Make the release of ``request`` the running one.
 
-    Never raises for what can go wrong on a host: the outcome says it.
+    Never raises: the outcome says what went wrong.
     """
     purpose = f"{request.purpose} of release {request.release}"
     began = time.time()
@@ -130,6 +130,9 @@ def activate(
             outcome = work.run(began)
     except Locked as locked:
         outcome = Outcome("locked", request.release, message=f"{layout.stack}: {locked}")
+    except Exception as trouble:
+        # A disk that holds not even a note of the lock, a directory where a file is to be.
+        outcome = Outcome("failed", request.release, message=f"{layout.stack}: {_why(trouble)}")
     outcome.phases = journal.phases
     journal.note("outcome", **outcome.to_dict())
     return outcome
@@ -166,8 +169,7 @@ class Activation:
                 rollout = self._preflight()
         except Exception as trouble:
             # Nothing was touched: what runs goes on running.
-            self._traffic.stop()
-            self._room.give()
+            self._end()
             return self._finish(self._refused(_why(trouble)), began, None)
         try:
             self._bring_up(rollout)
@@ -182,10 +184,17 @@ class Activation:
         else:
             outcome = self._done(rollout)
         finally:
-            self._traffic.stop()
-            self._room.give()
+            self._end()
         self._layout.marker.unlink(missing_ok=True)
         return self._finish(outcome, began, rollout)
+
+    def _end(self) -> None:
+        """Let go of what a rollout holds; what fails at that has no part in its outcome."""
+        for let_go in (self._traffic.stop, self._room.give):
+            try:
+                let_go()
+            except Exception as trouble:
+                self._journal.note("left", message=_why(trouble))
 
     # -- forward --------------------------------------------------------------------------
 
@@ -298,6 +307,8 @@ class Activation:
 
     def _go_back(self, failed: Rollout, why: str) -> Outcome:
         self._journal.note("failed", message=why)
+        # Going back may need it on a full disk.
+        self._room.give()
         previous, asked = self._previous, self._request.release
         if previous is None or "units" not in previous.manifest:
             kept = previous.id if previous else None

@@ -115,6 +115,8 @@ def check(unit: Unit, container: Container) -> Check:
         detail += f", {container.health}"
     if container.state in ("exited", "dead"):
         detail += f", exit code {container.exit_code}"
+    if container.refused:
+        detail += f", the engine could not start it: {container.refused}"
     if container.out_of_memory:
         detail += ", killed for want of memory"
     if container.restarts:

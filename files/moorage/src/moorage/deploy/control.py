@@ -189,7 +189,7 @@ def _of_container(container: docker.Container) -> dict[str, Any]:
         "memory_bytes": None,
         "exit": None if running else {"code": container.exit_code, "signal": None, "at": None},
         "ports": [],
-        "reason": None if running else f"exit code {container.exit_code}",
+        "reason": None if running else (container.refused or f"exit code {container.exit_code}"),
         "wanted": "down" if container.held else "up",
     }
 

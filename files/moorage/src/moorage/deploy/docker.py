@@ -7,6 +7,7 @@ nothing beside Python itself.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ _SLOT_LABEL = "moorage.slot"
 _REPLICA_LABEL = "moorage.replica"
 # What the renderer made of the service's description: tells whether a container is as described.
 _CONFIG_LABEL = "moorage.config"
+_SAID_LINES = 15
+# Compose's progress, and what it or the engine's client only warns of.
+_ASIDE = re.compile(
+    r"\s*$|time=\S+ level=(warning|info|debug)|(?i:warning|warn|deprecated)\b"
+    r"|\s*(Container|Network|Volume|Image) \S+\s+[A-Z]\w+\s*$"
+)
 _ENDING = ("", "no", "on-failure")
 
 
@@ -52,9 +59,19 @@ def run(argv: Sequence[str], *, timeout_seconds: float = 60.0) -> str:
             f"`{' '.join(command)}` did not end within {timeout_seconds:g} s"
         ) from None
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise DockerError(f"`{' '.join(command)}` failed: " + "\n".join(said[-15:]))
+        said = done.stderr.strip() or done.stdout.strip()
+        raise DockerError(f"`{' '.join(command)}` failed: " + reason_first(said.splitlines()))
     return done.stdout
+
+
+def reason_first(said: Sequence[str]) -> str:
+    """Return what a command said last, with its error before warnings and progress.
+
+    Whoever reads one line of a reason reads the reason.
+    """
+    lines = list(said[-_SAID_LINES:])
+    why = [line for line in lines if not _ASIDE.match(line)]
+    return "\n".join([*why, *(line for line in lines if line not in why)])
 
 
 @dataclass(frozen=True, order=True)
@@ -89,11 +106,16 @@ class Container:
     finished_at: str = ""
     health_log: tuple[str, ...] = ()
     pids_limit: int = 0
+    refused: str = ""
 
     @property
     def held(self) -> bool:
-        """Stopped by somebody: what else ends under such a policy, the engine starts again."""
-        return self.state == "exited" and self.policy in ("always", "unless-stopped")
+        """Stopped by somebody: what else ends under such a policy, the engine starts again.
+
+        But not what it could not start: after a boot it tries that once.
+        """
+        ended = self.state == "exited" and not self.refused
+        return ended and self.policy in ("always", "unless-stopped")
 
     @property
     def done(self) -> bool:
@@ -150,6 +172,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         finished_at=state.get("FinishedAt", ""),
         health_log=_said(state.get("Health") or {}),
         pids_limit=int(raw["HostConfig"].get("PidsLimit") or 0),
+        refused=str(state.get("Error") or ""),
     )
 
 

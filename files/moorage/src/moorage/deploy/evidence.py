@@ -44,10 +44,10 @@ def write(facts: Facts, rollout: Rollout | None) -> str | None:
     Returns its path, None when it could not be written: a rollout that went well is not undone
     for want of paper.
     """
-    receipt = gather(facts, rollout)
-    key = KEY if KEY.exists() else None
     path: Path | None = None
     try:
+        receipt = gather(facts, rollout)
+        key = KEY if KEY.exists() else None
         path = write_receipt(facts.after.path, receipt, key)
     except ReceiptError as trouble:
         # It is there all the same, without its signature.
@@ -66,7 +66,11 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
     done, after = facts.outcome, facts.after
     did = done["did"]
     refs = {ref for r in (facts.before, after) if r is not None for ref in r.images}
-    digests = docker.digests(sorted(refs))
+    try:
+        digests = docker.digests(sorted(refs))
+    except docker.DockerError:
+        # What happened is told without them: an engine that fails may be what happened.
+        digests = {}
     updated = sorted(did.get("containers", []))
     units = [unit.name for unit in rollout.scene.units] if rollout else []
     return {

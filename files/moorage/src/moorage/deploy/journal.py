@@ -55,8 +55,10 @@ def follow(path: Path, alive: Any, poll_seconds: float = 0.05) -> Iterator[dict[
                 complete, newline, _ = source.read().rpartition(b"\n")
             offset += len(complete) + len(newline)
             for line in complete.splitlines():
-                with suppress(ValueError):
-                    yield json.loads(line)
+                with suppress(ValueError, RecursionError):
+                    event = json.loads(line)
+                    if isinstance(event, dict) and isinstance(event.get("event"), str):
+                        yield event
         if ended:
             return
         time.sleep(poll_seconds)

@@ -102,8 +102,11 @@ def run_activation(asked: Path, base: Path, run: Path) -> Outcome:
     if fields is None:
         raise LaunchError(f"there is no request {asked}")
     asked.unlink()
-    journal = Journal(Path(fields.pop("journal")))
-    request = Request(**fields)
+    try:
+        journal = Journal(Path(fields.pop("journal")))
+        request = Request(**fields)
+    except (KeyError, TypeError) as damage:
+        raise LaunchError(f"{asked} is no request of this version: {damage}") from None
     return activate(request, Layout.of(request.stack, base, run), journal)
 
 

@@ -244,7 +244,8 @@ def write_release(
     """Write a release directory as a whole: it is there complete, or not at all.
 
     ``files`` maps a relative path to its content and mode. A release that is already there is
-    returned as it stands: its name is the hash of its content.
+    returned as it stands: its name is the hash of its content. One that has not that content any
+    more is made anew.
     """
     path = layout.releases / release_id
     try:
@@ -252,7 +253,7 @@ def write_release(
     except ReleaseError:
         # None, or one that was cut short: it is made, or made anew.
         there = None
-    if there is not None:
+    if there is not None and _is_whole(there, files, manifest):
         # It is wanted again: `prune_releases` sees that.
         os.utime(path / MANIFEST)
         return there
@@ -267,9 +268,40 @@ def write_release(
             # Its receipts stay: they tell of what ran.
             for receipt in path.glob("receipt*"):
                 receipt.rename(scratch / receipt.name)
-            remove_tree(path)
-        scratch.rename(path)
+            # `current` may lead here: it is away between two renames, no longer.
+            path.rename(spoilt := scratch.with_name(f"{scratch.name}.old"))
+            scratch.rename(path)
+            if spoilt.is_dir():
+                remove_tree(spoilt)
+            else:
+                spoilt.unlink()
+        else:
+            scratch.rename(path)
     return read_release(layout, release_id)
+
+
+def _lasting(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest without the gate's time, which is no part of what the name is a hash of."""
+    rollout = manifest.get("rollout")
+    if isinstance(rollout, dict):
+        rollout = {k: v for k, v in rollout.items() if k != "gate_timeout_seconds"}
+    return {**manifest, "rollout": rollout}
+
+
+def _is_whole(
+    there: Release, files: Mapping[str, tuple[str, int]], manifest: Mapping[str, Any]
+) -> bool:
+    """Tell whether a release on the disk still is what its name says."""
+    found, wanted = _lasting(there.manifest), _lasting(json.loads(json.dumps(manifest)))
+    if found != wanted:
+        return False
+    try:
+        content = read_files(there)
+    except (OSError, ValueError):
+        return False
+    return {name: text for name, (text, _) in content.items()} == {
+        name: text for name, (text, _) in files.items()
+    }
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from moorage.deploy.release import ReleaseError
@@ -37,4 +38,5 @@ class Room:
 
     def give(self) -> None:
         """Give it back, for what it was kept for."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
