@@ -6,6 +6,7 @@ import copy
 import http.client
 import json
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,27 @@ from support import Machine
 STACK, PORT = "pilot", 8000
 BASE = f"/opt/{STACK}"
 SOURCE = ROOT / "molecule/cases/stacks"
+
+
+# Well for its health check, the smoke check and the first visitors; then it is not.
+_TURNS = """
+import http.server, itertools, os, sys, time
+sys.path.insert(0, "/app")
+import app
+well, count = app.App.do_GET, itertools.count()
+def ask(self):
+    if next(count) < 6: return well(self)
+    {conduct}
+app.App.do_GET = ask
+http.server.ThreadingHTTPServer(("", 8000), app.App).serve_forever()
+"""
+BAD = {
+    "crash": "raise SystemExit(3)",
+    "500": _TURNS.format(conduct="self.send_error(500)"),
+    "slow": _TURNS.format(conduct="time.sleep(3); return well(self)"),
+    "hang": _TURNS.format(conduct="time.sleep(600)"),
+    "dies": _TURNS.format(conduct="os._exit(4)"),
+}
 
 
 @dataclass(frozen=True)
@@ -155,3 +177,28 @@ class Pilot(Machine):
         """Return the events of the newest rollout."""
         newest = self.sh(f"ls /var/log/moorage/rollouts/{STACK}/*.jsonl | tail -n 1")
         return [json.loads(line) for line in self.sh(f"cat {newest}").splitlines()]
+
+
+@contextmanager
+def visiting(pilot: Pilot) -> Iterator[list[tuple[int, str | None]]]:
+    """Ask one time after another while the block runs: status and Retry-After of each answer."""
+    answers: list[tuple[int, str | None]] = []
+    over = threading.Event()
+
+    def visit() -> None:
+        while not over.wait(0.1):
+            answer = pilot.ask("/", timeout=60)
+            answers.append((answer.status, answer.headers.get("Retry-After")))
+
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        visitor.join()
+
+
+def marked(pilot: Pilot, mark: str, **more: str) -> None:
+    """Describe another build."""
+    pilot.description.web["environment"] = {"MARK": mark, **more}

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from pilot_site import PORT, Pilot
+from pilot_site import BAD, PORT, Pilot, marked, visiting
 from support import wait_until
 
 # Twice as many as there are processors; quick to see, and gone with the test.
 _LOOPS = 4
 # The whole proof takes MOORAGE_BUSY_UPDATES=20,10; here it is as long as a scenario allows.
 _GOOD, _BAD = (int(n) for n in os.environ.get("MOORAGE_BUSY_UPDATES", "2,2").split(","))
-
-# Well for its health check, the smoke check and the first visitors; then it is not.
-_TURNS = """
-import http.server, itertools, os, sys, time
-sys.path.insert(0, "/app")
-import app
-well, count = app.App.do_GET, itertools.count()
-def ask(self):
-    if next(count) < 6: return well(self)
-    {conduct}
-app.App.do_GET = ask
-http.server.ThreadingHTTPServer(("", 8000), app.App).serve_forever()
-"""
-BAD = {
-    "crash": "raise SystemExit(3)",
-    "500": _TURNS.format(conduct="self.send_error(500)"),
-    "slow": _TURNS.format(conduct="time.sleep(3); return well(self)"),
-    "hang": _TURNS.format(conduct="time.sleep(600)"),
-    "dies": _TURNS.format(conduct="os._exit(4)"),
-}
 
 
 @contextmanager
@@ -48,31 +27,6 @@ def busy(pilot: Pilot) -> Iterator[None]:
         yield
     finally:
         pilot.sh(f"systemctl stop {' '.join(units)}")
-
-
-@contextmanager
-def visiting(pilot: Pilot) -> Iterator[list[tuple[int, str | None]]]:
-    """Ask one time after another while the block runs: status and Retry-After of each answer."""
-    answers: list[tuple[int, str | None]] = []
-    over = threading.Event()
-
-    def visit() -> None:
-        while not over.wait(0.1):
-            answer = pilot.ask("/", timeout=60)
-            answers.append((answer.status, answer.headers.get("Retry-After")))
-
-    visitor = threading.Thread(target=visit)
-    visitor.start()
-    try:
-        yield answers
-    finally:
-        over.set()
-        visitor.join()
-
-
-def marked(pilot: Pilot, mark: str, **more: str) -> None:
-    """Describe another build."""
-    pilot.description.web["environment"] = {"MARK": mark, **more}
 
 
 def test_on_a_busy_host_what_is_good_stays_and_what_is_bad_goes(pilot: Pilot) -> None:

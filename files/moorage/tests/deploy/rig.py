@@ -45,9 +45,18 @@ class Rig:
         self.edge = Edge.of(directory / "edge", directory / "edge-run")
         self.journal = directory / "journal.jsonl"
 
-    def service(self, name: str, script: str = "exec sleep 600", **facts: Any) -> dict[str, Any]:
-        """Describe a service that runs a shell script; ``facts`` are of its unit."""
-        return {"name": name, "script": script, "facts": facts}
+    def service(
+        self,
+        name: str,
+        script: str = "exec sleep 600",
+        entry: dict[str, Any] | None = None,
+        **facts: Any,
+    ) -> dict[str, Any]:
+        """Describe a service that runs a shell script.
+
+        ``entry`` is more of its Compose description, ``facts`` are of its unit.
+        """
+        return {"name": name, "script": script, "entry": entry or {}, "facts": facts}
 
     def release(self, *services: dict[str, Any], **manifest: Any) -> str:
         """Write a release of these services and return its id."""
@@ -74,7 +83,8 @@ class Rig:
         ident = hashlib.sha256(text.encode()).hexdigest()[:12]
         path = self.layout.releases / ident
         path.mkdir(exist_ok=True)
-        (path / "compose.yaml").write_text(json.dumps(content))
+        for name in ("compose.yaml", "compose.json"):
+            (path / name).write_text(json.dumps(content))
         (path / "release.json").write_text(json.dumps({**full, "id": ident}))
         return ident
 
@@ -106,7 +116,7 @@ class Rig:
     def _unit(self, service: dict[str, Any]) -> dict[str, Any]:
         name, facts = service["name"], service["facts"]
         rolled = facts.get("rolled", True)
-        described = json.dumps([service["script"], facts], sort_keys=True)
+        described = json.dumps([service["script"], service["entry"], facts], sort_keys=True)
         return {
             "name": f"{self.stack}-{name}",
             "service": name,
@@ -132,6 +142,7 @@ class Rig:
             "stop_grace_period": "1s",
             "init": True,
             "labels": labels,
+            **service["entry"],
         }
         if unit.get("health"):
             entry["healthcheck"] = {

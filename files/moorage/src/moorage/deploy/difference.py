@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from moorage.deploy.docker import Container
+from moorage.deploy.docker import ANYWHERE, Container
 from moorage.deploy.unit import NEXT, Unit
 
 
@@ -62,6 +63,66 @@ def _succeeded(container: Container | None) -> bool:
     return container.state == "running" or (
         container.state == "exited" and container.exit_code == 0
     )
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What of the host a unit has for itself: sources that it writes to, addresses with ports."""
+
+    writes: frozenset[str] = frozenset()
+    ports: frozenset[tuple[str, int]] = frozenset()
+
+
+def needs_of(units: Sequence[Unit], described: Mapping[str, Any]) -> dict[str, Needs]:
+    """Return what each unit needs, by name; ``described`` has services by key (compose.json)."""
+    return {
+        unit.name: _needs([described.get(key) or {} for key in unit.keys.values()])
+        for unit in units
+    }
+
+
+def _needs(entries: Sequence[Mapping[str, Any]]) -> Needs:
+    mounts = [m for entry in entries for m in entry.get("volumes") or ()]
+    ports = [p for entry in entries for p in entry.get("ports") or ()]
+    return Needs(
+        frozenset(str(m["source"]) for m in mounts if m.get("source") and not m.get("read_only")),
+        frozenset((p.get("host_ip") or ANYWHERE, int(p["published"])) for p in ports),
+    )
+
+
+def in_the_way(
+    unit: Unit, containers: Sequence[Container], needs: Mapping[str, Needs]
+) -> list[Container]:
+    """Return the running containers that have to stop before the unit starts.
+
+    They hold what it needs, and are not going to: nothing describes them any more, or they have
+    moved elsewhere. What two services are meant to share is theirs together; and what may have its
+    successor beside it, or prepares the ground for what comes, writes beside others by design.
+    """
+    own = needs.get(unit.name, Needs())
+    alone = not unit.rolled and not unit.one_off
+    found = []
+    for container in containers:
+        name = container.name.removesuffix(NEXT)
+        if container.state != "running" or name == unit.name:
+            continue
+        keeps = needs.get(name, Needs())
+        taken = {(p.address, p.port) for p in container.published} - keeps.ports
+        shared = {source for source in container.writes if source not in keeps.writes}
+        ports = any(_meet(mine, theirs) for mine in own.ports for theirs in taken)
+        if ports or (alone and any(_within(a, b) for a in own.writes for b in shared)):
+            found.append(container)
+    return found
+
+
+def _meet(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    anywhere = {ANYWHERE, "::", "[::]"}
+    same = one[0] == other[0] or one[0] in anywhere or other[0] in anywhere
+    return one[1] == other[1] and same
+
+
+def _within(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
 @dataclass

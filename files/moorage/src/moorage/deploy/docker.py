@@ -107,6 +107,7 @@ class Container:
     health_log: tuple[str, ...] = ()
     pids_limit: int = 0
     refused: str = ""
+    writes: tuple[str, ...] = ()
 
     @property
     def held(self) -> bool:
@@ -173,6 +174,13 @@ def _container(raw: Mapping[str, Any]) -> Container:
         health_log=_said(state.get("Health") or {}),
         pids_limit=int(raw["HostConfig"].get("PidsLimit") or 0),
         refused=str(state.get("Error") or ""),
+        writes=tuple(
+            sorted(
+                str(m.get("Source") or m.get("Name"))
+                for m in raw.get("Mounts") or []
+                if m.get("RW")
+            )
+        ),
     )
 
 

@@ -89,6 +89,7 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
         "services": {
             "updated": updated + [n for n in did.get("processes", []) if n not in updated],
             "unchanged": sorted(set(units) - set(updated)),
+            "removed": sorted(did.get("removed", [])),
         },
         "partial": bool(after.manifest.get("partial")),
         "requests": {name: figures.to_dict() for name, figures in facts.figures.items()},

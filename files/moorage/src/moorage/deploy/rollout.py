@@ -120,7 +120,7 @@ class Rollout:
     def _place(self, unit: Unit) -> None:
         old = self.scene.found.get(unit.name)
         ran = old is not None and old.state == "running" and not unit.one_off
-        if ran:
+        if ran or self.scene.holders(unit):
             visited = bool(self.scene.without([unit]))
             with self.scene.traffic.apart(self.scene.hold_seconds if visited else 0.0):
                 started, well = self._replace(unit, ran)
@@ -139,6 +139,11 @@ class Rollout:
             scene.keep_waiting([unit])
             scene.drain([unit.name])
             scene.stop([unit.name])
+        scene.make_way(unit)
+        old = scene.found.get(unit.name)
+        if old is not None and old.slot:
+            # It was one of two that could be side by side: Compose knows it by another key.
+            docker.remove([unit.name])
         began = time.monotonic()
         scene.make([unit])
         started = time.monotonic() - began

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moorage.deploy import docker, health
-from moorage.deploy.docker import Compose, Container
+from moorage.deploy.difference import in_the_way, needs_of
+from moorage.deploy.docker import LOOPBACK, Compose, Container
 from moorage.deploy.gate import Check
 from moorage.deploy.gentle import Gentle
 from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release
+from moorage.deploy.state import read_note
 from moorage.deploy.topology import Gap, Topology
 from moorage.deploy.traffic import Traffic, pools_of
 from moorage.deploy.unit import NEXT, Policy, Unit, units_of
@@ -91,6 +93,8 @@ class Scene:
         self.gentle = Gentle(layout.run / "gentle.json")
         self.found: dict[str, Container] = {}
         self._compose = Compose(layout.stack, release.compose_file)
+        described = read_note(release.path / "compose.json").get("services")
+        self._needs = needs_of(self.units, described if isinstance(described, dict) else {})
 
     def look(self) -> dict[str, Container]:
         """Ask the engine what there is, by name."""
@@ -126,10 +130,31 @@ class Scene:
     def remove(self, names: Sequence[str]) -> None:
         """Stop and remove containers, after who is with them has left."""
         there = [name for name in names if name in self.look()]
+        self.lead_away(there)
         self.drain(there)
         self.stop(there)
         docker.remove(there)
         self.did.removed += there
+
+    def holders(self, unit: Unit) -> list[str]:
+        """Return the containers that hold a volume or a port that the unit needs."""
+        return [c.name for c in in_the_way(unit, list(self.found.values()), self._needs)]
+
+    def make_way(self, unit: Unit) -> list[str]:
+        """Stop what holds a volume or a port that the unit needs; return the names."""
+        self.look()
+        names = self.holders(unit)
+        if names:
+            self.note("making way", unit=unit.name, stopped=names)
+            self.lead_away(names)
+            self.drain(names)
+            self.stop(names)
+            self.look()
+        ports = {port for address, port in self._needs[unit.name].ports if address != LOOPBACK}
+        if ports & self.traffic.closing_listeners(self.release):
+            # What publishes it by itself from now on was behind the edge.
+            self.traffic.route(self.release)
+        return names
 
     def drain(self, names: Sequence[str], but: Collection[str] = ()) -> dict[str, int]:
         """Wait until visitors have left the containers; return who was still there at the end.
@@ -144,6 +169,7 @@ class Scene:
         if not names:
             return
         old = [name for name in names if name in self.look()]
+        self.lead_away(old)
         self.stop(old)
         docker.remove(old)
         for name in names:
@@ -192,6 +218,26 @@ class Scene:
             for name, peers in self.pools(units, live).items()
             if any(unit.moves(str(pools[name]["service"])) for unit in units)
         }
+
+    def lead_away(self, names: Collection[str]) -> None:
+        """Send nobody any more to containers that are about to go, whatever has led there."""
+        leaving = {peer for name in names if name in self.found for peer in self.found[name].peers}
+        if not leaving:
+            return
+        hit = {n: peers for n, peers in self.traffic.pools().items() if leaving & set(peers)}
+        if not hit:
+            return
+        staying = {
+            name: c for name, c in self.found.items() if name not in names and c.state == "running"
+        }
+        live = {u.name: c for u in self.units if (c := staying.get(u.name))}
+        serving = pools_of(self.release, self.units, live)
+        pools = {
+            name: [p for p in (*peers, *serving.get(name, ())) if p not in leaving]
+            for name, peers in hit.items()
+        }
+        pools = {name: list(dict.fromkeys(peers)) for name, peers in pools.items()}
+        self.traffic.switch(pools, self.hold_seconds)
 
     def old_ones(self) -> dict[str, Container]:
         """Return the containers that are no candidates, by name."""

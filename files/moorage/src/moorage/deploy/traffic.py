@@ -79,13 +79,20 @@ class Traffic:
         open_now = (self._edge.facts(self._stack) if self._edge.present() else None) or {}
         return _ports(facts) - _ports(open_now)
 
+    def closing_listeners(self, release: Release) -> set[int]:
+        """Return the ports that the edge has open for the stack and the release does not want."""
+        facts = release.manifest.get("edge") or {}
+        open_now = (self._edge.facts(self._stack) if self._edge.present() else None) or {}
+        return _ports(open_now) - _ports(facts)
+
     def routed(self) -> bool:
         """Tell whether the edge knows the stack."""
         return self._edge.present() and self._edge.facts(self._stack) is not None
 
     def drain(self, peers: Iterable[str], seconds: float) -> dict[str, int]:
         """Wait until no request is in flight to ``peers``; return what was left after that."""
-        waiting, deadline = list(peers), time.monotonic() + seconds
+        waiting = list(peers) if self._edge.present() else []
+        deadline = time.monotonic() + seconds
         while waiting:
             left = {p: n for p, n in self._edge.in_flight(waiting).items() if n > 0}
             if not left or time.monotonic() >= deadline:

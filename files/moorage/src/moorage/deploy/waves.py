@@ -71,6 +71,8 @@ class Waves:
         try:
             for level in levels(wave, scene.found):
                 with phase("start"):
+                    for unit in level:
+                        scene.make_way(unit)
                     scene.make(level)
                     if gently:
                         new = (scene.found.get(unit.next_name) for unit in level)
