@@ -122,6 +122,7 @@ class Application:
     def __init__(self, port: int = 0, **behaviour: Any) -> None:
         self.gate = threading.Event()
         self.asked: list[str] = []
+        self.sent = 0
         handler = type("Handler", (_Handler,), {"application": self, "behaviour": behaviour})
         self.server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self.server.daemon_threads = True
@@ -191,8 +192,25 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(b"all work and no play " * 500, Content_Type="text/css")
 
     def _static(self) -> None:
-        control = "private" if "private" in self.path else "no-cache"
-        self._answer(b"body { }", Content_Type="text/css", Cache_Control=control)
+        said = {
+            "private": {"Cache_Control": "private"},
+            "nocache": {"Cache_Control": "no-cache"},
+            "nostore": {"Cache_Control": "no-store"},
+            "cookie": {"Set_Cookie": "a=b"},
+            "vary": {"Vary": "*"},
+            "public": {"Cache_Control": "public, max-age=60"},
+        }
+        name = self.path.rpartition("/")[2].partition(".")[0]
+        self._answer(b"body { }", Content_Type="text/css", **said.get(name, {}))
+
+    def _big(self) -> None:
+        size = 256 * 2**20
+        self.send_response(200)
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        for _ in range(size // 2**20):
+            self.wfile.write(b"x" * 2**20)
+            self.application.sent += 2**20
 
     def _hang(self) -> None:
         # Ends the connection instead of an answer.

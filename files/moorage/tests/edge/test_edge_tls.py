@@ -105,6 +105,42 @@ def test_http_leads_to_https(secure: EdgeRig, application: Start) -> None:
     assert (challenge.status, challenge.body) == (200, b"proof")
 
 
+def test_an_acme_servers_question_is_answered_by_the_edge_by_https_too(
+    secure: EdgeRig, application: Start
+) -> None:
+    server = application()
+    secure.stack("asked", server.peer, domains=["asked.example.com"], routes=ROUTES)
+    webroot = secure.edge.store.base / "acme" / "webroot" / ".well-known" / "acme-challenge"
+    webroot.mkdir(parents=True, exist_ok=True)
+    (webroot / "word").write_text("it is me")
+    path = "/.well-known/acme-challenge/"
+    assert ask(secure, "asked.example.com", f"{path}word")[::2] == (200, b"it is me")
+    assert ask(secure, "asked.example.com", f"{path}none")[0] == 404
+    assert server.asked == []
+
+
+def test_only_a_named_proxys_word_for_https_ends_the_redirection(
+    secure: EdgeRig, application: Start
+) -> None:
+    server = application()
+    secure.stack("proxied", server.peer, domains=["proxied.example.com"], routes=ROUTES)
+    said = {"Host": "proxied.example.com", "X_Forwarded_Proto": "https"}
+    assert get(secure.http, "/x", **said).status == 308
+    secure.provision(trusted_proxies=["127.0.0.1"])
+    try:
+        answer = get(secure.http, "/x", **said)
+        assert answer.status == 200
+        assert answer.json()["headers"]["x-forwarded-proto"] == "https"
+        assert get(secure.http, "/x", Host="proxied.example.com").status == 308
+        # The rig writes hyphens for underscores; this one stays as a stranger would send it.
+        with socket.create_connection(("127.0.0.1", secure.http), timeout=20) as connection:
+            head = "GET /x HTTP/1.1\r\nHost: proxied.example.com\r\nX_Forwarded_Proto: https"
+            connection.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
+            assert connection.recv(4096).split()[1] == b"308"
+    finally:
+        secure.provision(trusted_proxies=[])
+
+
 def test_http_stays_where_it_is_not_to_be_redirected(secure: EdgeRig, application: Start) -> None:
     secure.stack("both", application().peer, domains=["both.example.com"], routes=ROUTES)
     secure.provision(redirect_to_https=False)

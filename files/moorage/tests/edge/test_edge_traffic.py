@@ -222,8 +222,11 @@ def test_private_paths_are_for_the_host_and_named_networks(
     try:
         port = rig.stack("private", server.peer, options=options)
         assert get(port, "/metrics").status == 200
-        for path in ("/metrics", "/metrics/", "/metrics/x?y", "//metrics", "/%6detrics"):
+        for path in ("/metrics", "/metrics/", "/metrics/x?y", "/%6detrics", "/metrics%2Fx"):
             assert get(port, path, X_Forwarded_For="203.0.113.9").status == 404, path
+        # Applications differ in whether these are the same, so that nobody is asked.
+        for path in ("//metrics", "/metrics;x", "//metrics;x/y"):
+            assert get(port, path, X_Forwarded_For="203.0.113.9").status == 400, path
         assert get(port, "/metricsx", X_Forwarded_For="203.0.113.9").status == 200
         assert server.asked == ["GET /metrics", "GET /metricsx"]
         options["private_networks"] = ["203.0.113.0/24"]

@@ -49,7 +49,7 @@ def test_listeners_and_pools(shop: Callable[..., Any]) -> None:
     assert edge["options"] == {
         "max_body_bytes": 67108864,
         "read_timeout_seconds": 60,
-        "static_paths": ["/static/"],
+        "static_paths": [],
         "static_max_age_seconds": 3600,
         "frame_options": "SAMEORIGIN",
         "hsts_seconds": 0,

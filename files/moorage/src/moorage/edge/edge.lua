@@ -9,7 +9,7 @@ ffi.cdef "int kill(int pid, int sig);"
 
 local M = {}
 
--- "pool/NAME" -> "peer,peer"; "hold/NAME" -> seconds; "maintenance/STACK" -> true; "down/PEER" ->
+-- "pool/NAME" -> "peer,peer"; "setting/NAME" -> "NUMBER|peer,peer"; "hold/NAME" -> seconds; "maintenance/STACK" -> true; "down/PEER" ->
 -- true for as long as the peer is tried last; "lost/NAME" -> since when no peer of a pool could be
 -- reached; "closing" -> true shortly before a reload.
 local pools = ngx.shared.moorage_pools
@@ -50,9 +50,23 @@ local function put(dict, key, value, seconds)
   end
 end
 
+-- Each setting of a pool has a number of its own, which the cache's keys begin with: the same peer
+-- may be another release. It is one value with the peers, so that nobody reads one without the
+-- other, and begins with the time, because files of an earlier run of nginx are still there.
+-- Workers that a reload has left with an earlier version of this file know the peers alone.
 local function set_pool(name, peers, hold)
+  local number = string.format("%.0f.%d", ngx.now() * 1000, pools:incr("settings", 1, 0))
   put(pools, "hold/" .. name, hold or 0)
+  put(pools, "setting/" .. name, number .. "|" .. table.concat(peers, ","))
   put(pools, "pool/" .. name, table.concat(peers, ","))
+end
+
+local function split(text)
+  local found = {}
+  for peer in text:gmatch("[^,]+") do
+    found[#found + 1] = peer
+  end
+  return found
 end
 
 -- Whether a file holds pools as they are written by us; a damaged one would keep nginx from starting.
@@ -93,7 +107,7 @@ function M.init(directory)
   page = assert(read(directory .. "/maintenance.html"))
   -- Tells new workers from old ones when only a certificate changed.
   configuration.loads = pools:incr("loads", 1, 0)
-  local wanted = {loads = true, closing = true}
+  local wanted = {loads = true, closing = true, settings = true}
   for stack, names in pairs(configuration.stacks) do
     local state = kept(stack)
     if state then
@@ -104,10 +118,11 @@ function M.init(directory)
       local full = stack .. "/" .. name
       if state then
         set_pool(full, state.pools[name] or {}, tonumber((state.hold_seconds or {})[name]))
-      elseif not pools:get("pool/" .. full) then
+      elseif not pools:get("setting/" .. full) then
         -- At a reload what is in memory goes on instead.
-        set_pool(full, {})
+        set_pool(full, split(pools:get("pool/" .. full) or ""))
       end
+      wanted["setting/" .. full] = true
       wanted["pool/" .. full] = true
       wanted["hold/" .. full] = true
     end
@@ -138,10 +153,7 @@ local parsed = {}
 local function peers_of(text)
   local peers = parsed.text == text and parsed.peers
   if not peers then
-    peers = {}
-    for peer in text:gmatch("[^,]+") do
-      peers[#peers + 1] = peer
-    end
+    peers = split(text:match("|(.*)$"))
     parsed = {text = text, peers = peers}
   end
   return peers
@@ -171,13 +183,13 @@ end
 
 -- Returns a peer that has been counted, or nothing when the pool is empty.
 local function acquire(pool, tried)
-  local key = "pool/" .. pool
+  local key = "setting/" .. pool
   while true do
     local text = pools:get(key)
-    if not text or text == "" then
+    local peers = text and peers_of(text)
+    if not peers or #peers == 0 then
       return nil
     end
-    local peers = peers_of(text)
     local peer = choose(peers, tried)
     count(peer, 1)
     -- Who switches a pool first writes it and then reads the counts. Whoever still took an old
@@ -244,8 +256,111 @@ local function take_body(var)
     or ngx.req.get_method() == "GET" or ngx.req.get_method() == "HEAD"
 end
 
+-- What the edge says of a visitor. Applications see X_Forwarded_For as X-Forwarded-For, and nginx
+-- does in its variables: only the names with hyphens may say it.
+local OWN = {}
+for name in ([[host connection upgrade forwarded x-real-ip x-request-id content-length content-type
+    transfer-encoding authorization proxy-authorization cookie remote-user te trailer expect
+    keep-alive]]):gmatch("%S+") do
+  OWN[name] = true
+end
+
+local function clean_headers()
+  local given = ngx.req.get_headers(0, true)
+  local plain = {}
+  for name in pairs(given) do
+    if not name:find("[^%w-]") then
+      plain[name:lower()] = true
+    end
+  end
+  for name in pairs(given) do
+    if name:find("[^%w-]") then
+      local meant = name:lower():gsub("[^%w]", "-")
+      if OWN[meant] or plain[meant] or meant:find("^x%-forwarded") then
+        ngx.req.clear_header(name)
+      end
+    end
+  end
+end
+
+-- "/a%2Fb" -> "/a/b" and, with the slashes that were encoded left as they are, "/a%2fb".
+local function decode(path)
+  local kept = path:gsub("%%(%x%x)", function(digits)
+    local char = string.char(tonumber(digits, 16))
+    return char == "/" and "%2f" or char == "%" and "%25" or char
+  end)
+  local whole = kept:gsub("%%2f", "/")
+  whole = whole:gsub("%%25", "%%")
+  return whole, kept
+end
+
+-- A path that somebody could take for another one: with dot segments however they are written, or
+-- with an ASCII character hidden in more bytes than it needs.
+local function ambiguous(path)
+  for segment in path:gmatch("[^/\\]+") do
+    segment = segment:gsub(";.*", "")
+    if segment == "." or segment == ".." then
+      return true
+    end
+  end
+  return path:find("[\192\193][\128-\191]") or path:find("\224[\128-\159][\128-\191]")
+    or path:find("\240[\128-\143][\128-\191]")
+end
+
+-- Before a location is chosen. nginx chooses by the decoded path and passes on the one that it was
+-- given: where these could differ in what they lead to, nobody is asked.
+function M.begin()
+  clean_headers()
+  local raw = ngx.var.request_uri
+  local path = decode(raw:match("^[^?]*"))
+  if path ~= ngx.var.uri or raw:find("[%z\\\127]") or path:find("%z") or ambiguous(path) then
+    return ngx.exit(400)
+  end
+end
+
+-- The longest of the places that the path is or lies below.
+local function place_of(path, places)
+  local found = ""
+  for place in places:gmatch("%S+") do
+    place = place:gsub("/+$", "")
+    local fits = path == place or path:sub(1, #place + 1) == place .. "/"
+    if fits and #place > #found then
+      found = place
+    end
+  end
+  return found
+end
+
+-- Whether applications agree with nginx where the path lies: some take %2F for no slash, two slashes
+-- for one, and what follows a ; for no part of the name.
+local function settled(var)
+  local whole, kept = decode(var.request_uri:match("^[^?]*"))
+  local names = whole:gsub(";[^/]*", "")
+  local merged, joined = whole:gsub("//+", "/"), names:gsub("//+", "/")
+  local place = place_of(whole, var.moorage_places)
+  for _, other in ipairs({kept, names, merged, joined}) do
+    if place_of(other, var.moorage_places) ~= place then
+      return false
+    end
+  end
+  return true
+end
+
+-- What a cache must neither keep nor answer, whatever the application says of it.
+local function personal(var)
+  local method = ngx.req.get_method()
+  return var.http_authorization or var.http_cookie or var.http_range or var.http_if_range
+    or var.http_cache_control or var.http_pragma or (method ~= "GET" and method ~= "HEAD")
+end
+
 function M.access()
   local var = ngx.var
+  if not settled(var) then
+    return ngx.exit(400)
+  end
+  if var.moorage_plain ~= "" and personal(var) then
+    return ngx.exec(var.moorage_plain)
+  end
   local accept = var.http_accept
   if var.moorage_stream ~= "" and accept and accept:find("text/event-stream", 1, true) then
     return ngx.exec(var.moorage_stream)
@@ -275,7 +390,7 @@ function M.access()
     peer = ""
   end
   var.moorage_peer = peer
-  var.moorage_peers = text
+  var.moorage_setting = text:match("^[^|]*")
   ngx.ctx.size = size
 end
 
@@ -344,7 +459,7 @@ end
 
 -- Tells whether a peer of the pool takes connections: one is made for nothing but that.
 local function reachable(pool)
-  for peer in (pools:get("pool/" .. pool) or ""):gmatch("[^,]+") do
+  for _, peer in ipairs(split(pools:get("pool/" .. pool) or "")) do
     local host, port = place(peer)
     local socket = ngx.socket.tcp()
     socket:settimeout(CONNECT_SECONDS * 1000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from moorage.edge.model import Facts
@@ -40,26 +40,35 @@ def upstream(facts: Facts) -> str:
         f"{keep}}}\n"
         f"map $upstream_http_x_frame_options $moorage_frame_{_word(facts.stack)} {{\n"
         f'    "" "{facts.options.frame_options}";\n    default "";\n}}\n'
-        f"map $upstream_http_cache_control $moorage_static_{_word(facts.stack)} {{\n"
-        # What an application calls private stays so, wherever it lies.
-        '    "~*(?:private|no-store)" $upstream_http_cache_control;\n'
-        f'    default "public, max-age={facts.options.static_max_age_seconds}";\n}}\n'
+        f'map "$status:$upstream_http_cache_control$upstream_http_expires$upstream_http_set_cookie"'
+        f" $moorage_static_{_word(facts.stack)} {{\n"
+        # Only where the application itself says nothing about it.
+        f'    "~^20[06]:\\z" "public, max-age={facts.options.static_max_age_seconds}";\n'
+        '    default "";\n}\n'
     )
 
 
 def server(head: str, targets: Sequence[Target], *, tls: bool, more: str = "") -> str:
     """A server that passes requests to the pools of ``targets``."""
-    body = [more]
+    places = _places(targets)
+    # Which paths are told apart here: edge.lua lets nobody be taken for another one (`settled`).
+    body = [f'    set $moorage_places "{" ".join(sorted(places))}";\n', more]
     for number, target in enumerate(sorted(targets, key=lambda entry: entry.path)):
         twins = _Twins(f"@moorage_stream_{number}", f"@moorage_closing_{number}")
-        body += [_location(match, target, twins, tls) for match in _matches(target.path)]
+        body += [_location(match, target, twins, tls) for match in _matches(target.path, places)]
         for path in target.facts.options.private_paths:
             if _owner(path, targets) == target and path != target.path:
-                body += [_private(match, target, twins, tls) for match in _matches(path)]
+                body += [_private(match, target, twins, tls) for match in _matches(path, places)]
         for index, path in enumerate(_static_paths(target, targets)):
             closing = f"{twins.closing}_{index}"
-            body.append(_static(f"^~ {path}", closing, target, tls))
-            body.append(_static(closing, "", target, tls))
+            plain = f"@moorage_plain_{number}_{index}"
+            body.append(_static(f"^~ {path}", closing, plain, target, tls))
+            body.append(_static(closing, "", plain, target, tls))
+            body.append(_twin(plain, "", target, tls, twins.closing))
+            # nginx would answer it with a redirection of its own.
+            exact = path.rstrip("/")
+            if path.endswith("/") and exact and exact not in {t.path.rstrip("/") for t in targets}:
+                body.append(_location(f"= {exact}", target, twins, tls))
         # Who asks for events gets each byte as it comes; before a reload connections are ended.
         body.append(_twin(twins.stream, "proxy_buffering off;\n        gzip off;", target, tls))
         body.append(_twin(twins.closing, "keepalive_timeout 0;", target, tls))
@@ -67,11 +76,15 @@ def server(head: str, targets: Sequence[Target], *, tls: bool, more: str = "") -
     return f"server {{\n{head}{_COMMON}{''.join(body)}}}\n"
 
 
-def redirect(head: str, https_port: int, more: str) -> str:
-    """A server that sends everybody to https."""
+def to_https(https_port: int) -> str:
+    """Send to https who has not come by it, to this host or to a proxy that is believed."""
     port = "" if https_port == 443 else f":{https_port}"
-    location = f"    location / {{\n        return 308 https://$host{port}$request_uri;\n    }}\n"
-    return f"server {{\n{head}{_COMMON}{more}{location}}}\n"
+    return (
+        f"    set $moorage_insecure $moorage_scheme$uri;\n"
+        # The rewrite phase comes before the location: what an ACME server asks for stays here.
+        '    if ($moorage_insecure ~ "^http/(?!\\.well-known/acme-challenge/)") {\n'
+        f"        return 308 https://$host{port}$request_uri;\n    }}\n"
+    )
 
 
 def nobody(head: str, status: int) -> str:
@@ -108,11 +121,28 @@ _FAILED = """\
 """
 
 
-def _matches(path: str) -> list[str]:
+def _matches(path: str, others: Collection[str]) -> list[str]:
+    if path == "/":
+        return ["^~ /"]
     if path.endswith("/"):
-        return [f"^~ {path}"]
+        # nginx would answer /api with a redirection of its own to /api/.
+        exact = path.rstrip("/")
+        return [f"^~ {path}"] + ([f"= {exact}"] if exact and exact not in others else [])
     # /api is /api and what lies below it, not /apiary.
     return [f"= {path}", f"^~ {path}/"]
+
+
+def _places(targets: Iterable[Target]) -> set[str]:
+    """Every path that has a location of its own."""
+    found = set()
+    for target in targets:
+        options = target.facts.options
+        found |= {target.path, *options.static_paths, *options.private_paths}
+    return found
+
+
+def _below(path: str, parents: Iterable[str]) -> bool:
+    return any(f"{path}/".startswith(parent.rstrip("/") + "/") for parent in parents)
 
 
 def _owner(path: str, targets: Iterable[Target]) -> Target | None:
@@ -134,7 +164,8 @@ def _private(match: str, target: Target, twins: _Twins, tls: bool) -> str:
 
 def _location(match: str, target: Target, twins: _Twins, tls: bool) -> str:
     return (
-        f"    location {match} {{\n        set $moorage_stream {twins.stream};\n"
+        f'    location {match} {{\n        set $moorage_plain "";\n'
+        f"        set $moorage_stream {twins.stream};\n"
         f"        set $moorage_closing {twins.closing};\n"
         f"        set $moorage_again {twins.closing};\n"
         f"{_start(target)}{_pass(target)}{_headers(target, tls)}    }}\n"
@@ -145,37 +176,43 @@ def _static_paths(target: Target, targets: Sequence[Target]) -> list[str]:
     options = target.facts.options
     if not options.static_max_age_seconds:
         return []
-    return [path for path in options.static_paths if _owner(path, targets) == target]
+    return [
+        path
+        for path in dict.fromkeys(options.static_paths)
+        # A location for files would take them out of the one that keeps strangers out.
+        if _owner(path, targets) == target and not _below(path, options.private_paths)
+    ]
 
 
-def _static(match: str, closing: str, target: Target, tls: bool) -> str:
+def _static(match: str, closing: str, plain: str, target: Target, tls: bool) -> str:
     word = _word(target.facts.stack)
     cache = (
         "        proxy_cache moorage_static;\n"
-        # The peers change with every rollout: nothing of an older release is served afterwards.
-        '        proxy_cache_key "$moorage_pool $moorage_peers $uri$is_args$args";\n'
+        # As it is passed on; the setting is another one after every switch, so that nothing of an
+        # older release is served.
+        '        proxy_cache_key "$moorage_pool $moorage_setting $moorage_scheme $moorage_host '
+        '$request_uri";\n'
         f"        proxy_cache_valid 200 {target.facts.options.static_max_age_seconds}s;\n"
         "        proxy_cache_lock on;\n        proxy_cache_lock_timeout 2s;\n"
-        "        proxy_ignore_headers Cache-Control Expires;\n"
-        "        proxy_no_cache $moorage_uncacheable $http_authorization;\n"
-        "        proxy_cache_bypass $http_authorization;\n"
-        "        proxy_hide_header Cache-Control;\n        proxy_hide_header Expires;\n"
+        "        proxy_no_cache $moorage_uncacheable $moorage_large;\n"
         f"        add_header Cache-Control $moorage_static_{word};\n"
     )
     head = _start(target) if closing else "        keepalive_timeout 0;\n"
     return (
-        f'    location {match} {{\n        set $moorage_stream "";\n'
+        f"    location {match} {{\n"
+        f'        set $moorage_plain {plain};\n        set $moorage_stream "";\n'
         f'        set $moorage_closing "{closing}";\n'
         f"        set $moorage_again {closing or match};\n"
         f"{head}{_pass(target)}{cache}{_headers(target, tls)}    }}\n"
     )
 
 
-def _twin(name: str, difference: str, target: Target, tls: bool) -> str:
+def _twin(name: str, difference: str, target: Target, tls: bool, closing: str = "") -> str:
     # Reached by edge.lua alone, from the location that has said which pool is meant.
     return (
-        f'    location {name} {{\n        set $moorage_stream "";\n'
-        f'        set $moorage_closing "";\n        set $moorage_again {name};\n'
+        f'    location {name} {{\n        set $moorage_plain "";\n'
+        '        set $moorage_stream "";\n'
+        f'        set $moorage_closing "{closing}";\n        set $moorage_again {name};\n'
         f"        {difference}\n"
         f"{_pass(target)}{_headers(target, tls)}    }}\n"
     )
@@ -185,7 +222,7 @@ def _start(target: Target) -> str:
     return (
         f"        set $moorage_stack {target.facts.stack};\n"
         f'        set $moorage_pool "{target.facts.stack}/{target.pool}";\n'
-        '        set $moorage_peer "";\n        set $moorage_peers "";\n'
+        '        set $moorage_peer "";\n        set $moorage_setting "";\n'
     )
 
 

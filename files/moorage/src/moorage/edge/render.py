@@ -129,7 +129,8 @@ def _domains(settings: Settings, facts: Iterable[Facts], site: Site) -> list[str
             found.append(locations.server(plain + name, targets, tls=False, more=challenge))
             continue
         if settings.redirect_to_https:
-            found.append(locations.redirect(plain + name, settings.https_port, challenge))
+            first = locations.to_https(settings.https_port) + challenge
+            found.append(locations.server(plain + name, targets, tls=True, more=first))
             # A rollout's requests for the application itself: the others learn of https alone.
             inside = _listen(settings.probe_port, "127.0.0.1", site)
             found.append(locations.server(inside + name, targets, tls=True))
@@ -137,7 +138,7 @@ def _domains(settings: Settings, facts: Iterable[Facts], site: Site) -> list[str
             found.append(locations.server(plain + name, targets, tls=False, more=challenge))
         ssl = _listen(settings.https_port, "", site, " ssl")
         ssl += name + _certificate(site, domain)
-        found.append(locations.server(ssl, targets, tls=True))
+        found.append(locations.server(ssl, targets, tls=True, more=challenge))
     return found
 
 

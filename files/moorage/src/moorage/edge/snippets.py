@@ -30,12 +30,18 @@ HTTP = """\
     default_type application/octet-stream;
     server_tokens off;
     sendfile on;
+    # Paths and headers are passed on as they are; edge.lua says which are not (`begin`).
+    merge_slashes off;
+    absolute_redirect off;
+    underscores_in_headers on;
+    ignore_invalid_headers off;
     tcp_nopush on;
 
     lua_package_path "%(base)s/conf/?.lua;/usr/share/lua/5.1/?.lua;;";
     lua_shared_dict moorage_pools 4m;
     lua_shared_dict moorage_flight 4m;
     init_by_lua_block { require("edge").init("%(base)s/conf") }
+    server_rewrite_by_lua_block { require("edge").begin() }
     init_worker_by_lua_block { require("edge").init_worker() }
     uninitialized_variable_warn off;
     lua_socket_log_errors off;
@@ -88,7 +94,12 @@ HTTP = """\
         "" strict-origin-when-cross-origin;
         default "";
     }
-    map $upstream_http_cache_control $moorage_uncacheable { default 0; "~*private|no-store" 1; }
+    map "$upstream_http_cache_control $upstream_http_pragma" $moorage_uncacheable {
+        default 0;
+        "~*private|no-store|no-cache|must-revalidate" 1;
+    }
+    # Files of the cache are written whole: only those that are known to be small get there.
+    map $upstream_http_content_length $moorage_large { default 1; "~^[0-9]{1,7}$" 0; }
 
     log_format moorage escape=json '{"time":"$time_iso8601","msec":$msec,"id":"$request_id",'
         '"stack":"$moorage_stack","pool":"$moorage_pool","client":"$remote_addr",'
@@ -106,6 +117,7 @@ HTTP = """\
         set $moorage_stack "";
         set $moorage_pool "";
         set $moorage_again "";
+        server_rewrite_by_lua_block { return }
         listen unix:%(run)s/control.sock;
         access_log off;
         client_body_buffer_size 1m;
@@ -128,7 +140,9 @@ proxy_ignore_headers X-Accel-Redirect;
 proxy_hide_header X-Request-Id;
 proxy_buffer_size 16k;
 proxy_buffers 8 16k;
-proxy_max_temp_file_size 1024m;
+# An answer waits in memory alone: a file that is full has to be sent whole before nginx reads on,
+# which takes a slow visitor longer than an application may be silent.
+proxy_max_temp_file_size 0;
 proxy_redirect off;
 proxy_set_header Host $moorage_host;
 proxy_set_header Upgrade $moorage_upgrade;

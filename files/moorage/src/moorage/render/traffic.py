@@ -67,10 +67,12 @@ def _routes(ctx: Context) -> tuple[tuple[str, str, int], ...]:
     found: dict[str, tuple[str, str, int]] = {}
     for index, route in enumerate(given):
         port = _route_port(ctx, route, f"{where}[{index}]")
-        if route.path in found:
+        # /api and /api/ answer the same requests.
+        place = route.path.rstrip("/")
+        if place in found:
             ctx.wrong("", f"{where}[{index}].path", "has a route already", "keep one", route.path)
         elif port is not None:
-            found[route.path] = (route.path, route.service, port)
+            found[place] = (route.path, route.service, port)
     return tuple(found.values())
 
 

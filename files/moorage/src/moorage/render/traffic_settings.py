@@ -39,7 +39,7 @@ class EdgeOptions:
 
     max_body_bytes: int = 67108864
     read_timeout_seconds: float = 60.0
-    static_paths: tuple[str, ...] = ("/static/",)
+    static_paths: tuple[str, ...] = ()
     static_max_age_seconds: int = 3600
     frame_options: str = "SAMEORIGIN"
     hsts_seconds: int = 0
