@@ -17,7 +17,9 @@ def moorage_settled(plan: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
     interrupted rollout leaves something to put right in any case.
     """
     current = seen.get("current")
-    if seen.get("interrupted") or not current or current.get("dir") != plan["release"]:
+    if not current or current.get("dir") != plan["release"]:
+        return False
+    if seen.get("interrupted") or seen.get("stale_secrets"):
         return False
     containers = {c.get("name"): c for c in seen.get("containers") or []}
     return all(

@@ -219,7 +219,8 @@ drift:
 stacks:
   description: >-
     By stack: C(current) (the plain values of current/release.json and its directory's name as
-    C(dir), or null), C(releases) (retained ones, oldest first), C(containers) (name, id, service,
+    C(dir), or null), C(interrupted) (whether a rollout was cut off), C(stale_secrets) (names of
+    those whose file is another one than what runs has read), C(containers) (name, id, service,
     image, state, health, release, exit_code).
   type: dict
   returned: always

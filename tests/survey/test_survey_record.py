@@ -56,6 +56,19 @@ def test_a_record_of_another_version_is_no_record(tmp_path: Path) -> None:
     assert record.read(str(tmp_path / "r")) is None
 
 
+def test_a_record_that_is_torn_is_none_or_drift(written: str) -> None:
+    whole = json.loads(Path(written).read_text())
+    keys = [key for key in whole if key not in ("version", "stamp")]
+    torn = [{k: v for k, v in whole.items() if k != key} for key in keys]
+    torn += [{**whole, key: value} for key in keys for value in (None, 5, "x", [5], {"a": 5})]
+    for document in torn:
+        Path(written).write_text(json.dumps(document))
+        record.drift(record.read(written), "one", {})
+    for text in ("", "{cut", "[]", "[" * 100_000, "null", "\x00"):
+        Path(written).write_text(text)
+        assert record.drift(record.read(written), "one", {}) == ["host: never provisioned"]
+
+
 def test_a_host_as_it_was_left_has_no_drift(written: str) -> None:
     assert record.drift(record.read(written), "one", {}) == []
     assert record.drift(record.read(written), None, {}) == []
@@ -129,16 +142,15 @@ def test_a_managed_thing_that_was_never_made_is_an_error(
 
 
 def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
-    for name in ("20260101-a", "20260102-b", ".tmp"):
-        (tmp_path / "releases" / name).mkdir(parents=True)
+    (tmp_path / "releases/20260102-b").mkdir(parents=True)
     release = {"id": "20260102-b", "hash": "abc", "services": [1, 2]}
     (tmp_path / "releases/20260102-b/release.json").write_text(json.dumps(release))
     wanted = [{"name": "tg2em", "dir": str(tmp_path)}]
     before = stacks.survey(wanted, [])["tg2em"]
     assert before == {
         "current": None,
-        "releases": ["20260101-a", "20260102-b"],
         "interrupted": False,
+        "stale_secrets": [],
         "containers": [],
     }
     os.symlink("releases/20260102-b", tmp_path / "current")
@@ -147,5 +159,6 @@ def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
     after = stacks.survey(wanted, [ours, other])["tg2em"]
     assert after["current"] == {"id": "20260102-b", "hash": "abc", "dir": "20260102-b"}
     assert after["containers"] == [{"name": "tg2em-unified", "state": "running"}]
-    (tmp_path / "releases/20260102-b/release.json").write_text("{cut")
-    assert stacks.survey(wanted, [])["tg2em"]["current"] is None
+    for torn in ("{cut", "[" * 100_000, "[1]", "5", ""):
+        (tmp_path / "releases/20260102-b/release.json").write_text(torn)
+        assert stacks.survey(wanted, [])["tg2em"]["current"] is None

@@ -46,7 +46,7 @@ def read(path: str) -> dict[str, Any] | None:
     """The record, None when there is none (or none that this version can read)."""
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or document.get("version") != VERSION:
         return None
@@ -57,6 +57,14 @@ def drift(record: dict[str, Any] | None, stamp: str | None, installed: Any = Non
     """All that is not as the record says, by name. `installed` spares a second read of dpkg's."""
     if record is None:
         return ["host: never provisioned"]
+    try:
+        return _drift(record, stamp, installed)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        # Provisioning writes it anew.
+        return ["host: the record of its provisioning is damaged"]
+
+
+def _drift(record: dict[str, Any], stamp: str | None, installed: Any) -> list[str]:
     found = []
     if stamp is not None and record["stamp"] != stamp:
         found.append("settings: changed since the last provisioning")

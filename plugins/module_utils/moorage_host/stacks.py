@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
+
+# Where provisioning puts our own package on a host.
+LIBRARY = "/usr/local/lib/moorage"
 
 
 def current_release(directory: Path) -> dict[str, Any] | None:
@@ -14,7 +18,7 @@ def current_release(directory: Path) -> dict[str, Any] | None:
         target = os.readlink(directory / "current")
         text = (directory / "current" / "release.json").read_text(encoding="utf-8")
         document = dict(json.loads(text))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         # A link that leads nowhere or a release that was cut short: nothing is deployed.
         return None
     plain = {
@@ -25,30 +29,34 @@ def current_release(directory: Path) -> dict[str, Any] | None:
     return {**plain, "dir": Path(target).name}
 
 
-def releases(directory: Path) -> list[str]:
-    """The retained releases, oldest first (by name, which begins with the time)."""
+def stale_secrets(directory: Path, library: str = LIBRARY) -> list[str]:
+    """Names of the secrets of which what runs holds another value than the file."""
+    if not (directory / ".secrets.json").exists():
+        return []
+    if library not in sys.path:
+        sys.path.insert(0, library)
     try:
-        return sorted(
-            entry.name
-            for entry in os.scandir(directory / "releases")
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-        )
-    except OSError:
+        from moorage.deploy.layout import Layout
+        from moorage.deploy.secretfiles import stale_secrets as find
+
+        return find(Layout.of(directory.name, directory.parent))
+    except (ImportError, OSError):
+        # An older version there, which is brought up to date before anything is deployed.
         return []
 
 
 def survey(
     wanted: list[dict[str, Any]], containers: list[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """For each stack its current release, retained releases and containers."""
+    """For each stack its current release, what is left undone, and its containers."""
     found = {}
     for stack in wanted:
         directory = Path(stack.get("dir") or f"/opt/{stack['name']}")
         found[stack["name"]] = {
             "current": current_release(directory),
-            "releases": releases(directory),
             # What the rollout on the host leaves there when it is cut off.
             "interrupted": (directory / ".rollout.json").exists(),
+            "stale_secrets": stale_secrets(directory),
             "containers": [
                 {key: value for key, value in entry.items() if key not in ("ports", "stack")}
                 for entry in containers

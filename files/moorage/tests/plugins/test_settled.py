@@ -65,6 +65,8 @@ def test_all_up_and_healthy() -> None:
     [
         {"current": None, "containers": []},
         seen(unified=UP),
+        {**seen(unified=UP, mysql=PLAIN), "interrupted": True},
+        {**seen(unified=UP, mysql=PLAIN), "stale_secrets": ["token"]},
         seen("ba9876543210", unified=UP, mysql=PLAIN),
         seen(unified=("running", "unhealthy", None), mysql=PLAIN),
         seen(unified=("running", "starting", None), mysql=PLAIN),

@@ -258,8 +258,10 @@ class Activation:
             with self._journal.phase("hooks-after"):
                 self._run_hooks("after", rollout.release)
         self._room.give()
-        # Who was asked to start anew reads what is there now; without being asked, nobody did.
-        note_secrets(self._layout, () if self._request.restart else self._stale)
+        # Who was asked to start anew reads what is there now; without being asked, nobody did, nor
+        # did who stayed behind.
+        old = {s for u in rollout.scene.units if u.name in rollout.did.behind for s in u.secrets}
+        note_secrets(self._layout, old | set(() if self._request.restart else self._stale))
         if previous is None or previous.id != rollout.release.id:
             point_current_at(self._layout, rollout.release, self._request.action)
 
