@@ -68,7 +68,7 @@ class ActionModule(ActionBase):
             "restart": _readers(
                 self._plan["secrets"], [*written["stale_secrets"], *secrets["replaced"]]
             ),
-            "secrets": {key: secrets[key] for key in ("generated", "replaced")},
+            "secrets": {key: secrets[key] for key in ("generated", "given", "replaced")},
             "concerns": written["concerns"],
             "notes": written["notes"],
             "built": built,
@@ -118,7 +118,7 @@ class ActionModule(ActionBase):
     def _secrets(self, lacking: list[str]) -> Result:
         given = self._vars.get(f"{self._plan['prefix']}_secrets")
         if not lacking and not given:
-            return {"changed": False, "generated": [], "replaced": []}
+            return {"changed": False, "generated": [], "given": [], "replaced": []}
         # Values go from here to the module and nowhere else; what it returns holds none.
         args = {
             "directory": f"{self._plan['base']}/secrets",
@@ -174,6 +174,7 @@ class ActionModule(ActionBase):
         lines = [
             *(f"image to build: {ref}" for ref in written["lacking"]["images"]),
             *(f"secret to make: {name}" for name in secrets["generated"]),
+            *(f"secret to write: {name}" for name in secrets["given"]),
             *(f"secret to replace: {name}" for name in secrets["replaced"]),
         ]
         words = {

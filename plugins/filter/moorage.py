@@ -154,7 +154,7 @@ def _standing(known: Mapping[str, Any], name: str, stack: str, hosts: Mapping[st
     outcome = mine.get("outcome") or {}
     if rolled.get("unreachable") or (known.get("moorage_prepared") or {}).get("unreachable"):
         return "unknown, the host cannot be reached"
-    if rolled.get("failed") and "given_back" not in rolled:
+    if rolled.get("failed") and "reservation_ended" not in rolled:
         return f"unknown, it was cut off: `moorage status {stack}` there tells"
     if moorage_switched(hosts, name, stack):
         if outcome.get("previous") is None:

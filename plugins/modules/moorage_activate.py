@@ -103,7 +103,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-given_back:
+reservation_ended:
   description: Whether the reservation has ended.
   returned: when the host was asked
   type: bool
@@ -232,10 +232,10 @@ def main() -> None:
     except ValueError:
         message = (err or out).strip() or f"{COMMAND} said nothing"
         message = message.removeprefix("moorage: ")
-        module.fail_json(msg=message, stack=args["stack"], given_back=gave_back)
+        module.fail_json(msg=message, stack=args["stack"], reservation_ended=gave_back)
     result = {
         "stack": args["stack"],
-        "given_back": gave_back,
+        "reservation_ended": gave_back,
         "outcome": outcome,
         "phases": outcome["phases"],
         "receipt": outcome.get("receipt"),
@@ -247,7 +247,7 @@ def main() -> None:
             msg=sentence(args, outcome),
             changed=bool(outcome["changed"]),
             stack=args["stack"],
-            given_back=gave_back,
+            reservation_ended=gave_back,
             outcome=short,
         )
     diff["after"] = f"{outcome['release']}\n"

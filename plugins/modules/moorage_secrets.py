@@ -77,6 +77,11 @@ generated:
   returned: always
   type: list
   elements: str
+given:
+  description: Names of the secrets that were not there, and were given.
+  returned: always
+  type: list
+  elements: str
 replaced:
   description: Names of the secrets whose given value differed.
   returned: always
@@ -161,7 +166,9 @@ def generate(length: int) -> str:
 
 
 def decide(secret: dict[str, Any], given: str | None, kept: str | None) -> tuple[str, str]:
-    """Return the value that a secret shall have and what that means: kept, generated, replaced.
+    """Return the value that a secret shall have and what that means.
+
+    That is kept, generated, given (for the first time) or replaced.
 
     Raises ValueError when there is no way to get one.
     """
@@ -169,7 +176,7 @@ def decide(secret: dict[str, Any], given: str | None, kept: str | None) -> tuple
     if given:
         if not given.isascii():
             raise ValueError(f"secret {name}: the given value has characters that are not ASCII")
-        return given, "kept" if given == kept else ("generated" if kept is None else "replaced")
+        return given, "kept" if given == kept else ("given" if kept is None else "replaced")
     if kept is not None and (kept or secret["optional"]):
         return kept, "kept"
     if secret["length"]:
@@ -186,7 +193,7 @@ def ensure(module: AnsibleModule) -> dict[str, Any]:
     """Bring all secrets to what they shall be."""
     root = Path(module.params["directory"])
     keeper = Keeper(module.check_mode)
-    done: dict[str, list[str]] = {"generated": [], "replaced": [], "kept": []}
+    done: dict[str, list[str]] = {what: [] for what in ("generated", "given", "replaced", "kept")}
     values = {
         secret["name"]: decide(
             secret,
@@ -208,8 +215,7 @@ def ensure(module: AnsibleModule) -> dict[str, Any]:
     repaired = sorted(set(keeper.repaired))
     return {
         "changed": bool(repaired),
-        "generated": done["generated"],
-        "replaced": done["replaced"],
+        **{what: done[what] for what in ("generated", "given", "replaced")},
         "repaired": repaired,
     }
 

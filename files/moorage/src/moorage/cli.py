@@ -199,6 +199,8 @@ def _events(args: argparse.Namespace) -> int:
         print(json.dumps([event.to_dict() for event in events], indent=2))
     elif events:
         print(table(event_rows(events)))
+    else:
+        print(f"no supervisor and no gateway has noted anything of {args.stack}")
     return OK
 
 

@@ -133,7 +133,7 @@ def test_force_takes_it_from_anybody(layout: Layout) -> None:
     assert give_back(layout, lost.token) is False
 
 
-def test_a_waiting_one_gets_the_reservation_when_it_is_given_back(layout: Layout) -> None:
+def test_a_waiting_one_gets_the_reservation_when_it_is_reservation_ended(layout: Layout) -> None:
     mine = reserve(layout, ADA)
     code = """
 import sys, pathlib

@@ -48,7 +48,7 @@ def rolled(outcome: str, release: str = NEW, previous: str | None = OLD) -> dict
     """Return what moorage_activate returned."""
     done = {"outcome": outcome, "release": release, "previous": previous, "changed": True}
     failed = {} if outcome == "activated" else {"failed": True, "msg": "the gate stayed closed"}
-    return {"stack": "shop", "outcome": done, "given_back": False, **failed}
+    return {"stack": "shop", "outcome": done, "reservation_ended": False, **failed}
 
 
 LOST = {"unreachable": True, "failed": True, "msg": "no route to host"}
@@ -151,7 +151,9 @@ def test_the_report_gives_the_reason_and_every_host_s_release() -> None:
         "f": host(moorage_rolled={"skipped": True}),
         "g": host(moorage_rolled={"failed": True, "msg": "Killed"}),
         # As in a rollback, which plans and surveys nothing.
-        "h": {"moorage_rolled": {"failed": True, "msg": "no such release", "given_back": True}},
+        "h": {
+            "moorage_rolled": {"failed": True, "msg": "no such release", "reservation_ended": True}
+        },
         "i": host(running=""),
     }
     assert FILTERS["moorage_report"](hosts, list(hosts), "shop").splitlines() == [

@@ -76,12 +76,17 @@ def test_owners_and_modes(home: Path) -> None:
     assert stat.S_IMODE(copy.stat().st_mode) == 0o400
 
 
+def test_a_value_that_is_given_at_first_was_not_generated(home: Path) -> None:
+    done = run(home, [secret("key", length=40)], key="a-value-from-the-vault-0123456789")
+    assert done["given"] == ["key"] and done["generated"] == done["replaced"] == []
+
+
 def test_a_given_value_replaces_in_place(home: Path) -> None:
     run(home, [secret("key", length=40)])
     copy = home / "for" / str(UID) / "key"
     inode = copy.stat().st_ino
     done = run(home, [secret("key", length=40)], key="a-value-from-the-vault-0123456789")
-    assert done["replaced"] == ["key"] and done["generated"] == []
+    assert done["replaced"] == ["key"] and done["generated"] == done["given"] == []
     assert copy.read_text() == "a-value-from-the-vault-0123456789"
     # A container has this very file mounted: another inode would never be seen inside.
     assert copy.stat().st_ino == inode

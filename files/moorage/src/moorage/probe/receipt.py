@@ -109,7 +109,10 @@ def _requests(requests: Mapping[str, Any]) -> list[str]:
         return []
     failed = during["failed"]
     kinds = ", ".join(f"{count} {kind}" for kind, count in failed.items())
-    said = [f"{sum(failed.values())} of {during['requests']} requests failed"]
+    # The reason may name those that the release was judged by: these are all that were sent.
+    judged = (requests.get("judged") or {}).get("requests", during["requests"])
+    whole = "altogether " if failed and judged != during["requests"] else ""
+    said = [f"{whole}{sum(failed.values())} of {during['requests']} requests failed"]
     said[0] += f" ({kinds})" * bool(kinds)
     if during.get("p99_ms") is not None:
         usual = before.get("p99_ms")
