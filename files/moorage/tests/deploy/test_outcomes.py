@@ -40,6 +40,27 @@ def test_a_directory_where_a_file_is_to_be_is_told(rig: Rig, name: str) -> None:
     assert after == before, "what runs goes on running"
 
 
+def test_the_evidence_of_a_switch_survives_its_interruption(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = rig.release(rig.service("web", "exec sleep 600"))
+    two = rig.release(rig.service("web", "exec sleep 601"))
+    rig.activate(one)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        # All is done, and then neither the marker goes nor a receipt is written.
+        patch.setattr(Activation, "_done", killed)
+        rig.activate(two)
+    outcome = rig.activate(two)
+    assert outcome.ok and outcome.receipt
+    receipt = json.loads(Path(outcome.receipt).read_text())
+    assert (receipt["before"]["release"], receipt["after"]["release"]) == (one, two)
+    assert not rig.layout.marker.exists()
+
+
 def test_a_fault_of_our_own_is_an_outcome_that_says_where(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,6 +226,7 @@ class Activation:
             self._migrations = hooks.migrations(release, found, request.allow_one_way)
         note = {
             "release": release.id,
+            "previous": before.id if (before := self._before()) else None,
             "who": request.who,
             "purpose": request.purpose,
             "since": round(time.time(), 3),
@@ -234,6 +235,17 @@ class Activation:
         if anything or moved:
             write_atomically(layout.marker, json.dumps(note) + "\n")
         return rollout
+
+    def _before(self) -> Release | None:
+        """Return what ran before, for the evidence.
+
+        A rollout that was cut off after its switch has left none: then it is what ran before that.
+        """
+        was, now = self._marker.get("previous"), self._previous
+        if now is not None and now.id == self._marker.get("release") and isinstance(was, str):
+            with suppress(ReleaseError):
+                return read_release(self._layout, was)
+        return now
 
     def _readable_previous(self) -> Release | None:
         """Return what runs; where it cannot be read there is no way back, and a way forward."""
@@ -366,7 +378,7 @@ class Activation:
             facts = evidence.Facts(
                 request=asdict(self._request),
                 outcome=outcome.to_dict(),
-                before=self._previous,
+                before=self._before(),
                 after=self._release,
                 figures=self._traffic.figures(),
                 phases=dict(self._journal.phases),
