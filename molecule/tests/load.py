@@ -117,13 +117,22 @@ class Load:
 
     def wait_for(self, number: int, seconds: float = 120) -> None:
         """Wait until so many requests have ended, or what the rate allows of them."""
-        number = math.ceil(number * self._share)
+        self._wait_until(math.ceil(number * self._share), seconds)
+
+    def wait_for_more(self, number: int, seconds: float = 120) -> None:
+        """Wait until so many more have ended than until now, or what the rate allows of them."""
+        self._wait_until(self._count() + math.ceil(number * self._share), seconds)
+
+    def _wait_until(self, number: int, seconds: float) -> None:
         wait_until(
             f"{number} requests were sent",
-            lambda: self._log.read_bytes().count(b"\n") >= number,
+            lambda: self._count() >= number,
             seconds=seconds,
             every=0.1,
         )
+
+    def _count(self) -> int:
+        return self._log.read_bytes().count(b"\n")
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def test_the_engine_restarts_and_containers_run_on(filled: Machine, stack: str) 
     # Nobody looks at the panel, which may well say that the engine is away.
     with visited(filled, streams=False) as visitors:
         filled.sh("systemctl restart docker")
-        visitors.wait_for(len(visitors.seen.requests) + 300)
+        visitors.wait_for_more(400)
     visitors.seen.assert_none_failed(400, set())
     assert filled.runs(stack) == before
 

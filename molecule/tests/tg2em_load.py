@@ -51,7 +51,7 @@ def visited(machine: Machine, *, rate: float = 120, streams: bool = True) -> Ite
         known=known,
         most=able(machine.name, machine.address),
     ) as running:
-        running.wait_for(int(min(rate, able(machine.name, machine.address))))
+        running.wait_for(int(rate))
         yield running
 
 

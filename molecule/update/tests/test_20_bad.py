@@ -63,7 +63,7 @@ def test_a_bad_build_gives_way_and_says_why(
         new = {"WEB_VERSION": operator.next_version(), **bad.build}
         played = operator.update(site.name, new, **bad.settings)
         took = time.monotonic() - began
-        visitors.wait_for(len(visitors.seen.requests) + 50)
+        visitors.wait_for_more(50)
     figure(f"{operator.topology}: {name}: given up after {took:.1f} s; {visitors.seen.summary()}")
     assert played.status != 0, played.output
     message = told(played.output)
@@ -107,7 +107,7 @@ def test_a_build_that_dies_among_visitors_gives_way(
     new = {"WEB_VERSION": operator.next_version(), "WEB_FAULT": "dies"}
     with site.visited() as visitors:
         played = operator.update(site.name, new, harbour_monitor_seconds=8)
-        visitors.wait_for(len(visitors.seen.requests) + 50)
+        visitors.wait_for_more(50)
     figure(f"{operator.topology}: dies after 5 s: {visitors.seen.summary()}")
     assert played.status != 0, played.output
     # Whoever sees it first: the prober, or the look at the container.
