@@ -140,7 +140,8 @@ def current(base: Path) -> str:
     """Return the id of the running release, or an empty string."""
     try:
         return (base / "current").readlink().name
-    except FileNotFoundError:
+    except OSError:
+        # There is none yet, or it is no link: the rollout says so.
         return ""
 
 

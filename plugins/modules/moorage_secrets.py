@@ -131,7 +131,7 @@ class Keeper:
             if self._check_mode:
                 return
             # In place: a bind mount of a single file would go on showing a replaced inode.
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o400)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o400)
             with os.fdopen(fd, "w", encoding="ascii") as out:
                 os.fchmod(out.fileno(), 0o400)
                 os.fchown(out.fileno(), uid, uid)
@@ -153,11 +153,18 @@ class Keeper:
 
 
 def read(path: Path) -> str | None:
-    """Return the content of a file, or None when there is none."""
+    """Return the content of a file, None when there is none; raises ValueError for a pipe."""
     try:
-        return path.read_text(encoding="utf-8")
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError(f"{path} is to be a file and is none: move it away")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read().decode("ascii", "surrogateescape")
+    finally:
+        os.close(fd)
 
 
 def generate(length: int) -> str:
@@ -177,6 +184,11 @@ def decide(secret: dict[str, Any], given: str | None, kept: str | None) -> tuple
         if not given.isascii():
             raise ValueError(f"secret {name}: the given value has characters that are not ASCII")
         return given, "kept" if given == kept else ("given" if kept is None else "replaced")
+    if kept is not None and not kept.isascii():
+        raise ValueError(
+            f"secret {name}: its file is damaged. Give its value in the stack's `*_secrets`, or "
+            f"remove the file, and a new one is generated where the Compose file says so"
+        )
     if kept is not None and (kept or secret["optional"]):
         return kept, "kept"
     if secret["length"]:

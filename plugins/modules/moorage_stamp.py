@@ -7,11 +7,12 @@ import json
 import os
 import pwd
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.moorage_host import record, units
+from ansible.module_utils.moorage_host import record, state, units
 
 DOCUMENTATION = r"""
 module: moorage_stamp
@@ -147,10 +148,20 @@ def write(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
+        if path.is_dir():
+            path.rename(path.with_name(f"{path.name}.{time.time_ns():x}"))
         os.replace(temporary, path)
     except OSError:
         os.unlink(temporary)
         raise
+
+
+def present(path: Path) -> str:
+    """The record that is there, as text, whatever it holds."""
+    try:
+        return (state.read_bytes(path) or b"").decode("utf-8", "replace")
+    except state.Damaged as damage:
+        return f"{damage}\n"
 
 
 def main() -> None:
@@ -159,7 +170,7 @@ def main() -> None:
     path = Path(module.params["record"])
     try:
         document = describe(module.params, module.check_mode)
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        before = present(path)
         after = json.dumps(document, indent=1, sort_keys=True) + "\n"
         if before != after and not module.check_mode:
             write(path, after)

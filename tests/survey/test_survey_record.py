@@ -142,9 +142,9 @@ def test_a_managed_thing_that_was_never_made_is_an_error(
 
 
 def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
-    (tmp_path / "releases/20260102-b").mkdir(parents=True)
-    release = {"id": "20260102-b", "hash": "abc", "services": [1, 2]}
-    (tmp_path / "releases/20260102-b/release.json").write_text(json.dumps(release))
+    (tmp_path / "releases/0123456789ab").mkdir(parents=True)
+    release = {"id": "0123456789ab", "hash": "abc", "topology": "unified", "images": []}
+    (tmp_path / "releases/0123456789ab/release.json").write_text(json.dumps(release))
     wanted = [{"name": "tg2em", "dir": str(tmp_path)}]
     before = stacks.survey(wanted, [])["tg2em"]
     assert before == {
@@ -153,12 +153,17 @@ def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
         "stale_secrets": [],
         "containers": [],
     }
-    os.symlink("releases/20260102-b", tmp_path / "current")
+    os.symlink("releases/0123456789ab", tmp_path / "current")
     ours = {"name": "tg2em-unified", "stack": "tg2em", "state": "running", "ports": []}
     other = {"name": "shop", "stack": "shop", "state": "running", "ports": []}
     after = stacks.survey(wanted, [ours, other])["tg2em"]
-    assert after["current"] == {"id": "20260102-b", "hash": "abc", "dir": "20260102-b"}
+    assert after["current"] == {
+        "id": "0123456789ab",
+        "hash": "abc",
+        "topology": "unified",
+        "dir": "0123456789ab",
+    }
     assert after["containers"] == [{"name": "tg2em-unified", "state": "running"}]
-    for torn in ("{cut", "[" * 100_000, "[1]", "5", ""):
-        (tmp_path / "releases/20260102-b/release.json").write_text(torn)
+    for torn in ("{cut", "[" * 100_000, "[1]", "5", "", "{}", '{"topology": 5}'):
+        (tmp_path / "releases/0123456789ab/release.json").write_text(torn)
         assert stacks.survey(wanted, [])["tg2em"]["current"] is None

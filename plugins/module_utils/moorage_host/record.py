@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
 import os
 import pwd
 import stat
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.moorage_host import dpkg, units
+from ansible.module_utils.moorage_host import dpkg, state, units
 
 RECORD = "/var/lib/moorage/provision.json"
 VERSION = 1
@@ -19,6 +19,8 @@ VERSION = 1
 def describe_file(path: str) -> dict[str, Any]:
     """Content hash, mode and owner of a file; FileNotFoundError when it is missing."""
     status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "no file")
     with open(path, "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     return {"sha256": digest, **_owner_and_mode(status)}
@@ -44,13 +46,8 @@ def describe_link(path: str) -> str:
 
 def read(path: str) -> dict[str, Any] | None:
     """The record, None when there is none (or none that this version can read)."""
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict) or document.get("version") != VERSION:
-        return None
-    return document
+    document = state.read_note(Path(path))
+    return document if document.get("version") == VERSION else None
 
 
 def drift(record: dict[str, Any] | None, stamp: str | None, installed: Any = None) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.moorage_host import engine
+from ansible.module_utils.moorage_host import engine, state
 
 MANIFEST = "release.json"
 # The same again, for machines.
@@ -72,6 +71,14 @@ def lacking(
     return {"images": [r for r in refs if tagged[r] not in present], "secrets": without}
 
 
+def _processes(text: str) -> dict[str, Any]:
+    """Return the processes of a supervisor's configuration by name; none of one that is torn."""
+    try:
+        return {process["name"]: process for process in state.decode(text.encode())["processes"]}
+    except (LookupError, TypeError, ValueError):
+        return {}
+
+
 def concerns(base: Path, manifest: dict[str, Any], files: dict[str, Any]) -> dict[str, list[str]]:
     """Return the containers and processes that differ from what the release describes."""
     wanted = {unit["name"]: unit["config"] for unit in manifest.get("units", [])}
@@ -83,10 +90,7 @@ def concerns(base: Path, manifest: dict[str, Any], files: dict[str, Any]) -> dic
                 found[entry["Names"][0].lstrip("/")] = labels.get("moorage.config", "")
     before = read_current(base).get("supervisor.json", "{}")
     after = files.get("supervisor.json", {}).get("content", "{}")
-    old, new = (
-        {process["name"]: process for process in json.loads(text).get("processes", [])}
-        for text in (before, after)
-    )
+    old, new = _processes(before), _processes(after)
     return {
         "made": sorted(wanted.keys() - found.keys()),
         "replaced": sorted(n for n in wanted.keys() & found.keys() if wanted[n] != found[n]),

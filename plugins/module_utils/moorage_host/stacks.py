@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from ansible.module_utils.moorage_host import state
 
 # Where provisioning puts our own package on a host.
 LIBRARY = "/usr/local/lib/moorage"
@@ -16,9 +17,10 @@ def current_release(directory: Path) -> dict[str, Any] | None:
     """The plain values of current/release.json and the release directory's name, or None."""
     try:
         target = os.readlink(directory / "current")
-        text = (directory / "current" / "release.json").read_text(encoding="utf-8")
-        document = dict(json.loads(text))
-    except (OSError, ValueError, TypeError, RecursionError):
+    except OSError:
+        return None
+    document = state.read_note(directory / "current" / "release.json")
+    if not document or not readable(directory):
         # A link that leads nowhere or a release that was cut short: nothing is deployed.
         return None
     plain = {
@@ -27,6 +29,19 @@ def current_release(directory: Path) -> dict[str, Any] | None:
         if value is None or isinstance(value, (str, int, float, bool))
     }
     return {**plain, "dir": Path(target).name}
+
+
+def readable(directory: Path, library: str = LIBRARY) -> bool:
+    """Whether the host's own Moorage can work with the release, where it has a word on that."""
+    if library not in sys.path:
+        sys.path.insert(0, library)
+    try:
+        from moorage.deploy.layout import Layout
+        from moorage.deploy.release import readable_release
+
+        return readable_release(Layout.of(directory.name, directory.parent)) is not None
+    except (ImportError, OSError):
+        return True
 
 
 def stale_secrets(directory: Path, library: str = LIBRARY) -> list[str]:
@@ -55,7 +70,7 @@ def survey(
         found[stack["name"]] = {
             "current": current_release(directory),
             # What the rollout on the host leaves there when it is cut off.
-            "interrupted": (directory / ".rollout.json").exists(),
+            "interrupted": os.path.lexists(directory / ".rollout.json"),
             "stale_secrets": stale_secrets(directory),
             "containers": [
                 {key: value for key, value in entry.items() if key not in ("ports", "stack")}

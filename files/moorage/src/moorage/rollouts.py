@@ -20,7 +20,7 @@ from moorage.deploy.control import UnknownService
 from moorage.deploy.execute import ExecuteError, command_in
 from moorage.deploy.foreign import remove_tree
 from moorage.deploy.launch import LaunchError, launch, rejoin, run_activation
-from moorage.deploy.layout import Layout, known_stacks
+from moorage.deploy.layout import Layout, known_stacks, release_names
 from moorage.deploy.lock import Locked, hold, is_held, moment
 from moorage.deploy.release import (
     Release,
@@ -67,7 +67,7 @@ def layout_of(args: argparse.Namespace) -> Layout:
 
 def interrupted(layout: Layout) -> str:
     """Return what to say of a rollout that is under way or was cut off; "" when there is none."""
-    if not layout.marker.exists():
+    if not os.path.lexists(layout.marker):
         return ""
     marker = read_note(layout.marker)
     what = f"rollout of release {marker.get('release')} ({marker.get('purpose')})"
@@ -100,11 +100,27 @@ def _releases(args: argparse.Namespace) -> int:
         for release in list_releases(layout)
     ]
     print(json.dumps(rows, indent=2) if args.json else table(release_rows(rows)))
+    for trouble in _unreadable(layout):
+        say(f"moorage: {trouble}", sys.stderr)
     return OK
 
 
 def _last_outcome(release: Release) -> str:
-    return str(read_note(release.path / NEWEST).get("outcome", ""))
+    try:
+        return str((read_object(release.path / NEWEST) or {}).get("outcome", ""))
+    except Damaged:
+        return "receipt damaged"
+
+
+def _unreadable(layout: Layout) -> list[str]:
+    """Return what is wrong with releases that cannot be shown."""
+    found = []
+    for name in release_names(layout.releases):
+        try:
+            read_release(layout, name)
+        except ReleaseError as trouble:
+            found.append(str(trouble))
+    return found
 
 
 def _activate(args: argparse.Namespace) -> int:

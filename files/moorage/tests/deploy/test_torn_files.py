@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,11 @@ from moorage.deploy.state import Damaged, read_note, read_object
 
 ONE, TWO = "0" * 11 + "1", "0" * 11 + "2"
 FOREIGN = [b"", b"\0\xff\xfe", b"[1, 2]", b"17", b'"text"', b"null", b"{", b"[" * 100_000]
+# What Python's reader takes, in the place of any value.
+ODD = [
+    b"NaN", b"-Infinity", b"1e999", b"1e300", b"-1e18", b"9" * 400, b"9" * 5000, b"2.5", b"true",
+    b"null", b'"\\ud800"', b"{}", b"[]", b'"text"', b"[" * 70 + b"]" * 70, b'{"a": 1, "a": 2}',
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -50,7 +56,43 @@ def deployed(root: Path, stack: str) -> Layout:
 
 def spoilt(content: bytes) -> list[bytes]:
     """Return a file's content cut off after every byte, and what others would have there."""
-    return [content[:length] for length in range(len(content))] + FOREIGN
+    return [content[:length] for length in range(len(content))] + FOREIGN + odd(content)
+
+
+def odd(content: bytes) -> list[bytes]:
+    """Return an object with each of its values replaced by strange ones, in turn."""
+    try:
+        whole = json.loads(content)
+    except ValueError:
+        return []
+    found = []
+    for key in whole if isinstance(whole, dict) else ():
+        mark = json.dumps({**whole, key: "@"}).encode()
+        found += [mark.replace(b'"@"', value) for value in ODD]
+    return found
+
+
+def stand_in(path: Path, what: str) -> None:
+    """Put something that is no file in the place of one."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if what == "directory":
+        (path / "mine").mkdir(parents=True)
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "dangling":
+        path.symlink_to("/nowhere/at/all")
+    elif what == "loop":
+        path.symlink_to(path.name)
+    else:
+        with path.open("wb") as out:
+            out.truncate(33 << 20)
+
+
+IN_PLACE = ["directory", "pipe", "device", "dangling", "loop", "large"]
 
 
 def read_history(layout: Layout) -> None:
@@ -102,6 +144,19 @@ def test_what_only_informs_is_read_however_it_is(
         read(layout)
 
 
+@pytest.mark.parametrize("what", IN_PLACE)
+@pytest.mark.parametrize(("name", "read"), [r[:2] for r in READERS], ids=[r[0] for r in READERS])
+def test_what_stands_in_the_place_of_a_file_is_got_over_or_told(
+    layout: Layout, name: str, read: Callable[[Layout], None], what: str
+) -> None:
+    stand_in(layout.base / name, what)
+    if name == ".lock" and what != "large":
+        with pytest.raises(Damaged, match=r"\.lock is damaged: .*Move it away"):
+            read(layout)
+    else:
+        read(layout)
+
+
 def test_a_torn_line_of_the_history_hides_no_other_one(layout: Layout) -> None:
     with layout.history.open("a") as out:
         out.write('{"release": "0123')
@@ -113,7 +168,13 @@ def test_a_torn_line_of_the_history_hides_no_other_one(layout: Layout) -> None:
 def test_a_damaged_release_is_told_and_made_anew(layout: Layout) -> None:
     manifest = layout.releases / TWO / "release.json"
     whole = manifest.read_bytes()
-    for torn in [*spoilt(whole.rstrip()), b'{"topology": 5}']:
+    wrong = [
+        b'{"topology": 5}',
+        b'{"topology": "x", "units": [5]}',
+        b'{"topology": "x", "edge": []}',
+    ]
+    sound = b'{"topology": "text"}'
+    for torn in [content for content in [*spoilt(whole.rstrip()), *wrong] if content != sound]:
         manifest.write_bytes(torn)
         with pytest.raises(ReleaseError, match=r"(?s)release.json is damaged: .*Deploy the stack"):
             current_release(layout)
@@ -155,7 +216,7 @@ def test_what_another_program_keeps_below_opt_is_no_stack(tmp_path: Path) -> Non
 
 
 def test_a_directory_in_the_place_of_a_file_is_damage(tmp_path: Path) -> None:
-    with pytest.raises(Damaged, match="Is a directory"):
+    with pytest.raises(Damaged, match="it is a directory"):
         read_object(tmp_path)
     (tmp_path / "large").write_bytes(b" " * (33 << 20))
     with pytest.raises(Damaged, match="larger than 32 MiB"):

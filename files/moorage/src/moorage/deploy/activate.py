@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from moorage.deploy.docker import DockerError
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
-from moorage.deploy.layout import Layout, write_atomically
+from moorage.deploy.layout import Layout, discard, write_atomically
 from moorage.deploy.lock import Locked, hold
 from moorage.deploy.release import (
     Release,
@@ -185,7 +186,7 @@ class Activation:
             outcome = self._done(rollout)
         finally:
             self._end()
-        self._layout.marker.unlink(missing_ok=True)
+        discard(self._layout.marker)
         return self._finish(outcome, began, rollout)
 
     def _end(self) -> None:
@@ -205,7 +206,7 @@ class Activation:
         self._marker = _read_marker(layout)
         self._previous = self._readable_previous()
         release = self._release = read_release(layout, request.release)
-        if "units" not in release.manifest:
+        if not release.complete:
             raise ReleaseError(
                 f"release {release.id} was made by an older version of Moorage, which published "
                 f"its ports itself: deploy it anew instead"
@@ -219,7 +220,7 @@ class Activation:
         rollout = self._rollout(release, request.restart)
         anything = bool(rollout.prepare()) or bool(request.restart) or bool(self._marker)
         moved = self._previous is None or self._previous.id != release.id
-        if anything and self._previous is not None and "units" in self._previous.manifest:
+        if anything and self._previous is not None and self._previous.complete:
             self._traffic.watch(self._previous, release)
         if moved and self._previous is not None:
             found = docker.containers_of(layout.stack)
@@ -324,7 +325,7 @@ class Activation:
         # Going back may need it on a full disk.
         self._room.give()
         previous, asked = self._previous, self._request.release
-        if previous is None or "units" not in previous.manifest:
+        if previous is None or not previous.complete:
             kept = previous.id if previous else None
             return Outcome("failed", asked, kept, True, why, failed.did.to_dict())
         try:
@@ -394,7 +395,7 @@ class Activation:
 
 
 def _read_marker(layout: Layout) -> dict[str, Any]:
-    if not layout.marker.exists():
+    if not os.path.lexists(layout.marker):
         return {}
     marker = read_note(layout.marker)
     held = marker.get("held")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moorage.deploy import docker
 from moorage.deploy.layout import Layout
-from moorage.deploy.release import Release, current_release
+from moorage.deploy.manifest import Processes
+from moorage.deploy.release import Release, current_release, read_part
 from moorage.deploy.unit import NEXT, Unit, is_of, units_of
 
 
@@ -83,8 +83,9 @@ def _as(release: Release, unit: Unit, service: str) -> list[str]:
     """Return the options that make ``docker exec`` like the service's process."""
     if not unit.processes:
         return []
-    config = json.loads((release.path / "supervisor.json").read_text())
-    process: Mapping[str, Any] = next(p for p in config["processes"] if is_of(p["name"], service))
+    config = read_part(release, "supervisor.json", Processes)
+    found = (p for p in config["processes"] if is_of(p["name"], service))
+    process: Mapping[str, Any] = next(found, {})
     options = []
     if process.get("working_dir"):
         options += ["--workdir", str(process["working_dir"])]

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from moorage.deploy.layout import write_atomically
+from moorage.deploy.layout import discard, write_atomically
+from moorage.deploy.state import read_note
 
 #: What starts slowly gets all of its share again after this time.
 LONGEST_SECONDS = 15.0
@@ -55,7 +56,7 @@ class Gentle:
             with suppress(OSError):
                 if Path(path).is_relative_to(self._cgroups):
                     Path(path).write_text(f"{usual}\n")
-        self._record.unlink(missing_ok=True)
+        discard(self._record)
 
     def end_when_due(self) -> None:
         """Give back what was taken for long enough."""
@@ -64,13 +65,8 @@ class Gentle:
             self.end()
 
     def _known(self) -> dict[str, int]:
-        try:
-            found = json.loads(self._record.read_text())
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(found, dict):
-            return {}
-        return {path: usual for path, usual in found.items() if isinstance(usual, int)}
+        found = read_note(self._record).items()
+        return {path: usual for path, usual in found if type(usual) is int}
 
     def _weight(self, pid: int) -> Path:
         """Return the file with the weight of a process's group (cgroups(7)); raises OSError."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,10 +20,29 @@ from moorage.deploy.docker import Container, DockerError
 from moorage.deploy.execute import apart
 from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release, make_runtime
+from moorage.deploy.shape import fit
+from moorage.deploy.state import decode
 from moorage.deploy.unit import NEXT, units_of
 
 _PLAN_SECONDS = 120.0
 _SAID_LINES = 15
+
+
+@dataclass(frozen=True)
+class _Migration:
+    """A migration that the release would run."""
+
+    revision: str
+    kind: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a release says of its migrations."""
+
+    pending: list[_Migration] = field(default_factory=list)
+    compatible: bool = True
 
 
 class HookFailed(Exception):
@@ -168,10 +187,11 @@ def migrations(
         apart(release, asked["service"], asked["plan"]), timeout_seconds=_PLAN_SECONDS
     )
     try:
-        plan: dict[str, Any] = json.loads(said)
-    except ValueError:
+        plan: dict[str, Any] = decode(said.encode())
+        fit(plan, _Plan)
+    except ValueError as trouble:
         raise HookFailed(
-            f"{' '.join(asked['plan'])} did not print JSON but: {said[:300]}"
+            f"{' '.join(asked['plan'])} did not print a plan ({trouble}) but: {said[:300]}"
         ) from None
     if not plan.get("compatible", True):
         raise HookFailed(

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from moorage.deploy.state import objects
+
 
 class Journal:
     """Appends events to a file. An event has ``at`` (Unix seconds), ``event`` and its own fields.
@@ -54,11 +56,9 @@ def follow(path: Path, alive: Any, poll_seconds: float = 0.05) -> Iterator[dict[
                 source.seek(offset)
                 complete, newline, _ = source.read().rpartition(b"\n")
             offset += len(complete) + len(newline)
-            for line in complete.splitlines():
-                with suppress(ValueError, RecursionError):
-                    event = json.loads(line)
-                    if isinstance(event, dict) and isinstance(event.get("event"), str):
-                        yield event
+            for event in objects(complete.splitlines()):
+                if isinstance(event.get("event"), str):
+                    yield event
         if ended:
             return
         time.sleep(poll_seconds)

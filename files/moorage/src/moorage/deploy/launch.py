@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from moorage.deploy.activate import Outcome, Request, activate
 from moorage.deploy.journal import Journal, follow
 from moorage.deploy.layout import Layout, write_atomically
+from moorage.deploy.shape import fit, make
 from moorage.deploy.state import read_object
 
 _JOURNALS_KEPT = 100
@@ -82,7 +84,12 @@ def _outcome(journal: Path, unit: str, listener: Listener) -> Outcome:
     for event in follow(journal, _Alive(unit), _POLL_SECONDS):
         listener(event)
         if event["event"] == "outcome":
-            return Outcome(**{k: v for k, v in event.items() if k not in ("at", "event")})
+            try:
+                return make(Outcome, event)
+            except ValueError as trouble:
+                raise LaunchError(
+                    f"{journal} holds no outcome of this version: {trouble}"
+                ) from None
     raise LaunchError(
         f"{unit} ended without an outcome: see `journalctl -u {unit}` and {journal}"
         f"{_last_words(unit)}"
@@ -103,11 +110,12 @@ def run_activation(asked: Path, base: Path, run: Path) -> Outcome:
         raise LaunchError(f"there is no request {asked}")
     asked.unlink()
     try:
-        journal = Journal(Path(fields.pop("journal")))
+        where = Path(fields.pop("journal"))
+        fit(fields, Request)
         request = Request(**fields)
-    except (KeyError, TypeError) as damage:
+    except (KeyError, TypeError, ValueError) as damage:
         raise LaunchError(f"{asked} is no request of this version: {damage}") from None
-    return activate(request, Layout.of(request.stack, base, run), journal)
+    return activate(request, Layout.of(request.stack, base, run), Journal(where))
 
 
 def _require_room(directory: Path) -> None:
@@ -133,7 +141,8 @@ def _self_argv(layout: Layout) -> list[str]:
 def _forget_old_journals(directory: Path) -> None:
     # Their names begin with the time, so the oldest come first.
     for journal in sorted(directory.glob("*.jsonl"))[: -_JOURNALS_KEPT + 1]:
-        journal.unlink(missing_ok=True)
+        with suppress(OSError):
+            journal.unlink(missing_ok=True)
 
 
 def _start_unit(unit: str, argv: list[str]) -> None:

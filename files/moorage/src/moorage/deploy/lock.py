@@ -8,15 +8,17 @@ informs. What a controller holds for longer than one process on this host is a r
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from moorage.deploy.state import read_note
+from moorage.deploy.state import Damaged, read_note
 
 _POLL_SECONDS = 0.1
 
@@ -54,18 +56,35 @@ def hold(path: Path, purpose: str, who: str, wait_seconds: float = 0.0) -> Itera
 
     Waits up to ``wait_seconds`` for another holder. Raises Locked when that was in vain.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = open_lock(path, 0o644)
     try:
         _acquire(fd, path, time.monotonic() + wait_seconds)
         note = {"pid": os.getpid(), "who": who, "purpose": purpose, "since": round(time.time(), 3)}
-        os.truncate(fd, 0)
-        os.pwrite(fd, (json.dumps(note) + "\n").encode(), 0)
+        # It only informs: whoever holds the lock of a full disk says more of that.
+        with suppress(OSError):
+            os.truncate(fd, 0)
+            os.pwrite(fd, (json.dumps(note) + "\n").encode(), 0)
         try:
             yield
         finally:
-            os.truncate(fd, 0)
+            with suppress(OSError):
+                os.truncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def open_lock(path: Path, mode: int = 0o600) -> int:
+    """Open a file to be locked, made where it is not there; raises Damaged for what is none."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    except OSError as trouble:
+        if trouble.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES):
+            raise
+        raise Damaged(path, f"{trouble.strerror}. Move it away: it is to be a file") from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Damaged(path, "it is no file. Move it away")
+    return fd
 
 
 def _acquire(fd: int, path: Path, deadline: float) -> None:

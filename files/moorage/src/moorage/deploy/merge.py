@@ -28,6 +28,7 @@ COMPOSE, SUPERVISOR = "compose.yaml", "supervisor.json"
 _CONFIG_LABEL = "moorage.config"
 _CONFIG_FILES = "configs/"
 _ID_LENGTH = 12
+_WHOLE = "update the whole stack (without `-e service=`)"
 
 
 class MergeError(Exception):
@@ -50,17 +51,22 @@ def merge(running: Content, planned: Content, service: str) -> Merged:
     not have and for releases that differ in more than services (topology, format).
     """
     _require_common_ground(running, planned, service)
-    parts = Parts(running, planned, service)
-    units = _units(parts)
-    compose = _compose(parts, units)
-    manifest = _manifest(parts, units)
-    files = _files(parts, compose)
-    made = Content(files, manifest)
+    try:
+        parts = Parts(running, planned, service)
+        units = _units(parts)
+        compose = _compose(parts, units)
+        manifest = _manifest(parts, units)
+        made = Content(_files(parts, compose), manifest)
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as trouble:
+        raise MergeError(
+            f"release {running.manifest.get('id')} that runs is not what its name says "
+            f"({trouble!r}): {_WHOLE}"
+        ) from None
     for known in (running, planned):
         if made.same(known):
             return Merged(str(known.manifest["id"]), known, _notes(parts))
     ident = content_id(made)
-    return Merged(ident, Content(files, {**manifest, "id": ident}), _notes(parts))
+    return Merged(ident, Content(made.files, {**manifest, "id": ident}), _notes(parts))
 
 
 def content_id(content: Content) -> str:
@@ -77,15 +83,14 @@ def _require_common_ground(running: Content, planned: Content, service: str) -> 
             f"{planned.manifest['stack']} has no service {service!r}: "
             f"it has {', '.join(sorted(known))}"
         )
-    whole = "update the whole stack (without `-e service=`)"
     for key, what in (("topology", "in another topology"), ("format", "from another Moorage")):
         if running.manifest.get(key) != planned.manifest.get(key):
             raise MergeError(
                 f"release {running.manifest.get('id')} that runs is {what}, so no single service "
-                f"can be changed in it: {whole}"
+                f"can be changed in it: {_WHOLE}"
             )
     if COMPOSE_JSON not in running.files or COMPOSE_JSON not in planned.files:
-        raise MergeError(f"a release lacks {COMPOSE_JSON}: {whole}")
+        raise MergeError(f"a release lacks {COMPOSE_JSON}: {_WHOLE}")
 
 
 def _units(parts: Parts) -> list[Entry]:

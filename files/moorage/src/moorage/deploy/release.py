@@ -15,8 +15,10 @@ from typing import Any
 from moorage.deploy.accounts import with_names
 from moorage.deploy.foreign import give, remove_tree
 from moorage.deploy.layout import RELEASE_ID as _ID
-from moorage.deploy.layout import Layout, release_names, write_atomically
-from moorage.deploy.state import Damaged, read_lines, read_object
+from moorage.deploy.layout import Layout, put_aside, release_names, write_atomically
+from moorage.deploy.manifest import Manifest
+from moorage.deploy.shape import fit, make, read_shaped
+from moorage.deploy.state import Damaged, read_bytes, read_lines, read_object
 
 MANIFEST = "release.json"
 ROTATIONS = Path("/etc/logrotate.d")
@@ -24,6 +26,8 @@ ROTATIONS = Path("/etc/logrotate.d")
 _NO_CONTENT = {MANIFEST}
 # How long a release that was brought may wait to be activated before it counts as given up.
 _WAITING_SECONDS = 3600.0
+# Unix seconds that any clock can have.
+_LATEST = 1 << 35
 _MEND = "Deploy the stack again: that makes its release anew"
 _FOREIGN = "it was made by another program. Move it away, or give the stack another name"
 
@@ -51,6 +55,11 @@ class Release:
         return str(self.manifest["topology"])
 
     @property
+    def complete(self) -> bool:
+        """Whether it says all that an activation needs; those of older versions do not."""
+        return self.manifest.keys() >= {"units", "probe", "rollout"}
+
+    @property
     def images(self) -> list[str]:
         """Every image reference that the release needs."""
         return [str(ref) for ref in self.manifest.get("images", [])]
@@ -73,8 +82,10 @@ def read_release(layout: Layout, release_id: str) -> Release:
         raise ReleaseError(
             f"{layout.stack} has no release {release_id} on this host (kept: {kept})"
         )
-    if not isinstance(manifest.get("topology"), str):
-        raise ReleaseError(f"{path / MANIFEST} is damaged: it names no topology. {_MEND}")
+    try:
+        fit(manifest, Manifest)
+    except ValueError as trouble:
+        raise ReleaseError(f"{Damaged(path / MANIFEST, str(trouble))}. {_MEND}") from None
     return Release(release_id, path, manifest)
 
 
@@ -120,9 +131,21 @@ def history(layout: Layout) -> list[dict[str, Any]]:
     return [line for line in lines if _is_activation(line)]
 
 
+@dataclass(frozen=True)
+class _Activation:
+    """A line of the history; ``at`` in Unix seconds."""
+
+    release: str
+    at: float
+    action: str = ""
+
+
 def _is_activation(line: Mapping[str, Any]) -> bool:
-    at, name = line.get("at"), line.get("release")
-    return isinstance(at, int | float) and isinstance(name, str) and bool(_ID.fullmatch(name))
+    try:
+        found = make(_Activation, line)
+    except ValueError:
+        return False
+    return 0 <= found.at < _LATEST and bool(_ID.fullmatch(found.release))
 
 
 def previous_release(layout: Layout) -> Release:
@@ -182,8 +205,11 @@ def point_current_at(layout: Layout, release: Release, action: str = "deploy") -
 
 def _note_activation(layout: Layout, release: Release, action: str) -> None:
     line = {"release": release.id, "at": round(time.time(), 3), "action": action}
-    if layout.history.is_dir():
-        layout.history.rename(layout.history.with_suffix(f".{time.time_ns():x}"))
+    try:
+        read_bytes(layout.history)
+    except Damaged:
+        # Nobody will ever read what is appended to it.
+        put_aside(layout.history)
     with layout.history.open("ab+") as out:
         # What was cut off before its end stays a line of its own.
         torn = out.tell() and out.seek(-1, os.SEEK_END) >= 0 and out.read(1) != b"\n"
@@ -199,13 +225,38 @@ def install_files(release: Release) -> None:
     be replaced at every change of a process.
     """
     for name, target in release.manifest.get("install", {}).items():
-        path, wanted = Path(target), (release.path / name).read_bytes()
+        path, wanted = Path(target), _content(release, name)
         if path.parent == ROTATIONS:
             wanted = with_names(wanted)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if not path.exists() or path.read_bytes() != wanted:
+        if not _holds(path, wanted):
             write_atomically(path, wanted)
     make_runtime(release)
+
+
+def read_part(release: Release, name: str, hint: Any) -> dict[str, Any]:
+    """Return the object in a file of a release; raises ReleaseError unless it fits ``hint``."""
+    try:
+        found = read_shaped(release.path / name, hint)
+    except Damaged as damage:
+        raise ReleaseError(f"{damage}. {_MEND}") from None
+    if found is None:
+        raise ReleaseError(f"release {release.id} has no {name}. {_MEND}")
+    return found
+
+
+def _content(release: Release, name: str) -> bytes:
+    found = read_bytes(release.path / name)
+    if found is None:
+        raise ReleaseError(f"release {release.id} has no {name}. {_MEND}")
+    return found
+
+
+def _holds(path: Path, wanted: bytes) -> bool:
+    try:
+        return read_bytes(path) == wanted
+    except Damaged:
+        return False
 
 
 def make_runtime(release: Release) -> None:

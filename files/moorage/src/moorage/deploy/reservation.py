@@ -15,13 +15,14 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.layout import Layout, write_atomically
-from moorage.deploy.lock import Locked, moment
+from moorage.deploy.layout import Layout, discard, write_atomically
+from moorage.deploy.lock import Locked, moment, open_lock
+from moorage.deploy.shape import make
 from moorage.deploy.state import Damaged, read_object
 
 # After that long without a sign of its holder, a reservation is called stale.
@@ -50,18 +51,8 @@ class Reservation:
 
     @classmethod
     def parse(cls, fields_given: Mapping[str, Any]) -> Reservation:
-        """Return the reservation that these fields describe; raises TypeError or ValueError."""
-        known = {
-            item.name: fields_given[item.name] for item in fields(cls) if item.name in fields_given
-        }
-        found = cls(**known)
-        return replace(
-            found,
-            pid=int(found.pid),
-            started=float(found.started),
-            since=float(found.since),
-            expires=float(found.expires),
-        )
+        """Return the reservation that these fields describe; raises ValueError."""
+        return make(cls, fields_given)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the reservation as plain data."""
@@ -97,7 +88,7 @@ def read_reservation(layout: Layout) -> Reservation | None:
     """Return the reservation of the stack, or None; one that cannot be read counts as none."""
     try:
         return Reservation.parse(read_object(_path(layout)) or {})
-    except (Damaged, LookupError, ValueError, TypeError):
+    except (Damaged, ValueError):
         return None
 
 
@@ -136,7 +127,9 @@ def admit(layout: Layout, token: str = "") -> None:
             return
         if not token or holder.token != token:
             raise Reserved(holder, layout.stack)
-        _write(layout, holder)
+        # On a full disk it lives on as it was; whoever works under it says more of that.
+        with suppress(OSError):
+            _write(layout, holder)
 
 
 def give_back(layout: Layout, token: str) -> bool:
@@ -153,7 +146,7 @@ def break_reservation(layout: Layout) -> Reservation | None:
     """End whatever reservation there is and return it."""
     with _guard(layout):
         holder = read_reservation(layout)
-        _path(layout).unlink(missing_ok=True)
+        discard(_path(layout))
         return holder
 
 
@@ -177,7 +170,7 @@ def _path(layout: Layout) -> Path:
 @contextmanager
 def _guard(layout: Layout) -> Iterator[None]:
     # Held for moments only, so nobody waits long and a dead process leaves nothing behind.
-    fd = os.open(layout.base / ".reservation.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_lock(layout.base / ".reservation.lock")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

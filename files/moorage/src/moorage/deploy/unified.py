@@ -17,14 +17,18 @@ from moorage.deploy.docker import Container
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
 from moorage.deploy.layout import UNIFIED, Layout, slot_name, write_atomically
+from moorage.deploy.manifest import Processes
 from moorage.deploy.release import (
     ROTATIONS,
     Release,
     ReleaseError,
     install_files,
+    read_part,
     remove_files,
     remove_runtime,
 )
+from moorage.deploy.shape import read_shaped
+from moorage.deploy.state import Damaged
 from moorage.deploy.topology import Gap
 from moorage.deploy.unit import Unit, is_of, units_of
 from process_supervisor.client import Client, ControlError
@@ -255,11 +259,12 @@ class UnifiedTopology:
         return ended
 
     def _installed(self, unit: Unit, slot: str) -> dict[str, Any]:
+        path = unit.slot_install.get(slot, {}).get(CONFIG)
         try:
-            found: dict[str, Any] = json.loads(Path(unit.slot_install[slot][CONFIG]).read_text())
-        except (FileNotFoundError, ValueError, KeyError):
+            return (read_shaped(Path(path), Processes) if path else None) or {}
+        except Damaged:
+            # Unknown is other than wanted: it is written anew.
             return {}
-        return found
 
     def _changed(
         self,
@@ -291,8 +296,7 @@ class UnifiedTopology:
 
 
 def _wanted(release: Release) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((release.path / CONFIG).read_text())
-    return config
+    return read_part(release, CONFIG, Processes)
 
 
 def _of(process: Mapping[str, Any] | None, keys: Collection[str]) -> dict[str, Any] | None:

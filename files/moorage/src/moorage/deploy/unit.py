@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moorage.deploy.release import Release
+if TYPE_CHECKING:
+    from moorage.deploy.release import Release
 
 NEXT = "-next"
 # Processes and threads of a container whose description sets no limit: far more than a database or

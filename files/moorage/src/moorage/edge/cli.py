@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         return int(_ACTS[args.act](Edge.of(), args))
-    except EdgeError as trouble:
+    except (EdgeError, OSError) as trouble:
         print(f"moorage: {trouble}", file=sys.stderr)
         return FAILED
 

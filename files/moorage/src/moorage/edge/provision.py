@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.layout import write_atomically
+from moorage.deploy.layout import discard, write_atomically
+from moorage.deploy.state import Damaged, read_bytes
 from moorage.edge import container
 from moorage.edge.core import Edge
 from moorage.edge.errors import EdgeError
@@ -19,6 +20,15 @@ from moorage.edge.nginx import UNIT, nginx_of, run, tail
 from moorage.edge.store import Store
 
 _UNITS = "/etc/systemd/system/"
+
+
+def _text(path: Path) -> str | None:
+    """Return what is in a file, None where there is none; what is no text differs from any."""
+    try:
+        found = read_bytes(path)
+    except Damaged as damage:
+        return f"{damage}\n"
+    return None if found is None else found.decode("utf-8", "replace")
 
 
 @dataclass
@@ -97,7 +107,7 @@ class Provision:
         changed = []
         for name, content in host_files(self.settings, self.store).items():
             path = self.root / name.lstrip("/")
-            before = path.read_text() if path.exists() else None
+            before = _text(path)
             if content == before:
                 continue
             self._note(name, before or "", content or "")
@@ -105,7 +115,7 @@ class Provision:
             if content is None and not check:
                 if unit != name:
                     run(["systemctl", "disable", "--now", unit])
-                path.unlink()
+                discard(path)
             elif content is not None and not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, content)
@@ -132,7 +142,7 @@ class Provision:
         for pair in self.pairs:
             for part, mode in (("certificate", 0o644), ("key", 0o600)):
                 path = Path(pair["place"][part])
-                if path.exists() and path.read_text() == pair["text"][part]:
+                if _text(path) == pair["text"][part]:
                     continue
                 self._note(str(path))
                 if not check:
@@ -141,7 +151,7 @@ class Provision:
 
     def _settings(self, check: bool) -> str | None:
         path = self.store.settings_file
-        before = path.read_text() if path.exists() else None
+        before = _text(path)
         text = json.dumps(self.raw, indent=1, sort_keys=True) + "\n"
         if text != before:
             self._note(str(path), before or "", text)
@@ -163,9 +173,9 @@ class Provision:
                 container.remove(self.settings.container)
         path = self.store.settings_file
         if path.exists():
-            self._note(str(path), path.read_text())
+            self._note(str(path), _text(path) or "")
             if not check:
-                path.unlink()
+                discard(path)
 
     def _check_process(self) -> None:
         name = self.settings.container

@@ -9,13 +9,27 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.layout import write_atomically
+from moorage.deploy.layout import discard, put_aside, write_atomically
+from moorage.deploy.lock import open_lock
+from moorage.deploy.shape import read_shaped
+from moorage.deploy.state import Damaged, read_bytes, read_object
 from moorage.edge.errors import EdgeError
 from moorage.edge.model import Facts, Settings
+
+_MEND = "remove it and deploy its stack again"
+
+
+@dataclass(frozen=True)
+class _Pools:
+    """What is kept of a stack's pools, as edge.lua reads it."""
+
+    pools: Mapping[str, list[str]]
+    hold_seconds: Mapping[str, float] = field(default_factory=dict)
+    maintenance: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,10 @@ class Store:
 
     def settings(self) -> Settings:
         """Return the host's settings; EdgeError when there are none."""
-        raw = _read(self.settings_file)
+        try:
+            raw = read_shaped(self.settings_file, Settings)
+        except Damaged as damage:
+            raise EdgeError(f"{damage}. Run playbooks/provision.yml: it writes it anew") from None
         if raw is None:
             raise EdgeError("this host has no edge: set edge_kind and run playbooks/provision.yml")
         return Settings.parse(raw)
@@ -55,7 +72,7 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other change of the edge away."""
-        fd = os.open(self.base / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = open_lock(self.base / ".lock")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -135,7 +152,7 @@ class Store:
 
     def _put(self, path: Path, content: Mapping[str, Any] | None) -> None:
         if content is None:
-            path.unlink(missing_ok=True)
+            discard(path)
             return
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_atomically(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
@@ -162,6 +179,7 @@ class Store:
                 write_atomically(scratch / file, content)
             # One that a power cut left half written, or that somebody changed, is made anew.
             shutil.rmtree(directory, ignore_errors=True)
+            put_aside(directory)
             scratch.rename(directory)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -171,8 +189,10 @@ class Store:
         """Tell whether the generation lies there as it was rendered."""
         directory = self.generation(name)
         try:
-            return all((directory / file).read_text() == text for file, text in files.items())
-        except OSError:
+            return all(
+                read_bytes(directory / file) == text.encode() for file, text in files.items()
+            )
+        except Damaged:
             return False
 
     def enforce(self, name: str) -> None:
@@ -180,7 +200,11 @@ class Store:
         scratch = self.base / f".conf.{os.getpid()}"
         scratch.unlink(missing_ok=True)
         scratch.symlink_to(f"generations/{name}")
-        scratch.replace(self.conf)
+        try:
+            scratch.replace(self.conf)
+        except IsADirectoryError:
+            put_aside(self.conf)
+            scratch.replace(self.conf)
         directory = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
@@ -196,30 +220,18 @@ class Store:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from error
-    if not isinstance(found, dict):
-        raise _damaged(path, "it does not hold an object")
-    return found
+        return read_object(path)
+    except Damaged as damage:
+        raise EdgeError(f"{damage}: {_MEND}") from None
 
 
 def _damaged(path: Path, why: str) -> EdgeError:
-    return EdgeError(f"{path} is damaged ({why}): remove it and deploy its stack again")
+    return EdgeError(f"{path} is damaged ({why}): {_MEND}")
 
 
 def _sound_pools(path: Path) -> dict[str, Any] | None:
     """Return the state of pools in a file, None where there is none, as edge.lua reads it."""
     try:
-        found = _read(path)
-    except EdgeError:
+        return read_shaped(path, _Pools)
+    except Damaged:
         return None
-    pools = (found or {}).get("pools")
-    if found is None or not isinstance(pools, dict):
-        return None
-    for peers in pools.values():
-        if not isinstance(peers, list) or not all(isinstance(peer, str) for peer in peers):
-            return None
-    return found if isinstance(found.get("hold_seconds", {}), dict) else None
