@@ -241,6 +241,8 @@ def main() -> None:
         "phases": outcome["phases"],
         "receipt": outcome.get("receipt"),
     }
+    for line in outcome.get("warnings", []):
+        module.warn(f"{args['stack']}: {line}")
     if outcome["outcome"] not in GOOD:
         # The message tells all of it; a play needs the rest to decide what to do.
         short = {key: outcome[key] for key in ("outcome", "release", "previous", "changed")}

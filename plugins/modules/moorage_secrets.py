@@ -130,15 +130,15 @@ class Keeper:
             self.repaired.append(str(path))
             if self._check_mode:
                 return
-            # In place: a bind mount of a single file would go on showing a replaced inode.
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o400)
-            with os.fdopen(fd, "w", encoding="ascii") as out:
-                os.fchmod(out.fileno(), 0o400)
-                os.fchown(out.fileno(), uid, uid)
-                out.write(content)
-                out.truncate()
-                out.flush()
-                os.fsync(out.fileno())
+            if os.path.lexists(path):
+                # In place: a bind mount of a single file would go on showing a replaced inode.
+                fill(path, content, uid, os.O_WRONLY)
+            else:
+                # A half of a secret would be taken for a secret by the next run.
+                scratch = path.with_name(f".{path.name}.new")
+                scratch.unlink(missing_ok=True)
+                fill(scratch, content, uid, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                scratch.replace(path)
         self._own(path, 0o400, uid)
 
     def _own(self, path: Path, mode: int, uid: int) -> None:
@@ -150,6 +150,24 @@ class Keeper:
             if not self._check_mode:
                 os.chown(path, uid, uid)
                 path.chmod(mode)
+
+
+def fill(path: Path, content: str, uid: int, how: int) -> None:
+    """Write a secret into a file; where the disk has no room for it, the file stays as it is."""
+    fd = os.open(path, how | os.O_NOFOLLOW | os.O_NONBLOCK, 0o400)
+    with os.fdopen(fd, "w", encoding="ascii") as out:
+        before = os.fstat(fd).st_size
+        try:
+            os.posix_fallocate(fd, 0, max(1, len(content)))
+        except OSError as trouble:
+            os.ftruncate(fd, before)
+            raise OSError(trouble.errno, trouble.strerror, str(path)) from None
+        os.fchmod(fd, 0o400)
+        os.fchown(fd, uid, uid)
+        out.write(content)
+        out.truncate()
+        out.flush()
+        os.fsync(fd)
 
 
 def read(path: Path) -> str | None:
@@ -184,7 +202,7 @@ def decide(secret: dict[str, Any], given: str | None, kept: str | None) -> tuple
         if not given.isascii():
             raise ValueError(f"secret {name}: the given value has characters that are not ASCII")
         return given, "kept" if given == kept else ("given" if kept is None else "replaced")
-    if kept is not None and not kept.isascii():
+    if kept is not None and (not kept.isascii() or "\0" in kept):
         raise ValueError(
             f"secret {name}: its file is damaged. Give its value in the stack's `*_secrets`, or "
             f"remove the file, and a new one is generated where the Compose file says so"

@@ -168,8 +168,9 @@ def _report(outcome: Outcome, args: argparse.Namespace) -> int:
         print(f"{outcome.outcome}: release {outcome.release}")
         if outcome.receipt:
             say(_line(read_object(Path(outcome.receipt)) or {}))
-    if outcome.message:
-        say(outcome.message, sys.stderr)
+    for line in (outcome.message, *outcome.warnings):
+        if line:
+            say(line, sys.stderr)
     return OK if outcome.ok else FAILED
 
 
@@ -184,6 +185,9 @@ def _say(event: dict[str, Any]) -> None:
 
 def _run_activation(args: argparse.Namespace) -> int:
     outcome = run_activation(args.request, args.base, args.run)
+    # To the unit's own journal, where no other one can be written.
+    if outcome.message:
+        say(outcome.message, sys.stderr)
     return OK if outcome.ok else FAILED
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from moorage.deploy.difference import needs_of
 from moorage.deploy.launch import LaunchError, run_activation
-from moorage.deploy.layout import Layout, write_atomically
+from moorage.deploy.layout import Layout, release_names, write_atomically
 from moorage.deploy.lock import open_lock
-from moorage.deploy.release import ReleaseError, history, read_release, release_names
+from moorage.deploy.release import ReleaseError, history, read_release
 from moorage.deploy.shape import fit, make, read_shaped
 from moorage.deploy.state import Damaged, decode, read_bytes
 from moorage.deploy.traffic import direct_targets, pools_of, public_targets
@@ -135,7 +135,7 @@ class Sample:
 def test_data_becomes_what_it_is_read_as_or_says_where_it_does_not() -> None:
     assert make(Sample, {"name": "a", "share": 1, "more": 5}) == Sample("a", share=1)
     assert make(Sample, {"name": "a", "maybe": None}).maybe is None
-    for given, said in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "name in it is wanted"),
         ({"name": 5}, "name: a text is wanted, it holds 5"),
         ({"name": "a", "count": 1.5}, "count: a whole number"),
@@ -143,7 +143,8 @@ def test_data_becomes_what_it_is_read_as_or_says_where_it_does_not() -> None:
         ({"name": "a", "sure": 1}, "sure: true or false"),
         ({"name": "a", "words": ["b", 5]}, r"words\[1\]: a text is wanted, it holds 5"),
         ({"name": "a", "maybe": "b"}, "maybe: a number"),
-    ]:
+    ]
+    for given, said in wrong:
         with pytest.raises(ValueError, match=said):
             make(Sample, given)
     with pytest.raises(ValueError, match="an object is wanted"):
@@ -162,7 +163,7 @@ def test_what_no_writer_of_ours_writes_is_refused(content: bytes) -> None:
 
 
 def test_what_our_writers_write_is_read() -> None:
-    whole = {"a": [1, -1.5, True, None, "€ 😀", {"b": {}}], "": ""}
+    whole: dict[str, Any] = {"a": [1, -1.5, True, None, "€ 😀", {"b": {}}], "": ""}
     for ascii_only in (True, False):
         assert decode(json.dumps(whole, ensure_ascii=ascii_only).encode()) == whole
 
@@ -190,7 +191,8 @@ def test_what_stands_in_the_place_of_a_file_is_put_aside(tmp_path: Path) -> None
 
 def test_lines_of_a_history_that_nobody_can_have_written_are_passed_over(layout: Layout) -> None:
     right = {"release": ID, "at": 1.5, "action": "deploy"}
-    lines = [right, *({**right, "at": at} for at in (1e300, -1, "1", True, None, [], 2**40))]
+    times: list[Any] = [1e300, -1, "1", True, None, [], 2**40]
+    lines: list[dict[str, Any]] = [right, *({**right, "at": at} for at in times)]
     lines += [{**right, "release": name} for name in ("x", 5, None, f"{ID}\n")]
     layout.history.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert history(layout) == [right]

@@ -83,7 +83,7 @@ class Outcome:
 
     ``restored`` means that the release failed and the previous one runs again; ``failed`` that
     there was none to go back to, or that going back failed too. ``receipt`` is the path of the
-    evidence.
+    evidence. ``warnings`` are what a person should know of although it went well.
     """
 
     outcome: str
@@ -95,6 +95,7 @@ class Outcome:
     pruned: list[str] = field(default_factory=list)
     phases: Mapping[str, float] = field(default_factory=dict)
     receipt: str | None = None
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -135,7 +136,7 @@ def activate(
         # A disk that holds not even a note of the lock, a directory where a file is to be.
         outcome = Outcome("failed", request.release, message=f"{layout.stack}: {_why(trouble)}")
     outcome.phases = journal.phases
-    journal.note("outcome", **outcome.to_dict())
+    journal.end("outcome", **outcome.to_dict())
     return outcome
 
 
@@ -373,14 +374,23 @@ class Activation:
         return Rollout(scene, self._journal, restart=restart, held=known)
 
     def _finish(self, outcome: Outcome, began: float, rollout: Rollout | None) -> Outcome:
-        if outcome.outcome == "unchanged" or self._release is None:
-            return outcome
+        if outcome.outcome != "unchanged" and self._release is not None:
+            try:
+                self._write_receipt(outcome, self._release, began, rollout)
+            except Exception as trouble:
+                # What was done is done.
+                outcome.warnings.append(f"no receipt could be written: {_why(trouble)}")
+        return outcome
+
+    def _write_receipt(
+        self, outcome: Outcome, release: Release, began: float, rollout: Rollout | None
+    ) -> None:
         with self._journal.phase("receipt"):
             facts = evidence.Facts(
                 request=asdict(self._request),
                 outcome=outcome.to_dict(),
                 before=self._before(),
-                after=self._release,
+                after=release,
                 figures=self._traffic.figures(),
                 phases=dict(self._journal.phases),
                 migrations=self._migrations,
@@ -390,8 +400,8 @@ class Activation:
                 verdict=self._traffic.judged(),
                 cut=self._traffic.cut,
             )
-            outcome.receipt = evidence.write(facts, rollout)
-        return outcome
+            outcome.receipt, trouble = evidence.write(facts, rollout)
+            outcome.warnings += [trouble] if trouble else []
 
 
 def _read_marker(layout: Layout) -> dict[str, Any]:

@@ -38,27 +38,28 @@ class Facts:
     cut: int = 0
 
 
-def write(facts: Facts, rollout: Rollout | None) -> str | None:
+def write(facts: Facts, rollout: Rollout | None) -> tuple[str | None, str]:
     """Write the receipt into the release's directory and a line of it into the log.
 
-    Returns its path, None when it could not be written: a rollout that went well is not undone
-    for want of paper.
+    Returns its path, None when it could not be written, and what went wrong: a rollout that went
+    well is not undone for want of paper.
     """
     path: Path | None = None
+    said = ""
     try:
         receipt = gather(facts, rollout)
         key = KEY if KEY.exists() else None
         path = write_receipt(facts.after.path, receipt, key)
     except ReceiptError as trouble:
         # It is there all the same, without its signature.
-        path = trouble.path
-    except OSError:
-        return None
+        path, said = trouble.path, str(trouble)
+    except OSError as trouble:
+        return None, f"no receipt could be written: {trouble}"
     with suppress(OSError):
         log = DEFAULT_LOG / "rollouts" / f"{facts.request['stack']}.log"
         with log.open("a", encoding="utf-8") as out:
             out.write(readable_line(receipt) + "\n")
-    return str(path) if path else None
+    return (str(path) if path else None), said
 
 
 def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:

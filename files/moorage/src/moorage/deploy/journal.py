@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from moorage.deploy.state import objects
+
+SPARE = ".spare"
+_SPARE_BYTES = 64 << 10
 
 
 class Journal:
@@ -20,16 +24,30 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Line buffered: who follows the file sees an event the moment it happens.
-        self._out = path.open("a", buffering=1)
+        # Not buffered: who follows the file sees an event the moment it happens.
+        self._out = path.open("ab", buffering=0)
+        self._torn = False
+        self._spare = path.with_name(f".{path.name}{SPARE}")
+        self._keep_room()
         self.phases: dict[str, float] = {}
 
     def note(self, event: str, **fields: Any) -> None:
         """Append one event. A full disk costs the event, and not the rollout that it tells of."""
+        text = json.dumps({"at": round(time.time(), 3), "event": event, **fields}) + "\n"
+        line = (b"\n" if self._torn else b"") + text.encode()
         with suppress(OSError):
-            self._out.write(
-                json.dumps({"at": round(time.time(), 3), "event": event, **fields}) + "\n"
-            )
+            self._torn = True
+            self._torn = self._out.write(line) != len(line)
+
+    def end(self, event: str, **fields: Any) -> None:
+        """Append the last event, for which there is room whatever has filled the disk since."""
+        with suppress(OSError):
+            self._spare.unlink(missing_ok=True)
+        self.note(event, **fields)
+
+    def _keep_room(self) -> None:
+        with suppress(OSError), self._spare.open("wb") as out:
+            os.posix_fallocate(out.fileno(), 0, _SPARE_BYTES)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.deploy.activate import Outcome, Request, activate
-from moorage.deploy.journal import Journal, follow
+from moorage.deploy.journal import SPARE, Journal, follow
 from moorage.deploy.layout import Layout, write_atomically
 from moorage.deploy.shape import fit, make
 from moorage.deploy.state import read_object
@@ -140,7 +140,8 @@ def _self_argv(layout: Layout) -> list[str]:
 
 def _forget_old_journals(directory: Path) -> None:
     # Their names begin with the time, so the oldest come first.
-    for journal in sorted(directory.glob("*.jsonl"))[: -_JOURNALS_KEPT + 1]:
+    left = directory.glob(f".*{SPARE}")
+    for journal in [*left, *sorted(directory.glob("*.jsonl"))[: -_JOURNALS_KEPT + 1]]:
         with suppress(OSError):
             journal.unlink(missing_ok=True)
 

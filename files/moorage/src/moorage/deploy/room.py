@@ -8,35 +8,44 @@ from pathlib import Path
 
 from moorage.deploy.release import ReleaseError
 
-# A release's files, its history line and its receipt are some ten kilobytes.
-_BYTES = 1 << 20
+# A release's files, its history line and its receipt are some ten kilobytes, in half a dozen files.
+_FILES, _BYTES = 8, 128 << 10
 
 
 class Room:
-    """A file below ``base`` that takes up what will be needed, until it is."""
+    """Files below ``base`` that take up what will be needed, space and names, until it is."""
 
     def __init__(self, base: Path) -> None:
-        self._path = base / ".room"
+        self._base = base
+        self._paths = [
+            base / (f".room.{number}" if number else ".room") for number in range(_FILES)
+        ]
 
     def take(self) -> None:
         """Take it; raises ReleaseError, with what is left, where there is not so much."""
+        disk = os.statvfs(self._base)
+        there = f"{disk.f_bavail * disk.f_frsize >> 10} KiB"
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.posix_fallocate(fd, 0, _BYTES)
-            finally:
-                os.close(fd)
+            for path in self._paths:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    # An older version kept all of it in one.
+                    os.ftruncate(fd, 0)
+                    os.posix_fallocate(fd, 0, _BYTES)
+                finally:
+                    os.close(fd)
         except OSError as trouble:
+            if disk.f_files and not os.statvfs(self._base).f_favail:
+                there += " and no names for files"
             self.give()
-            disk = os.statvfs(self._path.parent)
-            left = disk.f_bavail * disk.f_frsize >> 10
             raise ReleaseError(
-                f"{self._path.parent} has {left} KiB left ({trouble.strerror}), and a rollout "
-                f"needs {_BYTES >> 10} KiB for its receipt and its history: make room, then run "
-                f"it again"
+                f"{self._base} has {there} left ({trouble.strerror}), and a rollout "
+                f"needs {_FILES * _BYTES >> 10} KiB in {_FILES} files for its receipt and its "
+                f"history: make room, then run it again"
             ) from None
 
     def give(self) -> None:
         """Give it back, for what it was kept for."""
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+        for path in self._paths:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)

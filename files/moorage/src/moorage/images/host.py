@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class Journal:
 
     def append(self, event: dict[str, Any]) -> None:
         """Add an event; any thread may."""
-        with self._lock, self.path.open("a", encoding="utf-8") as output:
+        # A full disk costs the event; it ends the build by itself, and `follow` tells of it.
+        with self._lock, suppress(OSError), self.path.open("a", encoding="utf-8") as output:
             output.write(json.dumps(event) + "\n")
 
     def read(self, offset: int) -> tuple[list[dict[str, Any]], int]:
@@ -46,7 +48,16 @@ class Journal:
             source.seek(offset)
             data = source.read()
         data = data[: data.rfind(b"\n") + 1]
-        return [json.loads(line) for line in data.splitlines()], offset + len(data)
+        return [event for line in data.splitlines() if (event := _event(line))], offset + len(data)
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """Return the event in a line, None for one that was cut off on a full disk."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and "event" in found else None
 
 
 def start(directory: Path) -> None:
@@ -101,7 +112,10 @@ def follow(directory: Path, offset: int, patience: float = _PATIENCE) -> dict[st
         time.sleep(0.1)
     if not alive and not events:
         output = (directory / "output").read_text(encoding="utf-8", errors="replace")
-        message = f"the build died without a word: {output[-2000:]}"
+        left = shutil.disk_usage(directory).free >> 10
+        message = (
+            f"the build died without a word ({left} KiB left in {directory}): {output[-2000:]}"
+        )
         events = [{"event": "done", "error": message}]
     return {"events": events, "offset": behind}
 
