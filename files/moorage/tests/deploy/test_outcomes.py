@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rig import Rig, docker
@@ -16,6 +17,7 @@ from moorage.deploy.journal import follow
 from moorage.deploy.launch import LaunchError, run_activation
 from moorage.deploy.layout import Layout
 from moorage.deploy.release import read_release, write_release
+from moorage.deploy.removal import remove
 
 ORPHANS = 'time="2026-11-28T20:11:07Z" level=warning msg="Found orphan containers ([a])"'
 
@@ -160,3 +162,40 @@ def test_a_release_that_is_not_what_its_name_says_is_made_anew(tmp_path: Path) -
     write_release(layout, "0" * 12, files, manifest)
     assert sorted(p.name for p in layout.releases.iterdir()) == ["0" * 12]
     assert (made.path / "release.json").read_text() == whole
+
+
+WORKER = 'trap "sleep 2; echo done > /job/ended; exit 0" TERM; touch /job/began; sleep 600 & wait'
+
+
+def worker(rig: Rig, tmp_path: Path, number: int) -> dict[str, Any]:
+    """Describe a worker that takes two seconds to end a job, and is never healthy."""
+    job = tmp_path / f"job{number}"
+    job.mkdir(exist_ok=True)
+    mount = {"type": "bind", "source": str(job), "target": "/job"}
+    entry = {"volumes": [mount], "stop_grace_period": "30s", "init": True}
+    script = f"n={number}; {WORKER}" if number else "exec sleep 600"
+    found: dict[str, Any] = rig.service("worker", script, entry, health=bool(number))
+    return found
+
+
+def test_a_candidate_that_has_begun_a_job_ends_it_before_it_goes(rig: Rig, tmp_path: Path) -> None:
+    assert rig.activate(rig.release(worker(rig, tmp_path, 0))).ok
+    outcome = rig.activate(rig.release(worker(rig, tmp_path, 1)), gate_timeout=3.0)
+    assert outcome.outcome == "restored", outcome.message
+    assert (tmp_path / "job1/ended").exists(), "it was killed in the middle"
+    assert list(rig.containers()) == ["worker"]
+    events = [json.loads(line) for line in rig.journal.read_text().splitlines()]
+    assert [e["containers"] for e in events if e["event"] == "ending"] == [
+        [f"{rig.stack}-worker-next"]
+    ]
+
+
+def test_a_damaged_stack_can_be_removed(rig: Rig) -> None:
+    ident = rig.release(rig.service("web"))
+    assert rig.activate(ident).ok
+    for name in ("release.json", "compose.yaml"):
+        (rig.layout.releases / ident / name).write_text("")
+    gone = remove(rig.layout, edge=rig.edge)
+    assert gone == [f"{rig.stack}-web"]
+    assert not rig.containers() and not rig.layout.current.is_symlink()
+    assert not docker("network", "ls", "-q", "--filter", f"name={rig.stack}_default")

@@ -108,6 +108,7 @@ class Container:
     pids_limit: int = 0
     refused: str = ""
     writes: tuple[str, ...] = ()
+    stop_seconds: float = 10.0
 
     @property
     def held(self) -> bool:
@@ -174,6 +175,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         health_log=_said(state.get("Health") or {}),
         pids_limit=int(raw["HostConfig"].get("PidsLimit") or 0),
         refused=str(state.get("Error") or ""),
+        stop_seconds=float(raw["Config"].get("StopTimeout") or 10),
         writes=tuple(
             sorted(
                 str(m.get("Source") or m.get("Name"))
@@ -278,6 +280,15 @@ def logs(container: str, lines: int) -> list[str]:
     return done.stdout.splitlines()
 
 
+def sweep(project: str) -> None:
+    """Remove what Compose has made for a project besides: throw-away containers, networks."""
+    label = ["--filter", f"label=com.docker.compose.project={project}"]
+    remove(run(["ps", "-aq", *label]).split())
+    networks = run(["network", "ls", "-q", *label]).split()
+    if networks:
+        run(["network", "rm", *networks])
+
+
 _ANEW = ("--no-deps", "--no-build", "--pull", "never", "--force-recreate")
 
 
@@ -299,9 +310,4 @@ class Compose:
     def create(self, services: Sequence[str], *, timeout_seconds: float) -> None:
         """Make the containers of ``services`` anew without starting them."""
         argv = [*self._argv, "up", "--no-start", *_ANEW, *services]
-        run(argv, timeout_seconds=timeout_seconds)
-
-    def down(self, *, timeout_seconds: float) -> None:
-        """Remove the project's containers and networks."""
-        argv = [*self._argv, "down", "--remove-orphans"]
         run(argv, timeout_seconds=timeout_seconds)

@@ -124,6 +124,19 @@ class Manifest(TypedDict):
     rollout: NotRequired[Rollout]
 
 
+class Container(TypedDict):
+    """A service of the release's Compose file."""
+
+    volumes: NotRequired[list[dict[str, Any]]]
+    ports: NotRequired[list[dict[str, Any]]]
+
+
+class Composed(TypedDict):
+    """What compose.json says, as far as a host looks at it."""
+
+    services: NotRequired[dict[str, Container]]
+
+
 class Process(TypedDict):
     """A process of the unified container, as far as a host looks at it."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from moorage.deploy import docker
-from moorage.deploy.layout import Layout
-from moorage.deploy.release import current_release, list_releases
+from moorage.deploy.layout import Layout, discard
+from moorage.deploy.release import list_releases
 from moorage.deploy.topology import Topology, driver
 from moorage.edge import Edge
 
@@ -31,15 +32,16 @@ def remove(
     containers = docker.containers_of(layout.stack)
     gone = [container.name for container in containers]
     running = [container.name for container in containers if container.state == "running"]
-    docker.stop(running, timeout_seconds=_STOP_SECONDS)
+    longest = max((container.stop_seconds for container in containers), default=0.0)
+    docker.stop(running, timeout_seconds=_STOP_SECONDS + longest)
     docker.remove(gone)
-    release = current_release(layout)
-    if release is not None:
-        docker.Compose(layout.stack, release.compose_file).down(timeout_seconds=_STOP_SECONDS)
+    # By labels: the file of a release may be damaged.
+    docker.sweep(layout.stack)
+    if os.path.lexists(layout.current):
         for form in {r.topology: r for r in list_releases(layout)}.values():
             find_driver(form.topology, layout).retire(form)
-        layout.current.unlink()
-    layout.marker.unlink(missing_ok=True)
+        discard(layout.current)
+    discard(layout.marker)
     if images:
         gone += docker.prune_images(layout.stack, ())
     return gone

@@ -87,13 +87,13 @@ class Rollout:
         wanted = {unit.name: unit.config for unit in scene.units}
         left = leftovers(list(scene.look().values()), scene.traffic.serving(), wanted)
         if left.remove:
+            names = [c.name for c in left.remove]
+            at_work = scene.at_work(names)
             if scene.restoring:
                 # The failed release may have had other pools than this one.
                 scene.traffic.route(self.release)
             scene.send_back(scene.units)
-            # Who has met one of them already has his answer first, as when an old one goes.
-            scene.drain([c.name for c in left.remove if c.state == "running"])
-            docker.remove([c.name for c in left.remove])
+            scene.give_up(names, at_work)
         scene.succeed(left.finish)
         for name in left.rename:
             docker.rename(name + NEXT, name)
@@ -143,6 +143,7 @@ class Rollout:
         old = scene.found.get(unit.name)
         if old is not None and old.slot:
             # It was one of two that could be side by side: Compose knows it by another key.
+            scene.stop([unit.name])
             docker.remove([unit.name])
         began = time.monotonic()
         scene.make([unit])

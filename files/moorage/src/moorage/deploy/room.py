@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,9 @@ class Room:
                 finally:
                     os.close(fd)
         except OSError as trouble:
+            if trouble.errno not in (errno.ENOSPC, errno.EDQUOT):
+                self.give()
+                raise ReleaseError(f"{path} cannot keep room: {trouble.strerror}") from None
             if disk.f_files and not os.statvfs(self._base).f_favail:
                 there += " and no names for files"
             self.give()

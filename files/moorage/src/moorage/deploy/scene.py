@@ -11,9 +11,9 @@ from moorage.deploy.difference import in_the_way, needs_of
 from moorage.deploy.docker import LOOPBACK, Compose, Container
 from moorage.deploy.gate import Check
 from moorage.deploy.gentle import Gentle
-from moorage.deploy.layout import Layout
-from moorage.deploy.release import Release
-from moorage.deploy.state import read_note
+from moorage.deploy.layout import UNIFIED, Layout
+from moorage.deploy.manifest import Composed
+from moorage.deploy.release import Release, read_part
 from moorage.deploy.topology import Gap, Topology
 from moorage.deploy.traffic import Traffic, pools_of
 from moorage.deploy.unit import NEXT, Policy, Unit, units_of
@@ -93,8 +93,8 @@ class Scene:
         self.gentle = Gentle(layout.run / "gentle.json")
         self.found: dict[str, Container] = {}
         self._compose = Compose(layout.stack, release.compose_file)
-        described = read_note(release.path / "compose.json").get("services")
-        self._needs = needs_of(self.units, described if isinstance(described, dict) else {})
+        described = read_part(release, "compose.json", Composed).get("services", {})
+        self._needs = needs_of(self.units, described)
 
     def look(self) -> dict[str, Container]:
         """Ask the engine what there is, by name."""
@@ -124,7 +124,9 @@ class Scene:
     def stop(self, names: Iterable[str]) -> None:
         """Stop those of the containers that run, each with its own grace."""
         running = [n for n in names if n in self.found and self.found[n].state == "running"]
-        longest = max((unit.stop_seconds for unit in self.units), default=0.0)
+        graces = [unit.stop_seconds for unit in self.units]
+        # What another release has made may take longer than any of this one.
+        longest = max([*graces, *(self.found[name].stop_seconds for name in running)], default=0.0)
         docker.stop(running, timeout_seconds=longest + _STOP_MARGIN_SECONDS)
 
     def remove(self, names: Sequence[str]) -> None:
@@ -135,6 +137,30 @@ class Scene:
         self.stop(there)
         docker.remove(there)
         self.did.removed += there
+
+    def at_work(self, names: Iterable[str]) -> list[str]:
+        """Return which of these candidates may be in the middle of a job.
+
+        All that run, but those whose work comes through the edge alone, when it has sent nobody.
+        """
+        serving = self.traffic.serving()
+        return [
+            name
+            for name in names
+            if self.found[name].state == "running"
+            if not (peers := self.found[name].peers)
+            or self.found[name].service == UNIFIED
+            or serving & set(peers)
+        ]
+
+    def give_up(self, names: Sequence[str], at_work: Sequence[str]) -> None:
+        """Remove candidates; who is at work has the time to end it that it was made with."""
+        # Who has met one of them already has his answer first, as when an old one goes.
+        self.drain([name for name in names if self.found[name].state == "running"])
+        if at_work:
+            self.note("ending", containers=list(at_work))
+            self.stop(at_work)
+        docker.remove(names)
 
     def holders(self, unit: Unit) -> list[str]:
         """Return the containers that hold a volume or a port that the unit needs."""

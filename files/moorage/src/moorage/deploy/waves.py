@@ -219,15 +219,14 @@ class Waves:
         """Send visitors back to what is still there, and remove what was to replace it."""
         scene = self._scene
         found = scene.look()
+        given_up = [unit.next_name for unit in wave if unit.next_name in found]
+        at_work = scene.at_work(given_up)
         scene.send_back(wave)
         for unit in wave:
             old = found.get(unit.name)
             if old is not None and unit.singletons and old.state == "running":
                 scene.driver.take_back(scene.release, unit, old, scene.did.held)
-        given_up = [unit.next_name for unit in wave if unit.next_name in found]
-        # Who has met one of them already has his answer first, as when an old one goes.
-        scene.drain([name for name in given_up if found[name].state == "running"])
-        docker.remove(given_up)
+        scene.give_up(given_up, at_work)
         scene.look()
 
 
