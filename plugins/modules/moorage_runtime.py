@@ -117,6 +117,14 @@ def write_command(path: Path, content: str) -> None:
     scratch.rename(path)
 
 
+def restart_gateways() -> None:
+    """Have the gateways of the stacks here run what was just installed."""
+    # Where there is no systemd there is no gateway.
+    if shutil.which("systemctl"):
+        argv = ["systemctl", "try-restart", "moorage-gateway-*.service"]
+        subprocess.run(argv, capture_output=True, check=False, timeout=120)
+
+
 def make_keys(directory: Path, package: Path) -> None:
     """Make the keys with the package that was just installed; RuntimeError tells why it cannot."""
     done = subprocess.run(
@@ -159,6 +167,7 @@ def main() -> None:
     if changed and not module.check_mode and (args["archive"] or not outdated):
         if outdated:
             install(args["archive"], directory, args["version"])
+            restart_gateways()
         write_command(command, wrapper)
         outdated = False
     # Not before the package: it knows how. Asked again with the archive, it is there.

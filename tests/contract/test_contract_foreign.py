@@ -41,9 +41,9 @@ NAMED = {
     ("unified.py", "prepare", "state"),
     ("unified.py", "retire", "runtime"),
     ("unified.py", "_client", "runtime"),
-    ("containers.py", "retire", "runtime"),
+    ("systemd.py", "withdraw", "runtime"),
     ("control.py", "reopen", "control_socket"),
-    ("control.py", "_backend", "control_socket"),
+    ("control.py", "_parts", "control_socket"),
     ("layout.py", "control_socket", "runtime"),
 }
 NAMES = {"runtime", "state", "control_socket"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage import __version__, packets, rollouts
+from moorage.control import metrics
 from moorage.control.contract import ControlError, Stream
 from moorage.deploy.control import Services
 from moorage.deploy.docker import DockerError, containers_of
@@ -63,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("stack")
     events.add_argument("-n", "--lines", type=int, default=50, metavar="N")
     events.add_argument("--json", action="store_true")
+
+    shown = verbs.add_parser("metrics", help="the services' figures, in Prometheus' text format")
+    shown.add_argument("stack", nargs="?")
 
     reopen = verbs.add_parser("reopen", help="open the log files anew, after a rotation")
     reopen.add_argument("stack")
@@ -204,6 +208,18 @@ def _events(args: argparse.Namespace) -> int:
     return OK
 
 
+def _metrics(args: argparse.Namespace) -> int:
+    stacks = [layout_of(args).stack] if args.stack else known_stacks(args.base)
+    found = {}
+    for stack in stacks:
+        try:
+            found[stack] = Services(Layout.of(stack, args.base, args.run)).measured()
+        except (*rollouts.FAILURES, ControlError) as trouble:
+            say(f"moorage: {stack}: {trouble}", sys.stderr)
+    print(metrics.text(found), end="")
+    return OK if len(found) == len(stacks) else FAILED
+
+
 def _reopen(args: argparse.Namespace) -> int:
     Services(layout_of(args)).reopen()
     return OK
@@ -216,6 +232,7 @@ _VERBS = {
     "stop": _act,
     "restart": _act,
     "events": _events,
+    "metrics": _metrics,
     "reopen": _reopen,
     "edge": edge.run,
     **rollouts.VERBS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from process_supervisor import procfs
+from process_supervisor import memory, procfs
 from process_supervisor.events import Events
 from process_supervisor.journal import Journal
 from process_supervisor.process import Process
@@ -41,9 +41,11 @@ class Engine:
         self.stopped_by_operator = self.store.load_stopped()
         self.completed = self.store.load_completed()
         self.usage = Usage()
+        self.shortage = memory.Shortage(self.store.load_memory(self.generation))
         self.started_at = time.time()
         self.listeners: list[Callable[[], None]] = []
         self.on_shutdown: Callable[[], None] = loop.stop
+        self._looking = False
         self.monitoring = True
         self.leaving: set[str] = set()
         self.shutting_down = False
@@ -155,6 +157,33 @@ class Engine:
             return f"waiting for {name} to be {condition} ({now})"
         return None
 
+    def lacked_memory(self) -> bool:
+        """Whether the kernel has just killed a process of this container for want of memory."""
+        return self.shortage.take()
+
+    def watch_memory(self) -> None:
+        """Look for such kills now and then."""
+        if self.shortage.watched:
+            self.look_for_kills()
+            self.loop.call_later(memory.INTERVAL, self.watch_memory)
+
+    def look_for_kills(self) -> None:
+        """Look for kills of other processes than a service's main one."""
+        if not self._looking and self.shortage.pending():
+            # It may be a main process whose end was not yet heard of.
+            self._looking = True
+            self.loop.call_later(memory.PATIENCE, self._tell_of_strays)
+
+    def _tell_of_strays(self) -> None:
+        self._looking = False
+        number = self.shortage.pending()
+        if self.shortage.take(number):
+            self.shortage.strays += number
+            self.shortage.at = time.time()
+            reason = "the kernel ended a process of this container for want of memory"
+            self.events.add("oom", processes=number, reason=reason)
+            self.touch()
+
     def note_completed(self, name: str, done: bool) -> None:
         """Remember that a process which others wait for has ended well, or is another one now."""
         waiting = [p.config.depends_on.get(name) for p in self.processes.values()]
@@ -198,7 +227,9 @@ class Engine:
         """Write run state and pids.env; trouble is an event, never the end of supervision."""
         try:
             self.store.save_state(
-                self.generation, {name: saved(item) for name, item in self.processes.items()}
+                self.generation,
+                {name: saved(item) for name, item in self.processes.items()},
+                self.shortage.as_dict(),
             )
             pids = {name: item.pid for name, item in self.processes.items() if item.pid}
             if pids != self._pids:
@@ -261,4 +292,6 @@ def saved(process: Process) -> dict[str, object]:
         "log_tail": process.log_tail,
         "health": str(process.health),
         "retry_at": process.retry_at,
+        "lacked_memory": process.lacked_memory,
+        "memory_kills": process.memory_kills,
     }

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     OnEnd = Callable[["Ending"], None]
 
+# What a shell ends with whose child was killed.
+_SHELL_KILLED = 128 + signal.SIGKILL
 # When to look for the exit status of an adopted process, in seconds after each other.
 ADOPTED_LOOKS = (0.002, 0.01, 0.05, 0.2, 1.0)
 
@@ -42,6 +44,11 @@ class Ending:
             return cls(None, None, time.time())
         code = os.waitstatus_to_exitcode(record[0])
         return cls(code if code >= 0 else None, -code if code < 0 else None, record[1])
+
+    @property
+    def killed(self) -> bool:
+        """Whether SIGKILL ended it, or a child of its whose end a shell has passed on."""
+        return self.signal == signal.SIGKILL or self.code == _SHELL_KILLED
 
     def as_dict(self) -> dict[str, object]:
         """Return the form that the status has."""

@@ -86,6 +86,7 @@ def dispatch(connection: Connection, request_id: object, op: object, args: objec
 
 def status(request: Request) -> None:
     """One process's status, or the list of all."""
+    request.engine.look_for_kills()
     if request.args.get("name") is not None:
         request.answer(request.status(request.process()))
     else:
@@ -247,6 +248,7 @@ def info(request: Request) -> None:
         "pid": os.getpid(), "guardian_pid": engine.guardian.pid or None, "protocol": VERSION,
         "version": process_supervisor.__version__, "started_at": engine.started_at,
         "config": request.connection.server.config_path, "shutting_down": engine.shutting_down,
+        "stray_memory_kills": engine.shortage.strays,
     })  # fmt: skip
 
 

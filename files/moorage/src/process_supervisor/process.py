@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from process_supervisor import policy, procfs
+from process_supervisor import memory, policy, procfs
 from process_supervisor.config import signal_named
 from process_supervisor.health import HealthState
 from process_supervisor.healthwatch import HealthWatch
@@ -45,6 +45,8 @@ class Process:
         self.exit: dict[str, object] | None = None
         self.log_tail: list[str] = []
         self.retry_at: float | None = None
+        self.lacked_memory: float | None = None  # when the kernel last killed it for that
+        self.memory_kills = 0
         self._after: Callable[[], None] | None = None  # what a STOPPING process becomes
         self._deadline = 0.0
         self._timer: Timer | None = None
@@ -142,13 +144,20 @@ class Process:
         self.main = None
         self.exit = ending.as_dict()
         self.output.drain()
+        how = ending.describe()
+        hurried = self.state is State.STOPPING and not self._deadline
+        if ending.killed and not hurried and self.engine.lacked_memory():
+            self.lacked_memory = ending.at
+            self.memory_kills += 1
+            how += ", for want of memory"
+            self.engine.events.add("oom", self.name, reason=memory.told(ending.at))
         if self.state is State.STOPPING:
             self.clean(signal_named(self.config.stop_signal), self._deadline)
             if self._cleanup is None:
                 self._settle()
             return
         self.clean()
-        self._failed(ending.describe(), failed=ending.code != 0)
+        self._failed(how, failed=ending.code != 0)
 
     def _failed(self, how: str, failed: bool = True) -> None:
         """Apply the restart policy to an end, or to a start that did not work."""

@@ -41,6 +41,7 @@ def begin(engine: Engine, autostart: bool = True) -> None:
             process.reason = "stopped by an operator"
         elif autostart and process.config.autostart:
             process.start()
+    engine.watch_memory()
     engine.touch()
 
 
@@ -67,6 +68,8 @@ def restore(process: Process, saved: dict[str, Any]) -> None:
     process.exit = saved["exit"]
     process.log_tail = list(saved["log_tail"])
     process.retry_at = saved["retry_at"]
+    process.lacked_memory = saved.get("lacked_memory")
+    process.memory_kills = int(saved.get("memory_kills", 0))
     if process.state not in ALIVE:
         return
     pid, start = int(saved["pid"]), int(saved["start_ticks"])

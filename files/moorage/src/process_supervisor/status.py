@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from process_supervisor import procfs
+from process_supervisor.memory import REMEMBERED, told
 from process_supervisor.states import State
 
 TYPE_CHECKING = False
@@ -49,6 +50,17 @@ def measure(pid: int) -> tuple[int, int]:
     return ticks, memory
 
 
+def shortage(process: Process) -> str | None:
+    """Say that memory lacked within the last day: for it, or for something of its container."""
+    since = time.time() - REMEMBERED
+    if process.lacked_memory and process.lacked_memory > since:
+        return told(process.lacked_memory)
+    at = process.engine.shortage.at
+    if process.pid and at and at > since:
+        return told(at, "a process of its container")
+    return None
+
+
 def status_of(process: Process, usage: Usage) -> dict[str, Any]:
     """Return everything about a process that somebody outside may want to know."""
     pid = process.pid
@@ -64,7 +76,10 @@ def status_of(process: Process, usage: Usage) -> dict[str, Any]:
         "uptime": round(process.engine.loop.time() - process.started, 3) if pid else 0.0,
         "restarts": process.restarts,
         "exit": process.exit,
-        "reason": process.reason or process.health_reason or process.output.problem(),
+        "reason": (
+            process.reason or process.health_reason or process.output.problem() or shortage(process)
+        ),
+        "memory_kills": process.memory_kills,
         "cpu_percent": usage.cpu_percent(process, ticks) if pid else 0.0,
         "memory_bytes": memory,
         "ports": config.ports,

@@ -87,9 +87,19 @@ class Store:
         processes = state.get("processes")
         return processes if isinstance(processes, dict) else {}
 
-    def save_state(self, generation: str, processes: Mapping[str, object]) -> None:
-        """Save the processes' state."""
-        state = {"version": 1, "generation": generation, "processes": processes}
+    def load_memory(self, generation: str) -> dict[str, Any]:
+        """Return what was told of ends for want of memory, empty likewise."""
+        state = read_json(self.state_path)
+        found = state.get("memory") if state.get("generation") == generation else None
+        return found if isinstance(found, dict) else {}
+
+    def save_state(
+        self, generation: str, processes: Mapping[str, object], memory: Mapping[str, object]
+    ) -> None:
+        """Save the processes' state, and what was told of ends for want of memory."""
+        state = {
+            "version": 1, "generation": generation, "processes": processes, "memory": memory,
+        }  # fmt: skip
         write_atomic(self.state_path, json.dumps(state))
 
     def forget_state(self) -> None:

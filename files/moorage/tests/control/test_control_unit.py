@@ -7,7 +7,9 @@ from moorage.render.gateway_unit import USER, USER_ID, gateway_unit, socket_dire
 
 
 def test_the_unit_starts_the_gateway_and_lets_it_write_what_it_writes() -> None:
-    file = gateway_unit("tg2em", run_dir="/run/moorage/tg2em", library="/usr/local/lib/moorage")
+    file = gateway_unit(
+        "tg2em", run_dir="/run/moorage/tg2em", library="/usr/local/lib/moorage", group=10001
+    )
     assert file.install_as == f"/etc/systemd/system/{unit_name('tg2em')}"
     service = _service(file.content)
     python, isolated, _, module, *words = shlex.split(service["ExecStart"][0])
@@ -20,7 +22,7 @@ def test_the_unit_starts_the_gateway_and_lets_it_write_what_it_writes() -> None:
 
 
 def test_the_gateway_is_nobody_with_one_group() -> None:
-    service = _service(gateway_unit("s", run_dir="/r", library="/l").content)
+    service = _service(gateway_unit("s", run_dir="/r", library="/l", group=0).content)
     assert (service["User"], service["Group"]) == ([USER], [USER])
     assert service["SupplementaryGroups"] == ["docker"]
     assert service["CapabilityBoundingSet"] == service["AmbientCapabilities"] == [""]

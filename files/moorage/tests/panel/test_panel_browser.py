@@ -1,6 +1,5 @@
 """The panel in a real browser, for processes and for containers alike."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,8 +7,7 @@ import pytest
 from control_rig import ControlRig, eventually
 from panel_scene import Scene, of_containers, of_processes
 from running_panel import PASSWORD, RunningPanel
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -39,23 +37,6 @@ def panel(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         yield made
     finally:
         made.stop()
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Chrome]:
-    """A headless Chromium; its console is kept for the tests to read."""
-    driver = shutil.which("chromedriver")
-    if driver is None:
-        raise RuntimeError("these tests need chromedriver: install chromium and chromium-driver")
-    options = ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument("--lang=en")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    made = Chrome(options=options, service=Service(driver))
-    made.set_page_load_timeout(30)
-    yield made
-    made.quit()
 
 
 @pytest.fixture

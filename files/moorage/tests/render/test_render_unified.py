@@ -364,7 +364,8 @@ def test_replicas_of_a_worker(render: Callable[..., Any]) -> None:
 def test_a_stack_of_data_services_only(render: Callable[..., Any]) -> None:
     shop = render("services: {cache: {image: redis}}")
     assert list(shop.services) == ["cache"]
-    assert list(shop.rendering.files) == ["compose.yaml", "compose.json"]
+    files = ["compose.yaml", "compose.json", "gateway.service", "gateway.logrotate"]
+    assert list(shop.rendering.files) == files
 
 
 @pytest.mark.parametrize("path", sorted(STACKS.glob("*/compose.yml")), ids=lambda p: p.parent.name)
@@ -396,3 +397,51 @@ def test_topologies_by_name() -> None:
     assert topologies() == ("containers", "unified")
     with pytest.raises(ValueError, match="did you mean 'unified'"):
         topology("unifed")
+
+
+PANEL = """
+x-moorage: {unified: {build: .}}
+services:
+  web:
+    build: .
+    command: [web]
+    environment: {MOORAGE_CONTROL_SOCKET: /run/supervisor/control.sock}
+"""
+DATA = "  db: {image: mariadb}\n"
+
+
+def test_whoever_controls_processes_has_the_data_services_beside_them(
+    render: Callable[..., Any],
+) -> None:
+    shop = render(PANEL + DATA)
+    own = next(entry for key, entry in shop.services.items() if key != "db")
+    supervisor, gateway = "/run/supervisor/control.sock", "/run/moorage-control/control.sock"
+    both = f"unix+supervisor://{supervisor},unix+http://{gateway}"
+    assert shop.processes["web"]["environment"] == {"MOORAGE_CONTROL_SOCKET": both}
+    (mount,) = [m for m in own["volumes"] if "gateway" in m["source"]]
+    assert mount["source"] == "/run/moorage/shop/gateway"
+    assert (mount["target"], mount["read_only"]) == ("/run/moorage-control", True)
+    assert not any("gateway" in str(m) for m in shop.services["db"].get("volumes", []))
+    directory = shop.rendering.directories[-1]
+    assert (directory.path, directory.uid, directory.gid) == (
+        "/run/moorage/shop/gateway",
+        10003,
+        10001,
+    )
+    assert "--stack shop" in shop.rendering.files["gateway.service"].content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [PANEL, PANEL.replace("MOORAGE_CONTROL_SOCKET", "OTHER") + DATA],
+    ids=["no data", "no panel"],
+)
+def test_a_unified_container_that_needs_no_gateway_stays_as_it_is(
+    render: Callable[..., Any], text: str
+) -> None:
+    shop = render(text)
+    value = "/run/supervisor/control.sock"
+    assert list(shop.processes["web"]["environment"].values()) == [value]
+    assert "gateway" not in str(next(v for k, v in shop.services.items() if k != "db"))
+    groups = [d.gid for d in shop.rendering.directories if d.path.endswith("/gateway")]
+    assert groups == ([0] if "db" in text else [])

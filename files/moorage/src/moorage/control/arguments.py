@@ -45,8 +45,8 @@ def number(query: Mapping[str, str], name: str, default: int, least: int, most: 
 def stream_of(query: Mapping[str, str]) -> Stream:
     """Return which of a service's logs is meant."""
     stream = query.get("stream", "stdout")
-    if stream not in ("stdout", "stderr"):
-        raise bad_request("stream is stdout or stderr")
+    if stream not in ("stdout", "stderr", "all"):
+        raise bad_request("stream is stdout, stderr or all")
     return cast(Stream, stream)
 
 

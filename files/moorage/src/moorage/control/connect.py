@@ -15,6 +15,7 @@ from moorage.control.contract import (
     Stream,
 )
 from moorage.control.http import HttpBackend
+from moorage.control.merged import MergedBackend, Part
 from moorage.control.process import ProcessBackend
 from moorage.control.unixhttp import request_bytes
 
@@ -29,8 +30,13 @@ def connect(address: str | None = None, *, timeout: float = 5.0) -> ControlBacke
 
     Without an address it is MOORAGE_CONTROL_SOCKET's. `unix+http://PATH` is a gateway,
     `unix+supervisor://PATH` a process supervisor, and a bare PATH whichever of them answers there.
+    Two of them with a comma between are shown as one.
     """
     address = address or os.environ.get(VARIABLE) or DEFAULT
+    first, comma, second = address.partition(",")
+    if comma:
+        one, two = connect(first, timeout=timeout), connect(second, timeout=timeout)
+        return MergedBackend(Part("supervisor", one), Part("gateway", two))
     if address.startswith(_HTTP):
         return HttpBackend(address.removeprefix(_HTTP), timeout=timeout)
     if address.startswith(_SUPERVISOR):

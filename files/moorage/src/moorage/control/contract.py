@@ -11,7 +11,8 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 Action = Literal["start", "stop", "restart"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
-Stream = Literal["stdout", "stderr"]
+# Both at once are known of containers alone: a process writes them into two files.
+Stream = Literal["stdout", "stderr", "all"]
 
 
 class State(StrEnum):

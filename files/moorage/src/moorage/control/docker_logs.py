@@ -11,7 +11,7 @@ from moorage.control.engine import Engine, split_frames
 # A line is cut here (where the engine itself cuts it in two), and a tail holds no more than this.
 _LINE_BYTES = 16 << 10
 _TAIL_BYTES = 2 << 20
-_STREAMS: dict[Stream, int] = {"stdout": 1, "stderr": 2}
+_STREAMS: dict[Stream, tuple[int, ...]] = {"stdout": (1,), "stderr": (2,), "all": (1, 2)}
 
 
 @dataclass
@@ -74,10 +74,10 @@ def _tail(
     each = {1: _Assembler(), 2: _Assembler()}
     for number, data in split_frames(iter(engine.logs(container, asked)), terminal):
         for line in each[number].feed(data) if number in each else ():
-            found.take(line, number == _STREAMS[stream], lines)
+            found.take(line, number in _STREAMS[stream], lines)
     for number, rest in each.items():
         for line in rest.end():
-            found.take(line, number == _STREAMS[stream], lines)
+            found.take(line, number in _STREAMS[stream], lines)
     return found
 
 
@@ -85,13 +85,14 @@ def follow(
     engine: Engine, container: str, terminal: bool, stream: Stream, since_ns: int, quiet: float
 ) -> Iterator[str | None]:
     """Give one stream's lines as they come until the container ends; None after quiet seconds."""
-    mine = _Assembler()
+    mine = {number: _Assembler() for number in _STREAMS[stream]}
     for number, data in split_frames(engine.follow(container, since_ns, quiet), terminal):
         if not number:
             yield None
-        elif number == _STREAMS[stream]:
-            yield from map(_text, mine.feed(data))
-    yield from map(_text, mine.end())
+        elif number in mine:
+            yield from map(_text, mine[number].feed(data))
+    for rest in mine.values():
+        yield from map(_text, rest.end())
 
 
 def _text(line: bytes) -> str:

@@ -2,9 +2,9 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 
-from moorage.control.contract import Health, ServiceStatus, State
+from moorage.control.contract import Event, Health, ServiceStatus, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _Sample = tuple[dict[str, str], float]
@@ -42,16 +42,13 @@ class Counters:
         ) + _family("moorage_control_actions_total", "counter", "Actions asked for.", actions)
 
 
-def text(stack: str, services: Iterable[ServiceStatus]) -> str:
-    """Return what is known of the services; what is not known of one is left out."""
-    found = list(services)
+def text(stacks: Mapping[str, tuple[Sequence[ServiceStatus], Sequence[Event]]]) -> str:
+    """Return what is known of the services of stacks; what is not known of one is left out."""
+    found = [(stack, service) for stack, (services, _) in stacks.items() for service in services]
 
-    def each(values: Iterator[tuple[ServiceStatus, float | None]]) -> list[_Sample]:
-        return [
-            ({"stack": stack, "service": service.name}, value)
-            for service, value in values
-            if value is not None
-        ]
+    def each(value: Callable[[ServiceStatus], float | None]) -> list[_Sample]:
+        values = ((stack, service.name, value(service)) for stack, service in found)
+        return [({"stack": s, "service": n}, v) for s, n, v in values if v is not None]
 
     families = [
         _family(
@@ -60,36 +57,51 @@ def text(stack: str, services: Iterable[ServiceStatus]) -> str:
             "1 for the state that the service is in.",
             [
                 ({"stack": stack, "service": s.name, "state": state}, float(s.state is state))
-                for s in found
+                for stack, s in found
                 for state in State
             ],
         ),
         _family(
             "moorage_service_up", "gauge", "Whether it runs.",
-            each((s, float(s.running)) for s in found),
+            each(lambda s: float(s.running)),
         ),
         _family(
             "moorage_service_healthy", "gauge", "What its own health check says, if it has one.",
-            each((s, float(s.health is Health.HEALTHY)) for s in found if s.health != Health.NONE),
+            each(lambda s: None if s.health is Health.NONE else float(s.health is Health.HEALTHY)),
         ),
         _family(
             "moorage_service_restarts_total", "counter", "Restarts that nobody asked for.",
-            each((s, float(s.restarts)) for s in found),
+            each(lambda s: float(s.restarts)),
         ),
         _family(
             "moorage_service_start_time_seconds", "gauge", "Start, in seconds since 1970.",
-            each((s, s.started_at) for s in found),
+            each(lambda s: s.started_at),
         ),
         _family(
             "moorage_service_cpu_ratio", "gauge", "Cores in use.",
-            each((s, s.cpu_percent / 100 if s.cpu_percent is not None else None) for s in found),
+            each(lambda s: s.cpu_percent / 100 if s.cpu_percent is not None else None),
         ),
         _family(
             "moorage_service_memory_bytes", "gauge", "Memory in use.",
-            each((s, s.memory_bytes) for s in found),
+            each(lambda s: s.memory_bytes),
+        ),
+        _family(
+            "moorage_service_memory_kill_time_seconds", "gauge",
+            "When the kernel last ended something of it for want of memory; no service: not known.",
+            _kills(stacks),
         ),
     ]  # fmt: skip
     return "".join(families)
+
+
+def _kills(stacks: Mapping[str, tuple[Sequence[ServiceStatus], Sequence[Event]]]) -> list[_Sample]:
+    last = {
+        (stack, event.service): event.at
+        for stack, (_, events) in stacks.items()
+        for event in events
+        if event.kind == "oom"
+    }
+    return [({"stack": stack, "service": name}, at) for (stack, name), at in last.items()]
 
 
 def _family(name: str, kind: str, help_text: str, samples: list[_Sample]) -> str:

@@ -68,6 +68,7 @@ class ProcessBackend:
 
     def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
         """Return the last lines of a process's log."""
+        _one_file(name, stream)
         try:
             return self._client.logs(name, stream=stream, lines=lines)
         except Refusal as error:
@@ -77,6 +78,7 @@ class ProcessBackend:
         self, name: str, *, stream: Stream = "stdout", lines: int = 100
     ) -> Iterator[str | None]:
         """Give the last lines and each new one; None after QUIET_SECONDS without one."""
+        _one_file(name, stream)
         try:
             yield from self._follow({"name": name, "stream": stream, "lines": lines})
         except Refusal as error:
@@ -100,6 +102,12 @@ class ProcessBackend:
                 yield from _lines(connection)
             except OSError as error:
                 raise Refusal("unreachable", f"{self._path}: {error.strerror or error}") from error
+
+
+def _one_file(name: str, stream: Stream) -> None:
+    if stream == "all":
+        detail = f"{name} writes stdout and stderr into two files: ask for one of them"
+        raise ControlError("conflict", detail, title="Not possible now", service=name)
 
 
 def _lines(connection: socket.socket) -> Iterator[str | None]:

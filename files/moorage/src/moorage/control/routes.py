@@ -140,7 +140,8 @@ class Api:
         query_of(request)
 
         def run() -> Response:
-            text = metrics.text(self._stack, self._all.get()) + self._counters.text()
+            events = self._backend.events(limit=MAX_EVENTS)
+            text = metrics.text({self._stack: (self._all.get(), events)}) + self._counters.text()
             return Response(200, text.encode(), metrics.CONTENT_TYPE)
 
         return Job("read", run)

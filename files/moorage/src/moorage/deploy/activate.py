@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy import docker, evidence, hooks
+from moorage.deploy import docker, evidence, hooks, systemd
 from moorage.deploy.docker import DockerError
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
@@ -294,8 +294,7 @@ class Activation:
             said.append(f"did not get well and stayed as they were: {behind}")
         pruned: list[str] = []
         try:
-            if previous is not None and previous.topology != release.topology:
-                self._find_driver(previous.topology, self._layout).retire(previous)
+            self._retire(previous, release)
             with self._journal.phase("prune"):
                 pruned += prune_releases(self._layout, self._request.keep)
                 if moved or pruned:
@@ -338,8 +337,7 @@ class Activation:
                     # What is wrong with it stays wrong; what was to replace it is gone.
                     return Outcome("failed", asked, previous.id, True, why, failed.did.to_dict())
                 back.run()
-                if failed.release.topology != previous.topology:
-                    self._find_driver(failed.release.topology, self._layout).retire(failed.release)
+                self._retire(failed.release, previous)
         except Exception as trouble:
             message = f"{why}\nand going back to release {previous.id} failed too: {_why(trouble)}"
             return Outcome("failed", asked, previous.id, True, message, failed.did.to_dict())
@@ -347,6 +345,15 @@ class Activation:
         if not back.did.containers:
             message = f"{why}\nrelease {previous.id} went on running"
         return Outcome("restored", asked, previous.id, True, message, failed.did.to_dict())
+
+    def _retire(self, gone: Release | None, stays: Release) -> None:
+        """Take away what one release had beside its containers and the other has not."""
+        if gone is None or gone.id == stays.id:
+            return
+        if gone.topology != stays.topology:
+            self._find_driver(gone.topology, self._layout).retire(gone, stays)
+        else:
+            systemd.withdraw(gone, self._layout, stays)
 
     # -- small things ---------------------------------------------------------------------
 

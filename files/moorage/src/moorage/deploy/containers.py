@@ -9,12 +9,11 @@ from moorage.deploy import docker, systemd
 from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
 from moorage.deploy.layout import Layout, write_atomically
-from moorage.deploy.release import Release, install_files, remove_files, remove_runtime
+from moorage.deploy.release import Release, install_files, remove_files
 from moorage.deploy.state import read_names
 from moorage.deploy.topology import Gap
 from moorage.deploy.unit import Unit, units_of
 
-_SLOT = "gateway"
 _LOG_LINES = 15
 _RESTART_SECONDS = 120
 _ENOUGH_RESTARTS = 3
@@ -84,12 +83,10 @@ class ContainersTopology:
         docker.run(["restart", container.name], timeout_seconds=_RESTART_SECONDS)
         return [unit.service]
 
-    def retire(self, release: Release) -> None:
-        """Take away what only this form has beside its containers: the gateway."""
-        systemd.stop(release)
-        remove_files(release)
-        systemd.forget()
-        remove_runtime(self._layout.runtime(_SLOT))
+    def retire(self, release: Release, stays: Release | None = None) -> None:
+        """Take away what only this form has beside its containers."""
+        systemd.withdraw(release, self._layout, stays)
+        remove_files(release, stays)
 
 
 def held(layout: Layout, containers: Sequence[Container]) -> list[str]:

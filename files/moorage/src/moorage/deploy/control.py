@@ -1,8 +1,8 @@
 """The services of a stack on this host, and the means to start and stop them.
 
-Whatever answers the control API of the stack is asked: the supervisor of the unified container, or
-the gateway beside containers, whose audit trail then has it. What neither knows (the data services
-beside a unified container, or all while a gateway is down) is asked of the engine itself.
+Whatever answers the control API of the stack is asked: the supervisor of the unified container, and
+the gateway for what runs in other containers, whose audit trail then has it. What neither knows, as
+all containers while a gateway is down, is asked of the engine itself.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from moorage.control.contract import (
     Stream,
 )
 from moorage.control.http import HttpBackend
+from moorage.control.merged import MergedBackend, Part
 from moorage.control.process import ProcessBackend
 from moorage.deploy import docker
 from moorage.deploy.layout import UNIFIED, Layout, slot_name
 from moorage.deploy.release import readable_release
+from moorage.deploy.systemd import GATEWAY, GATEWAY_UNIT
 from moorage.deploy.unit import NEXT
 from process_supervisor.client import Client
 
-_GATEWAY = "gateway"
-# The file of a release that brings the gateway's unit.
-GATEWAY_UNIT = "gateway.service"
+_SUPERVISOR = "supervisor"
 _TIMEOUT_SECONDS = 60.0
 _UNREACHABLE = ("unreachable", "timeout")
 
@@ -51,12 +51,15 @@ class Services:
         """Return the status of every service; a control API that is down is a row of its own."""
         containers = docker.containers_of(self._layout.stack)
         found: list[dict[str, Any]] = []
-        if backend := self._backend(containers):
-            kind = "process" if isinstance(backend, ProcessBackend) else "container"
+        for part in self._parts(containers):
+            kind = "process" if part.name == _SUPERVISOR else "container"
+            # While one form of the stack follows upon another both may know a service.
+            rows = {row["service"] for row in found}
             try:
-                found = [_row(status, kind) for status in backend.services()]
+                own = [_row(status, kind) for status in part.backend.services()]
             except ControlError as trouble:
-                found = [_silent(kind, trouble)]
+                own = [_silent(kind, trouble)]
+            found += [row for row in own if row["service"] not in rows]
         known = {row["service"] for row in found} | {UNIFIED}
         names = {container.name for container in containers}
         # During an update there are two; a first one that failed is all that there is.
@@ -93,7 +96,7 @@ class Services:
         """Return the last lines of a service's log."""
         return self._either(
             service,
-            lambda backend: backend.logs(service, stream=stream, lines=lines),
+            lambda backend: backend.logs(service, stream=_all(backend, stream), lines=lines),
             lambda container: docker.logs(container.name, lines),
         )
 
@@ -107,7 +110,7 @@ class Services:
             raise UnknownService(f"{container.name} is followed by docker logs")
 
         found = self._either(
-            service, lambda b: b.follow(service, stream=stream, lines=lines), refuse
+            service, lambda b: b.follow(service, stream=_all(b, stream), lines=lines), refuse
         )
         return (line for line in found if line is not None)
 
@@ -120,18 +123,32 @@ class Services:
         backend = self._backend(docker.containers_of(self._layout.stack))
         return backend.events(limit=limit) if backend else []
 
+    def measured(self) -> tuple[list[ServiceStatus], list[Event]]:
+        """Return what metrics are made of; empty where nothing answers a control API."""
+        backend = self._backend(docker.containers_of(self._layout.stack))
+        return (backend.services(), backend.events(limit=500)) if backend else ([], [])
+
     def _one(self, service: str) -> dict[str, Any]:
         return next(row for row in self.all() if row["service"] == service)
 
-    def _backend(self, containers: list[docker.Container]) -> ControlBackend | None:
+    def _parts(self, containers: list[docker.Container]) -> list[Part]:
+        found = []
         own = [c for c in containers if c.service == UNIFIED and not c.name.endswith(NEXT)]
         if own:
             socket = self._layout.control_socket(slot_name(own[0].slot))
-            return ProcessBackend(str(socket), timeout=_TIMEOUT_SECONDS)
+            process = ProcessBackend(str(socket), timeout=_TIMEOUT_SECONDS)
+            found.append(Part(_SUPERVISOR, process))
         release = readable_release(self._layout)
-        if release is None or GATEWAY_UNIT not in release.manifest.get("install", {}):
-            return None
-        return HttpBackend(str(self._layout.control_socket(_GATEWAY)), timeout=_TIMEOUT_SECONDS)
+        if release is not None and GATEWAY_UNIT in release.manifest.get("install", {}):
+            path = str(self._layout.control_socket(GATEWAY))
+            found.append(Part(GATEWAY, HttpBackend(path, timeout=_TIMEOUT_SECONDS)))
+        return found
+
+    def _backend(self, containers: list[docker.Container]) -> ControlBackend | None:
+        parts = self._parts(containers)
+        if len(parts) == 2:
+            return MergedBackend(*parts)
+        return parts[0].backend if parts else None
 
     def _either(
         self,
@@ -141,21 +158,27 @@ class Services:
     ) -> Answer:
         """Ask the control API where it knows the service, the engine where it does not."""
         containers = docker.containers_of(self._layout.stack)
-        backend = self._backend(containers)
         own = [c for c in containers if c.service == service != UNIFIED]
-        if backend is not None:
+        silent: ControlError | None = None
+        for part in self._parts(containers):
             try:
-                backend.service(service)
+                part.backend.service(service)
             except ControlError as trouble:
-                # A process is in no container of its own: then there is nobody else to ask.
-                if not own and trouble.code in _UNREACHABLE:
-                    raise
+                silent = trouble if trouble.code in _UNREACHABLE else silent
             else:
-                return by_control(backend)
+                return by_control(part.backend)
         if own:
             return by_engine(own[0])
+        if silent is not None:
+            # A process is in no container of its own: then there is nobody else to ask.
+            raise silent
         names = ", ".join(sorted(str(row["service"]) for row in self.all()))
         raise UnknownService(f"{self._layout.stack} has no service {service!r} (it has: {names})")
+
+
+def _all(backend: ControlBackend, stream: Stream) -> Stream:
+    """Of a container both streams are one log, as the engine shows it; a process has two files."""
+    return "all" if stream == "stdout" and isinstance(backend, HttpBackend) else stream
 
 
 def _row(status: ServiceStatus, kind: str) -> dict[str, Any]:
@@ -196,7 +219,7 @@ def _of_container(container: docker.Container) -> dict[str, Any]:
 
 def _silent(kind: str, trouble: ControlError) -> dict[str, Any]:
     return {
-        "service": UNIFIED if kind == "process" else _GATEWAY,
+        "service": UNIFIED if kind == "process" else GATEWAY,
         "kind": "supervisor" if kind == "process" else "gateway",
         "state": "UNREACHABLE",
         "health": "none",

@@ -271,10 +271,18 @@ def _runtime_directory(path: Path, entry: Mapping[str, Any]) -> None:
     give(path, entry["owner"], entry["group"], int(entry["mode"], 8))
 
 
-def remove_files(release: Release) -> None:
-    """Take away what `install_files` has put somewhere, and directories that are empty then."""
-    for target in release.manifest.get("install", {}).values():
-        path = Path(target)
+def only_of(release: Release, stays: Release | None) -> list[Path]:
+    """Return the paths at which a release has installed a file and the one that stays has none."""
+    kept = set(stays.manifest.get("install", {}).values()) if stays else set()
+    return [Path(t) for t in release.manifest.get("install", {}).values() if t not in kept]
+
+
+def remove_files(release: Release, stays: Release | None = None) -> None:
+    """Take away what `install_files` has put somewhere, and directories that are empty then.
+
+    What the release that stays has put there is left.
+    """
+    for path in only_of(release, stays):
         path.unlink(missing_ok=True)
         if path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()

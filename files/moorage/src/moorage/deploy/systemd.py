@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moorage.deploy.gate import Check
-from moorage.deploy.release import Release, ReleaseError
+from moorage.deploy.layout import Layout
+from moorage.deploy.release import ROTATIONS, Release, ReleaseError, only_of, remove_runtime
 
+# The slot below /run of the one unit that there is, and the file of a release that brings it.
+GATEWAY = "gateway"
+GATEWAY_UNIT = "gateway.service"
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 
 
@@ -35,15 +39,22 @@ def start(release: Release) -> list[str]:
     return started
 
 
-def stop(release: Release) -> None:
-    """Stop and disable the units; their files are still there."""
-    for unit in units_of(release):
+def withdraw(release: Release, layout: Layout, stays: Release | None = None) -> None:
+    """Take away the units that the release that stays does not bring, and what belongs to them."""
+    # Another form of the stack may have brought, and taken away, the same.
+    gone = [
+        path
+        for path in only_of(release, stays)
+        if path.parent in (UNIT_DIRECTORY, ROTATIONS) and path.exists()
+    ]
+    units = [path.name for path in gone if path.parent == UNIT_DIRECTORY]
+    for unit in units:
         _systemctl("disable", "--now", "--quiet", unit)
-
-
-def forget() -> None:
-    """Have systemd notice that files of units are gone."""
-    _systemctl("daemon-reload")
+    for path in gone:
+        path.unlink(missing_ok=True)
+    if units:
+        _systemctl("daemon-reload")
+        remove_runtime(layout.runtime(GATEWAY))
 
 
 def checks(release: Release) -> Sequence[Check]:

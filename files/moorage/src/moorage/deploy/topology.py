@@ -75,8 +75,11 @@ class Topology(Protocol):
     ) -> list[str]:
         """Change what can be changed without a new container; return the services concerned."""
 
-    def retire(self, release: Release) -> None:
-        """Take away what only this form of the stack had; another form of it runs by now."""
+    def retire(self, release: Release, stays: Release | None = None) -> None:
+        """Take away what only this form of the stack had; another form of it runs by now.
+
+        That is the release which stays, None when the whole stack goes.
+        """
 
 
 def driver(topology: str, layout: Layout) -> Topology:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy import docker
+from moorage.deploy import docker, systemd
 from moorage.deploy.containers import check, held
 from moorage.deploy.docker import Container
 from moorage.deploy.foreign import Foreign, remove_tree
@@ -56,9 +56,9 @@ class UnifiedTopology:
         self._layout = layout
 
     def install(self, release: Release) -> list[str]:
-        """Put files in place; those of a slot come with its container."""
+        """Put files in place and have the gateway run; files of a slot come with its container."""
         install_files(release)
-        return []
+        return systemd.start(release)
 
     def held(self, release: Release, containers: Sequence[Container]) -> list[str]:
         """Return the services that somebody has stopped: by the engine, or by the supervisor."""
@@ -120,8 +120,8 @@ class UnifiedTopology:
         return [_explained(check, process, client, container) for check, process in found]
 
     def beside(self, release: Release) -> Sequence[Check]:
-        """Nothing runs beside the containers."""
-        return []
+        """Look at the units that belong to the stack."""
+        return systemd.checks(release)
 
     def hand_over(
         self, release: Release, unit: Unit, old: Container | None, new: Container
@@ -193,9 +193,10 @@ class UnifiedTopology:
             client.start(name, who=_WHO, reason="it had given up")
         return ended
 
-    def retire(self, release: Release) -> None:
+    def retire(self, release: Release, stays: Release | None = None) -> None:
         """Take away the configuration of processes; the new form has replaced the container."""
-        remove_files(release)
+        systemd.withdraw(release, self._layout, stays)
+        remove_files(release, stays)
         # Releases of older versions do not bring it themselves.
         (ROTATIONS / f"moorage-{self._layout.stack}").unlink(missing_ok=True)
         for slot in ("", "a", "b"):
@@ -374,7 +375,8 @@ def _explained(
         return found
     detail, lines = found.detail, list[str]()
     try:
-        if ended.get("signal") == signal.SIGKILL and docker.ran_out_of_memory(container.name):
+        killed = ended.get("signal") == signal.SIGKILL and "want of memory" not in detail
+        if killed and docker.ran_out_of_memory(container.name):
             detail += ", for want of memory"
         streams = (client.logs(found.service, name, _LOG_LINES) for name in ("stderr", "stdout"))
         lines = next((said for said in streams if said), [])

@@ -11,16 +11,10 @@ from moorage.render.container import container, ordered
 from moorage.render.context import Context, own_user, service_user, set_keys
 from moorage.render.document import compose_files
 from moorage.render.facts import portable_build, rendered, service_fact
-from moorage.render.gateway import connect
-from moorage.render.gateway_unit import (
-    LIBRARY,
-    gateway_rotation,
-    gateway_unit,
-    socket_directory,
-)
+from moorage.render.gateway import connect, gateway
 from moorage.render.mounts import User, config_files
 from moorage.render.ports import direct_ports
-from moorage.render.rendering import BuildFact, DirectoryFact, Rendering, ServiceFact
+from moorage.render.rendering import BuildFact, Rendering, ServiceFact
 from moorage.render.restart import restart_kind
 from moorage.render.settings import Settings
 from moorage.render.slots import Form, place
@@ -47,18 +41,12 @@ def render_containers(stack: Stack, settings: Settings) -> Rendering:
         targets = visitors.targets.get(service.name, ())
         forms += _forms(ctx, service, ordered(entry), targets)
     placed = place(ctx, forms)
-    files = {**compose_files(ctx, placed.services), **config_files(ctx)}
-    directories: tuple[DirectoryFact, ...] = ()
-    if controlling:
-        run_dir = settings.run_dir
-        files["gateway.service"] = gateway_unit(stack.name, run_dir=run_dir, library=LIBRARY)
-        files["gateway.logrotate"] = gateway_rotation(stack.name)
-        directories = (socket_directory(run_dir, _group(ctx, controlling, users)),)
+    of_gateway, directory = gateway(ctx, _group(ctx, controlling, users))
     return rendered(
         ctx,
-        files,
+        {**compose_files(ctx, placed.services), **config_files(ctx), **of_gateway},
         users,
-        directories=directories,
+        directories=(directory,),
         builds=builds,
         services=tuple(_fact(ctx, service) for service in stack.services.values()),
         placed=placed,
@@ -85,7 +73,7 @@ def _forms(
 def _group(ctx: Context, controlling: list[str], users: dict[str, User | None]) -> int:
     """The group that may connect to the gateway: that of the services which ask for it."""
     groups = {name: user[1] if (user := users[name]) else 0 for name in controlling}
-    first = next(iter(groups.values()))
+    first = next(iter(groups.values()), 0)
     for name, group in groups.items():
         if group != first:
             message = "services that use the control socket have to share a group"

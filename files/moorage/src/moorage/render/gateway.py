@@ -1,15 +1,20 @@
-"""How a container reaches the control API: the gateway's socket, never the engine's."""
+"""The gateway of a stack, and how a container reaches it: its socket, never the engine's."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from moorage.compose.model import Service
 from moorage.render.context import Context
+from moorage.render.gateway_unit import LIBRARY, gateway_rotation, gateway_unit, socket_directory
 from moorage.render.mounts import bind
+from moorage.render.rendering import DirectoryFact, RenderedFile
 
 VARIABLE = "MOORAGE_CONTROL_SOCKET"
 CONTROL_DIR = "/run/moorage-control"
 CONTROL_URL = f"unix+http://{CONTROL_DIR}/control.sock"
+# Of the unified container: its supervisor, and who has the data services beside it.
+BOTH_URL = f"unix+supervisor:///run/supervisor/control.sock,{CONTROL_URL}"
 SLOT = "gateway"
 
 
@@ -18,18 +23,49 @@ def gateway_directory(ctx: Context) -> str:
     return f"{ctx.settings.run_dir}/{SLOT}"
 
 
-def connect(ctx: Context, name: str, container: dict[str, Any]) -> bool:
-    """Give a container the gateway's socket, where its environment asks for one.
+def gateway(ctx: Context, group: int = 0) -> tuple[dict[str, RenderedFile], DirectoryFact]:
+    """The gateway's files, and the directory of its socket, which this group may use.
 
-    The directory is mounted and not the socket, so that a gateway that was started anew is found
-    again. Nothing can be made in it from inside; connecting to a socket is no writing.
+    Every stack with containers has one, whether or not a service asks for it: it alone hears and
+    remembers what happens to them.
     """
+    run_dir, stack = ctx.settings.run_dir, ctx.stack.name
+    files = {
+        "gateway.service": gateway_unit(stack, run_dir=run_dir, library=LIBRARY, group=group),
+        "gateway.logrotate": gateway_rotation(stack),
+    }
+    return files, socket_directory(run_dir, group)
+
+
+def mount(ctx: Context) -> dict[str, Any]:
+    """The gateway's directory in a container.
+
+    The directory and not the socket, so that a gateway that was started anew is found again.
+    Nothing can be made in it from inside; connecting to a socket is no writing.
+    """
+    return bind(gateway_directory(ctx), CONTROL_DIR, read_only=True)
+
+
+def asks(ctx: Context, service: Service) -> bool:
+    """Whether a service wants to control the stack."""
+    return bool(ctx.environment(service).get(VARIABLE))
+
+
+def beside(ctx: Context) -> bool:
+    """Whether a process of the unified container wants to control data services beside it too."""
+    services = ctx.stack.services.values()
+    wants = any(asks(ctx, service) for service in services if not service.is_data)
+    return wants and any(service.is_data for service in services)
+
+
+def connect(ctx: Context, name: str, container: dict[str, Any]) -> bool:
+    """Give a container the gateway's socket, where its environment asks for one."""
     if not container.get("environment", {}).get(VARIABLE):
         return False
     mounts = container.setdefault("volumes", [])
-    if any(mount["target"].rstrip("/") == CONTROL_DIR for mount in mounts):
+    if any(other["target"].rstrip("/") == CONTROL_DIR for other in mounts):
         message = f"{CONTROL_DIR} is where the control socket is mounted"
         ctx.wrong(name, "volumes", message, "mount it at another target", CONTROL_DIR)
-    mounts.append(bind(gateway_directory(ctx), CONTROL_DIR, read_only=True))
+    mounts.append(mount(ctx))
     container["environment"][VARIABLE] = CONTROL_URL
     return True

@@ -13,6 +13,7 @@ LIBRARY = "/usr/local/lib/moorage"
 
 _UNIT = """\
 # Written by Moorage; changes made here are lost at the next deploy.
+# The group {group} may connect; the socket gets it when the gateway starts.
 [Unit]
 Description=Control gateway of the stack {stack}
 # Only after, not with: it says that the engine is down rather than going down as well.
@@ -111,9 +112,9 @@ def unit_name(stack: str) -> str:
     return f"moorage-gateway-{stack}.service"
 
 
-def gateway_unit(stack: str, *, run_dir: str, library: str) -> RenderedFile:
+def gateway_unit(stack: str, *, run_dir: str, library: str, group: int) -> RenderedFile:
     """The unit; `library` is where the host has Moorage's Python packages."""
-    content = _UNIT.format(stack=stack, user=USER, run_dir=run_dir, library=library)
+    content = _UNIT.format(stack=stack, user=USER, run_dir=run_dir, library=library, group=group)
     return RenderedFile(content, install_as=f"{UNIT_DIR}/{unit_name(stack)}")
 
 

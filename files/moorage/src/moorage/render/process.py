@@ -8,6 +8,7 @@ from typing import Any
 from moorage.compose.model import Service
 from moorage.compose.parts import Healthcheck
 from moorage.compose.units import parse_duration
+from moorage.render import gateway
 from moorage.render.context import Context, set_keys
 from moorage.render.mounts import User
 from moorage.render.ports import listening
@@ -63,6 +64,13 @@ def _check(ctx: Context, service: Service, user: User) -> None:
             ctx.wrong(service.name, key, message, "remove replicas, or choose another topology")
 
 
+def _environment(ctx: Context, service: Service) -> dict[str, str]:
+    found = dict(sorted(ctx.environment(service).items()))
+    if found.get(gateway.VARIABLE) and gateway.beside(ctx):
+        found[gateway.VARIABLE] = gateway.BOTH_URL
+    return found
+
+
 def _process(ctx: Context, service: Service, name: str, log_dir: str) -> dict[str, Any]:
     settings = ctx.settings
     grace = service.stop_grace_period
@@ -70,7 +78,7 @@ def _process(ctx: Context, service: Service, name: str, log_dir: str) -> dict[st
         "name": name,
         "command": [*(service.entrypoint or ()), *(service.command or ())],
         "working_dir": service.working_dir or WORKING_DIR,
-        "environment": dict(sorted(ctx.environment(service).items())),
+        "environment": _environment(ctx, service),
         "autostart": True,
         **_restart(service),
         "stop_signal": (service.stop_signal or "TERM").removeprefix("SIG"),

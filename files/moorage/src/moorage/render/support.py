@@ -169,7 +169,10 @@ TABLE: dict[str, Row] = {
     "entrypoint": _row(_honoured("put before command"), host=_YES),
     "env_file": _same(_READ),
     "environment": _row(
-        _honoured("variables without a value are left out"),
+        _mapped(
+            "variables without a value are left out; MOORAGE_CONTROL_SOCKET becomes the "
+            "supervisor's and, beside data services, the gateway's"
+        ),
         _YES,
         _mapped("MOORAGE_CONTROL_SOCKET becomes the gateway's"),
         _YES,

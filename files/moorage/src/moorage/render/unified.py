@@ -12,6 +12,7 @@ from moorage.render.container import container
 from moorage.render.context import UNIFIED, Context, own_user, service_user
 from moorage.render.document import compose_files
 from moorage.render.facts import portable_build, rendered, service_fact
+from moorage.render.gateway import asks, gateway
 from moorage.render.mounts import User, config_files
 from moorage.render.ports import listening
 from moorage.render.process import processes
@@ -52,8 +53,12 @@ def render_unified(stack: Stack, settings: Settings) -> Rendering:
     builds = _builds(ctx, own)
     visitors = traffic(ctx)
     placed = place(ctx, _forms(ctx, own, data, users, visitors))
+    # The supervisor knows its processes alone; what is beside them the gateway has.
+    controlling = any(asks(ctx, service) for service in own)
+    of_gateway, directory = gateway(ctx, user[1] if controlling else 0)
     files = {
         **compose_files(ctx, placed.services),
+        **(of_gateway if data else {}),
         **({SUPERVISOR: _supervisor(ctx, own, user)} if own else {}),
         **config_files(ctx),
     }
@@ -62,7 +67,10 @@ def render_unified(stack: Stack, settings: Settings) -> Rendering:
         ctx,
         files,
         users,
-        directories=_directories(ctx, user, placed.units) if own else (),
+        directories=(
+            *(_directories(ctx, user, placed.units) if own else ()),
+            *((directory,) if data else ()),
+        ),
         builds=builds,
         services=tuple(_facts(ctx, service) for service in stack.services.values()),
         placed=placed,

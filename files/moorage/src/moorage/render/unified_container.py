@@ -8,6 +8,8 @@ from typing import Any
 from moorage.compose.model import Service
 from moorage.render.container import labels, logging, ordered, published, resources
 from moorage.render.context import UNIFIED, Context
+from moorage.render.gateway import beside
+from moorage.render.gateway import mount as mount_gateway
 from moorage.render.mounts import User, bind, config_labels, service_mounts
 from moorage.render.ports import direct_ports
 from moorage.render.process import instances
@@ -245,7 +247,7 @@ def _names(service: Service) -> list[str]:
 def _mounts(
     ctx: Context, services: Sequence[Service], user: User, own: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    supervisors = [*_slot_mounts(ctx, ""), *own]
+    supervisors = [*_slot_mounts(ctx, ""), *own, *([mount_gateway(ctx)] if beside(ctx) else [])]
     taken: dict[str, tuple[str, dict[str, Any]]] = {
         mount["target"]: ("the supervisor", mount) for mount in supervisors
     }
