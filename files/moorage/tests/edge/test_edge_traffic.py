@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -235,3 +236,32 @@ def test_private_paths_are_for_the_host_and_named_networks(
         assert get(port, "/metrics", X_Forwarded_For="203.0.113.9").status == 200
     finally:
         rig.provision(trusted_proxies=[])
+
+
+@pytest.mark.parametrize("kind", ["websocket", "events"])
+def test_a_silent_stream_lasts_as_long_as_its_own_setting(
+    rig: EdgeRig, application: Start, kind: str
+) -> None:
+    server = application()
+    limits = {"read_timeout_seconds": 0.5, "stream_timeout_seconds": 4}
+    port = rig.stack("silent", server.peer, options=limits)
+    lines = {
+        "websocket": [
+            "GET /socket HTTP/1.1",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: c2lsZW50",
+        ],
+        "events": ["GET /stream/events HTTP/1.1", "Accept: text/event-stream"],
+    }[kind]
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall("\r\n".join([*lines, "Host: x\r\n\r\n"]).encode())
+        began = time.monotonic()
+        while connection.recv(4096):
+            pass
+    # Neither said anything: the application's own connection is ended too.
+    assert 2 < time.monotonic() - began < 20
+    assert get(port, "/wait").status == 504
+    server.gate.set()
+    until(lambda: rig.edge.in_flight([server.peer]) == {server.peer: 0})

@@ -15,6 +15,9 @@ local M = {}
 local pools = ngx.shared.moorage_pools
 -- "PID/PEER" -> requests in flight. By worker, so that one that crashes takes its share with it.
 local flight = ngx.shared.moorage_flight
+-- "PID/SCOPE" -> bytes of bodies that a worker keeps, "sum/SCOPE" -> that all of them do; a scope is
+-- the host or a pool. They are counted before they are read and for as long as the request lasts.
+local bodies = ngx.shared.moorage_bodies
 
 local POLL_SECONDS = 0.02
 local DOWN_SECONDS = 1
@@ -25,6 +28,13 @@ local LOST_SECONDS = 5
 -- After so long without a further failure a pool counts as having been reached meanwhile.
 local FORGET_SECONDS = 30
 local CONNECT_SECONDS = 1
+-- Bodies up to this size stay in memory (client_body_buffer_size).
+local SMALL_BODY = 131072
+-- How much of what may be kept bodies fill: large ones leave room for small ones, those that nobody
+-- can hurry leave half, and one that is larger than all of it is counted as this much.
+local SMALL_PART, LARGE_PART, SLOW_PART, ONE_PART = 1, 7 / 8, 1 / 2, 3 / 4
+-- How often a body of unknown length is weighed.
+local WEIGH_SECONDS = 0.25
 -- How often; nginx allows ten redirections of a request in all.
 local MAY_FAIL = 3
 
@@ -135,8 +145,25 @@ function M.init(directory)
   end
 end
 
+local function alive(pid)
+  return ffi.C.kill(pid, 0) == 0
+end
+
+-- Takes off the sums what dead workers kept; `own`: this one's number may have been theirs.
+local function bury(own)
+  for _, key in ipairs(bodies:get_keys(0)) do
+    local pid, scope = key:match("^(%d+)/(.*)$")
+    pid = tonumber(pid)
+    if pid and (pid == own or not alive(pid)) and bodies:add("buried/" .. key, true, 1) then
+      bodies:incr("sum/" .. scope, -(bodies:get(key) or 0), 0)
+      bodies:delete(key)
+    end
+  end
+end
+
 function M.init_worker()
   local pid = ngx.worker.pid()
+  bury(pid)
   put(pools, "worker/" .. pid, configuration.loads)
   -- A timer that is still to come runs as soon as the worker has closed its listening sockets: from
   -- then on nobody is answered by it who was not being answered before.
@@ -219,7 +246,6 @@ local function say(status)
   local header = ngx.header
   header["Cache-Control"] = "no-store"
   header["Retry-After"] = "5"
-  header["X-Request-Id"] = ngx.var.request_id
   if wants_json() then
     header["Content-Type"] = "application/json"
     ngx.print(cjson.encode({status = status, error = "unavailable", retry_after_seconds = 5}), "\n")
@@ -246,14 +272,171 @@ local function hold(pool, maintenance)
   return peer, text, size
 end
 
--- The body is read before a peer is taken: a slow sender keeps none from being replaced. nginx's
--- Lua cannot do that for HTTP/2 without a length; the balancer takes the peer then.
-local function take_body(var)
-  if var.http_transfer_encoding or (tonumber(var.content_length) or 0) > 0 then
-    ngx.req.read_body()
+-- Makes what is counted for a body in a scope another number of bytes, unless that is too much.
+local function weigh(scope, had, wanted, most)
+  local by = wanted - had
+  if by == 0 then
+    return true
   end
-  return ngx.req.http_version() ~= 2 or var.content_length ~= nil
-    or ngx.req.get_method() == "GET" or ngx.req.get_method() == "HEAD"
+  local key = ngx.worker.pid() .. "/" .. scope
+  local _, lost = bodies:incr(key, by, 0)
+  local sum, err = bodies:incr("sum/" .. scope, by, 0)
+  if lost or err then
+    ngx.log(ngx.ERR, "bodies are not counted: ", lost or err)
+  elseif by > 0 and sum > most then
+    bodies:incr(key, -by, 0)
+    bodies:incr("sum/" .. scope, -by, 0)
+    return false
+  end
+  return true
+end
+
+-- The same for the host and the pool together.
+local function keep(var, bytes, part)
+  local for_host, for_pool = var.moorage_body:match("^(%d+) (%d+)$")
+  for_host, for_pool = tonumber(for_host) or 0, tonumber(for_pool) or 0
+  local pool, all = var.moorage_pool, configuration.bodies.host
+  local own = configuration.bodies.pools[pool].all
+  local one = math.min(part, ONE_PART)
+  local host, mine = math.min(bytes, all * one), math.min(bytes, own * one)
+  if not weigh("host", for_host, host, all * part) then
+    return false
+  end
+  if not weigh(pool, for_pool, mine, own * part) then
+    weigh("host", host, for_host, math.huge)
+    return false
+  end
+  var.moorage_body = string.format("%.0f %.0f", host, mine)
+  return true
+end
+
+local buried = 0
+
+local function fits(var, bytes, part)
+  if keep(var, bytes, part) then
+    return true
+  end
+  -- A worker that a reload has left is replaced by none, so its end has to be noticed here.
+  if ngx.now() < buried + 1 then
+    return false
+  end
+  buried = ngx.now()
+  bury()
+  return keep(var, bytes, part)
+end
+
+local function fits_so_far(var, bytes)
+  local small = bytes <= SMALL_BODY
+  return fits(var, math.max(bytes, SMALL_BODY), small and SMALL_PART or LARGE_PART)
+end
+
+local function refuse(status, words)
+  ngx.status = status
+  ngx.header["Cache-Control"] = "no-store"
+  ngx.header["Content-Type"] = "text/plain; charset=utf-8"
+  if status == 503 then
+    ngx.header["Retry-After"] = "5"
+  end
+  ngx.print(words, "\n")
+  return ngx.exit(ngx.HTTP_OK)
+end
+
+local function full(var, received)
+  -- It is there until nginx is rid of the visitor.
+  if received then
+    keep(var, received, math.huge)
+  end
+  return refuse(503, "Too much is being uploaded at this moment. Try again soon.")
+end
+
+-- Runs beside the reading of a body. Returns why it is not read to its end.
+local function watch(var, before, length)
+  local rate, seconds = configuration.bodies.pools[var.moorage_pool].rate, configuration.bodies.seconds
+  local mark, since = 0, ngx.now()
+  while true do
+    ngx.sleep(length and seconds or WEIGH_SECONDS)
+    -- Where nginx has refused it meanwhile, there is nothing left to say.
+    if not ngx.headers_sent then
+      local received = tonumber(var.request_length) - before
+      if not length and not fits_so_far(var, received) then
+        return function()
+          return full(var, received)
+        end
+      end
+      if ngx.now() >= since + seconds * 0.99 then
+        if received - mark < rate * seconds then
+          return function()
+            return refuse(408, "The request came too slowly.")
+          end
+        end
+        mark, since = received, ngx.now()
+      end
+    end
+  end
+end
+
+local function read_body()
+  ngx.req.read_body()
+end
+
+local function receive(var, length)
+  local before = tonumber(var.request_length)
+  local reader = ngx.thread.spawn(read_body)
+  -- Most bodies have come already.
+  if coroutine.status(reader) ~= "zombie" then
+    local watcher = ngx.thread.spawn(watch, var, before, length)
+    local ok, trouble = ngx.thread.wait(reader, watcher)
+    if not ok then
+      error(trouble)
+    elseif trouble then
+      return trouble()
+    end
+    ngx.thread.kill(watcher)
+  end
+  if not length then
+    -- It is there now, whatever has come beside it since it was weighed last.
+    keep(var, tonumber(var.request_length) - before, math.huge)
+  end
+end
+
+-- A body that nginx reads by itself counts as the largest one until it is there. Where there is no
+-- room for that, or no body at all, a location that takes small ones is enough.
+local function leave_room(var)
+  if var.moorage_body ~= "" then
+    return
+  end
+  local limit = configuration.bodies.pools[var.moorage_pool]
+  if not fits(var, limit.one or limit.all, SLOW_PART) then
+    if not fits(var, SMALL_BODY, SMALL_PART) then
+      return full()
+    end
+    return ngx.exec(var.moorage_small)
+  end
+end
+
+-- The body is read before a peer is taken: a slow sender keeps none from being replaced. nginx's
+-- Lua cannot do that for HTTP/2 without a length (false); the balancer takes the peer then.
+local function take_body(var)
+  local length, http2 = tonumber(var.content_length), ngx.req.http_version() == 2
+  if (length or 0) > 0 or (var.http_transfer_encoding and not http2) then
+    -- It is there already where the request is tried again.
+    if var.moorage_body == "" then
+      local small = (length or 0) <= SMALL_BODY
+      if not fits(var, length or SMALL_BODY, small and SMALL_PART or LARGE_PART) then
+        return full()
+      end
+      receive(var, length)
+    end
+  elseif http2 and not length then
+    local method = ngx.req.get_method()
+    if method ~= "GET" and method ~= "HEAD" then
+      leave_room(var)
+      return false
+    end
+    -- It means nothing there, and would not be counted.
+    ngx.req.discard_body()
+  end
+  return true
 end
 
 -- What the edge says of a visitor. Applications see X_Forwarded_For as X-Forwarded-For, and nginx
@@ -362,7 +545,8 @@ function M.access()
     return ngx.exec(var.moorage_plain)
   end
   local accept = var.http_accept
-  if var.moorage_stream ~= "" and accept and accept:find("text/event-stream", 1, true) then
+  if var.moorage_stream ~= "" and (var.moorage_upgrade ~= ""
+      or accept and accept:find("text/event-stream", 1, true)) then
     return ngx.exec(var.moorage_stream)
   end
   -- Workers that end close connections on which nobody asks at that moment, and whoever begins to
@@ -388,6 +572,7 @@ function M.access()
   if not ready then
     count(peer, -1)
     peer = ""
+    ngx.ctx.unread = true
   end
   var.moorage_peer = peer
   var.moorage_setting = text:match("^[^|]*")
@@ -416,6 +601,9 @@ function M.balance()
     peer = ""
   else
     ctx.tried = {}
+    if ctx.unread then
+      keep(var, tonumber(var.request_length), SMALL_PART)
+    end
   end
   if peer == "" then
     peer = acquire(var.moorage_pool, ctx.tried)
@@ -445,15 +633,20 @@ function M.headers()
 end
 
 function M.log()
+  local var = ngx.var
+  if var.moorage_body and var.moorage_body ~= "" then
+    keep(var, 0, SMALL_PART)
+    var.moorage_body = ""
+  end
   local peer = release()
-  local status = peer and ngx.var.upstream_status
+  local status = peer and var.upstream_status
   if not status then
     return
   end
   if status:sub(-3) == "502" or status:sub(-3) == "504" then
     pools:set("down/" .. peer, true, DOWN_SECONDS)
-  elseif pools:get("lost/" .. ngx.var.moorage_pool) then
-    pools:delete("lost/" .. ngx.var.moorage_pool)
+  elseif pools:get("lost/" .. var.moorage_pool) then
+    pools:delete("lost/" .. var.moorage_pool)
   end
 end
 
@@ -518,12 +711,12 @@ function M.lost()
   return say(ngx.status)
 end
 
-function M.failed()
-  return say(ngx.status)
+function M.full()
+  return full()
 end
 
-local function alive(pid)
-  return ffi.C.kill(pid, 0) == 0
+function M.failed()
+  return say(ngx.status)
 end
 
 local function in_flight()
@@ -579,7 +772,12 @@ function M.control()
     return ngx.print(cjson.encode({error = err}))
   end
   change(wanted)
-  local found = {}
+  bury()
+  local found, kept_bodies = {}, {}
+  for name in pairs(configuration.bodies.pools) do
+    kept_bodies[name] = bodies:get("sum/" .. name) or 0
+  end
+  kept_bodies.host = bodies:get("sum/host") or 0
   for _, key in ipairs(pools:get_keys(0)) do
     local name = key:match("^pool/(.*)$")
     if name then
@@ -593,6 +791,7 @@ function M.control()
     connections = tonumber(ngx.var.connections_active),
     in_flight = in_flight(),
     pools = found,
+    bodies = kept_bodies,
   }))
 end
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from moorage.edge.model import Facts
+from moorage.edge.model import Facts, Options
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class _Twins:
 
     stream: str
     closing: str
+    small: str
 
 
 def upstream(facts: Facts) -> str:
@@ -54,7 +55,8 @@ def server(head: str, targets: Sequence[Target], *, tls: bool, more: str = "") -
     # Which paths are told apart here: edge.lua lets nobody be taken for another one (`settled`).
     body = [f'    set $moorage_places "{" ".join(sorted(places))}";\n', more]
     for number, target in enumerate(sorted(targets, key=lambda entry: entry.path)):
-        twins = _Twins(f"@moorage_stream_{number}", f"@moorage_closing_{number}")
+        kinds = ("stream", "closing", "small")
+        twins = _Twins(*(f"@moorage_{kind}_{number}" for kind in kinds))
         body += [_location(match, target, twins, tls) for match in _matches(target.path, places)]
         for path in target.facts.options.private_paths:
             if _owner(path, targets) == target and path != target.path:
@@ -62,16 +64,17 @@ def server(head: str, targets: Sequence[Target], *, tls: bool, more: str = "") -
         for index, path in enumerate(_static_paths(target, targets)):
             closing = f"{twins.closing}_{index}"
             plain = f"@moorage_plain_{number}_{index}"
-            body.append(_static(f"^~ {path}", closing, plain, target, tls))
-            body.append(_static(closing, "", plain, target, tls))
+            body.append(_static(f"^~ {path}", closing, plain, target, tls, twins.small))
+            body.append(_static(closing, "", plain, target, tls, twins.small))
             body.append(_twin(plain, "", target, tls, twins.closing))
             # nginx would answer it with a redirection of its own.
             exact = path.rstrip("/")
             if path.endswith("/") and exact and exact not in {t.path.rstrip("/") for t in targets}:
                 body.append(_location(f"= {exact}", target, twins, tls))
         # Who asks for events gets each byte as it comes; before a reload connections are ended.
-        body.append(_twin(twins.stream, "proxy_buffering off;\n        gzip off;", target, tls))
+        body.append(_twin(twins.stream, _STREAM, target, tls))
         body.append(_twin(twins.closing, "keepalive_timeout 0;", target, tls))
+        body.append(_twin(twins.small, _SMALL, target, tls))
     body.append(_FAILED)
     return f"server {{\n{head}{_COMMON}{''.join(body)}}}\n"
 
@@ -102,20 +105,35 @@ def challenge(webroot: str) -> str:
 
 _COMMON = """\
     set $moorage_tries 0;
+    set $moorage_body "";
+    set $moorage_small "";
     log_by_lua_block { require("edge").log() }
 """
 
+_STREAM = "proxy_buffering off;\n        gzip off;"
+
+# As far as SMALL_BODY of edge.lua, which has found no room for a larger one.
+_SMALL_BYTES = 131072
+_SMALL = "error_page 413 = @moorage_full;"
+
 _FAILED = """\
+    location @moorage_full {
+        internal;
+        add_header X-Request-Id $request_id always;
+        content_by_lua_block { require("edge").full() }
+    }
     location @moorage_unknown {
         internal;
         return 404;
     }
     location @moorage_lost {
         internal;
+        add_header X-Request-Id $request_id always;
         content_by_lua_block { require("edge").lost() }
     }
     location @moorage_failed {
         internal;
+        add_header X-Request-Id $request_id always;
         content_by_lua_block { require("edge").failed() }
     }
 """
@@ -168,6 +186,7 @@ def _location(match: str, target: Target, twins: _Twins, tls: bool) -> str:
         f"        set $moorage_stream {twins.stream};\n"
         f"        set $moorage_closing {twins.closing};\n"
         f"        set $moorage_again {twins.closing};\n"
+        f"        set $moorage_small {twins.small};\n"
         f"{_start(target)}{_pass(target)}{_headers(target, tls)}    }}\n"
     )
 
@@ -184,7 +203,7 @@ def _static_paths(target: Target, targets: Sequence[Target]) -> list[str]:
     ]
 
 
-def _static(match: str, closing: str, plain: str, target: Target, tls: bool) -> str:
+def _static(match: str, closing: str, plain: str, target: Target, tls: bool, small: str) -> str:
     word = _word(target.facts.stack)
     cache = (
         "        proxy_cache moorage_static;\n"
@@ -203,18 +222,25 @@ def _static(match: str, closing: str, plain: str, target: Target, tls: bool) -> 
         f'        set $moorage_plain {plain};\n        set $moorage_stream "";\n'
         f'        set $moorage_closing "{closing}";\n'
         f"        set $moorage_again {closing or match};\n"
+        f"        set $moorage_small {small};\n"
         f"{head}{_pass(target)}{cache}{_headers(target, tls)}    }}\n"
     )
 
 
 def _twin(name: str, difference: str, target: Target, tls: bool, closing: str = "") -> str:
     # Reached by edge.lua alone, from the location that has said which pool is meant.
+    options = target.facts.options_of(target.pool)
+    if difference == _STREAM:
+        options = replace(options, read_timeout_seconds=options.stream_timeout_seconds)
+    if difference == _SMALL:
+        largest = min(options.max_body_bytes or _SMALL_BYTES, _SMALL_BYTES)
+        options = replace(options, max_body_bytes=largest)
     return (
         f'    location {name} {{\n        set $moorage_plain "";\n'
         '        set $moorage_stream "";\n'
         f'        set $moorage_closing "{closing}";\n        set $moorage_again {name};\n'
         f"        {difference}\n"
-        f"{_pass(target)}{_headers(target, tls)}    }}\n"
+        f"{_pass(target, options)}{_headers(target, tls)}    }}\n"
     )
 
 
@@ -226,8 +252,8 @@ def _start(target: Target) -> str:
     )
 
 
-def _pass(target: Target) -> str:
-    options = target.facts.options
+def _pass(target: Target, options: Options | None = None) -> str:
+    options = options or target.facts.options_of(target.pool)
     seconds = _time(options.read_timeout_seconds)
     return (
         f"        client_max_body_size {options.max_body_bytes};\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -39,6 +39,8 @@ class Settings:
     access_log_query_enabled: bool = False
     connections_per_address: int = 512
     hold_waiters: int = 1000
+    bodies_mb: int = 1024
+    body_grace_seconds: int = 30
     worker_processes: str = "auto"
     shutdown_seconds: int = 3600
     static_cache_mb: int = 128
@@ -61,6 +63,10 @@ class Settings:
         _expect(found.tls in TLS_MODES, "edge_tls", found.tls, f"one of {', '.join(TLS_MODES)}")
         for name in ("http_port", "https_port", "probe_port"):
             _port(f"edge_{name}", getattr(found, name))
+        for name, most in (("bodies_mb", 2**20), ("body_grace_seconds", 3600)):
+            value = getattr(found, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            _expect(whole and 1 <= value <= most, f"edge_{name}", value, f"from 1 to {most}")
         for network in found.trusted_proxies:
             try:
                 ip_network(network, strict=False)
@@ -86,6 +92,17 @@ class Route:
     pool: str
 
 
+_BY_SERVICE = frozenset(
+    {
+        "max_body_bytes",
+        "max_bodies_bytes",
+        "min_body_rate_bytes",
+        "read_timeout_seconds",
+        "stream_timeout_seconds",
+    }
+)
+
+
 @dataclass(frozen=True)
 class Options:
     """How requests of a stack are passed on; sizes in bytes, times in seconds."""
@@ -100,11 +117,32 @@ class Options:
     upstream_keepalive_seconds: float = 1
     private_paths: tuple[str, ...] = ()
     private_networks: tuple[str, ...] = ()
+    # How long both ends of a WebSocket or of a stream of events may be silent.
+    stream_timeout_seconds: float = 3600
+    # Of all bodies of one service that are kept at a time; 0: a share of the host's.
+    max_bodies_bytes: int = 0
+    # A body that comes more slowly for half a minute is refused; 0: none is.
+    min_body_rate_bytes: int = 1024
+    # What differs for a service: options of _BY_SERVICE.
+    services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, stack: str, raw: Mapping[str, Any]) -> Options:
         """Read the options of ``stack``; raises EdgeError for what cannot be used."""
-        where = f"{stack}: edge options"
+        found = cls._parse(f"{stack}: edge options", raw)
+        for name, own in found.services.items():
+            where = f"{stack}: edge options: services: {name}"
+            unknown = sorted(set(own) - _BY_SERVICE)
+            _expect(not unknown, where, unknown, f"only {', '.join(sorted(_BY_SERVICE))}")
+            cls._parse(where, own)
+        return found
+
+    def of(self, service: str) -> Options:
+        """Return what holds for a service."""
+        return replace(self, **self.services.get(service, {}))
+
+    @classmethod
+    def _parse(cls, where: str, raw: Mapping[str, Any]) -> Options:
         known = {entry.name: entry for entry in fields(cls)}
         unknown = sorted(set(raw) - set(known))
         _expect(not unknown, where, unknown, f"only {', '.join(known)}")
@@ -163,6 +201,10 @@ class Facts:
         )
         found._check()
         return found
+
+    def options_of(self, pool: str) -> Options:
+        """Return the options of a pool, whose name is that of its service and a port."""
+        return self.options.of(pool.rpartition(":")[0])
 
     def _check(self) -> None:
         for listener in self.listeners:

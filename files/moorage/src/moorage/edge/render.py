@@ -14,6 +14,8 @@ from moorage.edge.model import Facts, Settings
 from moorage.edge.snippets import HTTP, MAIN, PROXY, TLS
 
 _HERE = Path(__file__).parent
+# A visitor that is gone without a word is noticed in two minutes, however long he may be silent.
+_FIRST = " default_server so_keepalive=60s:15s:4"
 _SHIPPED = ("edge.lua", "maintenance.html")
 
 
@@ -46,6 +48,7 @@ def render(settings: Settings, stacks: Iterable[Facts], site: Site) -> dict[str,
         "stacks": {entry.stack: list(entry.pools) for entry in facts},
         "pools": f"{site.base}/pools",
         "waiters": settings.hold_waiters,
+        "bodies": _bodies(settings, facts),
     }
     hashed = json.dumps([files, state], sort_keys=True)
     state["generation"] = hashlib.sha256(hashed.encode()).hexdigest()[:12]
@@ -56,6 +59,21 @@ def render(settings: Settings, stacks: Iterable[Facts], site: Site) -> dict[str,
 def generation(files: Mapping[str, str]) -> str:
     """Return the name of what ``render`` made: twelve hex digits."""
     return str(json.loads(files["edge.json"])["generation"])
+
+
+def _bodies(settings: Settings, facts: Iterable[Facts]) -> dict[str, Any]:
+    """How many bytes of requests' bodies are kept at a time, by all and by each pool."""
+    host = settings.bodies_mb * 2**20
+    pools = {}
+    for entry in facts:
+        for pool in entry.pools:
+            options = entry.options_of(pool)
+            one = options.max_body_bytes
+            # Half, so that a service that is beset leaves the other ones as much.
+            own = options.max_bodies_bytes or max(host // 2, 2 * one)
+            limit = {"all": min(host, own), "rate": options.min_body_rate_bytes}
+            pools[f"{entry.stack}/{pool}"] = limit | ({"one": one} if one else {})
+    return {"host": host, "pools": pools, "seconds": settings.body_grace_seconds}
 
 
 def _main_values(settings: Settings, site: Site) -> dict[str, Any]:
@@ -85,6 +103,7 @@ def _http_values(settings: Settings, site: Site) -> dict[str, Any]:
         "trusted": "\n    ".join(trusted),
         "geo": geo,
         "connections": settings.connections_per_address,
+        "grace": settings.body_grace_seconds,
     }
 
 
@@ -99,7 +118,7 @@ def _listen(port: int, address: str, site: Site, extra: str = "") -> str:
 def _listeners(facts: Iterable[Facts], site: Site) -> list[str]:
     return [
         locations.server(
-            _listen(listener.port, listener.address, site, " default_server"),
+            _listen(listener.port, listener.address, site, _FIRST),
             [locations.Target("/", listener.pool, entry)],
             tls=False,
         )
@@ -118,9 +137,9 @@ def _domains(settings: Settings, facts: Iterable[Facts], site: Site) -> list[str
         return []
     secure = settings.tls != "off"
     plain = _listen(settings.http_port, "", site)
-    found = [locations.nobody(_listen(settings.http_port, "", site, " default_server"), 404)]
+    found = [locations.nobody(_listen(settings.http_port, "", site, _FIRST), 404)]
     if secure:
-        first = _listen(settings.https_port, "", site, " ssl default_server")
+        first = _listen(settings.https_port, "", site, f" ssl{_FIRST}")
         found.append(locations.nobody(first + _certificate(site, ""), 421))
     for domain, targets in sorted(served.items()):
         name = f"    server_name {domain};\n"

@@ -53,6 +53,7 @@ def report(edge: Edge) -> dict[str, Any]:
         "generation": live.get("generation", ""),
         "wanted_generation": edge.store.in_force(),
         "damage": edge.store.damage(),
+        "bodies": live.get("bodies", {}),
         "stacks": stacks,
     }
 

@@ -40,6 +40,7 @@ HTTP = """\
     lua_package_path "%(base)s/conf/?.lua;/usr/share/lua/5.1/?.lua;;";
     lua_shared_dict moorage_pools 4m;
     lua_shared_dict moorage_flight 4m;
+    lua_shared_dict moorage_bodies 1m;
     init_by_lua_block { require("edge").init("%(base)s/conf") }
     server_rewrite_by_lua_block { require("edge").begin() }
     init_worker_by_lua_block { require("edge").init_worker() }
@@ -49,7 +50,7 @@ HTTP = """\
 
     # Who sends slowly keeps a connection for so long, and of one address only so many.
     client_header_timeout 15s;
-    client_body_timeout 30s;
+    client_body_timeout %(grace)ss;
     send_timeout 60s;
     keepalive_timeout 65s;
     keepalive_requests 10000;
@@ -136,6 +137,7 @@ proxy_connect_timeout 3s;
 # methods that may be repeated are (nginx does so unless it is told non_idempotent).
 proxy_next_upstream error;
 proxy_next_upstream_timeout 10s;
+proxy_socket_keepalive on;
 proxy_ignore_headers X-Accel-Redirect;
 proxy_hide_header X-Request-Id;
 proxy_buffer_size 16k;

@@ -13,7 +13,7 @@ from moorage.compose.model import Service
 from moorage.compose.parts import Port
 from moorage.render.context import Context
 from moorage.render.ports import edge_ports, listening, may_be_behind_edge
-from moorage.render.traffic_settings import Target
+from moorage.render.traffic_settings import EdgeOptions, Target
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,9 @@ def edge_facts(ctx: Context, found: Traffic) -> dict[str, Any] | None:
     if not found.targets:
         return None
     options = asdict(ctx.settings.edge)
+    for name in set(options["services"]) - set(found.targets):
+        advice = did_you_mean(name, found.targets)
+        ctx.wrong("", "settings.edge.services", "is no service behind the edge", advice, name)
     return {
         "pools": {
             pool_name(service, port): {"service": service, "port": port}
@@ -131,10 +134,22 @@ def edge_facts(ctx: Context, found: Traffic) -> dict[str, Any] | None:
     }
 
 
+# Options that came later. Where they are not used they are no part of a release: those that are
+# there keep their names.
+_LATER = (
+    "private_paths",
+    "private_networks",
+    "stream_timeout_seconds",
+    "max_bodies_bytes",
+    "min_body_rate_bytes",
+    "services",
+)
+
+
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}
-    # What is not used is no part of a release: those that are there keep their names.
-    return {name: v for name, v in plain.items() if v or not name.startswith("private_")}
+    usual = asdict(EdgeOptions())
+    used = {n: v for n, v in options.items() if n not in _LATER or v != usual[n]}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in used.items()}
 
 
 def probe_facts(ctx: Context, found: Traffic) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from moorage.compose.extension import Route
@@ -34,7 +35,10 @@ class EdgeOptions:
     `hold_seconds`: how long a visitor waits in the edge for a service that is being replaced.
     `upstream_keepalive_seconds`: idle connections to a service are closed after it; it has to be
     shorter than what the service itself keeps them for. `private_paths` are for the host itself
-    and `private_networks` alone; others get 404.
+    and `private_networks` alone; others get 404. `stream_timeout_seconds`: how long both ends of a
+    WebSocket or a stream of events may be silent. `max_bodies_bytes`: of all bodies of one service
+    at a time; 0: the edge's own share. `min_body_rate_bytes`: a second; slower ones are refused.
+    `services`: what differs for a service.
     """
 
     max_body_bytes: int = 67108864
@@ -47,6 +51,10 @@ class EdgeOptions:
     upstream_keepalive_seconds: float = 1.0
     private_paths: tuple[str, ...] = ()
     private_networks: tuple[str, ...] = ()
+    stream_timeout_seconds: float = 3600.0
+    max_bodies_bytes: int = 0
+    min_body_rate_bytes: int = 1024
+    services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,10 +112,31 @@ def _status(value: Any) -> tuple[int, int]:
     return first, last
 
 
+_BY_SERVICE: dict[str, Reader] = {
+    "max_body_bytes": _bytes,
+    "max_bodies_bytes": _bytes,
+    "min_body_rate_bytes": _bytes,
+    "read_timeout_seconds": number(0.001),
+    "stream_timeout_seconds": number(0.001),
+}
+
+
+def _services(value: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping by the names of services")
+    found = {}
+    for name, own in value.items():
+        try:
+            found[_SERVICE(name)] = record(_BY_SERVICE)(own)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return found
+
+
 _EDGE = record(
     {
-        "max_body_bytes": _bytes,
-        "read_timeout_seconds": number(0.001),
+        **_BY_SERVICE,
+        "services": _services,
         "static_paths": list_of(_ROUTE_PATH),
         "static_max_age_seconds": whole(),
         "frame_options": one_of("SAMEORIGIN", "DENY", ""),
