@@ -55,12 +55,18 @@ class ActionModule(ActionBase):
                 stack = self._versioned(project, options["stack"], groups)
                 variables[f"{prefix(stack)}_version"] = options["version"]
                 project = at_version(project, stack, options["version"])
-            plan = plan_host(project, groups, variables)
+            plan = plan_host(project, groups, variables, known["group_names"])
         except (ComposeError, ImageError, OptionError, SourceError) as error:
             # Plain text and one report for everything that is wrong.
             raise AnsibleError(f"{known['inventory_hostname']}: {error}") from None
         for stack_plan in plan["stacks"]:
             self._require_service(stack_plan, options["service"])
+        if options["service"]:
+            # Nothing else of the stack changes.
+            for entry in plan["survey_stacks"]:
+                entry["claims"] = [
+                    claim for claim in entry["claims"] if claim["service"] == options["service"]
+                ]
         return {**result, "changed": False, **plan}
 
     def _groups(self, project: Project, stack: str, known: Mapping[str, Any]) -> list[str]:

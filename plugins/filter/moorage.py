@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
+
+from ansible.errors import AnsibleFilterError
 
 GOOD = ("activated", "unchanged")
 
@@ -52,14 +55,31 @@ def moorage_todo(
 ) -> dict[str, list[str]]:
     """Return for every stack the hosts that have to be changed, in the inventory's order.
 
-    ``hosts`` is Ansible's ``hostvars``, ``names`` the hosts of the play. With ``everything`` what
-    seems to be in order is gone through as well.
+    A stack that takes what another one gives up comes after it. ``hosts`` is Ansible's
+    ``hostvars``, ``names`` the hosts of the play. With ``everything`` what seems to be in order is
+    gone through as well.
     """
     todo: dict[str, list[str]] = {}
+    after: dict[str, list[str]] = {}
     for name, stack, seen in _stacks(hosts, names):
         if _yes(everything) or not moorage_idle(stack, seen):
             todo.setdefault(stack["name"], []).append(name)
-    return dict(sorted(todo.items()))
+            after.setdefault(stack["name"], []).extend(seen.get("after") or [])
+    return {stack: todo[stack] for stack in _in_turn(sorted(todo), after)}
+
+
+def _in_turn(stacks: Iterable[str], after: Mapping[str, Iterable[str]]) -> list[str]:
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for stack in stacks:
+        sorter.add(stack, *(name for name in after[stack] if name in after))
+    try:
+        return list(sorter.static_order())
+    except CycleError as error:
+        names = ", ".join(sorted(set(error.args[1])))
+        raise AnsibleFilterError(
+            f"hosts of this run need {names} in different orders, since they are at different "
+            "releases: nothing was changed; run it for one host at a time with `--limit HOST`"
+        ) from None
 
 
 def _yes(value: Any) -> bool:

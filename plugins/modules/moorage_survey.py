@@ -156,6 +156,11 @@ options:
       dir:
         description: The stack's directory; C(/opt/NAME) when not given.
         type: path
+      claims:
+        description: What it wants of the host for itself, as M(moorage_plan) has it.
+        type: list
+        elements: dict
+        default: []
 author:
   - Moorage contributors
 """
@@ -220,8 +225,9 @@ stacks:
   description: >-
     By stack: C(current) (the plain values of current/release.json and its directory's name as
     C(dir), or null), C(interrupted) (whether a rollout was cut off), C(stale_secrets) (names of
-    those whose file is another one than what runs has read), C(containers) (name, id, service,
-    image, state, health, release, exit_code).
+    those whose file is another one than what runs has read), C(after) (stacks whose turn is before
+    it, since it takes what they give up), C(containers) (name, id, service, image, state, health,
+    release, exit_code).
   type: dict
   returned: always
 duration_ms:
@@ -248,6 +254,7 @@ _USER = {
 _STACK = {
     "name": {"type": "str", "required": True},
     "dir": {"type": "path"},
+    "claims": {"type": "list", "elements": "dict", "default": []},
 }
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "stamp": {"type": "str"},
@@ -298,7 +305,8 @@ def survey(wanted: dict[str, Any]) -> dict[str, Any]:
     ]
     host["missing_packages"] = dpkg.missing(wanted["packages"], installed)
     host["sources"] = _try_sources(wanted, host["missing_packages"])
-    problems = _problems(wanted, host, containers)
+    neighbours = stacks.Neighbours(wanted["stacks"])
+    problems = _problems(wanted, host, containers, neighbours)
     drift = record.drift(record.read(wanted["record"]), wanted["stamp"], installed)
     drift += edge.drift(wanted["edge"], containers)
     drift += [
@@ -311,7 +319,7 @@ def survey(wanted: dict[str, Any]) -> dict[str, Any]:
         "host": host,
         "provisioned": not drift,
         "drift": drift,
-        "stacks": stacks.survey(wanted["stacks"], containers),
+        "stacks": stacks.survey(wanted["stacks"], containers, neighbours.after),
         "duration_ms": round((time.monotonic() - started) * 1000),
     }
 
@@ -327,7 +335,10 @@ def _try_sources(wanted: dict[str, Any], missing: list[str]) -> list[dict[str, A
 
 
 def _problems(
-    wanted: dict[str, Any], host: dict[str, Any], containers: list[dict[str, Any]]
+    wanted: dict[str, Any],
+    host: dict[str, Any],
+    containers: list[dict[str, Any]],
+    neighbours: stacks.Neighbours,
 ) -> list[dict[str, str]]:
     accounts = pwd.getpwall()
     problems: list[dict[str, str]] = preflight.check_system(host, wanted)
@@ -339,8 +350,14 @@ def _problems(
     )
     problems += preflight.check_engine(host["docker"])
     problems += preflight.check_ports(
-        wanted["ports"], listeners.read_listeners(), containers, listeners.holders
+        wanted["ports"],
+        listeners.read_listeners(),
+        containers,
+        listeners.holders,
+        neighbours.know,
     )
+    problems += preflight.check_names(wanted["stacks"], containers, neighbours.know)
+    problems += neighbours.problems
     problems += preflight.check_sources(host["sources"])
     return problems
 

@@ -146,17 +146,18 @@ def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
     release = {"id": "0123456789ab", "hash": "abc", "topology": "unified", "images": []}
     (tmp_path / "releases/0123456789ab/release.json").write_text(json.dumps(release))
     wanted = [{"name": "tg2em", "dir": str(tmp_path)}]
-    before = stacks.survey(wanted, [])["tg2em"]
+    before = stacks.survey(wanted, [], {})["tg2em"]
     assert before == {
         "current": None,
         "interrupted": False,
         "stale_secrets": [],
+        "after": [],
         "containers": [],
     }
     os.symlink("releases/0123456789ab", tmp_path / "current")
     ours = {"name": "tg2em-unified", "stack": "tg2em", "state": "running", "ports": []}
     other = {"name": "shop", "stack": "shop", "state": "running", "ports": []}
-    after = stacks.survey(wanted, [ours, other])["tg2em"]
+    after = stacks.survey(wanted, [ours, other], {})["tg2em"]
     assert after["current"] == {
         "id": "0123456789ab",
         "hash": "abc",
@@ -166,4 +167,4 @@ def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
     assert after["containers"] == [{"name": "tg2em-unified", "state": "running"}]
     for torn in ("{cut", "[" * 100_000, "[1]", "5", "", "{}", '{"topology": 5}'):
         (tmp_path / "releases/0123456789ab/release.json").write_text(torn)
-        assert stacks.survey(wanted, [])["tg2em"]["current"] is None
+        assert stacks.survey(wanted, [], {})["tg2em"]["current"] is None

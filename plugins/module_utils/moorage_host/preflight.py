@@ -141,14 +141,23 @@ def check_ports(
     listeners: list[Listener],
     containers: list[dict[str, Any]],
     find_holders: Callable[[list[int]], dict[int, Process]],
+    known: Callable[[str, str, str], bool] = lambda _stack, _kind, _name: False,
 ) -> list[dict[str, str]]:
-    """Ports that are held by anything but the stack that wants them."""
+    """Ports that are held by anything but the stack that wants them.
+
+    ``known`` tells whether a stack is known to have a port: that is looked at elsewhere.
+    """
     found = []
     contested: list[tuple[dict[str, Any], Listener]] = []
     for want in wanted:
         publishers = [entry for entry in containers if _publishes(entry, want)]
         if publishers:
-            foreign = [entry for entry in publishers if entry["stack"] != want["stack"]]
+            foreign = [
+                entry
+                for entry in publishers
+                if entry["stack"] != want["stack"]
+                and not known(entry["stack"], "port", f"{want['port']}/{want['protocol']}")
+            ]
             found += [_port_problem(want, _container_name(entry)) for entry in foreign[:1]]
             continue
         held = [listener for listener in listeners if _meets(want, listener)]
@@ -160,6 +169,28 @@ def check_ports(
         entry = _port_conflict(want, holder, containers)
         if entry and entry not in found:
             found.append(entry)
+    return found
+
+
+def check_names(
+    wanted: list[dict[str, Any]],
+    containers: list[dict[str, Any]],
+    known: Callable[[str, str, str], bool],
+) -> list[dict[str, str]]:
+    """Names of containers that are those of somebody else's, which the engine would remove."""
+    found = []
+    for stack in wanted:
+        names = {c["name"]: c for c in stack.get("claims") or () if c["kind"] == "container"}
+        for entry in containers:
+            name = entry["name"]
+            if name not in names or entry["stack"] == stack["name"]:
+                continue
+            if not known(entry["stack"], "container", name):
+                wanted_by = f"{stack['name']} ({names[name]['service']})"
+                text = f"the container name {name}, wanted by {wanted_by}, is taken"
+                fix = f"rename it (docker rename {name} OTHER), or remove it if nobody needs it"
+                value = f"{_container_name(entry)}, of the image {entry['image']}"
+                found.append(problem("name", text, value, fix))
     return found
 
 

@@ -48,8 +48,7 @@ def stale_secrets(directory: Path, library: str = LIBRARY) -> list[str]:
     """Names of the secrets of which what runs holds another value than the file."""
     if not (directory / ".secrets.json").exists():
         return []
-    if library not in sys.path:
-        sys.path.insert(0, library)
+    _reach(library)
     try:
         from moorage.deploy.layout import Layout
         from moorage.deploy.secretfiles import stale_secrets as find
@@ -60,10 +59,71 @@ def stale_secrets(directory: Path, library: str = LIBRARY) -> list[str]:
         return []
 
 
+def _reach(library: str) -> None:
+    if library not in sys.path:
+        sys.path.insert(0, library)
+
+
+class Neighbours:
+    """The stacks of a host beside each other: what each has, and whose turn is after whose.
+
+    ``problems`` tells of what one wants and another one keeps.
+    """
+
+    def __init__(
+        self, wanted: list[dict[str, Any]], base: Path = Path("/opt"), library: str = LIBRARY
+    ) -> None:
+        self.problems: list[dict[str, str]] = []
+        self.after: dict[str, list[str]] = {}
+        self._held: set[tuple[str, str, str]] = set()
+        names = {path.parent.name for path in base.glob("*/current")}
+        names |= {path.stem for path in base.glob("moorage/edge/stacks/*.json")}
+        # Reading what stacks have takes longer than all the rest of a survey.
+        if len(names | {stack["name"] for stack in wanted}) > 1 and names:
+            self._compare(wanted, base, library)
+
+    def _compare(self, wanted: list[dict[str, Any]], base: Path, library: str) -> None:
+        _reach(library)
+        try:
+            from moorage.deploy import claims
+        except ImportError:
+            # An older version there, which is brought up to date before anything is deployed.
+            return
+        held = claims.claims_on_host(base)
+        self._held = {
+            (stack, claim.kind, claim.name) for stack, found in held.items() for claim in found
+        }
+        turns = claims.turns(
+            {s["name"]: [claims.Claim(**claim) for claim in s.get("claims") or ()] for s in wanted},
+            held,
+        )
+        self.after = turns.after
+        for meeting in turns.blocked:
+            text = f"{meeting.wants}, wanted by {meeting.who}, is held by another stack"
+            self._tell(text, f"{meeting.holds} of {meeting.whose}", claims.advice(meeting))
+        if turns.circle:
+            text = "stacks of this host change places in a circle: no order of updates serves it"
+            what = "; ".join(str(meeting) for meeting in turns.circle)
+            self._tell(text, what, claims.way_out(turns.circle))
+
+    def _tell(self, text: str, value: str, fix: str) -> None:
+        found = {"check": "neighbour", "problem": text, "value": value, "fix": fix}
+        self.problems.append(found)
+
+    def know(self, stack: str, kind: str, name: str) -> bool:
+        """Whether a stack is known to have something: then `problems` tells who else wants it."""
+        return (stack, kind, name) in self._held
+
+
 def survey(
-    wanted: list[dict[str, Any]], containers: list[dict[str, Any]]
+    wanted: list[dict[str, Any]],
+    containers: list[dict[str, Any]],
+    after: dict[str, list[str]],
 ) -> dict[str, dict[str, Any]]:
-    """For each stack its current release, what is left undone, and its containers."""
+    """For each stack its current release, what is left undone, and its containers.
+
+    ``after``: the stacks that have to go first, by stack.
+    """
     found = {}
     for stack in wanted:
         directory = Path(stack.get("dir") or f"/opt/{stack['name']}")
@@ -72,6 +132,7 @@ def survey(
             # What the rollout on the host leaves there when it is cut off.
             "interrupted": os.path.lexists(directory / ".rollout.json"),
             "stale_secrets": stale_secrets(directory),
+            "after": after.get(stack["name"], []),
             "containers": [
                 {key: value for key, value in entry.items() if key not in ("ports", "stack")}
                 for entry in containers

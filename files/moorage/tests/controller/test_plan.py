@@ -6,12 +6,14 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
 from moorage.compose.errors import ComposeError
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
+from moorage.render.loopback import COUNT, loopback_name
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -253,6 +255,55 @@ def test_another_stack_moves_no_port_behind_the_edge(project: Project, tmp_path:
     looked_at = [entry for entry in both["ports"] if entry["service"].endswith("behind the edge")]
     assert {entry["port"] for entry in looked_at} == set(ports)
     assert {entry["address"] for entry in looked_at} == {"127.0.0.1"}
+
+
+def test_a_stack_planned_alone_leaves_its_neighbours_their_ports(tmp_path: Path) -> None:
+    # Two names that fall on one port: of both together the later one steps on.
+    first = loopback_name("shop", "web", 1, "a", 5000)
+    offset = crc32(first.encode()) % COUNT
+    later = next(
+        name
+        for n in range(10**6)
+        if crc32(loopback_name(name := f"x{n}", "web", 1, "a", 5000).encode()) % COUNT == offset
+    )
+    project = with_shop(tmp_path, "8000")
+    shutil.copytree(tmp_path / "stacks/shop", tmp_path / f"stacks/{later}")
+    compose = tmp_path / f"stacks/{later}/compose.yml"
+    compose.write_text(compose.read_text().replace("name: shop", f"name: {later}"))
+    settings: dict[str, Any] = {f"{n}_topology": "containers" for n in ("shop", later)}
+    settings[f"{later}_publish"] = {"web": ["8001:5000"]}
+    groups = ["shop", later]
+    both = {s["name"]: s["release"] for s in plan_host(project, groups, settings)["stacks"]}
+    for name in groups:
+        (alone,) = plan_host(project, [name], settings, groups)["stacks"]
+        assert alone["release"] == both[name]
+    # A neighbour that cannot be read holds up nobody.
+    (tmp_path / "stacks/shop/compose.yml").write_text("services: 5\n")
+    assert plan_host(project, [later], settings, groups)["stacks"]
+
+
+def test_a_plan_says_what_its_stacks_want_for_themselves(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"shop_topology": "containers", "shop_domains": ["x.org"]}
+    settings["shop_routes"] = [{"path": "/", "service": "web"}]
+    (entry,) = plan_host(with_shop(tmp_path, "8000"), ["shop"], settings)["survey_stacks"]
+    names = {(claim["kind"], claim["name"]) for claim in entry["claims"]}
+    assert {("port", "8000/tcp"), ("port", "80/tcp"), ("route", "x.org/")} < names
+    assert {("container", "shop-web"), ("network", "shop_default")} < names
+
+
+def test_two_stacks_cannot_have_one_file_of_the_host(tmp_path: Path) -> None:
+    control = "{build: ., command: [x], environment: {MOORAGE_CONTROL_SOCKET: /x}}"
+    for name in ("blog", "gateway-blog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Dockerfile").write_text("FROM debian:trixie-slim\n")
+        build = "x-moorage: {unified: {build: .}}\n" if name != "blog" else ""
+        text = f"name: {name}\n{build}services: {{web: {control}}}\n"
+        (tmp_path / name / "compose.yml").write_text(text)
+    settings = {"blog_topology": "containers", "gateway_blog_topology": "unified"}
+    with pytest.raises(
+        ComposeError, match=r"file would be called /etc/logrotate.d/moorage-gateway-"
+    ):
+        plan_host(Project(ROOT, (tmp_path,)), ["blog", "gateway-blog"], settings)
 
 
 def test_two_stacks_cannot_have_one_port_of_the_edge(tmp_path: Path) -> None:

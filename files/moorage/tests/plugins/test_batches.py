@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleFilterError
 
 SOURCE = Path(__file__).resolve().parents[4] / "plugins/filter/moorage.py"
 OLD, NEW = "0" * 12, "1" * 12
@@ -172,3 +173,36 @@ def test_the_report_gives_the_reason_and_every_host_s_release() -> None:
         "  h: what it ran before",
         "  i: nothing yet",
     ]
+
+
+def beside(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables of a host with the stacks of two hosts."""
+    one, two = (h["moorage_plan"]["stacks"] for h in (first, second))
+    seen = {**first["moorage_survey"]["stacks"], **second["moorage_survey"]["stacks"]}
+    return {"moorage_plan": {"stacks": [*one, *two]}, "moorage_survey": {"stacks": seen}}
+
+
+def waiting(stack: str, *after: str, running: str = OLD) -> dict[str, Any]:
+    found = host(running, stack=stack)
+    found["moorage_survey"]["stacks"][stack]["after"] = list(after)
+    return found
+
+
+def test_a_stack_is_taken_after_those_that_make_room_for_it() -> None:
+    hosts = {"a": beside(waiting("blog", "shop"), waiting("shop"))}
+    assert list(FILTERS["moorage_todo"](hosts, hosts)) == ["shop", "blog"]
+    # Another host, where there is nothing to wait for, follows.
+    hosts["b"] = beside(waiting("blog"), waiting("shop"))
+    assert list(FILTERS["moorage_todo"](hosts, hosts)) == ["shop", "blog"]
+    # Who has nothing to do makes no room.
+    hosts = {"a": beside(waiting("blog", "shop"), waiting("shop", running=NEW))}
+    assert FILTERS["moorage_todo"](hosts, hosts) == {"blog": ["a"]}
+
+
+def test_hosts_that_need_different_orders_are_told_before_anything_is_changed() -> None:
+    hosts = {
+        "a": beside(waiting("blog", "shop"), waiting("shop")),
+        "b": beside(waiting("blog"), waiting("shop", "blog")),
+    }
+    with pytest.raises(AnsibleFilterError, match=r"blog, shop in different orders.*--limit"):
+        FILTERS["moorage_todo"](hosts, hosts)

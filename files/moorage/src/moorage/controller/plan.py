@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from moorage.controller.manifest import (
 )
 from moorage.controller.project import PROVISION_ROLES, Project, hash_files, tree
 from moorage.controller.settings import DeploySettings, gather, prefix, split, variables_named
+from moorage.deploy.claims import as_data, claims_of
 from moorage.images import ImageMap
 from moorage.render import Rendering, Settings, topology
 from moorage.render.loopback import assign
@@ -40,21 +42,29 @@ class Draft:
 
 
 def plan_host(
-    project: Project, groups: Iterable[str], variables: Mapping[str, Any]
+    project: Project,
+    groups: Iterable[str],
+    variables: Mapping[str, Any],
+    beside: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return everything that a host in ``groups`` should have and run, as plain data.
 
-    ``variables`` are the host's, with templates resolved. Raises ComposeError or ImageError for a
-    description or setting that cannot be used.
+    ``variables`` are the host's, with templates resolved; ``beside`` names its other groups, whose
+    stacks are not planned and keep the ports that they have behind the edge. Raises ComposeError or
+    ImageError for a description or setting that cannot be used.
     """
-    names = [name for name in project.stacks() if name in set(groups)]
+    asked = set(groups)
+    names = [name for name in project.stacks() if name in asked]
     image_settings, images = image_map(project, variables)
     proxies = _proxies(project, variables)
     every = project.stacks()
     given = {name: gather(name, variables, every) for name in names}
     drafts = [draft_stack(project, name, given[name], proxies) for name in names]
     edge_settings = project.role_settings("edge", variables)
-    loopback = _loopback(drafts, [edge_settings[f"edge_{kind}_port"] for kind in ("http", "https")])
+    others = _others(project, set(beside) - asked, variables, proxies)
+    loopback = _loopback(
+        [*drafts, *others], [edge_settings[f"edge_{kind}_port"] for kind in ("http", "https")]
+    )
     log_days = int(project.role_settings("logrotate", variables)["logrotate_days"])
     stacks = [plan_stack(project, draft, images, loopback, log_days) for draft in drafts]
     _refuse_shared_ports(stacks)
@@ -79,8 +89,30 @@ def plan_host(
         "stamp": _stamp(project, inputs),
         "ports": [*ports, *edge["ports"], *_ports_behind(drafts, loopback)],
         "directories": directories,
-        "survey_stacks": [{"name": s["name"], "dir": s["base"]} for s in stacks],
+        "survey_stacks": [
+            {"name": s["name"], "dir": s["base"], "claims": _claims(s, edge)} for s in stacks
+        ],
     }
+
+
+def _claims(stack: Mapping[str, Any], edge: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What a stack wants for itself, to be compared with what others on the host have."""
+    compose = json.loads(stack["files"]["compose.json"]["content"])
+    return as_data(claims_of(stack["manifest"], compose, [port["port"] for port in edge["ports"]]))
+
+
+def _others(
+    project: Project,
+    groups: Collection[str],
+    variables: Mapping[str, Any],
+    proxies: Mapping[str, str],
+) -> Iterator[Draft]:
+    """Drafts of the host's stacks that nobody asked for; one that cannot be read holds up none."""
+    every = project.stacks()
+    for name in every:
+        if name in groups:
+            with suppress(ComposeError):
+                yield draft_stack(project, name, gather(name, variables, every), proxies)
 
 
 def draft_stack(
@@ -227,14 +259,14 @@ def _refuse_shared_ports(stacks: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _refuse_shared_names(stacks: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse a container or network that two stacks would call by one name.
+    """Refuse a container, network or file of the host that two stacks would call by one name.
 
     The engine would offer to remove the other stack's.
     """
     taken: dict[tuple[str, str], tuple[str, str]] = {}
     problems = []
     for stack in stacks:
-        for kind, name, owner in _engine_names(stack):
+        for kind, name, owner in _names(stack):
             other, whose = taken.setdefault((kind, name), (stack["name"], owner))
             if other != stack["name"]:
                 problems.append(
@@ -249,8 +281,8 @@ def _refuse_shared_names(stacks: Iterable[Mapping[str, Any]]) -> None:
         raise ComposeError(problems)
 
 
-def _engine_names(stack: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield kind and name of what the engine keeps for a stack, and what it is for."""
+def _names(stack: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield kind and name of what the host keeps for a stack, and what it is for."""
     for service in stack["services"]:
         # A process is in a container of several.
         what = f"{service['name']} and others" if service["kind"] == "process" else service["name"]
@@ -260,6 +292,8 @@ def _engine_names(stack: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield "container", f"{name}-next", what
     for name in stack["networks"]:
         yield "network", name, "a network"
+    for path in stack["manifest"]["install"].values():
+        yield "file", path, "a file"
 
 
 def _provisioning_variables(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.deploy import docker, evidence, hooks, systemd
+from moorage.deploy.claims import refuse_held
 from moorage.deploy.docker import DockerError
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
@@ -212,6 +213,7 @@ class Activation:
                 f"release {release.id} was made by an older version of Moorage, which published "
                 f"its ports itself: deploy it anew instead"
             )
+        refuse_held(release, layout.base.parent)
         missing = docker.missing_images(release.images)
         if missing:
             raise ReleaseError(

@@ -109,13 +109,14 @@ def in_the_way(
         keeps = needs.get(name, Needs())
         taken = {(p.address, p.port) for p in container.published} - keeps.ports
         shared = {source for source in container.writes if source not in keeps.writes}
-        ports = any(_meet(mine, theirs) for mine in own.ports for theirs in taken)
+        ports = any(meet(mine, theirs) for mine in own.ports for theirs in taken)
         if ports or (alone and any(_within(a, b) for a in own.writes for b in shared)):
             found.append(container)
     return found
 
 
-def _meet(one: tuple[str, int], other: tuple[str, int]) -> bool:
+def meet(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Tell whether nobody can listen at both: addresses with a port."""
     anywhere = {ANYWHERE, "::", "[::]"}
     same = one[0] == other[0] or one[0] in anywhere or other[0] in anywhere
     return one[1] == other[1] and same
