@@ -33,8 +33,7 @@ def current_release(directory: Path) -> dict[str, Any] | None:
 
 def readable(directory: Path, library: str = LIBRARY) -> bool:
     """Whether the host's own Moorage can work with the release, where it has a word on that."""
-    if library not in sys.path:
-        sys.path.insert(0, library)
+    _reach(library)
     try:
         from moorage.deploy.layout import Layout
         from moorage.deploy.release import readable_release
