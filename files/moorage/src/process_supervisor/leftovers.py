@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from process_supervisor.loop import EventLoop, Timer
 
 FREEZE_ROUNDS = 50
+LISTINGS = 50
 FIRST_LOOK, LAST_LOOK = 0.002, 0.1
 
 
@@ -26,6 +27,25 @@ def members(candidates: Iterable[int], mark: int) -> list[int]:
             if facts is not None and facts.state not in "ZX":
                 found.append(pid)
     return found
+
+
+def remaining(listing: Callable[[], list[int]], mark: int) -> list[int]:
+    """Return the living processes that carry a marker, of those that listing() returns.
+
+    The kernel leaves out some while others end (proc(5), children), and who was listed may fork and
+    end before it is looked at. So that there is none is believed of two listings in a row that are
+    the same and of which nobody was reaped meanwhile: the second is complete, and the first was
+    looked at. Bounded: without a guardian, others never stop coming and going.
+    """
+    before: list[int] | None = None
+    for _ in range(LISTINGS):
+        listed = listing()
+        complete = listed == before and all(map(procfs.exists, listed))
+        found = members(listed, mark)
+        if found or complete:
+            return found
+        before = listed
+    return []
 
 
 def send(pids: Iterable[int], number: int) -> None:

@@ -10,7 +10,7 @@ from process_supervisor import memory, policy, procfs
 from process_supervisor.config import signal_named
 from process_supervisor.health import HealthState
 from process_supervisor.healthwatch import HealthWatch
-from process_supervisor.leftovers import Cleanup, members
+from process_supervisor.leftovers import Cleanup, remaining
 from process_supervisor.main_process import Ending, MainProcess
 from process_supervisor.output import Output
 from process_supervisor.spawn import SpawnError
@@ -271,7 +271,7 @@ class Process:
 
     def family(self) -> list[int]:
         """Return the living processes of this service that its main process left behind."""
-        return members(self.engine.orphans(), self.mark)
+        return remaining(self.engine.orphans, self.mark)
 
     def clean(self, polite: int | None = None, until: float = 0.0) -> None:
         """End what is left; what comes next waits for it."""

@@ -53,6 +53,11 @@ def stat(pid: int) -> Stat | None:
         return None
 
 
+def exists(pid: int) -> bool:
+    """Tell whether a process is there, be it one that has ended and was not reaped yet."""
+    return os.path.exists(f"/proc/{pid}")
+
+
 def start_ticks(pid: int) -> int:
     """Return when a process started, in clock ticks since boot; 0 when there is none."""
     found = stat(pid)

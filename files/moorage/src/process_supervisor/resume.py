@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from process_supervisor import procfs
-from process_supervisor.leftovers import kill_all, members
+from process_supervisor.leftovers import kill_all, members, remaining
 from process_supervisor.main_process import Ending
 from process_supervisor.process import CHECK_SUFFIX
 from process_supervisor.states import ALIVE, Health, State
@@ -95,10 +95,9 @@ def sweep(engine: Engine, removed: Iterable[str]) -> None:
     """
     orphans = engine.orphans()
     for name in removed:
-        kill_all(lambda name=name: members(orphans, procfs.family(engine.key, name)))  # type: ignore[misc]
+        kill_family(engine, name)
     for process in engine.processes.values():
-        check = procfs.family(engine.key, process.name + CHECK_SUFFIX)
-        kill_all(lambda check=check: members(orphans, check))  # type: ignore[misc]
+        kill_family(engine, process.name + CHECK_SUFFIX)
         if process.pid is not None:
             continue
         leaders = unrecorded(process, orphans)
@@ -106,6 +105,12 @@ def sweep(engine: Engine, removed: Iterable[str]) -> None:
             adopt_unrecorded(process, leaders[0])
         elif members(orphans, process.mark):
             process.clean()
+
+
+def kill_family(engine: Engine, name: str) -> None:
+    """Kill every process that carries a name's marker."""
+    mark = procfs.family(engine.key, name)
+    kill_all(lambda: remaining(engine.orphans, mark))
 
 
 def shall_run(process: Process) -> bool:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import resource
 import signal
 import socket
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from process_supervisor import procfs
 from process_supervisor.client import ControlError
+from process_supervisor.leftovers import remaining
+from process_supervisor.spawn import RLIMIT_LOCKS
 from process_supervisor.store import variable_name
 
 if TYPE_CHECKING:
@@ -258,6 +266,62 @@ def test_a_bounded_fork_bomb_is_stopped(rig: Rig) -> None:
     rig.until(lambda: "lit" in rig.client.logs("bomb"), "the bomb is lit")
     assert rig.client.stop("bomb", wait=15)["state"] == "STOPPED"
     assert rig.family("bomb") == []
+
+
+class Listed:
+    """Listings as the kernel may give them, and the real processes that they are of."""
+
+    def __init__(self) -> None:
+        self.mark = procfs.family("listed", "bomb")
+        self.alive = self.spawn()
+        self.ended = self.spawn()
+        os.kill(self.ended, signal.SIGKILL)
+        os.waitid(os.P_PID, self.ended, os.WEXITED | os.WNOWAIT)
+
+    def spawn(self) -> int:
+        """Start a process that carries the marker."""
+        limits = (self.mark, resource.RLIM_INFINITY)
+        return subprocess.Popen(
+            ["sleep", "600"], preexec_fn=lambda: resource.setrlimit(RLIMIT_LOCKS, limits)
+        ).pid
+
+    def reap(self) -> None:
+        """Have the one that has ended be gone."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.ended, 0)
+
+
+@pytest.fixture
+def listed() -> Iterator[Listed]:
+    found = Listed()
+    yield found
+    os.kill(found.alive, signal.SIGKILL)
+    os.waitpid(found.alive, 0)
+    found.reap()
+
+
+def test_who_was_born_after_the_listing_is_found(listed: Listed) -> None:
+    # It forked and ended after it was listed: its child is in the next listing only.
+    listings = iter([[listed.ended], [listed.ended, listed.alive]])
+    assert remaining(lambda: next(listings), listed.mark) == [listed.alive]
+
+
+def test_who_is_left_out_of_a_listing_while_others_end_is_found(listed: Listed) -> None:
+    def listings() -> Iterator[list[int]]:
+        yield [listed.ended]
+        listed.reap()  # as it is listed: the kernel then goes on one place too far
+        yield [listed.ended]
+        yield [listed.alive]
+
+    found = listings()
+    assert remaining(lambda: next(found), listed.mark) == [listed.alive]
+
+
+def test_that_nobody_is_left_is_seen_among_others_that_come_and_go(listed: Listed) -> None:
+    other = procfs.family("listed", "other")
+    assert remaining(lambda: [listed.ended, listed.alive], other) == []
+    numbers = itertools.count(1 << 22)
+    assert remaining(lambda: [next(numbers)], other) == []
 
 
 def test_dependencies_decide_the_order_of_start_and_stop(rig: Rig) -> None:
