@@ -214,6 +214,27 @@ def test_a_rollout_learns_who_has_answered_and_visitors_do_not(
     assert (page.status, page.headers["X-Moorage-Peer"]) == (503, None)
 
 
+def test_a_rollout_learns_that_nobody_has_answered_in_time(rig: EdgeRig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        peer = f"127.0.0.1:{silent.getsockname()[1]}"
+        port = rig.stack("silent", peer, options={"read_timeout_seconds": 0.2})
+        page = get(port, User_Agent="moorage-probe")
+        assert (page.status, page.headers["X-Moorage-Late"]) == (504, "1")
+        assert get(port).headers["X-Moorage-Late"] is None
+
+        def answer() -> None:
+            connection = silent.accept()[0]
+            while connection.recv(4096).endswith(b"\r\n\r\n"):
+                lines = ("HTTP/1.1 504 Mine", "X-Moorage-Late: 1", "Content-Length: 0", "", "")
+                connection.sendall("\r\n".join(lines).encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        threading.Thread(target=answer, daemon=True).start()
+        rig.edge.switch("silent", {"web:80": [f"127.0.0.1:{silent.getsockname()[1]}"]})
+        own = get(port, User_Agent="moorage-probe")
+    assert (own.status, own.headers["X-Moorage-Late"]) == (504, None)
+
+
 def test_private_paths_are_for_the_host_and_named_networks(
     rig: EdgeRig, application: Start
 ) -> None:

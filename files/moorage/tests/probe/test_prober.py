@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.probe import Figures, Prober, Target, verdict
+from moorage.probe import Figures, Prober, Sample, Target, verdict
+from moorage.probe.client import Client
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -142,16 +143,20 @@ def test_a_kept_connection_that_was_closed_is_tried_again_for_idempotent_methods
 
 
 def test_a_connection_that_is_closed_while_idle_costs_nothing() -> None:
-    def serve(connection: socket.socket, number: int) -> None:
-        if request(connection):
-            connection.sendall(OK)  # and closes without having said so
-
-    with raw_server(serve) as port:
-        with probing([target(port, method="POST")]) as prober:
-            gather(prober)
-        figures = prober.figures("during")
-    assert figures.failed == {}
-    assert figures.retried == 0
+    samples: list[Sample] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        port = listener.getsockname()[1]
+        client = Client([target(port, method="POST")], 30.0, samples.append)
+        for number in (1, 2, 3):
+            # At once: a prober that did not get to run has not seen either that it was closed.
+            client.begin(0, kept=True)
+            with listener.accept()[0] as connection:
+                assert request(connection)
+                connection.sendall(OK)  # and closes without having said so
+                until(lambda: client.turn(0.1) or len(samples) >= number, "an answer")  # noqa: B023
+        client.close()
+    assert [(sample.kind, sample.retried) for sample in samples] == [("", False)] * 3
 
 
 def test_a_server_that_goes_and_comes_back_leaves_a_gap() -> None:
@@ -399,3 +404,19 @@ def test_who_has_answered_is_known_by_what_the_edge_says() -> None:
         own = prober.share("during", lambda sample: sample.peer == "127.0.0.1:5")
         both = prober.figures("during")
     assert 0 < own.requests < both.requests
+
+
+def test_an_answer_that_the_edge_gave_as_the_peer_was_late_is_a_timeout() -> None:
+    late = OK.replace(b"200 OK\r\n", b"504 Late\r\nX-Moorage-Late: 1\r\n")
+    own = OK.replace(b"200 OK\r\n", b"504 Late\r\n")
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while request(connection):
+            connection.sendall(late if number % 2 else own)
+
+    with raw_server(serve) as port, probing([target(port)]) as prober:
+        gather(prober, 20)
+        prober.stop()
+        figures = prober.figures("during")
+    assert figures.failed.keys() == {"timeout", "status"}
+    assert figures.failures == figures.requests

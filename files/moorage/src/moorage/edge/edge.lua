@@ -629,6 +629,9 @@ function M.headers()
   if var.http_user_agent == "moorage-probe" and var.realip_remote_addr == var.server_addr then
     local peer = var.moorage_peer
     ngx.header["X-Moorage-Peer"] = peer ~= "" and peer or nil
+    -- What the peer says of others that were late for it is an answer; this is that it gave none.
+    local unanswered = (var.upstream_header_time or "-"):sub(-1) == "-"
+    ngx.header["X-Moorage-Late"] = ngx.status == 504 and unanswered and "1" or nil
   end
 end
 

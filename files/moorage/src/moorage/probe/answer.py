@@ -17,7 +17,8 @@ class Answer:
 
     ``status`` is 0 until the head has come. ``reusable`` tells, once the answer is complete,
     whether the connection may carry another request. ``excerpt`` is the beginning of the body,
-    ``peer`` who has answered, as far as the edge says it.
+    ``peer`` who has answered, as far as the edge says it; ``late``: in its stead the edge has, as
+    it did not in time.
     """
 
     def __init__(self, *, bodiless: bool) -> None:
@@ -25,6 +26,7 @@ class Answer:
         self.reusable = False
         self.excerpt = b""
         self.peer = ""
+        self.late = False
         self.started = False
         self._bodiless = bodiless
         self._buffer = bytearray()
@@ -71,6 +73,7 @@ class Answer:
 
     def _framing(self, version: str, fields: dict[str, str]) -> None:
         self.peer = fields.get("x-moorage-peer", "")[:_PEER_CHARACTERS]
+        self.late = "x-moorage-late" in fields
         connection = fields.get("connection", "").lower()
         self.reusable = "close" not in connection and (
             version != "HTTP/1.0" or "keep-alive" in connection

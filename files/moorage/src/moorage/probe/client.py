@@ -246,7 +246,8 @@ class Client:
             self._finish(exchange, "", "")
             return
         said = " ".join(answer.excerpt.decode("utf-8", "replace").split())
-        self._finish(exchange, "status", f"answered {answer.status}" + (f": {said}" * bool(said)))
+        kind = "timeout" if answer.late else "status"
+        self._finish(exchange, kind, f"answered {answer.status}" + (f": {said}" * bool(said)))
 
     def _broken(self, exchange: _Exchange, error: OSError | None) -> None:
         """The connection failed, or (without an error) was closed before the answer ended."""
@@ -300,14 +301,23 @@ class Client:
 
     def _take_idle(self, index: int) -> socket.socket | None:
         place = self._places[index]
-        for fd, (sock, where) in self._idle.items():
-            if where == place:
-                del self._idle[fd]
+        for fd in [fd for fd, (_, where) in self._idle.items() if where == place]:
+            sock, _ = self._idle.pop(fd)
+            if _is_quiet(sock):
                 return sock
+            # It was closed while this process did not get to run, and to look.
+            sock.close()
         return None
 
     def _drop_idle(self, fd: int) -> None:
         self._idle.pop(fd)[0].close()
+
+
+def _is_quiet(sock: socket.socket) -> bool:
+    """Tell whether an idle connection is still one: nothing has come, and it was not closed."""
+    look = select.poll()
+    look.register(sock, select.POLLIN | select.POLLRDHUP)
+    return not look.poll(0)
 
 
 def _stands(sock: socket.socket) -> bool:
