@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
-from rig import Rig, docker
+import pytest
+from rig import IMAGE, Rig, docker
 
 from moorage.deploy.control import Services
+from moorage.deploy.docker import DockerError, rename_if_it_runs
 from moorage.deploy.lock import hold
 from moorage.deploy.release import current_release
 
@@ -179,6 +182,27 @@ def test_the_first_deploy_that_fails_says_so(rig: Rig) -> None:
     row, *_ = Services(rig.layout).all()
     assert row["service"] == "web" and row["restarts"], "people look for what failed"
     assert rig.activate(rig.release(rig.service("web", WELL, health=True))).ok
+
+
+def test_one_that_ends_as_it_is_renamed_is_made_anew(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["--detach", "--label", f"moorage.stack={rig.stack}", "--label", "moorage.service=web"]
+    name = f"{rig.stack}-web-next"
+    docker("run", *argv, "--restart=always", f"--name={name}", IMAGE, "sh", "-c", "exit 1")
+    # The pauses have grown: it will not run while it is to be renamed.
+    deadline = time.monotonic() + 60
+    while rig.containers()["web-next"].restarts < 5:
+        assert time.monotonic() < deadline, rig.containers()
+        time.sleep(0.1)
+    rename_if_it_runs(name, f"{rig.stack}-web")
+    assert rig.containers() == {}
+    monkeypatch.setattr("moorage.deploy.docker._LOOKING_SECONDS", 0.2)
+    docker("run", *argv, f"--name={name}", IMAGE, "sleep", "600")
+    docker("run", *argv, f"--name={rig.stack}-web", IMAGE, "sleep", "600")
+    with pytest.raises(DockerError, match="is already in use"):
+        rename_if_it_runs(name, f"{rig.stack}-web")
+    assert set(running(rig)) == {"web", "web-next"}, "another reason is no reason to remove it"
 
 
 def test_an_unknown_release_or_topology_is_an_outcome(rig: Rig) -> None:

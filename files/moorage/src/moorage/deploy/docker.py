@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ _REPLICA_LABEL = "moorage.replica"
 # What the renderer made of the service's description: tells whether a container is as described.
 _CONFIG_LABEL = "moorage.config"
 _SAID_LINES = 15
+_POLL_SECONDS = 0.05
+_LOOKING_SECONDS = 10.0
 # Compose's progress, and what it or the engine's client only warns of.
 _ASIDE = re.compile(
     r"\s*$|time=\S+ level=(warning|info|debug)|(?i:warning|warn|deprecated)\b"
@@ -245,6 +248,25 @@ def remove(names: Sequence[str]) -> None:
 def rename(name: str, to: str) -> None:
     """Give a container another name."""
     run(["rename", name, to])
+
+
+def rename_if_it_runs(name: str, to: str) -> None:
+    """Give a container another name, or remove it where it ends again and again.
+
+    Those the engine cannot rename as they end, whatever they were a moment before.
+    """
+    deadline = time.monotonic() + _LOOKING_SECONDS
+    while True:
+        try:
+            return rename(name, to)
+        except DockerError:
+            facts = run(["inspect", "--format", "{{.State.Status}} {{.RestartCount}}", name])
+            if facts.split() != ["running", "0"]:
+                return remove([name])
+            # It may have ended without the engine's having noticed.
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_SECONDS)
 
 
 def digests(refs: Sequence[str]) -> dict[str, str]:

@@ -96,7 +96,7 @@ class Rollout:
             scene.give_up(names, at_work)
         scene.succeed(left.finish)
         for name in left.rename:
-            docker.rename(name + NEXT, name)
+            docker.rename_if_it_runs(name + NEXT, name)
         self.did.changed = bool(left.remove or left.finish or left.rename)
 
     def _install(self) -> None:
