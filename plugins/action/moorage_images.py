@@ -164,6 +164,7 @@ class ActionModule(ActionBase):
             "building": "building {ref}",
             "built": "built in {seconds} s",
             "step": "{text}",
+            "elsewhere": "another run: {text}",
         }[event["event"]].format(**event)
         Display().display(f"  [{self._host}] {about}: {visible(text)}"[:160])
 

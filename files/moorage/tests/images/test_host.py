@@ -11,7 +11,7 @@ import sys
 import tarfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 from moorage.images import BuildSpec, ImageMap, stack_spec
 from moorage.images.builder import INSPECT_FORMAT, meaningful, missing
 from moorage.images.bundle import pack
-from moorage.images.host import Journal
+from moorage.images.host import Journal, pass_on
 
 OPTIONS = {"base_source": "bootstrap", "base_name": "debian:trixie-slim", "pip_index_url": None}
 
@@ -68,9 +68,14 @@ def host(directory: Path, *argv: str) -> str:
 
 def build(directory: Path) -> list[dict[str, Any]]:
     host(directory, "start", str(directory))
+    return followed(directory, lambda event: event["event"] == "done")
+
+
+def followed(directory: Path, over: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """Return what has happened up to an event."""
     events: list[dict[str, Any]] = []
-    offset, deadline = 0, time.monotonic() + 60
-    while not events or events[-1]["event"] != "done":
+    offset, deadline = 0, time.monotonic() + 300
+    while not any(map(over, events)):
         assert time.monotonic() < deadline, events
         news = json.loads(host(directory, "follow", str(directory), str(offset)))
         events += news["events"]
@@ -142,6 +147,48 @@ def test_a_build_and_its_repetition(stack: str, tmp_path: Path) -> None:
     assert [event["event"] for event in again] == ["done"]
 
 
+def test_who_waits_for_another_build_sees_how_far_that_is(stack: str, tmp_path: Path) -> None:
+    script = (
+        "until_there() { for _ in $(seq 3000); do [ -e $1 ] && return; sleep 0.1; done; exit 1; }\n"
+        "echo first; until_there second; echo second; until_there go\n"
+        f'printf "FROM scratch\\nLABEL moorage.stack={stack} $3\\n" | docker build -t "$2" -\n'
+    )
+    image = {"ref": f"moorage/{stack}:1", "digest": stack, "script": "make", "context": "src"}
+    builds = []
+    for name in ("one", "other"):
+        builds.append(directory := unpacked(packed(), tmp_path / name))
+        recipe = json.loads((directory / "build.json").read_text()) | {"images": [image]}
+        (directory / "build.json").write_text(json.dumps(recipe))
+        (directory / "src").mkdir()
+        (directory / "src" / "make").write_text(script)
+    one, other = builds
+    host(one, "start", str(one))
+    followed(one, lambda event: event.get("text") == "first")
+
+    host(other, "start", str(other))
+    followed(other, lambda event: event["event"] == "elsewhere" and event["text"] == "first")
+    (one / "second").touch()
+    followed(other, lambda event: event["event"] == "elsewhere" and event["text"] == "second")
+    (one / "go").touch()
+
+    last = followed(other, lambda event: event["event"] == "done")
+    assert {event["event"] for event in last} == {"waiting", "elsewhere", "done"}, last
+    assert image["ref"] in {event.get("ref") for event in last if event["event"] == "elsewhere"}
+
+
+@pytest.mark.parametrize("line", ["{", "7", '{"event": "mail"}', '{"event": "step"}'])
+def test_what_another_build_has_not_written_is_passed_over(line: str, tmp_path: Path) -> None:
+    shared, journal = Journal(tmp_path / "shared"), Journal(tmp_path / "own")
+    shared.path.write_text(f"{line}\n")
+    assert pass_on(shared, 0, journal) == (False, len(line) + 1)
+    shared.append({"event": "building", "ref": "moorage/web:1"})
+    assert pass_on(shared, len(line) + 1, journal) == (True, shared.path.stat().st_size)
+    (event,) = journal.read(0)[0]
+    assert event == {"event": "elsewhere", "ref": "moorage/web:1", "text": "building"}
+    shared.path.write_text("")
+    assert pass_on(shared, 100, journal) == (False, 0), "another one has begun"
+
+
 def test_a_failed_build_tells_why_and_where(stack: str, tmp_path: Path) -> None:
     text = "FROM scratch\nCOPY there /\nCOPY --from=nothing-like-it:1 missing /\n"
     root = tmp_path / "src"
@@ -170,7 +217,7 @@ def test_a_build_that_is_killed_is_noticed(stack: str, tmp_path: Path) -> None:
 
 
 def test_a_half_written_event_waits_for_its_end(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = Journal(tmp_path / "progress.jsonl")
     journal.append({"event": "built"})
     with journal.path.open("a") as output:
         output.write('{"event": "do')

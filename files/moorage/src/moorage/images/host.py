@@ -22,16 +22,21 @@ from moorage.images.builder import Builder
 from moorage.images.bundle import RECIPE
 from moorage.images.errors import ImageError
 
-# One build at a time on a host: another controller's waits, and then finds its images there.
+# One build at a time on a host: another controller's waits, and then finds its images there. Who
+# holds it writes into it how far he is, for those who wait.
 _LOCK = Path("/run/lock/moorage-images.lock")
+_PROGRESS = "progress.jsonl"
 _PATIENCE = 5.0
+_LOOK_SECONDS = 0.2
+_SILENCE_SECONDS = 30.0
+_TOLD = {"building": "building", "step": "{text}", "built": "built in {seconds} s"}
 
 
 class Journal:
     """What happened so far, one JSON object a line; written by the build, read by followers."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "progress.jsonl"
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._lock = threading.Lock()
 
     def append(self, event: dict[str, Any]) -> None:
@@ -80,16 +85,23 @@ def start(directory: Path) -> None:
 
 def run(directory: Path) -> None:
     """Build a bundle: the background process."""
-    journal = Journal(directory)
+    journal = Journal(directory / _PROGRESS)
     recipe = json.loads((directory / RECIPE).read_text(encoding="utf-8"))
     try:
-        with _LOCK.open("w") as lock:
+        with _LOCK.open("a") as lock:
+            _take_turn(lock.fileno(), journal)
+            shared = Journal(_LOCK)
+
+            def tell(event: dict[str, Any]) -> None:
+                journal.append(event)
+                with suppress(OSError):
+                    shared.append(event)
+
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                journal.append({"event": "waiting", "text": "for another build on this host"})
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            Builder(directory, journal.append, recipe).build(recipe["images"])
+                os.truncate(lock.fileno(), 0)
+                Builder(directory, tell, recipe).build(recipe["images"])
+            finally:
+                os.truncate(lock.fileno(), 0)
         journal.append({"event": "done", "error": ""})
     except (ImageError, OSError, subprocess.SubprocessError) as error:
         journal.append({"event": "done", "error": str(error)})
@@ -99,9 +111,46 @@ def run(directory: Path) -> None:
         shutil.rmtree(directory / "trees", ignore_errors=True)
 
 
+def _take_turn(lock: int, journal: Journal) -> None:
+    """Wait for the other builds on this host, and tell how far they are."""
+    shared, offset, began = Journal(_LOCK), 0, time.monotonic()
+    told = -_SILENCE_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = time.monotonic() - began
+        if waited - told >= _SILENCE_SECONDS:
+            since = f" for {waited:.0f} s now" if waited >= _SILENCE_SECONDS else ""
+            journal.append({"event": "waiting", "text": f"for another build on this host{since}"})
+            told = waited
+        heard, offset = pass_on(shared, offset, journal)
+        told = waited if heard else told
+        time.sleep(_LOOK_SECONDS)
+
+
+def pass_on(shared: Journal, offset: int, journal: Journal) -> tuple[bool, int]:
+    """Tell in ``journal`` what the build that holds the lock has written from an offset on.
+
+    Returns whether there was something, and the offset behind it.
+    """
+    size = shared.path.stat().st_size
+    # Another one has begun to write from the start.
+    offset = offset if offset <= size else 0
+    try:
+        events, behind = shared.read(offset)
+        # Of what had happened before there is only the last to say.
+        for event in events if offset else events[-1:]:
+            text = _TOLD[event["event"]].format(**event)
+            journal.append({"event": "elsewhere", "ref": str(event["ref"]), "text": text})
+    except (ValueError, LookupError, TypeError):
+        return False, size
+    return bool(events), behind
+
+
 def follow(directory: Path, offset: int, patience: float = _PATIENCE) -> dict[str, Any]:
     """Return the events from ``offset`` on, at the latest after ``patience`` seconds."""
-    journal = Journal(directory)
+    journal = Journal(directory / _PROGRESS)
     deadline = time.monotonic() + patience
     while True:
         # Asked first: a process that ends in between has written its last event before.
