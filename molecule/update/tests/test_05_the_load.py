@@ -7,6 +7,7 @@ import socketserver
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from load import Seen, load
@@ -52,8 +53,8 @@ def serve() -> Iterator[Callable[[Callable[[int], bytes]], int]]:
 
 def seen_of(port: int, number: int = 400) -> Seen:
     """Return what a load saw of a server that answers pages only."""
-    with load("127.0.0.1", port, rate=400, long_rate=0) as running:
-        running.wait_for(number, seconds=20)
+    with load("127.0.0.1", port, rate=200, long_rate=0) as running:
+        running.wait_for(number, seconds=60)
     # A picture that is sent gets no picture's answer from such a server.
     return Seen([r for r in running.seen.requests if not r["kind"].startswith("post")])
 
@@ -71,6 +72,18 @@ def test_every_kind_of_failure_is_counted(
     assert seen.versions == {"7"}
     with pytest.raises(AssertionError, match="the first"):
         seen.assert_none_failed(1)
+
+
+def test_what_is_soon_over_is_asked_for_half_of_what_was_due(
+    serve: Callable[[Callable[[int], bytes]], int],
+) -> None:
+    with load("127.0.0.1", serve(lambda _: _OK), rate=100, long_rate=0) as running:
+        running.wait_for(100, seconds=60)
+    pages = [r for r in running.seen.requests if r["outcome"] == "ok"]
+    seen = replace(running.seen, requests=pages)
+    seen.assert_none_failed(100_000, set())
+    with pytest.raises(AssertionError, match="were wanted"):
+        replace(seen, requests=pages[: len(pages) // 5]).assert_none_failed(100_000, set())
 
 
 def test_a_server_that_is_not_there_is_counted(
