@@ -1,4 +1,8 @@
-"""The unified topology on a host: one container under our supervisor, data services beside it."""
+"""The unified topology on a host: one container under our supervisor, data services beside it.
+
+Above 400 lines: all that a rollout asks of a topology is answered in one place, and this one
+answers for each process of a container as others do for a container.
+"""
 
 from __future__ import annotations
 
