@@ -11,6 +11,7 @@ from typing import Any
 
 from devtool import certificates, engine, galaxy, images, shell, summary, testhost
 from devtool.paths import VENV_BIN
+from devtool.progress import Progress
 from devtool.ui import Problem, say, step
 
 NAME = "moorage-local"
@@ -27,14 +28,9 @@ def up(ports: Sequence[int] | None) -> int:
     images.ensure_testhost()
     known = testhost.find(NAME) is not None
     _ensure_host(ports or PORTS)
-    if not known:
-        say("A bare host comes next: packages and the engine (a minute), then images: the base,")
-        say("the edge, MariaDB and the application, each named as it is built (some minutes on two")
-        say("free cores, and most of the time), then the start of the services (half a minute).")
+    argv = (VENV_BIN / "ansible-playbook", "-i", "inventory/local", "site.yml")
     with step("ansible-playbook site.yml"):
-        status = shell.foreground(
-            (VENV_BIN / "ansible-playbook", "-i", "inventory/local", "site.yml")
-        )
+        status = shell.foreground(argv) if known else shell.watched(argv, Progress(say).see)
     if status != 0:
         say("The deployment did not finish. What it says above is the place to start; then:")
         say("  make up       once more: it goes on where it stopped")

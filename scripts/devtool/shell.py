@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from devtool.paths import LOGS, ROOT, STATE, VENV_BIN
@@ -91,6 +91,26 @@ def foreground(
     return subprocess.run(
         [str(word) for word in argv], env={**environment(), **(env or {})}, cwd=cwd, check=False
     ).returncode
+
+
+def watched(argv: Sequence[str | Path], see: Callable[[str], None]) -> int:
+    """Run a command on this terminal, call ``see`` with each line; return its exit code."""
+    colour = {"ANSIBLE_FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
+    process = subprocess.Popen(
+        [str(word) for word in argv],
+        env={**environment(), **colour},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdout is not None
+    with process.stdout as lines:
+        for line in lines:
+            print(line, end="", flush=True)
+            see(line)
+    return process.wait()
 
 
 def is_root() -> bool:

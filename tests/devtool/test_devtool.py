@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
 import pytest
 import yaml
 
-from devtool import certificates, galaxy, local, paths, quality, summary, testhost
+from devtool import (
+    certificates,
+    galaxy,
+    local,
+    paths,
+    progress,
+    quality,
+    shell,
+    summary,
+    testhost,
+)
+from devtool.progress import Progress, Stage
 from devtool.ui import Problem
 
 
@@ -88,3 +100,36 @@ def test_collections_of_the_playbooks_are_the_installed_ones() -> None:
         manifest = installed / collection["name"].replace(".", "/") / "MANIFEST.json"
         found = yaml.safe_load(manifest.read_text())["collection_info"]["version"]
         assert found == collection["version"]
+
+
+def test_a_deployment_says_its_steps_and_what_is_left_by_its_own_pace(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    said: list[str] = []
+    seconds = iter([0.0, 100.0, 260.0, 300.0])
+    stages = (
+        Stage("packages", "TASK [a", 50),
+        Stage("the engine", "TASK [b", 50),
+        Stage("images", "web: built", 50),
+        Stage("the edge", "TASK [c", 10),
+        Stage("services", "RECAP", 5),
+    )
+    progress = Progress(said.append, stages, lambda: next(seconds))
+    output = "ok\nTASK [a : x] ***\n  [h] web: built in 1 s\nTASK [c]\nPLAY RECAP"
+    status = shell.watched(("sh", "-c", f"printf '{output}'; exit 3"), progress.see)
+    assert status == 3 and capfd.readouterr().out == output
+    assert said == [
+        "==> step 1 of 5: packages; about 3 minutes left, more on a machine that is busy",
+        # Twice as slow as it was where it was measured.
+        "==> step 2 of 5: the engine; about 4 minutes left",
+        "==> step 4 of 5: the edge; less than a minute left",
+        "==> step 5 of 5: services; less than a minute left",
+    ]
+
+
+def test_the_steps_of_a_deployment_end_with_lines_that_there_are() -> None:
+    roles = "".join(path.read_text() for path in paths.ROOT.glob("roles/*/tasks/*.yml"))
+    plays = "".join(path.read_text() for path in paths.ROOT.glob("playbooks/tasks/*.yml"))
+    for stage in progress.STAGES:
+        task = re.fullmatch(r"TASK \[(?:\w+ : )?(.*)", stage.ends)
+        assert task is None or task[1] in roles + plays, stage
