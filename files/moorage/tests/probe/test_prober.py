@@ -361,6 +361,32 @@ def test_an_answer_that_is_read_late_is_no_late_answer() -> None:
     assert 0 < figures.busy <= 1
 
 
+def test_who_could_not_be_asked_while_the_prober_was_stopped_has_all_of_his_time() -> None:
+    samples: list[Sample] = []
+    now = [0.0]
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        listener.settimeout(20)
+        address = listener.getsockname()
+        with socket.create_connection(address):
+            # There is no place in the queue: the kernel tries again after a second.
+            client = Client([target(address[1])], 5.0, samples.append, lambda: now[0])
+            client.begin(0, kept=False)
+            listener.accept()[0].close()
+        with listener.accept()[0] as connection:
+            now[0] = 60.0
+            client.turn(0.1)
+            assert request(connection)
+            connection.sendall(OK)
+            now[0] = 64.0
+            client.turn(20)
+        client.begin(0, kept=False)
+        with listener.accept()[0]:
+            now[0] = 70.0
+            client.turn(0.1)
+        client.close()
+    assert [sample.kind for sample in samples] == ["", "timeout"]
+
+
 def test_what_never_answers_fails_for_a_prober_that_was_stopped_too() -> None:
     with raw_server(lambda c, n: request(c) and c.recv(1)) as port:
         with probing([target(port)], timeout_seconds=0.5) as prober:

@@ -18,6 +18,8 @@ from moorage.probe.target import Sample, Target
 # RFC 9110 §9.2.2: these may be sent again when it is unknown whether they arrived.
 _IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
 _RECEIVE_BYTES = 64 << 10
+# Whoever is not turned for so long did not get to run.
+_STALL_SECONDS = 0.5
 _READ = select.EPOLLIN | select.EPOLLRDHUP
 # socket(7): with each piece of an answer comes when it arrived (asm-generic/socket.h, of the clock
 # of the day; Python knows no name of it). So an answer that is read late is no late answer.
@@ -85,6 +87,8 @@ class Client:
         self._timeout = timeout_seconds
         self._report = report
         self._clock = clock
+        # When it was last looked whether something has happened.
+        self._asked = clock()
         self._epoll = select.epoll()
         self._requests = [
             (target.request(keep_alive=False), target.request(keep_alive=True))
@@ -149,6 +153,7 @@ class Client:
                 self._drop_idle(fd)
             elif fd in self._readers:
                 self._readers[fd]()
+        self._asked = asked
         self._expire(asked)
 
     def close(self) -> None:
@@ -192,6 +197,9 @@ class Client:
             if code:
                 self._broken(exchange, OSError(code, os.strerror(code)))
             else:
+                # What this process did not get to send could not be answered.
+                unused = self._clock() - max(self._asked, exchange.sent)
+                exchange.sent += unused if unused > _STALL_SECONDS else 0.0
                 self._send(exchange)
             return
         try:
