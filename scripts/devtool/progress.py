@@ -11,8 +11,8 @@ from dataclasses import dataclass
 class Stage:
     """What a deployment does for a while.
 
-    ``ends`` is part of the line of Ansible's output that comes when it is done, ``seconds`` what it
-    took on two free cores (a median of several runs).
+    ``ends`` is part of the line of Ansible's output that comes when it is done, ``seconds`` about
+    what it takes on two free cores: how the stages share the time is what matters.
     """
 
     title: str
