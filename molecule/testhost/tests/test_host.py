@@ -65,7 +65,7 @@ def test_restart_keeps_files_and_starts_units(host: Host) -> None:
     host.run_expect([0], "systemctl enable --now name.service")
     before = boot_id(host)
 
-    subprocess.run(["docker", "restart", NAME], check=True, capture_output=True, timeout=90)
+    subprocess.run(["docker", "restart", NAME], check=True, capture_output=True, timeout=300)
     testhost.wait_booted(NAME)
 
     assert boot_id(host) != before
@@ -90,7 +90,7 @@ def test_runs_an_engine_whose_containers_survive_a_restart(host: Host) -> None:
         capture_output=True,
         timeout=120,
     )
-    assert archive.wait(timeout=60) == 0
+    assert archive.wait(timeout=300) == 0
     host.run_expect(
         [0],
         "docker run --detach --init --name inner --restart unless-stopped --memory 64m"
@@ -98,7 +98,7 @@ def test_runs_an_engine_whose_containers_survive_a_restart(host: Host) -> None:
     )
     first = host.check_output("docker inspect --format '{{.State.Pid}}' inner")
 
-    subprocess.run(["docker", "restart", NAME], check=True, capture_output=True, timeout=90)
+    subprocess.run(["docker", "restart", NAME], check=True, capture_output=True, timeout=300)
     testhost.wait_booted(NAME)
 
     running = "docker inspect --format '{{.State.Running}} {{.State.Pid}}' inner"

@@ -77,7 +77,7 @@ def test_a_killed_rollout_is_recovered_by_the_next_run(
         with operator.updating(site.name, updating) as process:
             wait_for_phase(site, process, phase, PHASES[phase])
             site.sh(f"systemctl kill --signal KILL {UNIT}")
-            assert process.wait(timeout=60) != 0
+            assert process.wait(timeout=300) != 0
         assert "without an outcome" in operator.said, operator.said
         assert site.version() in (old, updating["WEB_VERSION"])
         assert "interrupted" in site.sh(f"moorage status {STACK}")

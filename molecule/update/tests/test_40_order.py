@@ -30,7 +30,7 @@ def test_of_two_updates_at_once_the_second_is_refused_or_waits(
             assert re.search(r"holds .*harbour.* since \d{4}-", refused.output), refused.output
             assert process.poll() is None, "the first one is still at work"
             assert operator.update(site.name, second).status == 0, "it waits until its turn"
-            assert process.wait(timeout=60) == 0
+            assert process.wait(timeout=300) == 0
         assert site.version() == second["WEB_VERSION"]
     visitors.seen.assert_none_failed(200)
     assert visitors.seen.versions >= {first["WEB_VERSION"], second["WEB_VERSION"]}
