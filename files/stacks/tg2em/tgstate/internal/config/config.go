@@ -46,13 +46,6 @@ type Config struct {
 	ShutdownTimeout time.Duration
 }
 
-// Proxies says whose word about a visitor is believed: that of some networks, or of as many proxies
-// as surely stand in front, whatever their addresses are.
-type Proxies struct {
-	Networks []netip.Prefix
-	Hops     int
-}
-
 // HasTelegram reports whether a bot and a channel are configured, also when new files go to disk.
 func (c Config) HasTelegram() bool { return c.Token != "" && c.Target != "" }
 
@@ -101,6 +94,9 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 	c.MaxSize = parse(src, "max_size", parseSize)
 	c.PartSize = parse(src, "part_size", parseSize)
 	c.TrustedProxies = parse(src, "trusted_proxies", parseProxies)
+	if err := c.proxies(parse(src, "trusted_proxy_networks", parseNetworks)); err != nil {
+		src.errs = append(src.errs, err)
+	}
 	c.LogLevel = parse(src, "log_level", parseLevel)
 	c.ShutdownTimeout = parse(src, "shutdown_timeout", parseTimeout)
 	src.errs = append(src.errs, c.complete()...)
@@ -179,28 +175,6 @@ func parseSize(s string) (int64, error) {
 		break
 	}
 	return 0, fmt.Errorf("%q is not a size such as 100MiB, 20MB or 1048576", s)
-}
-
-func parseProxies(s string) (Proxies, error) {
-	if hops, err := strconv.Atoi(s); err == nil {
-		if hops < 0 || hops > 9 {
-			return Proxies{}, fmt.Errorf("%q is not a number of proxies from 0 to 9", s)
-		}
-		return Proxies{Hops: hops}, nil
-	}
-	var out []netip.Prefix
-	for _, field := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }) {
-		if ip, err := netip.ParseAddr(field); err == nil {
-			out = append(out, netip.PrefixFrom(ip, ip.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(field)
-		if err != nil {
-			return Proxies{}, fmt.Errorf("%q is neither an address, a network such as 10.0.0.0/8 nor, alone, a number of proxies", field)
-		}
-		out = append(out, p.Masked())
-	}
-	return Proxies{Networks: out}, nil
 }
 
 func parseLevel(s string) (slog.Level, error) {

@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -99,7 +101,7 @@ func TestStorageFollowsToken(t *testing.T) {
 }
 
 func TestProxiesAreNetworksOrANumber(t *testing.T) {
-	if got := load(t, map[string]string{"TRUSTED_PROXIES": "1"}).TrustedProxies; got.Hops != 1 || got.Networks != nil {
+	if got := load(t, map[string]string{"TRUSTED_PROXIES": "1"}).TrustedProxies; got.Hops != 1 || len(got.Networks) < 2 {
 		t.Errorf("1: got %+v", got)
 	}
 	if got := load(t, map[string]string{"TRUSTED_PROXIES": "0"}).TrustedProxies; got.Hops != 0 || got.Networks != nil {
@@ -107,6 +109,17 @@ func TestProxiesAreNetworksOrANumber(t *testing.T) {
 	}
 	if got := load(t, map[string]string{"TRUSTED_PROXIES": "10.1.0.0/16, ::1"}).TrustedProxies; got.Hops != 0 || len(got.Networks) != 2 {
 		t.Errorf("networks: got %+v", got)
+	}
+	named := map[string]string{"TRUSTED_PROXIES": "2", "TRUSTED_PROXY_NETWORKS": "10.1.0.7"}
+	if got := load(t, named).TrustedProxies; got.Hops != 2 || len(got.Networks) != 1 {
+		t.Errorf("named: got %+v", got)
+	}
+	if got := load(t, map[string]string{"TRUSTED_PROXY_NETWORKS": "10.1.0.7"}).TrustedProxies; got.Networks != nil {
+		t.Errorf("nobody in front: got %+v", got)
+	}
+	both := map[string]string{"TRUSTED_PROXIES": "10.0.0.1", "TRUSTED_PROXY_NETWORKS": "10.0.0.2"}
+	if _, err := Load(nil, env(both)); err == nil {
+		t.Error("two lists of networks were accepted")
 	}
 	for _, wrong := range []string{"10", "-1", "1, 10.0.0.0/8", "edge"} {
 		if _, err := Load(nil, env(map[string]string{"trusted_proxies": wrong})); err == nil {
@@ -171,5 +184,23 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	all := fmt.Sprintf("%v %+v %#v %s %s %s", c, c, c, c.Pass, buf.String(), text)
 	if strings.Contains(all, "t0ps3cret") {
 		t.Errorf("printed: %s", all)
+	}
+}
+
+func TestGatewaysAreThoseOfTheDefaultRoutes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "route")
+	word := make([]byte, 4)
+	binary.NativeEndian.PutUint32(word, binary.BigEndian.Uint32([]byte{172, 18, 0, 1}))
+	gateway := strings.ToUpper(hex.EncodeToString(word))
+	text := "Iface\tDestination\tGateway\tFlags\neth0\t00000000\t" + gateway + "\t0003\n" +
+		"eth0\t000012AC\t00000000\t0001\neth1\t00000000\t00000000\t0001\ntorn\t00000000\t12\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := gateways(file); len(got) != 1 || got[0].String() != "172.18.0.1/32" {
+		t.Errorf("got %v", got)
+	}
+	if got := gateways(file + "x"); got != nil {
+		t.Errorf("without a file: %v", got)
 	}
 }

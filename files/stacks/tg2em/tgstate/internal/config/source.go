@@ -28,6 +28,7 @@ var settings = []setting{
 	{name: "max_size", fallback: "100MiB", usage: "largest file accepted"},
 	{name: "part_size", fallback: "19MiB", usage: "size of the parts that larger files are split into for Telegram"},
 	{name: "trusted_proxies", usage: "whose X-Forwarded-For and -Proto are believed: addresses and networks, or how many proxies stand in front"},
+	{name: "trusted_proxy_networks", usage: "where so many proxies ask from; empty: this machine and its gateways"},
 	{name: "log_level", fallback: "info", usage: "debug, info, warn or error"},
 	{name: "shutdown_timeout", fallback: "25s", usage: "how long requests in flight may take to finish"},
 }

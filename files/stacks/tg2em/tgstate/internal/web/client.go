@@ -10,13 +10,13 @@ import (
 // X-Forwarded-For that is not one of them.
 func (s *Server) clientIP(r *http.Request) netip.Addr {
 	peer := peerIP(r)
+	if !s.trusted(peer) {
+		return peer
+	}
 	if hops := s.config.TrustedProxies.Hops; hops > 0 {
 		if ip, err := netip.ParseAddr(written(r, "X-Forwarded-For", hops)); err == nil {
 			return ip.Unmap()
 		}
-		return peer
-	}
-	if !s.trusted(peer) {
 		return peer
 	}
 	hops := listed(r, "X-Forwarded-For")
@@ -71,9 +71,11 @@ func (s *Server) trusted(ip netip.Addr) bool {
 // scheme is how the client reached us: https when we or a trusted proxy terminated TLS.
 func (s *Server) scheme(r *http.Request) string {
 	said := ""
-	if hops := s.config.TrustedProxies.Hops; hops > 0 {
+	if !s.trusted(peerIP(r)) {
+		// Whatever it says, nobody of ours has written it.
+	} else if hops := s.config.TrustedProxies.Hops; hops > 0 {
 		said = written(r, "X-Forwarded-Proto", hops)
-	} else if s.trusted(peerIP(r)) {
+	} else {
 		said = r.Header.Get("X-Forwarded-Proto")
 	}
 	if r.TLS != nil || said == "https" {

@@ -176,6 +176,7 @@ func TestClientBehindProxies(t *testing.T) {
 }
 
 func TestClientBehindANumberOfProxies(t *testing.T) {
+	gateway := netip.MustParsePrefix("172.18.0.1/32")
 	for _, c := range []struct {
 		hops            int
 		forwarded, want string
@@ -190,6 +191,9 @@ func TestClientBehindANumberOfProxies(t *testing.T) {
 		{2, "203.0.113.9", "172.18.0.1", false},
 	} {
 		s := &Server{config: config.Config{TrustedProxies: config.Proxies{Hops: c.hops}}}
+		if c.hops > 0 {
+			s.config.TrustedProxies.Networks = []netip.Prefix{gateway}
+		}
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr = "172.18.0.1:5"
 		r.Header.Set("X-Forwarded-For", c.forwarded)
@@ -199,6 +203,24 @@ func TestClientBehindANumberOfProxies(t *testing.T) {
 		}
 		if (s.scheme(r) == "https") != c.https {
 			t.Errorf("%+v: scheme %s", c, s.scheme(r))
+		}
+	}
+}
+
+func TestAnotherContainerIsNoProxy(t *testing.T) {
+	for _, hops := range []int{0, 1, 2} {
+		s := &Server{config: config.Config{TrustedProxies: config.Proxies{Hops: hops, Networks: []netip.Prefix{
+			netip.MustParsePrefix("172.18.0.1/32"),
+		}}}}
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = "172.18.0.7:5"
+		r.Header.Set("X-Forwarded-For", "203.0.113.9, 203.0.113.8")
+		r.Header.Set("X-Forwarded-Proto", "https, https")
+		if got := s.clientIP(r).String(); got != "172.18.0.7" {
+			t.Errorf("%d: %s", hops, got)
+		}
+		if got := s.scheme(r); got != "http" {
+			t.Errorf("%d: %s", hops, got)
 		}
 	}
 }
