@@ -85,10 +85,15 @@ def test_a_neighbour_reaches_published_ports_and_nothing_else(
 def test_flushed_packet_rules_are_told_and_mended(pilot: Pilot) -> None:
     pilot.site().ok  # noqa: B018
     runs = pilot.runs("pilot")
-    pilot.sh("iptables -t nat -F; iptables -t mangle -F")
+    pilot.sh("ip6tables -t mangle -F")
+    assert "(the chain MOORAGE) for IPv6" in pilot.sh("moorage status pilot")
+    pilot.sh("iptables -t nat -F; iptables -F; iptables -P FORWARD DROP")
+    pilot.sh("iptables -t mangle -D FORWARD -j MOORAGE; iptables -t mangle -F MOORAGE")
+    pilot.sh("iptables -t mangle -X MOORAGE")
     assert "the host's packet rules lack" in pilot.sh("moorage status pilot")
     pilot.site().ok  # noqa: B018
     assert pilot.ask("/").status == 200
+    pilot.sh("iptables -P FORWARD ACCEPT")
     assert "packet rules" not in pilot.sh("moorage status pilot")
     assert pilot.runs("pilot") == runs, "no container was touched"
 

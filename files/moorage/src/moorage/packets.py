@@ -17,7 +17,6 @@ from typing import Any
 DAEMON = Path("/etc/docker/daemon.json")
 GUARD = Path("/etc/docker/moorage.rules")
 ROUTES = Path("/proc/net/route")
-_SAVE = ["/usr/sbin/iptables-save"]
 
 
 def look(published: list[tuple[str, str, int, str]]) -> list[str]:
@@ -26,9 +25,8 @@ def look(published: list[tuple[str, str, int, str]]) -> list[str]:
     Each is (container, address, port, protocol or "" for any). Nothing where the engine makes no
     rules, and nothing where they cannot be read.
     """
-    try:
-        rules = subprocess.run(_SAVE, capture_output=True, text=True, check=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError):
+    rules = _saved("iptables-save")
+    if rules is None:
         return []
     options = _read_json(DAEMON)
     if options.get("iptables") is False:
@@ -39,13 +37,46 @@ def look(published: list[tuple[str, str, int, str]]) -> list[str]:
     except (OSError, ValueError):
         routes = []
     found = missing(rules, published, routes, proxy)
-    if GUARD.exists():
-        chain = "-A MOORAGE " in rules or "-A MOORAGE " not in GUARD.read_text(encoding="utf-8")
-        if "-A FORWARD -j MOORAGE" not in rules or not chain:
-            found.append("what refuses what neighbours route to containers (the chain MOORAGE)")
-        if "-A PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP" not in rules:
-            found.append("what keeps others from what listens on loopback (the table raw)")
+    try:
+        guard = GUARD.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return found
+    return found + unguarded(guard, rules, _saved("ip6tables-save"))
+
+
+def _saved(program: str) -> str | None:
+    """The rules of a family; None where it has none at all."""
+    try:
+        done = subprocess.run(
+            [f"/usr/sbin/{program}"], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def unguarded(guard: str, rules: str, rules6: str | None) -> list[str]:
+    """What of our own rules lacks in either family, or stands there otherwise (a pure function)."""
+    found = []
+    for saved, family in ((rules, ""), (rules6, " for IPv6")):
+        if saved is None:
+            continue
+        mangle = saved.partition("*mangle\n")[2].partition("COMMIT")[0]
+        if "-A FORWARD -j MOORAGE" not in mangle or _chain(mangle) != _chain(guard):
+            words = "what refuses what neighbours route to containers (the chain MOORAGE)"
+            found.append(words + family)
+    if "-A PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP" not in rules:
+        found.append("what keeps others from what listens on loopback (the table raw)")
     return found
+
+
+def _chain(rules: str) -> list[list[str]]:
+    """The rules of our chain, with what has no order in the order of letters."""
+    return [
+        [",".join(sorted(word.split(","))) for word in line.split()]
+        for line in rules.splitlines()
+        if line.startswith("-A MOORAGE ")
+    ]
 
 
 def missing(
@@ -78,8 +109,11 @@ def missing(
         local = any("--src-type LOCAL" in line and _to(line) == "MASQUERADE" for line in out)
         if not local:
             found.append(f"the way back from {bridge} to this host")
-        if not any(_to(line) == "DOCKER" for line in out):
+        answers = any("ESTABLISHED" in line and _to(line) == "ACCEPT" for line in out)
+        if not answers or not any(_to(line) == "DOCKER" for line in out):
             found.append(f"the way through the filter to {bridge}")
+        if not any(f" -i {bridge} " in line and _to(line) == "ACCEPT" for line in lines):
+            found.append(f"the way through the filter from {bridge}")
     return found
 
 
@@ -117,6 +151,6 @@ def parse_routes(text: str) -> list[tuple[IPv4Network, str]]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
