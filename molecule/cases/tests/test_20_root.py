@@ -16,6 +16,7 @@ ln -s /etc/shadow events.jsonl.2
 ln -s /etc/apt/apt.conf.d/planted events.jsonl.3
 mkfifo events.jsonl.4
 mkdir -p events.jsonl.5/below
+echo mine > mine; ln -f mine events.jsonl.6
 ln -sf /etc/apt/apt.conf.d/planted intents.json.new
 ln -s /etc/apt/apt.conf.d /run/supervisor/away
 ln -sf /etc/shadow /app/logs/shadow.log
@@ -31,11 +32,17 @@ def unified(pilot: Pilot, mark: str, **settings: Any) -> None:
     pilot.description.web["environment"] = {"MARK": mark}
 
 
+# The same name is a file, a link and nothing, as fast as it goes, until the container ends.
+RACE = "while :; do ln -sf /etc/shadow events.jsonl.1; rm events.jsonl.1; echo {} > events.jsonl.1"
+RACE += "; rm events.jsonl.1; sleep 0.001; done"
+
+
 def plant(pilot: Pilot) -> None:
     """Have the application put links and more where root will come by."""
     for line in PLANT.strip().splitlines()[1:]:
         at = "/var/lib/supervisor"
         pilot.host.run("docker exec -w %s pilot-unified sh -c %s", at, line)
+    pilot.host.run("docker exec -d -w /var/lib/supervisor pilot-unified sh -c %s", RACE)
 
 
 def secrets(pilot: Pilot) -> str:

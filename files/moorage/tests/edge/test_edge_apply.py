@@ -9,7 +9,7 @@ import pytest
 from edge_rig import Application, EdgeRig, docker, free_port, get, until
 
 from moorage.edge import EdgeError
-from moorage.edge.report import local_addresses, report, text, troubles
+from moorage.edge.report import local_addresses, report, text, troubles, unheard
 
 Start = Callable[..., Application]
 FACTS = {"pools": {"web:80": {}}, "routes": [{"path": "/", "pool": "web:80"}]}
@@ -115,10 +115,13 @@ def test_addresses_that_the_host_does_not_have_are_told(rig: EdgeRig) -> None:
     )
     try:
         shown = text(report(rig.edge))
+        (line,) = unheard(rig.edge, "gone")
     finally:
         rig.edge.store.put_facts("gone", None)
     assert "gone: nobody reaches 192.0.2.10:8080 yet" in shown
     assert "8081 yet" not in shown
+    assert line == "this host does not have the address of 192.0.2.10:8080"
+    assert unheard(rig.edge, "nobody") == []
 
 
 def test_a_new_container_takes_over_while_the_old_one_finishes(

@@ -383,6 +383,10 @@ class Activation:
         return Rollout(scene, self._journal, restart=restart, held=known)
 
     def _finish(self, outcome: Outcome, began: float, rollout: Rollout | None) -> Outcome:
+        try:
+            outcome.warnings += [f"{line}: nobody reaches it" for line in self._traffic.unheard()]
+        except Exception as trouble:
+            self._journal.note("left", message=_why(trouble))
         if outcome.outcome != "unchanged" and self._release is not None:
             try:
                 self._write_receipt(outcome, self._release, began, rollout)

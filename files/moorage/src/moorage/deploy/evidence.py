@@ -97,6 +97,7 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
         "judged": bool(facts.verdict.get("judged")),
         "too_busy": str(facts.verdict.get("too_busy", "")),
         "cut": facts.cut,
+        "warnings": list(done["warnings"]),
         "budget": _budget(after),
         "singleton_gaps": did.get("singleton_gaps", []),
         "in_place_gaps": did.get("in_place_gaps", []),

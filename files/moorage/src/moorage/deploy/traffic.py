@@ -13,6 +13,7 @@ from moorage.deploy.gate import Check
 from moorage.deploy.release import Release, ReleaseError
 from moorage.deploy.unit import Unit
 from moorage.edge import Edge
+from moorage.edge.report import unheard
 from moorage.probe import Figures, Prober, Sample, Target, smoke, too_busy, verdict
 
 _POLL_SECONDS = 0.02
@@ -49,6 +50,10 @@ class Traffic:
     def kind(self) -> str | None:
         """Return what kind of edge the host has, None without one."""
         return self._edge.store.settings().kind if self._edge.present() else None
+
+    def unheard(self) -> list[str]:
+        """Return where visitors cannot reach what the edge has been told, in words."""
+        return unheard(self._edge, self._stack)
 
     def serving(self) -> set[str]:
         """Return every peer that visitors of the stack may reach."""

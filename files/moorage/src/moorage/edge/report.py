@@ -63,12 +63,17 @@ def troubles(edge: Edge, stack: str) -> list[str]:
     try:
         if not edge.present() or edge.facts(stack) is None:
             return []
-        facts = Facts.parse(stack, edge.facts(stack) or {})
-        found = [f"this host does not have the address of {entry}" for entry in _absent(facts)]
+        found = unheard(edge, stack)
         ask(edge.store.socket)
     except EdgeError as trouble:
         return [f"visitors do not get through the edge: {trouble}"]
     return found
+
+
+def unheard(edge: Edge, stack: str) -> list[str]:
+    """Return where a stack asked to be reached and nobody can listen, in words."""
+    facts = Facts.parse(stack, (edge.facts(stack) if edge.present() else None) or {})
+    return [f"this host does not have the address of {entry}" for entry in _absent(facts)]
 
 
 def _absent(facts: Facts) -> list[str]:

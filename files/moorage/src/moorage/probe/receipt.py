@@ -76,6 +76,7 @@ def readable_line(receipt: Mapping[str, Any]) -> str:
     parts += _requests(receipt.get("requests") or {})
     if receipt.get("too_busy"):
         parts.append(f"not judged: {receipt['too_busy']}")
+    parts += receipt.get("warnings") or []
     if receipt.get("cut"):
         parts.append(f"{receipt['cut']} open connections were cut")
     updated = (receipt.get("services") or {}).get("updated") or []
