@@ -93,7 +93,6 @@ def owners_of_files(stack: str, release: str) -> dict[str, tuple[int, int]]:
         f"{base}/secrets/for/10001/mysql_password": (10001, 0o400),
         f"{base}/secrets/for/10002/mysql_password": (10002, 0o400),
         f"{base}/backups": (0, 0o700),
-        f"{base}/logs": (10001, 0o755),
         f"{base}/config": (0, 0o755),
         f"{base}/releases": (0, 0o755),
         f"{base}/releases/{release}": (0, 0o755),

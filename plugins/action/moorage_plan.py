@@ -15,8 +15,9 @@ from moorage.compose.errors import ComposeError
 from moorage.controller.options import ALL, OptionError, check
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
-from moorage.controller.settings import prefix
+from moorage.controller.settings import gather, prefix
 from moorage.controller.source import SourceError, at_version
+from moorage.controller.users import question, users_of
 from moorage.images import ImageError
 
 # The playbook fills these in from the plan itself.
@@ -29,9 +30,7 @@ _OPTIONS = {
 
 
 class ActionModule(ActionBase):
-    """Reads descriptions and variables; touches no host."""
-
-    _requires_connection = False
+    """Reads descriptions and variables; asks a host for nothing but the users of its stacks."""
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -55,6 +54,7 @@ class ActionModule(ActionBase):
                 stack = self._versioned(project, options["stack"], groups)
                 variables[f"{prefix(stack)}_version"] = options["version"]
                 project = at_version(project, stack, options["version"])
+            variables |= self._users(project, groups, variables, known)
             plan = plan_host(project, groups, variables, known["group_names"])
         except (ComposeError, ImageError, OptionError, SourceError) as error:
             # Plain text and one report for everything that is wrong.
@@ -68,6 +68,27 @@ class ActionModule(ActionBase):
                     claim for claim in entry["claims"] if claim["service"] == options["service"]
                 ]
         return {**result, "changed": False, **plan}
+
+    def _users(
+        self,
+        project: Project,
+        groups: list[str],
+        variables: Mapping[str, Any],
+        known: Mapping[str, Any],
+    ) -> dict[str, str]:
+        """Return the settings of stacks that name no user; every stack has a number of its own."""
+        every = project.stacks()
+        here = [name for name in every if name in known["group_names"]]
+        stacks = [name for name in here if "user" not in gather(name, variables, every)]
+        if not {*stacks} & {*groups}:
+            return {}
+        answer = self._low_level_execute_command(question(stacks))
+        if answer.get("rc") != 0:
+            raise AnsibleActionFail(
+                f"cannot ask whose the stacks below /opt are: {answer.get('stderr') or answer}"
+            )
+        users = users_of(stacks, str(answer.get("stdout", "")))
+        return {f"{prefix(name)}_user": user for name, user in users.items() if name in groups}
 
     def _groups(self, project: Project, stack: str, known: Mapping[str, Any]) -> list[str]:
         """Return the groups whose stacks are planned: all of the host's, or the one asked for."""

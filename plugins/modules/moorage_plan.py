@@ -10,7 +10,8 @@ description:
   - Reads the Compose files of the stacks that the host runs (the groups that are named like a
     directory in C(files/stacks)) together with the variables C(STACK_*), and returns plain data;
     what to render, build and publish, and a hash of everything that goes into provisioning.
-  - Runs on the controller alone and changes nothing.
+  - Runs on the controller and changes nothing. Where a stack names no user, the host is asked whose
+    the directories of its stacks are; a new stack gets a number of its own.
 options:
   stack:
     description: Plan this stack alone; a host that is not in its group has none.

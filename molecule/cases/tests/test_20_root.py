@@ -80,7 +80,7 @@ def test_planted_links_are_named_and_not_followed(pilot: Pilot) -> None:
     pilot.description.settings["pilot_topology"] = "containers"
     pilot.update().ok  # noqa: B018
     assert secrets(pilot) == before
-    given = pilot.sh(f"find {BASE}/data -type f -user 10001 -exec grep -l root: {{}} + || true")
+    given = pilot.sh(f"find {BASE}/data -type f ! -user root -exec grep -l root: {{}} + || true")
     assert given == ""
 
 

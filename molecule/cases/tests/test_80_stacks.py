@@ -24,8 +24,10 @@ class Two:
         directory.mkdir()
         for name in ("Dockerfile", "app.py"):
             (directory / name).write_bytes((SOURCE / "pilot" / name).read_bytes())
-        web = json.dumps({**pilot.description.web, "ports": [f"{PIER_PORT}:8000"]})
-        (directory / "compose.yml").write_text(f"name: {PIER}\nservices: {{web: {web}}}\n")
+        keys = {"ports": [f"{PIER_PORT}:8000"], "volumes": ["state:/state"]}
+        services = {"web": {**pilot.description.web, **keys}}
+        described = {"name": PIER, "services": services, "volumes": {"state": None}}
+        (directory / "compose.yml").write_text(json.dumps(described))
         pilot.description.settings["harbour_pier_topology"] = "containers"
         pilot.description.settings["harbour_pier_environment"] = {"web": {"MARK": "pier"}}
         marked(pilot, "pilot")
@@ -60,10 +62,28 @@ def two(pilot: Pilot, tmp_path: Path) -> Iterator[Two]:
         pilot.sh(f"! test -e /opt/{PIER} || moorage remove {PIER} --data --confirm {PIER}")
 
 
+def leaks(two: Two, stack: str) -> None:
+    """A file of a stack that has got out is for its own user alone, and not for pilot's."""
+    two.pilot.sh(f"docker exec {stack}-web sh -c 'umask 077; echo own > /state/file'")
+    two.pilot.sh(f"cp -p /opt/{stack}/data/state/file /tmp/leaked")
+    own, other = (
+        two.pilot.sh(f"docker exec {name}-web id -u")
+        for name in (stack, two.pilot.description.stack)
+    )
+    read = "setpriv --reuid {0} --regid {0} --clear-groups cat /tmp/leaked"
+    assert two.pilot.sh(read.format(own)) == "own"
+    refused = two.pilot.host.run(read.format(other))
+    assert refused.rc != 0 and "Permission denied" in refused.stderr
+
+
 def test_ports_change_hands_between_stacks(two: Two) -> None:
     two.run("site.yml").ok  # noqa: B018
     assert two.marks(PORT, PIER_PORT) == ["pilot", "pier"]
     before = two.started()
+    leaks(two, PIER)
+    # What is there keeps its user, whatever it was: nothing is made anew for it.
+    assert two.run("site.yml").ok.tasks == 2
+    assert two.started() == before
 
     # Each wants the other's: no order serves that, and nothing is touched.
     two.publish(pilot=PIER_PORT, pier=PORT)

@@ -46,6 +46,7 @@ def test_owners_and_modes(settled: Machine, stack: str) -> None:
     expected = owners_of_files(stack, release) | {
         f"/opt/{stack}/releases/{release}/supervisor.json": (0, 0o644),
         f"/opt/{stack}/config/{directory}/supervisor.json": (0, 0o644),
+        f"/opt/{stack}/logs": (10001, 0o755),
         f"/opt/{stack}/data/{state}": (10001, 0o750),
         f"/run/moorage/{stack}/{directory}/control.sock": (10001, 0o660),
     }
