@@ -79,7 +79,9 @@ class ActionModule(ActionBase):
         """Return the settings of stacks that name no user; every stack has a number of its own."""
         every = project.stacks()
         here = [name for name in every if name in known["group_names"]]
-        stacks = [name for name in here if "user" not in gather(name, variables, every)]
+        given = {name: gather(name, variables, every) for name in here}
+        named = {name: found["user"] for name, found in given.items() if "user" in found}
+        stacks = [name for name in here if name not in named]
         if not {*stacks} & {*groups}:
             return {}
         answer = self._low_level_execute_command(question(stacks))
@@ -87,7 +89,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(
                 f"cannot ask whose the stacks below /opt are: {answer.get('stderr') or answer}"
             )
-        users = users_of(stacks, str(answer.get("stdout", "")))
+        users = users_of(stacks, str(answer.get("stdout", "")), named)
         return {f"{prefix(name)}_user": user for name, user in users.items() if name in groups}
 
     def _groups(self, project: Project, stack: str, known: Mapping[str, Any]) -> list[str]:

@@ -38,9 +38,18 @@ def test_another_s_number_is_refused_with_a_way_out() -> None:
     ):
         with pytest.raises(ComposeError, match=rf"shop_api_user: .*{number}, is that of {holder}"):
             users_of(["shop-api"], seen)
-    # It is there already, with the account that was made for it.
-    seen = f"{number}:{number} /opt/shop-api/logs\n- moorage-{number}:{number}"
-    assert users_of(["shop-api"], seen) == {"shop-api": f"{number}:{number}"}
+    # It is there already, or was, with the account that was made for it.
+    account = f"- moorage-{number}:{number}"
+    for seen in (f"{number}:{number} /opt/shop-api/logs\n{account}", account):
+        assert users_of(["shop-api"], seen) == {"shop-api": f"{number}:{number}"}
+
+
+def test_a_number_that_an_operator_gave_to_another_stack_is_taken() -> None:
+    with pytest.raises(ComposeError, match="that of the stack blog"):
+        users_of(["shop"], "", {"blog": pair("shop"), "x": 5, "y": "nobody"})
+    # What a host has stays, whatever is given to others.
+    there = f"{pair('shop')} /opt/shop/logs"
+    assert users_of(["shop"], there, {"blog": pair("shop")}) == {"shop": pair("shop")}
 
 
 def test_two_names_that_give_one_number_are_refused() -> None:

@@ -36,15 +36,20 @@ def question(stacks: Iterable[str]) -> str:
     )
 
 
-def users_of(stacks: Iterable[str], answer: str) -> dict[str, str]:
-    """Return uid:gid of each of the stacks that name none.
+def users_of(
+    stacks: Iterable[str], answer: str, named: Mapping[str, object] | None = None
+) -> dict[str, str]:
+    """Return uid:gid of each of the stacks that name none; ``named`` has those of the others.
 
     Raises ComposeError where a new stack's number is somebody else's on this host.
     """
     there, accounts = _read(answer)
     found: dict[str, str] = {}
     problems = []
-    taken = {int(user.split(":")[0]): f"the stack {name}" for name, user in there.items()}
+    others = {name: str(user) for name, user in (named or {}).items() if _USER.fullmatch(str(user))}
+    taken = {
+        int(user.split(":")[0]): f"the stack {name}" for name, user in {**there, **others}.items()
+    }
     for stack in sorted(stacks, key=lambda name: (name not in there, name)):
         number = own_number(stack)
         if stack in there:
@@ -76,7 +81,8 @@ def _read(answer: str) -> tuple[Mapping[str, str], Mapping[int, str]]:
         parts = rest.split("/")
         if head == _NOBODY:
             name, _, number = rest.partition(":")
-            if number.isdecimal():
+            # One that was made for the number itself stays when its stack goes.
+            if number.isdecimal() and len(number) < 10 and name != f"moorage-{number}":
                 accounts[int(number)] = name
         elif len(parts) == 4 and parts[1] == "opt" and _USER.fullmatch(head):
             there[parts[2]] = head
