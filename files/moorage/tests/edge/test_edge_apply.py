@@ -150,6 +150,17 @@ def test_a_new_container_takes_over_while_the_old_one_finishes(
     assert state.strip() == "true"
 
 
+def test_one_that_runs_without_a_limit_of_processes_gets_it_and_runs_on(rig: EdgeRig) -> None:
+    format_ = "{{.Id}} {{.State.StartedAt}} {{.HostConfig.PidsLimit}}"
+    before = docker("inspect", "--format", format_, rig.container)
+    assert before.split()[-1] == "4096"
+    docker("update", "--pids-limit", "-1", rig.container)
+    what = f"container {rig.container}: limit of processes"
+    assert rig.provision(check=True) == rig.provision() == [what]
+    assert docker("inspect", "--format", format_, rig.container) == before
+    assert rig.provision(check=True) == rig.provision() == []
+
+
 def test_a_setting_that_nginx_refuses_is_put_back(rig: EdgeRig) -> None:
     settings = dict(rig.document["settings"])
     with pytest.raises(EdgeError, match="nginx refuses"):

@@ -108,6 +108,8 @@ def test_a_kind_has_its_own_files_on_the_host() -> None:
     store = Store(Path(SITE.base), Path(SITE.run))
     native = host_files(Settings(kind="native"), store)
     assert native["/etc/systemd/system/moorage-edge.service"]
+    limits = native["/etc/systemd/system/moorage-edge.service.d/limits.conf"]
+    assert "TasksMax=4096" in str(limits)
     assert native["/etc/systemd/system/moorage-edge-acme.timer"] is None
     acme = host_files(Settings(kind="container", tls="acme"), store)
     assert acme["/etc/systemd/system/moorage-edge.service"] is None

@@ -23,6 +23,7 @@ from moorage.deploy.journal import SPARE, Journal, follow
 from moorage.deploy.layout import Layout, write_atomically
 from moorage.deploy.shape import fit, make
 from moorage.deploy.state import read_object
+from moorage.deploy.unit import DEFAULT_PIDS
 
 _JOURNALS_KEPT = 100
 _JOURNAL_BYTES = 256 << 10
@@ -149,7 +150,11 @@ def _forget_old_journals(directory: Path) -> None:
 def _start_unit(unit: str, argv: list[str]) -> None:
     command = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=exec"]
     # The engine's own limits apply to containers; the unit needs only its name and its journal.
-    command += [f"--setenv=PYTHONPATH={os.environ.get('PYTHONPATH', '')}", *argv]
+    command += [
+        f"--property=TasksMax={DEFAULT_PIDS}",
+        f"--setenv=PYTHONPATH={os.environ.get('PYTHONPATH', '')}",
+        *argv,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     if done.returncode != 0:
         raise LaunchError(f"systemd-run could not start {unit}: {done.stderr.strip()}")

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 
+from moorage.deploy.unit import DEFAULT_PIDS
 from moorage.edge.errors import EdgeError
 from moorage.edge.model import Settings
 from moorage.edge.nginx import LABEL, run, tail
@@ -32,8 +33,9 @@ def create_argv(settings: Settings, store: Store) -> list[str]:
         argv += ["--volume", f"{directory}:{directory}"]
     described = hashlib.sha256(json.dumps([*argv, settings.image]).encode()).hexdigest()[:16]
     command = ["nginx", "-e", "stderr", "-c", str(store.conf / "nginx.conf"), "-g", "daemon off;"]
-    socket = ["--env", f"EDGE_SOCKET={store.socket}"]
-    return [*argv, *socket, "--label", f"{_CONFIG_LABEL}={described}", settings.image, *command]
+    # No part of the description: `limit` gives it to one that is there already.
+    more = ["--env", f"EDGE_SOCKET={store.socket}", "--pids-limit", str(DEFAULT_PIDS)]
+    return [*argv, *more, "--label", f"{_CONFIG_LABEL}={described}", settings.image, *command]
 
 
 def as_described(settings: Settings, store: Store) -> bool:
@@ -42,6 +44,20 @@ def as_described(settings: Settings, store: Store) -> bool:
     done = run(["docker", "inspect", "--format", label, settings.container])
     wanted = create_argv(settings, store)
     return done.returncode == 0 and f"{_CONFIG_LABEL}={done.stdout.strip()}" in wanted
+
+
+def limited(settings: Settings) -> bool:
+    """Tell whether the container's processes are limited; one of before is not."""
+    found = run(["docker", "inspect", "--format", "{{.HostConfig.PidsLimit}}", settings.container])
+    return found.stdout.strip() not in ("<nil>", "0", "-1")
+
+
+def limit(settings: Settings) -> None:
+    """Limit the processes of the container as it runs."""
+    argv = ["docker", "update", "--pids-limit", str(DEFAULT_PIDS), settings.container]
+    done = run(argv)
+    if done.returncode != 0:
+        raise EdgeError(f"the edge's processes cannot be limited:\n{tail(done.stdout)}")
 
 
 def exists(name: str) -> bool:

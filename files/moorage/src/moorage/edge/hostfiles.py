@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moorage.deploy.unit import DEFAULT_PIDS
 from moorage.edge.model import Settings
 from moorage.edge.store import Store
 from moorage.edge.tls import ACME_UNIT
@@ -80,6 +81,13 @@ ReadWritePaths={run} {log} {cache}
 WantedBy=multi-user.target
 """
 
+# A file of its own: a unit that is another one is started anew, and visitors would feel it.
+_LIMITS = """\
+{written}
+[Service]
+TasksMax={pids}
+"""
+
 _ACME_SERVICE = """\
 {written}
 [Unit]
@@ -90,6 +98,7 @@ After=network-online.target
 [Service]
 Type=oneshot
 ExecStart=/usr/local/bin/moorage edge certificates
+TasksMax={pids}
 """
 
 _ACME_TIMER = """\
@@ -117,6 +126,7 @@ def host_files(settings: Settings, store: Store) -> dict[str, str | None]:
         "conf": store.conf,
         "log": settings.log_dir,
         "cache": settings.cache_dir,
+        "pids": DEFAULT_PIDS,
     }
     there = settings.kind != "none"
     acme = there and settings.tls == "acme"
@@ -125,6 +135,7 @@ def host_files(settings: Settings, store: Store) -> dict[str, str | None]:
         SYSCTL_FILE: (_SYSCTL, there),
         "/etc/logrotate.d/moorage-edge": (_LOGROTATE, there),
         UNIT_FILE: (_UNIT, settings.kind == "native"),
+        f"{UNIT_FILE}.d/limits.conf": (_LIMITS, settings.kind == "native"),
         f"/etc/systemd/system/{ACME_UNIT}": (_ACME_SERVICE, acme),
         f"/etc/systemd/system/{ACME_TIMER}": (_ACME_TIMER, acme),
     }

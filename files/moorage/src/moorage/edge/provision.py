@@ -183,6 +183,8 @@ class Provision:
             self.settings, self.store
         ):
             self._note(f"container {name}", "", f"{self.settings.image}\n")
+        elif self.settings.kind == "container" and not container.limited(self.settings):
+            self._note(f"container {name}: limit of processes")
         elif not nginx_of(self.settings).running():
             self._note("nginx", "stopped\n", "running\n")
 
@@ -193,6 +195,9 @@ class Provision:
             if anew:
                 container.replace(self.settings, self.store)
                 self._note(f"container {self.settings.container}", "", f"{self.settings.image}\n")
+            elif not container.limited(self.settings):
+                container.limit(self.settings)
+                self._note(f"container {self.settings.container}: limit of processes")
         else:
             self._enable(UNIT, now=False)
             if UNIT_FILE.removeprefix(_UNITS) in units and nginx_of(self.settings).running():
