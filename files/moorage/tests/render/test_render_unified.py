@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from moorage.compose import load_stack
+from moorage.compose.errors import ComposeError
 from moorage.render import Settings, content_hash, topologies, topology
 from process_supervisor.config import Config, ProcessConfig
 from process_supervisor.policy import Action, decide
@@ -227,6 +228,43 @@ def test_a_part_of_a_volume(render: Callable[..., Any]) -> None:
     text = SHOP.replace('volumes: ["work:/var/lib/worker"]', f"volumes: [{mount}]")
     mounts = {m["target"]: m["source"] for m in render(text).services["unified"]["volumes"]}
     assert mounts["/part"] == "/opt/shop/data/work/a/b"
+
+
+WHOLE = "{type: volume, source: work, target: /whole}"
+READ = "{type: volume, source: work, target: /whole, read_only: true}"
+PART = "{type: volume, source: work, target: /part, volume: {subpath: SUB}}"
+ABOVE = "{type: volume, source: work, target: /above, volume: {subpath: a}}"
+BESIDE = "{type: volume, source: work, target: /beside, volume: {subpath: a/bc}}"
+
+
+@pytest.mark.parametrize(
+    ("sub", "other", "refused"),
+    [
+        ("a/b", WHOLE, "the engine would follow a link that b can put there"),
+        ("a/b", ABOVE, "the engine would follow a link that b can put there"),
+        ("a//b/", ABOVE, "the engine would follow a link that b can put there"),
+        ("a/b", READ, ""),
+        ("a/b", BESIDE, ""),
+        ("a/b", PART.replace("SUB", "a/./b"), ""),
+        ("../x", READ, "leads out of the volume"),
+        ("a/../../x", READ, "leads out of the volume"),
+        ("..", READ, "leads out of the volume"),
+    ],
+)
+def test_a_part_of_what_an_application_writes_is_refused(
+    render: Callable[..., Any], refused: str, sub: str, other: str
+) -> None:
+    text = (
+        "services:\n"
+        f"  a: {{image: x, user: '5:5', volumes: [{PART.replace('SUB', sub)}]}}\n"
+        f"  b: {{image: x, user: '5:5', volumes: [{other.replace('SUB', sub)}]}}\n"
+        "volumes: {work: }\n"
+    )
+    if not refused:
+        render(text)
+        return
+    with pytest.raises(ComposeError, match=refused):
+        render(text)
 
 
 def test_nothing_is_dropped_without_a_note(render: Callable[..., Any]) -> None:

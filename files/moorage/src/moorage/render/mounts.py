@@ -58,7 +58,9 @@ def _mount(ctx: Context, service: Service, index: int, mount: Mount) -> dict[str
             advice = f"name it: NAME:{mount.target}, and define NAME under volumes:"
             ctx.wrong(service.name, key, "its data would be lost with the container", advice)
             return None
-        below = mount.options.get("volume", {}).get("subpath")
+        below = _below(mount)
+        if below and not _is_steady(ctx, service, key, mount, below):
+            return None
         source = f"{ctx.settings.base_dir}/data/{mount.source}" + (f"/{below}" if below else "")
         return bind(source, mount.target, read_only=mount.read_only)
     source = mount.source or ""
@@ -73,6 +75,38 @@ def _mount(ctx: Context, service: Service, index: int, mount: Mount) -> dict[str
         ctx.wrong(service.name, key, message, advice, ctx.stack.relative(source))
         return None
     return {**mount.to_dict(), "bind": {**mount.options.get("bind", {}), "create_host_path": False}}
+
+
+def _below(mount: Mount) -> str:
+    """Return which part of its volume a mount is, "" for all of it."""
+    part = str(mount.options.get("volume", {}).get("subpath") or "")
+    return posixpath.normpath(part).strip("/") if part.strip("/") else ""
+
+
+def _is_steady(ctx: Context, service: Service, key: str, mount: Mount, below: str) -> bool:
+    """Whether a part of a volume is what its path says, whoever is an attacker.
+
+    The engine follows links on the way to it, and whoever has what lies above can put one there.
+    """
+    where = f"{key}.volume.subpath"
+    if below in (".", "..") or below.startswith("../"):
+        ctx.wrong(service.name, where, "leads out of the volume", "name a part of it", below)
+        return False
+    writer = next(
+        (
+            other.name
+            for other in ctx.stack.services.values()
+            for entry in other.volumes
+            if entry.type == "volume" and entry.source == mount.source and not entry.read_only
+            if (above := _below(entry)) != below and f"{below}/".startswith(above and f"{above}/")
+        ),
+        None,
+    )
+    if writer is not None:
+        message = f"the engine would follow a link that {writer} can put there, to anywhere"
+        advice = f"mount all of {mount.source}, or give this part a volume of its own"
+        ctx.wrong(service.name, where, message, advice, below)
+    return writer is None
 
 
 def reaches_engine(source: str) -> bool:
