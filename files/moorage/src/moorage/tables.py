@@ -63,7 +63,7 @@ def release_rows(releases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         moments = release["activated"]
         last = "never"
         if moments:
-            last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moments[-1]))
+            last = _when(moments[-1])
         missing = len(release["missing_images"])
         rows.append(
             [
@@ -83,10 +83,17 @@ def event_rows(events: Sequence[Event]) -> list[list[str]]:
     """Return header and rows for what happened to services."""
     rows = [["WHEN", "SERVICE", "WHAT", "WHO", "REASON"]]
     for event in events:
-        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
+        moment = _when(event.at)
         what = f"{event.kind}: {event.message}" if event.message else event.kind
         rows.append([moment, event.service, what, event.who or "", event.reason or ""])
     return rows
+
+
+def _when(seconds: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OSError, OverflowError, ValueError):
+        return "-"
 
 
 def duration(seconds: float) -> str:

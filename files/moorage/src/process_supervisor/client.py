@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Client", "ControlError", "default_socket"]
 
 
+# Far more than any answer has. Who has taken the socket's place could else fill our memory.
+_LIMIT_BYTES = 32 * 2**20
+
+
 def default_socket() -> str:
     """Return the socket's path from PROCESS_SUPERVISOR_SOCKET, else the usual one."""
     return os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET
@@ -155,6 +159,8 @@ class Client:
     def _messages(self, connection: socket.socket) -> Iterator[dict[str, Any]]:
         buffer = b""
         while True:
+            if len(buffer) > _LIMIT_BYTES:
+                raise ControlError("protocol", f"{self.path}: an answer without an end")
             try:
                 data = connection.recv(65536)
             except TimeoutError as error:
@@ -171,5 +177,6 @@ class Client:
     def _result(message: dict[str, Any]) -> Any:
         if message.get("ok"):
             return message.get("result")
-        error = message.get("error") or {}
+        given = message.get("error")
+        error = given if isinstance(given, dict) else {}
         raise ControlError(str(error.get("code", "protocol")), str(error.get("message", message)))

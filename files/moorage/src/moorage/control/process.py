@@ -1,8 +1,8 @@
 """The control API for services that run under the process supervisor, by its Unix socket."""
 
 import socket
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from moorage.control.contract import (
     Action,
@@ -17,6 +17,9 @@ from moorage.control.contract import (
 from process_supervisor.client import Client, connect
 from process_supervisor.client import ControlError as Refusal
 from process_supervisor.protocol import decode, encode
+
+Read = TypeVar("Read")
+_BEYOND = 1 << 63
 
 # How often a follower hears that there is nothing new.
 QUIET_SECONDS = 1.0
@@ -43,14 +46,14 @@ class ProcessBackend:
     def services(self) -> list[ServiceStatus]:
         """Return all processes, in the order of the configuration."""
         try:
-            return [service_status(raw) for raw in self._client.status()]
+            return [_understood(service_status, raw) for raw in _entries(self._client.status())]
         except Refusal as error:
             raise _problem(error) from error
 
     def service(self, name: str) -> ServiceStatus:
         """Return one process."""
         try:
-            return service_status(self._client.status(name))
+            return _understood(service_status, self._client.status(name))
         except Refusal as error:
             raise _problem(error, name) from error
 
@@ -62,7 +65,8 @@ class ProcessBackend:
             "restart": self._client.restart,
         }
         try:
-            return service_status(verbs[action](name, who=who, reason=reason or None))
+            done = verbs[action](name, who=who, reason=reason or None)
+            return _understood(service_status, done)
         except Refusal as error:
             raise _problem(error, name) from error
 
@@ -70,7 +74,7 @@ class ProcessBackend:
         """Return the last lines of a process's log."""
         _one_file(name, stream)
         try:
-            return self._client.logs(name, stream=stream, lines=lines)
+            return [str(line) for line in _entries(self._client.logs(name, stream, lines))]
         except Refusal as error:
             raise _problem(error, name) from error
 
@@ -87,7 +91,8 @@ class ProcessBackend:
     def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
         """Return the supervisor's events after the given one, oldest first."""
         try:
-            return [_event(raw) for raw in self._client.events(since=since, limit=limit)]
+            found = _entries(self._client.events(since=since, limit=limit))
+            return [_understood(_event, raw) for raw in found]
         except Refusal as error:
             raise _problem(error) from error
 
@@ -102,6 +107,38 @@ class ProcessBackend:
                 yield from _lines(connection)
             except OSError as error:
                 raise Refusal("unreachable", f"{self._path}: {error.strerror or error}") from error
+
+
+def _understood(read: Callable[[Any], Read], raw: Any) -> Read:
+    """Read a part of an answer: whoever has the socket may say anything."""
+    try:
+        return read(raw)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Refusal("protocol", f"not what a supervisor answers: {error!r}"[:200]) from None
+
+
+def _entries(found: Any) -> list[Any]:
+    if not isinstance(found, list):
+        raise Refusal("protocol", "not what a supervisor answers: a list is wanted")
+    return found
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    # Neither infinite nor none at all nor of a thousand digits.
+    if not -_BEYOND < value < _BEYOND:
+        raise ValueError("a number beyond reason")
+    return float(value)
+
+
+def _whole(value: Any) -> int | None:
+    found = _number(value)
+    return None if found is None else int(found)
 
 
 def _one_file(name: str, stream: Stream) -> None:
@@ -135,18 +172,18 @@ def service_status(raw: Mapping[str, Any]) -> ServiceStatus:
     """Turn the supervisor's status of one process into the contract's."""
     ended = raw.get("exit")
     return ServiceStatus(
-        name=raw["name"],
+        name=str(raw["name"]),
         state=State(raw["state"].lower()),
         health=Health(raw.get("health") or "none"),
-        wanted=raw.get("wanted", "up"),
-        pid=raw.get("pid"),
-        started_at=raw.get("started_at"),
-        uptime=float(raw.get("uptime") or 0.0),
-        restarts=int(raw.get("restarts") or 0),
+        wanted="down" if raw.get("wanted") == "down" else "up",
+        pid=_whole(raw.get("pid")),
+        started_at=_number(raw.get("started_at")),
+        uptime=_number(raw.get("uptime")) or 0.0,
+        restarts=_whole(raw.get("restarts")) or 0,
         exit=ExitStatus(ended.get("code"), ended.get("signal"), ended.get("at")) if ended else None,
-        reason=raw.get("reason"),
-        cpu_percent=raw.get("cpu_percent"),
-        memory_bytes=raw.get("memory_bytes"),
+        reason=_text(raw.get("reason")),
+        cpu_percent=_number(raw.get("cpu_percent")),
+        memory_bytes=_whole(raw.get("memory_bytes")),
         ports=tuple(raw.get("ports") or ()),
         log_tail=tuple(raw.get("log_tail") or ()),
     )
@@ -158,13 +195,13 @@ def _event(raw: Mapping[str, Any]) -> Event:
     if "to" in raw:
         facts.insert(0, f"{raw.get('from', '')} → {raw['to']}".lower())
     return Event(
-        sequence=int(raw["seq"]),
-        at=float(raw["at"]),
+        sequence=_whole(raw["seq"]) or 0,
+        at=_number(raw["at"]) or 0.0,
         service=str(raw.get("process") or ""),
         kind=str(raw["event"]),
         message=", ".join(facts),
-        who=raw.get("who"),
-        reason=raw.get("reason"),
+        who=_text(raw.get("who")),
+        reason=_text(raw.get("reason")),
     )
 
 

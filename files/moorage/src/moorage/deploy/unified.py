@@ -33,6 +33,7 @@ from moorage.deploy.release import (
 )
 from moorage.deploy.shape import read_shaped
 from moorage.deploy.state import Damaged
+from moorage.deploy.supervisor import Supervisor
 from moorage.deploy.topology import Gap
 from moorage.deploy.unit import Unit, is_of, units_of
 from process_supervisor.client import Client, ControlError
@@ -209,9 +210,9 @@ class UnifiedTopology:
             if config.is_dir():
                 remove_tree(config)
 
-    def _client(self, container: Container) -> Client:
+    def _client(self, container: Container) -> Supervisor:
         socket = self._layout.runtime(slot_name(container.slot)) / "control.sock"
-        return Client(str(socket), timeout=_CONTROL_TIMEOUT_SECONDS)
+        return Supervisor(str(socket), timeout=_CONTROL_TIMEOUT_SECONDS)
 
     def _answer(self, container: Container) -> Client:
         """Return a client once the supervisor answers; it may be starting."""
@@ -351,10 +352,11 @@ def _begin_state(directory: Path, old: Path | None, stopped: Sequence[str]) -> l
     return odd
 
 
-def _seconds(moment: Any) -> float:
-    if isinstance(moment, str):
-        return datetime.fromisoformat(moment).timestamp()
-    return float(moment)
+def _seconds(moment: float | str) -> float:
+    try:
+        return datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
+    except (ValueError, OverflowError):
+        return time.time()
 
 
 def _check_supervisor(unit: Unit, container: Container, trouble: Exception) -> Check:

@@ -39,7 +39,9 @@ def write_receipt(directory: Path, receipt: Mapping[str, Any], key: Path | None)
     ``path`` of the error names it.
     """
     path = _fresh_path(directory)
-    write_atomically(path, json.dumps(receipt, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(receipt, indent=2, ensure_ascii=False) + "\n"
+    # A reason may hold what an application said, and that halves of characters.
+    write_atomically(path, text.encode(errors="replace"))
     failed: SigningError | None = None
     if key is not None:
         try:
