@@ -182,6 +182,7 @@ class ActionModule(ActionBase):
             "replaced": "container to replace",
             "removed": "container to remove",
             "processes": "process to change",
+            "handed": "directory to change hands",
         }
         for key, word in words.items():
             lines += [f"{word}: {name}" for name in written["concerns"][key]]

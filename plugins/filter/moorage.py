@@ -22,7 +22,7 @@ def moorage_settled(plan: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
     current = seen.get("current")
     if not current or current.get("dir") != plan["release"]:
         return False
-    if seen.get("interrupted") or seen.get("stale_secrets"):
+    if seen.get("interrupted") or seen.get("stale_secrets") or seen.get("astray"):
         return False
     containers = {c.get("name"): c for c in seen.get("containers") or []}
     return all(

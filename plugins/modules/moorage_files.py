@@ -39,6 +39,12 @@ options:
         description: Permissions in octal digits.
         type: str
         default: "0755"
+      keep:
+        description:
+          - Whether one that is there stays as it is, whosever it is, since what runs may be at work
+            in it.
+        type: bool
+        default: false
   files:
     description: Files.
     type: list
@@ -137,7 +143,11 @@ _OWNERSHIP = {
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
 }
-_DIRECTORY = {**_OWNERSHIP, "mode": {"type": "str", "default": "0755"}}
+_DIRECTORY = {
+    **_OWNERSHIP,
+    "mode": {"type": "str", "default": "0755"},
+    "keep": {"type": "bool", "default": False},
+}
 _FILE = {
     **_OWNERSHIP,
     "mode": {"type": "str", "default": "0644"},

@@ -72,7 +72,9 @@ restart:
   type: list
   elements: str
 concerns:
-  description: Names of containers (C(made), C(replaced), C(removed)) and C(processes) that differ.
+  description: >-
+    Names of containers (C(made), C(replaced), C(removed)) and C(processes) that differ, and
+    directories that change hands (C(handed)).
   returned: success
   type: dict
 notes:

@@ -76,6 +76,10 @@ options:
         description: Permissions in octal digits.
         type: str
         required: true
+      keep:
+        description: Nothing here; M(moorage_files) reads it.
+        type: bool
+        default: false
   runtime:
     description: The version that the host's C(moorage) has to have; not checked when empty.
     type: str
@@ -134,7 +138,9 @@ lacking:
   returned: success
   type: dict
 concerns:
-  description: Names of the containers that are made, replaced or removed.
+  description: >-
+    Names of the containers that are made, replaced or removed, and the directories that change
+    hands with them.
   returned: success
   type: dict
 stale_secrets:
@@ -254,7 +260,10 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         "release": ident,
         "path": str(base / "releases" / ident),
         "lacking": release.lacking(base, args["secrets"], manifest),
-        "concerns": release.concerns(base, manifest, files),
+        "concerns": {
+            **release.concerns(base, manifest, files),
+            "handed": turning(base, manifest),
+        },
         "stale_secrets": stale(base),
         "notes": notes,
         "diff": [],
@@ -264,6 +273,17 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if not check_mode:
         write(base, ident, files, manifest)
     return result
+
+
+def turning(base: Path, manifest: dict[str, Any]) -> list[str]:
+    """Return the directories that would change hands with the release."""
+    try:
+        from moorage.deploy.layout import Layout
+        from moorage.deploy.owners import turning as find
+    except ImportError:
+        # A dry run on a host that has no package yet, or an older one.
+        return []
+    return find(Layout.of(base.name, base.parent), manifest)
 
 
 def stale(base: Path) -> list[str]:
@@ -320,6 +340,7 @@ def main() -> None:
                 "options": {
                     "path": {"type": "path", "required": True},
                     **{n: {"type": "str", "required": True} for n in ("owner", "group", "mode")},
+                    "keep": {"type": "bool", "default": False},
                 },
             },
             "runtime": {"type": "str", "default": ""},

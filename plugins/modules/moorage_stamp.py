@@ -43,6 +43,11 @@ options:
     type: list
     elements: path
     default: []
+  kept_directories:
+    description: Directories that have to be there, whosever they are.
+    type: list
+    elements: path
+    default: []
   links:
     description: Managed symbolic links.
     type: list
@@ -90,6 +95,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "record": {"type": "path", "default": record.RECORD},
     "files": {"type": "list", "elements": "path", "default": []},
     "directories": {"type": "list", "elements": "path", "default": []},
+    "kept_directories": {"type": "list", "elements": "path", "default": []},
     "links": {"type": "list", "elements": "path", "default": []},
     "users": {"type": "list", "elements": "str", "default": []},
     "packages": {"type": "list", "elements": "str", "default": []},
@@ -121,7 +127,10 @@ def describe(wanted: dict[str, Any], dry_run: bool) -> dict[str, Any]:
         "version": record.VERSION,
         "stamp": wanted["stamp"],
         "files": each("file", wanted["files"], record.describe_file),
-        "directories": each("directory", wanted["directories"], record.describe_directory),
+        "directories": {
+            **each("directory", wanted["directories"], record.describe_directory),
+            **each("directory", wanted["kept_directories"], record.find_directory),
+        },
         "links": each("link", wanted["links"], record.describe_link),
         "users": each("user", wanted["users"], lambda name: pwd.getpwnam(name).pw_uid),
         "packages": sorted(set(wanted["packages"])),

@@ -59,6 +59,20 @@ def test_an_owner_that_is_not_there_yet_is_an_error_but_in_a_dry_run(tmp_path: P
         paths.ensure_file(wanted, dry_run=False)
 
 
+def test_a_directory_in_which_an_application_works_is_made_and_then_left(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    wanted = {"path": str(path), "mode": "0750", **ME}
+    assert paths.ensure_directory({**wanted, "keep": True}, dry_run=False)
+    assert mode(path) == "0750"
+    os.chmod(path, 0o700)
+    if os.getuid() == 0:
+        os.chown(path, 21001, 21001)
+    assert paths.ensure_directory({**wanted, "keep": True}, dry_run=False) is None
+    assert mode(path) == "0700"
+    assert paths.ensure_directory({**wanted, "keep": False}, dry_run=False)
+    assert mode(path) == "0750"
+
+
 def test_a_mode_is_put_right(tmp_path: Path) -> None:
     path = tmp_path / "x.conf"
     paths.ensure_file(file(path), dry_run=False)

@@ -27,6 +27,7 @@ def managed(tmp_path: Path) -> dict[str, Any]:
         "stamp": "one",
         "files": [str(tmp_path / "x.conf")],
         "directories": [str(tmp_path / "data")],
+        "kept_directories": [],
         "links": [str(tmp_path / "link")],
         "users": [getpass.getuser()],
         "packages": [],
@@ -99,6 +100,18 @@ def test_everything_that_was_changed_by_hand_is_named(written: str, tmp_path: Pa
     ]
 
 
+def test_of_a_kept_directory_only_its_absence_is_drift(
+    ansible_module: Load, managed: dict[str, Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    managed = {**managed, "directories": [], "kept_directories": [str(data)]}
+    document = json.loads(json.dumps(ansible_module("moorage_stamp").describe(managed, False)))
+    data.chmod(0o755)
+    assert record.drift(document, "one", {}) == []
+    data.rmdir()
+    assert record.drift(document, "one", {}) == [f"directory {data}: missing"]
+
+
 def test_an_owner_that_differs_is_drift() -> None:
     wanted = {"mode": "0750", "uid": 10002, "gid": 10002}
     actual = {**wanted, "uid": 0, "gid": 0}
@@ -152,6 +165,7 @@ def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
         "interrupted": False,
         "stale_secrets": [],
         "after": [],
+        "astray": [],
         "containers": [],
     }
     os.symlink("releases/0123456789ab", tmp_path / "current")

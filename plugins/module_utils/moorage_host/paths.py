@@ -40,13 +40,16 @@ def group_id(group: str) -> int:
 def ensure_directory(entry: dict[str, Any], dry_run: bool) -> dict[str, Any] | None:
     """Have a directory with owner and mode; the diff of what changed, or None.
 
-    A link to a directory is followed: that is how an operator moves data to another disk.
+    A link to a directory is followed: that is how an operator moves data to another disk. One that
+    is there stays as it is with ``keep``.
     """
     path = Path(entry["path"])
     if path.exists() and not path.is_dir():
         raise PathError(f"{path} is wanted as a directory, but is a file")
     if path.is_symlink() and not path.exists():
         raise PathError(f"{path} is a link that leads nowhere ({os.readlink(path)})")
+    if entry.get("keep") and path.exists():
+        return None
     before = _attributes(path) if path.exists() else "absent"
     after = _wanted_attributes(entry, dry_run)
     if before == after:

@@ -43,6 +43,20 @@ def readable(directory: Path, library: str = LIBRARY) -> bool:
         return True
 
 
+def astray(directory: Path, library: str = LIBRARY) -> list[str]:
+    """Directories that are another's than the running release wants, in words."""
+    if library not in sys.path:
+        sys.path.insert(0, library)
+    try:
+        from moorage.deploy.layout import Layout
+        from moorage.deploy.owners import astray as find
+
+        return find(Layout.of(directory.name, directory.parent))
+    except (ImportError, OSError, AttributeError, LookupError, TypeError, ValueError):
+        # An older version there, or a release of another's making.
+        return []
+
+
 def stale_secrets(directory: Path, library: str = LIBRARY) -> list[str]:
     """Names of the secrets of which what runs holds another value than the file."""
     if not (directory / ".secrets.json").exists():
@@ -132,6 +146,7 @@ def survey(
             "interrupted": os.path.lexists(directory / ".rollout.json"),
             "stale_secrets": stale_secrets(directory),
             "after": after.get(stack["name"], []),
+            "astray": astray(directory),
             "containers": [
                 {key: value for key, value in entry.items() if key not in ("ports", "stack")}
                 for entry in containers

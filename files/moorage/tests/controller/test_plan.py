@@ -108,7 +108,12 @@ def test_directories_have_the_owners_of_those_who_write_there(project: Project) 
         "owner": 0,
         "group": 0,
         "mode": "0711",
+        "keep": False,
     }
+    kept = {path for path, entry in found.items() if entry["keep"]}
+    assert kept == {path for path, entry in found.items() if entry["owner"]}
+    release = tg2em(project)["manifest"]
+    assert {entry["path"] for entry in release["directories"]} == kept
     paths = list(found)
     assert paths == sorted(paths), "parents come before what they hold"
 

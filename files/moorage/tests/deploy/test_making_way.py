@@ -175,6 +175,6 @@ def test_what_a_unit_needs_is_read_from_all_its_keys() -> None:
     }
     found = needs_of([rolled, unit("gone")], described)
     assert found["s-web"] == Needs(
-        frozenset({"/a"}), frozenset({("127.0.0.1", 1), ("127.0.0.1", 2)})
+        frozenset({"/a"}), frozenset({("127.0.0.1", 1), ("127.0.0.1", 2)}), frozenset({"/r"})
     )
     assert found["gone"] == Needs()

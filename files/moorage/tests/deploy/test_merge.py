@@ -169,6 +169,23 @@ def test_facts_of_a_service_move_with_it(topology: str) -> None:
     assert [entry["port"] for entry in made["edge"]["listeners"]] == [8088, 5050]
 
 
+def test_only_the_directories_of_a_service_change_hands_with_it() -> None:
+    def owner(manifest: Any, name: str) -> int:
+        entries = {e["path"]: e for key in ("directories", "runtime") for e in manifest[key]}
+        return int(entries[name]["owner"])
+
+    running, wanted = planned("unified"), planned("unified")
+    volume = "/opt/tg2em/data/mysql-data"
+    for entry in (*wanted.manifest["directories"], *wanted.manifest["runtime"]):
+        entry["owner"] = {10001: 10005, 10002: 10009}.get(entry["owner"], entry["owner"])
+    alone = merge(running, wanted, "mysql").content.manifest
+    assert owner(alone, volume) == 10009
+    for name in ("/opt/tg2em/data/unified", "/opt/tg2em/logs", "/run/moorage/tg2em/unified-a"):
+        assert owner(alone, name) == 10001
+        assert owner(merge(running, wanted, "frontend").content.manifest, name) == 10005
+    assert owner(merge(running, wanted, "frontend").content.manifest, volume) == 10002
+
+
 def test_what_has_no_common_ground_is_refused() -> None:
     unified, containers = planned("unified"), planned("containers")
     with pytest.raises(MergeError, match="no service 'frontnd': it has frontend"):

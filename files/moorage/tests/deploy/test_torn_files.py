@@ -126,11 +126,18 @@ def read_held(layout: Layout) -> None:
     held(layout, [])
 
 
+def read_hands(layout: Layout) -> None:
+    from moorage.deploy.owners import Owners
+
+    assert Owners(layout, read_release(layout, TWO), {}).turns() == []
+
+
 READERS: list[tuple[str, Callable[[Layout], None], bytes]] = [
     ("releases/history.jsonl", read_history, b'{"release": "000000000001", "at": 1.5}\n'),
     (".reservation.json", read_reserved, b'{"who": "a", "controller": "b", "token": "c"}'),
     (".rollout.json", read_marked, b'{"release": "000000000001", "held": [], "since": 1.5}'),
     (".lock", read_locked, b'{"pid": 1, "who": "a", "purpose": "b", "since": 1.5}'),
+    (".hands.json", read_hands, b'{"/opt/shop/data/x": [[1, 1], [2, 2]]}'),
     (".held.json", read_held, b'["web", "db"]'),
 ]
 

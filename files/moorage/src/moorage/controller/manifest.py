@@ -64,6 +64,12 @@ def manifest(
             path: file.install_as for path, file in rendering.files.items() if file.install_as
         },
         "runtime": runtime_directories(settings, rendering),
+        # Those change hands with the release; all others are root's, and provisioning's.
+        "directories": [
+            {key: value for key, value in entry.items() if key != "keep"}
+            for entry in directories_of(settings, rendering)
+            if entry["keep"]
+        ],
         "units": rendering.to_dict()["units"],
         "edge": rendering.edge,
         "probe": rendering.probe,
@@ -110,7 +116,10 @@ def secrets_of(
 
 
 def directories_of(settings: Settings, rendering: Rendering) -> list[dict[str, Any]]:
-    """Directories that are there before the stack starts, parents first."""
+    """Directories that are there before the stack starts, parents first.
+
+    Those with ``keep`` are an application's: provisioning leaves one that is there as it is.
+    """
     base = settings.base_dir
     own = [
         _directory(base, "0:0", "0755"),
@@ -118,9 +127,10 @@ def directories_of(settings: Settings, rendering: Rendering) -> list[dict[str, A
         # 0711: a user passes through to the directory of its own, and lists nothing.
         _directory(f"{base}/secrets", "0:0", "0711"),
         _directory(f"{base}/backups", "0:0", "0700"),
-        _directory(f"{base}/logs", settings.user, "0755"),
     ]
-    found = {entry["path"]: entry for entry in own}
+    logs = _directory(f"{base}/logs", settings.user, "0755")
+    found = {entry["path"]: {**entry, "keep": False} for entry in own}
+    found[logs["path"]] = {**logs, "keep": True}
     facts: list[DirectoryFact | VolumeFact] = [*rendering.directories, *rendering.volumes]
     for fact in facts:
         found[fact.path] = {
@@ -128,6 +138,8 @@ def directories_of(settings: Settings, rendering: Rendering) -> list[dict[str, A
             "owner": fact.uid,
             "group": fact.gid,
             "mode": fact.mode,
+            # The supervisor's configuration is root's.
+            "keep": not fact.path.startswith(f"{base}/config/"),
         }
     return [
         entry

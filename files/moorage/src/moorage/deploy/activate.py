@@ -20,6 +20,7 @@ from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
 from moorage.deploy.layout import Layout, discard, write_atomically
 from moorage.deploy.lock import Locked, hold
+from moorage.deploy.owners import with_owners
 from moorage.deploy.release import (
     Release,
     ReleaseError,
@@ -220,8 +221,11 @@ class Activation:
                 f"release {release.id} needs images that this host does not hold: "
                 f"{', '.join(missing)}. Run the deploy again: it builds them"
             )
+        if self._previous is not None:
+            self._previous = with_owners(self._previous, release)
         rollout = self._rollout(release, request.restart)
-        anything = bool(rollout.prepare()) or bool(request.restart) or bool(self._marker)
+        todo = bool(rollout.prepare()) or bool(rollout.scene.owners.turns())
+        anything = todo or bool(request.restart) or bool(self._marker)
         moved = self._previous is None or self._previous.id != release.id
         if anything and self._previous is not None and self._previous.complete:
             self._traffic.watch(self._previous, release)
@@ -343,6 +347,8 @@ class Activation:
         except Exception as trouble:
             message = f"{why}\nand going back to release {previous.id} failed too: {_why(trouble)}"
             return Outcome("failed", asked, previous.id, True, message, failed.did.to_dict())
+        # What went back changed hands once more.
+        failed.did.owners += back.did.owners
         message = f"{why}\nrelease {previous.id} runs again"
         if not back.did.containers:
             message = f"{why}\nrelease {previous.id} went on running"
@@ -387,6 +393,12 @@ class Activation:
             outcome.warnings += [f"{line}: nobody reaches it" for line in self._traffic.unheard()]
         except Exception as trouble:
             self._journal.note("left", message=_why(trouble))
+        outcome.warnings += [
+            f"{turned['path']} changed hands, but for {turned['left']} of what lies in it: the "
+            f"journal names what stayed"
+            for turned in outcome.did.get("owners", ())
+            if turned["left"]
+        ]
         if outcome.outcome != "unchanged" and self._release is not None:
             try:
                 self._write_receipt(outcome, self._release, began, rollout)

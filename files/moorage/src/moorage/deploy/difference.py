@@ -67,10 +67,18 @@ def _succeeded(container: Container | None) -> bool:
 
 @dataclass(frozen=True)
 class Needs:
-    """What of the host a unit has for itself: sources that it writes to, addresses with ports."""
+    """What of the host a unit has: sources that it writes to, addresses with ports.
+
+    ``reads`` are sources that it mounts and does not write to.
+    """
 
     writes: frozenset[str] = frozenset()
     ports: frozenset[tuple[str, int]] = frozenset()
+    reads: frozenset[str] = frozenset()
+
+    def mounts(self, path: str) -> bool:
+        """Tell whether the unit sees something of a directory."""
+        return any(within(path, source) for source in (*self.writes, *self.reads))
 
 
 def needs_of(units: Sequence[Unit], described: Mapping[str, Any]) -> dict[str, Needs]:
@@ -87,6 +95,7 @@ def _needs(entries: Sequence[Mapping[str, Any]]) -> Needs:
     return Needs(
         frozenset(str(m["source"]) for m in mounts if m.get("source") and not m.get("read_only")),
         frozenset((p.get("host_ip") or ANYWHERE, int(p["published"])) for p in ports),
+        frozenset(str(m["source"]) for m in mounts if m.get("source") and m.get("read_only")),
     )
 
 
@@ -110,7 +119,7 @@ def in_the_way(
         taken = {(p.address, p.port) for p in container.published} - keeps.ports
         shared = {source for source in container.writes if source not in keeps.writes}
         ports = any(meet(mine, theirs) for mine in own.ports for theirs in taken)
-        if ports or (alone and any(_within(a, b) for a in own.writes for b in shared)):
+        if ports or (alone and any(within(a, b) for a in own.writes for b in shared)):
             found.append(container)
     return found
 
@@ -122,8 +131,102 @@ def meet(one: tuple[str, int], other: tuple[str, int]) -> bool:
     return one[1] == other[1] and same
 
 
-def _within(one: str, other: str) -> bool:
+def shut_out(
+    unit: Unit | None,
+    turning: Sequence[Turn],
+    containers: Sequence[Container],
+    configs: Mapping[str, str],
+) -> list[Container]:
+    """Return the running containers that see a directory as the one before, and have to stop.
+
+    What is as described already (``configs`` by name) works there as the release means it to.
+    """
+    return [
+        c
+        for c in containers
+        if c.alive and (unit is None or c.name.removesuffix(NEXT) != unit.name)
+        if c.config != configs.get(c.name.removesuffix(NEXT))
+        if any(within(turn.path, source) for turn in turning for source in (*c.writes, *c.reads))
+    ]
+
+
+def within(one: str, other: str) -> bool:
+    """Tell whether one of two paths is the other, or holds it."""
     return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+@dataclass(frozen=True)
+class Owned:
+    """Whose a directory is: user and group by number, and its permissions."""
+
+    uid: int
+    gid: int
+    mode: int
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        """User and group."""
+        return self.uid, self.gid
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid} {self.mode:04o}"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A directory that is to change hands; files of ``users`` and ``groups`` go along.
+
+    ``shuts_out``: who works in it as the one before has to stop first.
+    """
+
+    path: str
+    old: Owned
+    new: Owned
+    users: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
+    shuts_out: bool = True
+
+
+_Pairs = Collection[tuple[int, int]]
+
+
+def turns(
+    wanted: Mapping[str, Owned],
+    there: Mapping[str, Owned],
+    *,
+    known: Mapping[str, _Pairs],
+    begun: Mapping[str, _Pairs],
+    writers: Mapping[str, _Pairs],
+) -> list[Turn]:
+    """Return the directories that are another's than ``wanted``; those that are missing are not.
+
+    ``known`` has the owners that retained releases want, ``begun`` those between whom a directory
+    was when somebody was cut off, ``writers`` as whom services write there from now on: what is
+    theirs stays theirs.
+    """
+    found = []
+    for path, new in wanted.items():
+        old, half = there.get(path), set(begun.get(path, ()))
+        if old is None or (old == new and not half):
+            continue
+        ours = old.pair == new.pair or old.pair in {*known.get(path, ()), *half}
+        if new.uid == 0 and not ours:
+            # The root of a container has given it to whom it liked.
+            continue
+        # A file of root's that nobody of ours has made is not for an application.
+        left = half | ({old.pair} if old.uid or ours else set())
+        staying = {new.pair, *writers.get(path, ())}
+        found.append(
+            Turn(
+                path,
+                old,
+                new,
+                frozenset({u for u, _ in left} - {u for u, _ in staying}),
+                frozenset({g for _, g in left} - {g for _, g in staying}),
+                bool(half or old.pair != new.pair or old.mode & ~new.mode),
+            )
+        )
+    return found
 
 
 @dataclass

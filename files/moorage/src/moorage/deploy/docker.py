@@ -112,6 +112,12 @@ class Container:
     refused: str = ""
     writes: tuple[str, ...] = ()
     stop_seconds: float = 10.0
+    reads: tuple[str, ...] = ()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or is about to by itself."""
+        return self.state in ("running", "restarting", "paused")
 
     @property
     def held(self) -> bool:
@@ -179,14 +185,14 @@ def _container(raw: Mapping[str, Any]) -> Container:
         pids_limit=int(raw["HostConfig"].get("PidsLimit") or 0),
         refused=str(state.get("Error") or ""),
         stop_seconds=float(raw["Config"].get("StopTimeout") or 10),
-        writes=tuple(
-            sorted(
-                str(m.get("Source") or m.get("Name"))
-                for m in raw.get("Mounts") or []
-                if m.get("RW")
-            )
-        ),
+        writes=_mounted(raw, writable=True),
+        reads=_mounted(raw, writable=False),
     )
+
+
+def _mounted(raw: Mapping[str, Any], *, writable: bool) -> tuple[str, ...]:
+    mounts = [m for m in raw.get("Mounts") or [] if bool(m.get("RW")) is writable]
+    return tuple(sorted(str(m.get("Source") or m.get("Name")) for m in mounts))
 
 
 def _said(health: Mapping[str, Any]) -> tuple[str, ...]:

@@ -92,6 +92,7 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
             "unchanged": sorted(set(units) - set(updated)),
             "removed": sorted(did.get("removed", [])),
         },
+        "owners": did.get("owners", []),
         "partial": bool(after.manifest.get("partial")),
         "requests": {name: figures.to_dict() for name, figures in facts.figures.items()},
         "judged": bool(facts.verdict.get("judged")),

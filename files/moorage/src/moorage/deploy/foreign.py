@@ -15,6 +15,7 @@ import secrets
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +27,8 @@ _APART = (errno.EXDEV, errno.EBUSY)
 _TRIES = 10
 # Who reads it needs no list of a million names.
 _TOLD = 20
+# A directory has two descriptors while it is gone through, and a process has a thousand.
+_DEEPEST = 200
 _KINDS = {
     stat.S_IFLNK: "a link",
     stat.S_IFDIR: "a directory",
@@ -138,6 +141,146 @@ def give(directory: Path, owner: int, group: int, mode: int) -> None:
         os.fchmod(fd, mode)
     finally:
         os.close(fd)
+
+
+@dataclass
+class Passed:
+    """What of a directory changed hands: how many files and directories, and what stayed."""
+
+    files: int = 0
+    left: int = 0
+    odd: list[str] = field(default_factory=list)
+
+
+def pass_on(
+    directory: Path,
+    owner: tuple[int, int],
+    mode: int,
+    users: Collection[int] = (),
+    groups: Collection[int] = (),
+    *,
+    sockets: bool = False,
+) -> Passed:
+    """Have a directory belong to ``owner``, and below it what belongs to ``users`` and ``groups``.
+
+    Whoever is cut off finds the directory itself as it was: that changes last. Only directories
+    and files with one name go along, and sockets and pipes where they are asked for; what is odd
+    stays, and so does what is mounted below. Raises OSError when there is no such directory.
+    """
+    top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        walk = _Walk(directory, owner, users, groups, sockets)
+        if users or groups:
+            walk.run(top)
+        os.fchown(top, *owner)
+        # After the owner: a change of that clears the set-group-id bit.
+        os.fchmod(top, mode)
+    finally:
+        os.close(top)
+    return walk.done
+
+
+class _Walk:
+    """Goes through a directory by descriptors alone, however much lies in it."""
+
+    def __init__(
+        self,
+        path: Path,
+        owner: tuple[int, int],
+        users: Collection[int],
+        groups: Collection[int],
+        sockets: bool,
+    ) -> None:
+        self.done = Passed()
+        self._path, self._owner, self._users, self._groups = path, owner, users, groups
+        self._usual = {stat.S_IFREG, *((stat.S_IFSOCK, stat.S_IFIFO) if sockets else ())}
+
+    def run(self, top: int) -> None:
+        """Give away what lies below the directory that is open as ``top``."""
+        mount, names = _mount(top), list[str]()
+        # Only the way down is open, however much lies beside it.
+        levels = [(top, os.scandir(top))]
+        try:
+            while levels:
+                directory, entries = levels[-1]
+                entry = next(entries, None)
+                if entry is None:
+                    self._close(*levels.pop(), top)
+                    del names[-1:]
+                    continue
+                name = "/".join([*names, entry.name])
+                inner = self._pass(directory, entry.name, name, mount)
+                if inner is None:
+                    continue
+                levels.append((inner, os.scandir(inner)))
+                names.append(entry.name)
+                if len(levels) > _DEEPEST:
+                    self._leave(name, f"deeper than {_DEEPEST} directories")
+                    self._close(*levels.pop(), top)
+                    del names[-1:]
+        finally:
+            for directory, entries in levels:
+                self._close(directory, entries, top)
+
+    @staticmethod
+    def _close(directory: int, entries: os._ScandirIterator[str], top: int) -> None:
+        entries.close()
+        if directory != top:
+            os.close(directory)
+
+    def _pass(self, directory: int, entry: str, name: str, mount: str) -> int | None:
+        """Give one entry away; returns the descriptor of a directory to go into."""
+        try:
+            seen = os.open(entry, _LOOK, dir_fd=directory)
+        except FileNotFoundError:
+            return None
+        try:
+            status = os.fstat(seen)
+            inside = stat.S_ISDIR(status.st_mode)
+            mine = status.st_uid in self._users or status.st_gid in self._groups
+            if not (mine or inside):
+                return None
+            why = "another file system" if _mount(seen) != mount else self._odd(status)
+            if why:
+                self._leave(name, why)
+                return None
+            if mine:
+                self._give(seen, status, name)
+            # What was looked at, whatever the name stands for by now.
+            here = f"/proc/self/fd/{seen}"
+            return os.open(here, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if inside else None
+        finally:
+            os.close(seen)
+
+    def _odd(self, status: os.stat_result) -> str:
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFDIR:
+            return ""
+        if kind not in self._usual:
+            return _KINDS.get(kind, "no file")
+        return "" if status.st_nlink == 1 else f"a file with {status.st_nlink} names"
+
+    def _give(self, seen: int, status: os.stat_result, name: str) -> None:
+        user = self._owner[0] if status.st_uid in self._users else -1
+        group = self._owner[1] if status.st_gid in self._groups else -1
+        try:
+            os.chown(f"/proc/self/fd/{seen}", user, group)
+        except PermissionError as trouble:
+            # It has been made immutable.
+            self._leave(name, trouble.strerror or str(trouble))
+        else:
+            self.done.files += 1
+
+    def _leave(self, name: str, why: str) -> None:
+        self.done.left += 1
+        if self.done.left <= _TOLD:
+            self.done.odd.append(f"{self._path}/{name}: {why}")
+
+
+def _mount(fd: int) -> str:
+    """Return what tells a mount from others; a bind of the same file system is another one."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as facts:
+        return next((line for line in facts if line.startswith("mnt_id:")), "")
 
 
 def remove_tree(path: Path) -> None:

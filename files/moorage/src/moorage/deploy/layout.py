@@ -79,6 +79,11 @@ class Layout:
         return self.base / ".rollout.json"
 
     @property
+    def hands(self) -> Path:
+        """There while a directory changes hands: between which owners it is."""
+        return self.base / ".hands.json"
+
+    @property
     def backups(self) -> Path:
         """What hooks have saved before updates."""
         return self.base / "backups"

@@ -18,7 +18,7 @@ class Service(TypedDict):
 
 
 class Directory(TypedDict):
-    """A directory below /run."""
+    """A directory that an application works in."""
 
     path: str
     owner: int
@@ -115,6 +115,8 @@ class Manifest(TypedDict):
     services: NotRequired[list[Service]]
     install: NotRequired[dict[str, str]]
     runtime: NotRequired[list[Directory]]
+    # Releases of older versions do not say.
+    directories: NotRequired[list[Directory]]
     edge: NotRequired[Edge | None]
     hooks: NotRequired[dict[str, list[Hook]] | None]
     migrations: NotRequired[Migrations | None]
@@ -127,6 +129,7 @@ class Manifest(TypedDict):
 class Container(TypedDict):
     """A service of the release's Compose file."""
 
+    user: NotRequired[Any]
     volumes: NotRequired[list[dict[str, Any]]]
     ports: NotRequired[list[dict[str, Any]]]
 

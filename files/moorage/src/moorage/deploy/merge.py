@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from moorage.deploy.difference import within
 from moorage.deploy.parts import (
     COMPOSE_JSON,
     Content,
@@ -176,12 +177,8 @@ def _manifest(parts: Parts, units: list[Entry]) -> Entry:
         "services": _named(parts, old["services"], new["services"]),
         "units": units,
         "install": {**old.get("install", {}), **new.get("install", {})},
-        "runtime": list(
-            {
-                **by_name(old.get("runtime", ()), "path"),
-                **by_name(new.get("runtime", ()), "path"),
-            }.values()
-        ),
+        "runtime": _directories(parts, units, "runtime"),
+        "directories": _directories(parts, units, "directories"),
         "edge": _edge(parts, old.get("edge"), new.get("edge")),
         "partial": {"service": parts.service, "of": old["id"], "planned": new["id"]},
     }
@@ -191,6 +188,18 @@ def _manifest(parts: Parts, units: list[Entry]) -> Entry:
         if new.get(key) and parts.mine(new[key]["service"]):
             manifest[key] = new[key]
     return manifest
+
+
+def _directories(parts: Parts, units: Iterable[Entry], key: str) -> list[Entry]:
+    """Return the running release's directories, with those of this service as planned."""
+    ours = [name for unit in units if parts.concerns(unit) for name in unit["keys"].values()]
+    mounts = [m for name in ours for m in parts.new["services"].get(name, {}).get("volumes", [])]
+    sources = [str(m["source"]) for m in mounts if isinstance(m, Mapping) and m.get("source")]
+    found = by_name(parts.running.manifest.get(key, ()), "path")
+    for path, entry in by_name(parts.planned.manifest.get(key, ()), "path").items():
+        if any(within(path, source) for source in sources):
+            found[path] = entry
+    return ordered(found.values(), parts.planned.manifest.get(key, ()))
 
 
 def _named(parts: Parts, old: Iterable[Entry], new: Iterable[Entry]) -> list[Entry]:

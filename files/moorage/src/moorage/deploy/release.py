@@ -266,7 +266,12 @@ def make_runtime(release: Release) -> None:
 
 
 def _runtime_directory(path: Path, entry: Mapping[str, Any]) -> None:
-    """Make a directory that is gone after a boot; then the release's tmpfiles.d entry makes it."""
+    """Make a directory that is gone after a boot; then the release's tmpfiles.d entry makes it.
+
+    One that is there may be at work for what runs: it changes hands when that has stopped.
+    """
+    if path.is_dir():
+        return
     path.mkdir(mode=0o755, parents=True, exist_ok=True)
     give(path, entry["owner"], entry["group"], int(entry["mode"], 8))
 

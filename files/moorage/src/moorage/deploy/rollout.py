@@ -163,6 +163,8 @@ class Rollout:
         for unit in self._todo.place:
             self._place(unit)
         self._make_idle(self._todo.create)
+        # What no new container has asked for; what starts again finds it as it left it.
+        scene.hand_over()
         for unit in scene.units:
             container = scene.look().get(unit.name)
             if container is not None and container.state == "running":

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moorage.deploy import docker, health
-from moorage.deploy.difference import in_the_way, needs_of
+from moorage.deploy.difference import Turn, in_the_way, needs_of, shut_out
 from moorage.deploy.docker import LOOPBACK, Compose, Container
 from moorage.deploy.gate import Check
 from moorage.deploy.gentle import Gentle
 from moorage.deploy.layout import UNIFIED, Layout
 from moorage.deploy.manifest import Composed
+from moorage.deploy.owners import Owners
 from moorage.deploy.release import Release, read_part
 from moorage.deploy.topology import Gap, Topology
 from moorage.deploy.traffic import Traffic, pools_of
@@ -40,7 +41,7 @@ class Did:
     """What a rollout did. ``changed`` also tells of what has no name here.
 
     ``behind`` names containers that stayed on the old release, as their service's
-    ``failure_action`` allows.
+    ``failure_action`` allows. ``owners`` tells which directories changed hands.
     """
 
     changed: bool = False
@@ -52,11 +53,13 @@ class Did:
     singleton_gaps: list[Gap] = field(default_factory=list)
     in_place_gaps: list[Gap] = field(default_factory=list)
     behind: list[str] = field(default_factory=list)
+    owners: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def anything(self) -> bool:
         """Whether the host is another one than before."""
-        return self.changed or any((self.containers, self.removed, self.processes, self.units))
+        done = (self.containers, self.removed, self.processes, self.units, self.owners)
+        return self.changed or any(done)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -93,8 +96,11 @@ class Scene:
         self.gentle = Gentle(layout.run / "gentle.json")
         self.found: dict[str, Container] = {}
         self._compose = Compose(layout.stack, release.compose_file)
+        # Those that made room for their successors.
+        self._gone: dict[str, Container] = {}
         described = read_part(release, "compose.json", Composed).get("services", {})
         self._needs = needs_of(self.units, described)
+        self.owners = Owners(layout, release, described)
 
     def look(self) -> dict[str, Container]:
         """Ask the engine what there is, by name."""
@@ -111,7 +117,7 @@ class Scene:
         """Make new containers: beside the old ones where a unit is rolled, else in their place."""
         keys = []
         for unit in units:
-            old = self.found.get(unit.name)
+            old = self.found.get(unit.name) or self._gone.get(unit.name)
             slot = unit.free_slot(old.slot if old else "")
             odd = self.driver.prepare(self.release, unit, slot, old, self.did.held)
             if odd:
@@ -123,11 +129,18 @@ class Scene:
 
     def stop(self, names: Iterable[str]) -> None:
         """Stop those of the containers that run, each with its own grace."""
-        running = [n for n in names if n in self.found and self.found[n].state == "running"]
+        running = [n for n in names if n in self.found and self.found[n].alive]
         graces = [unit.stop_seconds for unit in self.units]
         # What another release has made may take longer than any of this one.
         longest = max([*graces, *(self.found[name].stop_seconds for name in running)], default=0.0)
         docker.stop(running, timeout_seconds=longest + _STOP_MARGIN_SECONDS)
+
+    def clear(self, names: Sequence[str]) -> None:
+        """Stop and remove containers to make room for their successors."""
+        self.stop(names)
+        self._gone.update({name: self.found[name] for name in names if name in self.found})
+        docker.remove(names)
+        self.look()
 
     def remove(self, names: Sequence[str]) -> None:
         """Stop and remove containers, after who is with them has left."""
@@ -162,12 +175,39 @@ class Scene:
             self.stop(at_work)
         docker.remove(names)
 
+    def turning(self, unit: Unit) -> list[Turn]:
+        """Return the directories of the unit that what runs would be shut out of."""
+        return [t for t in self.owners.turns() if t.shuts_out and self._mounts(unit, t)]
+
+    def _mounts(self, unit: Unit, turn: Turn) -> bool:
+        return self._needs[unit.name].mounts(turn.path)
+
     def holders(self, unit: Unit) -> list[str]:
         """Return the containers that hold a volume or a port that the unit needs."""
-        return [c.name for c in in_the_way(unit, list(self.found.values()), self._needs)]
+        there = list(self.found.values())
+        found = in_the_way(unit, there, self._needs)
+        found += [c for c in self._shut_out(unit, self.turning(unit)) if c not in found]
+        return [c.name for c in found]
 
-    def make_way(self, unit: Unit) -> list[str]:
-        """Stop what holds a volume or a port that the unit needs; return the names."""
+    def _shut_out(self, unit: Unit | None, turning: Sequence[Turn]) -> list[Container]:
+        configs = {unit.name: unit.config for unit in self.units}
+        return shut_out(unit, turning, list(self.found.values()), configs)
+
+    def hand_over(self, unit: Unit | None = None) -> None:
+        """Have directories of the unit change hands; without one all in which nobody is left."""
+        self.look()
+        for turn in self.owners.turns():
+            if not self._mounts(unit, turn) if unit else self._shut_out(None, [turn]):
+                continue
+            done = self.owners.change(turn)
+            fact = {"path": turn.path, "before": str(turn.old), "after": str(turn.new)}
+            self.did.owners.append({**fact, "files": done.files, "left": done.left})
+            self.note("changed hands", **self.did.owners[-1])
+            if done.odd:
+                self.note("odd", unit=unit.name if unit else "", found=done.odd)
+
+    def make_way(self, unit: Unit) -> None:
+        """Stop what holds a volume or a port that the unit needs, and have its directories."""
         self.look()
         names = self.holders(unit)
         if names:
@@ -175,12 +215,11 @@ class Scene:
             self.lead_away(names)
             self.drain(names)
             self.stop(names)
-            self.look()
         ports = {port for address, port in self._needs[unit.name].ports if address != LOOPBACK}
         if ports & self.traffic.closing_listeners(self.release):
             # What publishes it by itself from now on was behind the edge.
             self.traffic.route(self.release)
-        return names
+        self.hand_over(unit)
 
     def drain(self, names: Sequence[str], but: Collection[str] = ()) -> dict[str, int]:
         """Wait until visitors have left the containers; return who was still there at the end.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -110,10 +110,13 @@ def _policy(entry: Mapping[str, Any], kind: str = "update") -> Policy:
     return Policy(**{key: value for key, value in given.items() if key in fields})
 
 
-def batches(units: Iterable[Unit], rolling_back: bool = False) -> list[list[Unit]]:
+def batches(
+    units: Iterable[Unit], rolling_back: bool = False, together: Collection[str] = ()
+) -> list[list[Unit]]:
     """Return which units are replaced together, one list after the other.
 
-    Services move side by side; of each one no more than its parallelism at a time.
+    Services move side by side; of each one no more than its parallelism at a time, but for the
+    names in ``together``, which go first.
     """
     waves: list[list[Unit]] = []
     counts: dict[str, int] = {}
@@ -122,6 +125,7 @@ def batches(units: Iterable[Unit], rolling_back: bool = False) -> list[list[Unit
         number = counts.get(unit.service, 0)
         counts[unit.service] = number + 1
         wave = number // policy.parallelism if policy.parallelism else 0
+        wave = 0 if unit.name in together else wave
         while len(waves) <= wave:
             waves.append([])
         waves[wave].append(unit)

@@ -31,7 +31,9 @@ class Waves:
 
     def run(self, units: list[Unit]) -> None:
         """Replace the units; raises what made one of them fail."""
-        waves = batches(units, self._scene.restoring)
+        # Who shares a directory that changes hands cannot be beside one of before.
+        together = [unit.name for unit in units if self._scene.turning(unit)]
+        waves = batches(units, self._scene.restoring, together)
         if units:
             there = (self._scene.found.get(unit.name) for unit in units)
             self._scene.traffic.replacing(peer for old in there if old for peer in old.peers)
@@ -45,8 +47,11 @@ class Waves:
 
     def _wave(self, wave: list[Unit]) -> None:
         scene, phase = self._scene, self._journal.phase
-        room = [u for u in wave if scene.policy(u).order == "stop-first" and u.name in scene.found]
-        alone = [u for u in room if not all(scene.without([u]).values())]
+        turning = [unit for unit in wave if scene.turning(unit)]
+        first = [u for u in wave if scene.policy(u).order == "stop-first" or u in turning]
+        room = [unit for unit in first if unit.name in scene.found]
+        alone = [u for u in room if u in turning or not all(scene.without([u]).values())]
+        alone += [u for u in turning if u not in room and scene.holders(u)]
         with ExitStack() as apart:
             if alone:
                 # Nobody is left to serve: visitors wait in the edge.
@@ -177,9 +182,7 @@ class Waves:
         with phase("drain"):
             scene.drain(gone)
         with phase("stop"):
-            scene.stop(gone)
-            docker.remove(gone)
-            scene.look()
+            scene.clear(gone)
 
     def _free_ports(self) -> None:
         """Stop what publishes a port itself that the edge is about to open."""
@@ -209,7 +212,9 @@ class Waves:
         behind = [*scene.did.behind, *(unit.name for unit in wave)]
         total = sum(1 for unit in scene.units if unit.service == wave[0].service)
         too_many = len(behind) / total > policy.max_failure_ratio
-        if policy.failure_action != "continue" and too_many:
+        # Who stays behind has to find his directories as he left them.
+        shut_out = bool(scene.did.owners)
+        if shut_out or (policy.failure_action != "continue" and too_many):
             raise trouble
         self._abandon(wave)
         scene.did.behind = behind

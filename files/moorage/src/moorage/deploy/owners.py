@@ -1,0 +1,161 @@
+"""Whose the directories of a stack are: they change hands with its release, and not before."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from moorage.deploy.difference import Owned, Turn, turns, within
+from moorage.deploy.foreign import Passed, pass_on
+from moorage.deploy.layout import Layout, write_atomically
+from moorage.deploy.release import MANIFEST, Release, list_releases, readable_release
+from moorage.deploy.shape import read_shaped
+from moorage.deploy.state import Damaged
+
+Pair = tuple[int, int]
+
+
+class Owners:
+    """The directories of one release, as they are and as they are meant to be.
+
+    ``services`` are those of its Compose file, by key.
+    """
+
+    def __init__(self, layout: Layout, release: Release, services: Mapping[str, Any]) -> None:
+        self._layout = layout
+        self._wanted = _wanted(release, "directories", "runtime")
+        self._below_run = _wanted(release, "runtime").keys()
+        self._writers = {path: set(_writers(path, services)) for path in self._wanted}
+        self._known: dict[str, set[Pair]] | None = None
+
+    def turns(self) -> list[Turn]:
+        """Return the directories that have to change hands."""
+        if self._known is None:
+            self._known = _known(self._layout)
+        return turns(
+            self._wanted,
+            _there(self._wanted),
+            known=self._known,
+            begun=_begun(self._layout),
+            writers=self._writers,
+        )
+
+    def change(self, turn: Turn) -> Passed:
+        """Have a directory change hands, with what lies in it; raises OSError.
+
+        Between whom it is, is noted until it is done: whoever comes after one that was cut off
+        goes on from there, forward or back.
+        """
+        begun = _begun(self._layout)
+        between = {turn.old.pair, turn.new.pair, *begun.get(turn.path, ())}
+        _note(self._layout, {**begun, turn.path: between})
+        done = pass_on(
+            Path(turn.path),
+            turn.new.pair,
+            turn.new.mode,
+            turn.users,
+            turn.groups,
+            # They are the gateway's and the supervisor's there, and go with it.
+            sockets=turn.path in self._below_run,
+        )
+        _note(self._layout, {path: who for path, who in begun.items() if path != turn.path})
+        return done
+
+
+def astray(layout: Layout) -> list[str]:
+    """Say which directories are another's than the running release wants."""
+    release = readable_release(layout)
+    if release is None:
+        return []
+    wanted = _wanted(release, "directories")
+    found = turns(wanted, _there(wanted), known=_known(layout), begun=_begun(layout), writers={})
+    return [f"{turn.path}: {turn.old} instead of {turn.new}" for turn in found]
+
+
+def turning(layout: Layout, manifest: Mapping[str, Any]) -> list[str]:
+    """Say which directories would change hands with a release."""
+    wanted = _wanted(Release("", layout.releases, manifest), "directories")
+    there = _there(wanted)
+    found = turns(wanted, there, known=_known(layout), begun=_begun(layout), writers={})
+    return [f"{turn.path}: {turn.old} to {turn.new}" for turn in found]
+
+
+def with_owners(release: Release, other: Release) -> Release:
+    """Have a release of an older version say whose the directories of ``other`` are.
+
+    Nothing of ``other`` has run yet, so they are as the release wants them.
+    """
+    if "directories" in release.manifest:
+        return release
+    there = _there(_wanted(other, "directories"))
+    entries = [
+        {"path": path, "owner": now.uid, "group": now.gid, "mode": f"{now.mode:04o}"}
+        for path, now in there.items()
+    ]
+    manifest = {**release.manifest, "directories": entries}
+    path = release.path / MANIFEST
+    brought = path.stat()
+    write_atomically(path, json.dumps(manifest, indent=2) + "\n")
+    # When it was brought tells how long it is kept.
+    os.utime(path, ns=(brought.st_atime_ns, brought.st_mtime_ns))
+    return replace(release, manifest=manifest)
+
+
+def _wanted(release: Release, *keys: str) -> dict[str, Owned]:
+    entries = [entry for key in keys for entry in release.manifest.get(key) or ()]
+    return {
+        str(e["path"]): Owned(int(e["owner"]), int(e["group"]), int(str(e["mode"]), 8))
+        for e in entries
+    }
+
+
+def _there(paths: Iterable[str]) -> dict[str, Owned]:
+    found = {}
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            continue
+        found[path] = Owned(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+    return found
+
+
+def _known(layout: Layout) -> dict[str, set[Pair]]:
+    """Return the owners that retained releases want, by directory."""
+    found: dict[str, set[Pair]] = {}
+    for release in list_releases(layout):
+        for path, owned in _wanted(release, "directories", "runtime").items():
+            found.setdefault(path, set()).add(owned.pair)
+    return found
+
+
+def _writers(path: str, services: Mapping[str, Any]) -> Iterator[Pair]:
+    for entry in services.values():
+        user, _, group = str(entry.get("user") or "").partition(":")
+        numeric = user.isdigit() and (group or user).isdigit()
+        mounts = [m for m in entry.get("volumes") or () if not m.get("read_only")]
+        if numeric and any(within(path, str(m["source"])) for m in mounts if m.get("source")):
+            yield int(user), int(group or user)
+
+
+def _begun(layout: Layout) -> dict[str, set[Pair]]:
+    """Return the directories that were between owners when somebody was cut off."""
+    try:
+        found = read_shaped(layout.hands, dict[str, list[tuple[int, int]]]) or {}
+    except Damaged:
+        # Not what we write there.
+        return {}
+    return {path: {(user, group) for user, group in pairs} for path, pairs in found.items()}
+
+
+def _note(layout: Layout, begun: Mapping[str, Iterable[Pair]]) -> None:
+    left = {path: sorted(pairs) for path, pairs in begun.items()}
+    if left:
+        write_atomically(layout.hands, json.dumps(left) + "\n")
+    else:
+        layout.hands.unlink(missing_ok=True)
