@@ -82,6 +82,31 @@ def test_a_lost_public_key_comes_from_the_secret_one(keys: Path) -> None:
     assert (keys / "receipt.pub").read_text().splitlines()[1] == before
 
 
+@pytest.mark.parametrize("torn", ["receipt.key", "receipt.pub"])
+@pytest.mark.parametrize("left", [0, 1, 40, 100])
+def test_a_damaged_key_is_made_anew_and_put_aside(tmp_path: Path, torn: str, left: int) -> None:
+    assert ensure_key(tmp_path)
+    older = write_receipt(tmp_path, RECEIPT, tmp_path / "receipt.key")
+    public = (tmp_path / "receipt.pub").read_text().splitlines()[1]
+    (tmp_path / torn).write_bytes((tmp_path / torn).read_bytes()[:left])
+    assert ensure_key(tmp_path)
+    assert not ensure_key(tmp_path)
+    path = write_receipt(tmp_path, RECEIPT, tmp_path / "receipt.key")
+    assert "activated" in verify_receipt(path, tmp_path / "receipt.pub")
+    if torn == "receipt.pub":
+        assert (tmp_path / "receipt.pub").read_text().splitlines()[1] == public
+        assert verify_receipt(older, tmp_path / "receipt.pub")
+    else:
+        (aside,) = tmp_path.glob("receipt.pub.*")
+        assert verify_receipt(older, aside)
+
+
+def test_a_directory_in_the_place_of_the_newest_receipt_is_put_aside(tmp_path: Path) -> None:
+    (tmp_path / "receipt.json" / "mine").mkdir(parents=True)
+    path = write_receipt(tmp_path, RECEIPT, None)
+    assert (tmp_path / "receipt.json").resolve() == path
+
+
 def test_a_receipt_is_written_signed_and_verified(tmp_path: Path, keys: Path) -> None:
     path = write_receipt(tmp_path, RECEIPT, keys / "receipt.key")
     assert re.fullmatch(r"receipt-\d{8}T\d{6}\.\d{3}Z\.json", path.name)

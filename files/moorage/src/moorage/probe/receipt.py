@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.layout import write_atomically
+from moorage.deploy.layout import put_aside, write_atomically
 from moorage.probe.signing import SigningError, ensure_key, sign, verify
 
 __all__ = ["ReceiptError", "ensure_key", "readable_line", "verify_receipt", "write_receipt"]
@@ -51,6 +51,8 @@ def write_receipt(directory: Path, receipt: Mapping[str, Any], key: Path | None)
     scratch = directory / f".{NEWEST}.{os.getpid()}"
     scratch.unlink(missing_ok=True)
     scratch.symlink_to(path.name)
+    if (directory / NEWEST).is_dir():
+        put_aside(directory / NEWEST)
     scratch.replace(directory / NEWEST)
     _persist(directory)
     if failed is not None:

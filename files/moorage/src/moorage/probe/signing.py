@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from moorage.deploy.layout import put_aside
+
 KEY_FILE = "receipt.key"
 PUBLIC_FILE = "receipt.pub"
 _SUFFIX = ".minisig"
@@ -31,19 +33,18 @@ def ensure_key(directory: Path) -> bool:
     """Make sure that a directory holds the host's pair of keys; return whether any was made.
 
     The secret key (mode 0600) has no password: the host signs while nobody is there to type one.
-    A public key that was lost is made again from the secret one; a secret one that was lost means
-    a new pair. Raises SigningError.
+    A public key that was lost or damaged is made again from the secret one; a secret one means a
+    new pair. What is replaced is put aside: older receipts are verified with it. Raises
+    SigningError.
     """
     secret, public = directory / KEY_FILE, directory / PUBLIC_FILE
-    if secret.exists() and public.exists():
-        return False
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     # Made in a directory that only we can enter, and moved when it is whole.
     with tempfile.TemporaryDirectory(prefix=".keys.", dir=directory) as name:
+        if _are_a_pair(secret, public, Path(name)):
+            return False
         fresh_secret, fresh_public = Path(name, KEY_FILE), Path(name, PUBLIC_FILE)
-        if secret.exists():
-            _minisign("-R", "-s", str(secret), "-p", str(fresh_public))
-        else:
+        if not _half_of(secret, fresh_public):
             _minisign("-G", "-W", "-s", str(fresh_secret), "-p", str(fresh_public))
             fresh_secret.chmod(0o600)
         fresh_public.chmod(0o644)
@@ -52,6 +53,30 @@ def ensure_key(directory: Path) -> bool:
         if fresh_secret.exists():
             _settle(fresh_secret, secret)
     return True
+
+
+def _are_a_pair(secret: Path, public: Path, scratch: Path) -> bool:
+    """Tell whether what one key signs the other one verifies."""
+    if not secret.is_file() or not public.is_file():
+        return False
+    trial = scratch / "trial"
+    trial.write_bytes(b"")
+    try:
+        sign(trial, secret, "trial")
+        verify(trial, public)
+    except SigningError:
+        return False
+    return True
+
+
+def _half_of(secret: Path, public: Path) -> bool:
+    """Make a public key from the secret one; False where that is none."""
+    try:
+        if secret.is_file():
+            _minisign("-R", "-s", str(secret), "-p", str(public))
+    except SigningError:
+        public.unlink(missing_ok=True)
+    return public.is_file()
 
 
 def sign(path: Path, key: Path, comment: str) -> Path:
@@ -75,6 +100,7 @@ def verify(path: Path, public_key: Path) -> str:
 def _settle(fresh: Path, final: Path) -> None:
     with fresh.open("rb") as file:
         os.fsync(file.fileno())
+    put_aside(final)
     fresh.replace(final)
 
 
