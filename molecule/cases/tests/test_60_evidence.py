@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from pilot_site import BAD, PORT, Pilot, marked, visiting
@@ -37,13 +39,28 @@ def test_on_a_busy_host_what_is_good_stays_and_what_is_bad_goes(pilot: Pilot) ->
         for number in range(_GOOD):
             marked(pilot, f"good-{number}")
             pilot.update().ok  # noqa: B018
-            assert pilot.receipt()["outcome"] == "activated"
+            assert told(pilot, f"good {number}")["outcome"] == "activated"
         for kind in (list(BAD) * _BAD)[:_BAD]:
             pilot.description.web["command"] = ["python3", "-c", BAD[kind]]
             played = pilot.update(pilot_gate_timeout_seconds=30)
             assert played.status != 0, (kind, played.output)
+            assert told(pilot, f"bad {kind}")["outcome"] == "restored", played.output
             assert pilot.ask("/").text == f"good-{_GOOD - 1} GET /\n", kind
             pilot.description.web["command"] = good
+
+
+def told(pilot: Pilot, what: str) -> dict[str, Any]:
+    """Return the receipt of the last rollout, after a line about it for whoever plays the proof."""
+    path = pilot.last_journal()[-1]["receipt"]
+    receipt: dict[str, Any] = json.loads(pilot.sh(f"cat {path}"))
+    seen = receipt["requests"]["during"]
+    why = receipt["too_busy"] or receipt["reason"] or "-"
+    print(
+        f"{what}: {receipt['outcome']} after {receipt['finished'] - receipt['started']:.0f} s at "
+        f"load {os.getloadavg()[0]:.0f}, {'' if receipt['judged'] else 'not '}judged; "
+        f"{seen['requests']} requests, failed: {seen['failed']}; {why.splitlines()[0]}"
+    )
+    return receipt
 
 
 def test_what_is_held_while_there_is_no_other_has_its_answer(pilot: Pilot) -> None:
