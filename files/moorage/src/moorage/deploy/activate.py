@@ -1,4 +1,7 @@
-"""Activation: make a release the running one, or leave everything as it was and say why."""
+"""Activation: make a release the running one, or leave everything as it was and say why.
+
+Above 400 lines: its phases and the ways back from each of them are read together.
+"""
 
 from __future__ import annotations
 

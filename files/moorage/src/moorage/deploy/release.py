@@ -1,4 +1,7 @@
-"""Releases: immutable, content-hashed directories, and the symlink that names the running one."""
+"""Releases: immutable, content-hashed directories, and the symlink that names the running one.
+
+Above 400 lines: what a release brings, and what goes with it, is one trade.
+"""
 
 from __future__ import annotations
 
