@@ -25,7 +25,7 @@ SERVICES: dict[str, dict[str, Any]] = {
 }
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """Return the condition's value once it is true; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

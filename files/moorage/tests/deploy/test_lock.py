@@ -47,7 +47,7 @@ def test_the_second_one_learns_who_holds_it_and_a_dead_holder_frees_it(tmp_path:
         pass
     assert is_held(lock)
     holder.kill()
-    holder.wait(timeout=10)
+    holder.wait(timeout=60)
     assert read_note(lock) and not is_held(lock), "its note is still there"
     with hold(lock, "update", "bob", wait_seconds=5):
         assert read_note(lock)["who"] == "bob"
@@ -64,7 +64,7 @@ def test_a_waiting_one_gets_it_when_the_holder_is_done(tmp_path: Path) -> None:
     holder.stdin.close()
     with hold(lock, "update", "bob", wait_seconds=10):
         assert read_note(lock)["purpose"] == "update"
-    holder.wait(timeout=10)
+    holder.wait(timeout=60)
 
 
 ADA = Reservation("ada", "laptop", 4711, 1000.0, "update to release 0123")

@@ -88,7 +88,7 @@ def traffic(site: Site) -> Iterator[Traffic]:
 
 def wait_for(traffic: Traffic, window: str, failed: int) -> None:
     """Wait until so many failures were counted."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while sum(traffic.figures()[window].failed.values()) < failed:
         assert time.monotonic() < deadline, traffic.figures()
         time.sleep(0.02)

@@ -91,7 +91,7 @@ def test_an_edge_that_crashes_takes_the_configuration_that_mends_it(
     (rig.edge.store.conf / "nginx.conf").write_text("nonsense;")
     docker("restart", rig.container)
     state = "{{.State.Restarting}}"
-    until(lambda: "true" in docker("inspect", "--format", state, rig.container), 30)
+    until(lambda: "true" in docker("inspect", "--format", state, rig.container))
     with pytest.raises(EdgeError, match="nginx refuses"):
         rig.edge.apply("bad", {**FACTS, "domains": [".".join(["a" * 60] * 4)]})
     assert rig.edge.facts("bad") is None

@@ -54,7 +54,7 @@ def start_again(rig: EdgeRig, port: int) -> None:
             return False
 
     docker("restart", rig.container)
-    until(serves, 30)
+    until(serves)
 
 
 @pytest.mark.parametrize("content", ["", "\x00" * 9, *FOREIGN])

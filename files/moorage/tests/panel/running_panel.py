@@ -48,7 +48,7 @@ class RunningPanel:
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
-        eventually(self._answers, "the panel answers", 20)
+        eventually(self._answers, "the panel answers", 60)
 
     def stop(self) -> int:
         """End it and return its exit status."""

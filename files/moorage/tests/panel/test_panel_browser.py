@@ -146,7 +146,7 @@ def test_figures_are_drawn_and_survive_a_change_of_page(
 ) -> None:
     line = "return document.querySelector('[data-service=steady] [data-graph=memory] .spark__line')"
     points = f"{line}?.getAttribute('d').split(/[ML]/).length - 1"
-    eventually(lambda: (browser.execute_script(points) or 0) >= 2, "a line", 15)
+    eventually(lambda: (browser.execute_script(points) or 0) >= 2, "a line", 60)
     before = browser.execute_script(points)
     browser.get(f"{panel.url}/services/steady/log")
     assert browser.execute_script(points) >= before

@@ -92,7 +92,9 @@ def test_the_stream_tells_the_truth_in_the_reader_s_language(
     answer.close()
 
 
-def test_an_action_shows_at_once(client: FlaskClient) -> None:
+def test_an_action_shows_at_once(backend: ProcessBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watcher.__init__, "__defaults__", (300.0,))
+    client: FlaskClient = signed_in(application(backend))
     answer = client.get("/services/live", buffered=False)
     found = chunks(answer)
     before = of(services(found), "talker")["pid"]
@@ -101,9 +103,7 @@ def test_an_action_shows_at_once(client: FlaskClient) -> None:
     client.post("/services/talker/restart", headers=JSON)
 
     while of(services(found), "talker")["pid"] in (None, before):
-        assert time.monotonic() < begun + 5
-    # Far less than the two seconds between two questions.
-    assert time.monotonic() - begun < 1.2
+        assert time.monotonic() < begun + 60, "long before the next question is due"
     answer.close()
 
 
@@ -175,5 +175,5 @@ def test_streams_end_when_the_server_does(
     end_streams()
     begun = time.monotonic()
     assert all("problem" not in chunk for chunk in found)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     answer.close()

@@ -190,7 +190,7 @@ def test_it_streams_and_ends_in_time(rig: ControlRig, tmp_path: Path) -> None:
             received += stream.recv(65536)
         begun = time.monotonic()
         assert panel.stop() == 0
-        assert time.monotonic() - begun < 6
+        assert time.monotonic() - begun < 20
 
 
 def test_sessions_outlive_a_restart_with_a_key_file(rig: ControlRig, tmp_path: Path) -> None:

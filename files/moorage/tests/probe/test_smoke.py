@@ -101,8 +101,8 @@ def test_a_server_that_misbehaves_is_described(conduct: Conduct, words: str) -> 
 def test_all_are_asked_at_once_and_the_time_is_bounded() -> None:
     with raw_server(_stall) as port:
         began = time.monotonic()
-        assert len(smoke([target(port)] * 8, 0.3)) == 8
-        assert time.monotonic() - began < 2.0
+        assert len(smoke([target(port)] * 80, 0.3)) == 80
+        assert time.monotonic() - began < 12.0, "one after the other it would be twice that"
 
 
 def _until_closed(connection: socket.socket, _: int) -> None:

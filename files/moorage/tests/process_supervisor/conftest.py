@@ -24,7 +24,7 @@ SOURCES = Path(__file__).parents[2] / "src"
 
 
 def until(
-    condition: Callable[[], Any], what: str, timeout: float = 10.0, pause: float = 0.01
+    condition: Callable[[], Any], what: str, timeout: float = 60.0, pause: float = 0.01
 ) -> Any:
     """Poll until a condition is true and return its value; fail with `what` after timeout."""
     deadline = time.monotonic() + timeout
@@ -55,7 +55,7 @@ class Rig:
         self.config_path = directory / "supervisor.json"
         self.output = directory / "guardian.out"
         self.guardian: subprocess.Popen[bytes] | None = None
-        self.client = Client(str(self.run_dir / "control.sock"), timeout=10.0)
+        self.client = Client(str(self.run_dir / "control.sock"), timeout=60.0)
         self.processes: list[dict[str, Any]] = []
 
     def path(self, name: str) -> Path:
@@ -118,7 +118,7 @@ class Rig:
         found: dict[str, Any] = self.client.status(name)
         return found
 
-    def in_state(self, name: str, state: str, timeout: float = 10.0) -> dict[str, Any]:
+    def in_state(self, name: str, state: str, timeout: float = 60.0) -> dict[str, Any]:
         """Wait until a process is in a state and return its status."""
 
         def look() -> dict[str, Any] | None:
@@ -157,7 +157,7 @@ class Rig:
         """SIGTERM the guardian and return its exit status."""
         assert self.guardian is not None
         self.guardian.send_signal(signal.SIGTERM)
-        return self.guardian.wait(20)
+        return self.guardian.wait(60)
 
     def destroy(self) -> None:
         """End whatever is left, by force, and say what the supervisor logged."""

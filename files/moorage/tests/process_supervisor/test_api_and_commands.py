@@ -70,7 +70,7 @@ def test_commands(rig: Rig) -> None:
     assert events[0]["event"] == "supervisor started"
     assert cli(rig, "shutdown").returncode == 0
     assert rig.guardian is not None
-    assert rig.guardian.wait(20) == 0
+    assert rig.guardian.wait(60) == 0
 
 
 def test_exit_statuses_and_messages(rig: Rig) -> None:

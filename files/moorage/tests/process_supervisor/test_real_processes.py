@@ -68,9 +68,10 @@ def test_status_tells_what_the_kernel_knows(rig: Rig) -> None:
     rig.start(python("burner", burn, ports=[5000]))
     rig.until(lambda: rig.status("burner")["memory_bytes"] > 50e6, "the memory shows")
     rig.until(lambda: rig.status("burner")["cpu_percent"] > 20, "the load shows")
+    before = time.time()
     status = rig.status("burner")
     assert status["ports"] == [5000]
-    assert abs(status["started_at"] + status["uptime"] - time.time()) < 1
+    assert before - 1 < status["started_at"] + status["uptime"] < time.time() + 1
 
 
 def tried(rig: Rig, name: str) -> bool:
@@ -188,7 +189,7 @@ def test_stop_is_polite_then_kills_the_whole_group(rig: Rig) -> None:
     begin = time.monotonic()
     status = rig.client.stop("deaf")
     assert status["exit"]["signal"] == signal.SIGKILL
-    assert 0.3 <= time.monotonic() - begin < 3
+    assert 0.3 <= time.monotonic() - begin < 9, "which is less than the usual grace"
     assert rig.client.stop("quit")["exit"]["code"] == 7
     assert rig.client.stop("wrapper")["state"] == "STOPPED"
     for name in ("polite", "deaf", "quit", "wrapper"):
@@ -201,7 +202,7 @@ def test_a_stopped_main_process_can_still_be_stopped(rig: Rig) -> None:
     os.kill(rig.pid("sleeper"), signal.SIGSTOP)
     begin = time.monotonic()
     assert rig.client.stop("sleeper")["exit"]["signal"] == signal.SIGTERM
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
 
 
 ESCAPE = """
@@ -467,7 +468,7 @@ def test_nothing_wakes_up_while_nothing_happens(rig: Rig) -> None:
             last[:] = [now, time.monotonic()]
         return time.monotonic() - float(last[1]) > 1.5  # type: ignore[arg-type]
 
-    rig.until(quiet, "1.5 s without a single wake-up", timeout=6, pause=0.05)
+    rig.until(quiet, "1.5 s without a single wake-up", timeout=30, pause=0.05)
 
 
 def test_another_user_is_roots_to_give(rig: Rig) -> None:

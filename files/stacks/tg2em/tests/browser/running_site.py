@@ -22,7 +22,7 @@ PARTS = Path(__file__).resolve().parents[2]
 MOORAGE = PARTS.parents[1] / "moorage" / "src"
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """Return the condition's value once it is true; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

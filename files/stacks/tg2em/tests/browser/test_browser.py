@@ -151,7 +151,7 @@ def test_restarting_the_front_end_from_its_own_page(browser: Chrome, site: Runni
         10,
     )
     pid = str(site.control.status("frontend")["pid"])
-    eventually(lambda: pid in row(browser, "frontend")(), "the page is back by itself", 40)
+    eventually(lambda: pid in row(browser, "frontend")(), "the page is back by itself", 90)
     # While it was away its requests failed, which the console may well say.
     browser.get_log("browser")
 

@@ -500,7 +500,7 @@ def _until_somebody_waits(scraper: Scraper) -> None:
         "SELECT COUNT(*) FROM information_schema.processlist "
         "WHERE info LIKE 'UPDATE articles%' AND time_ms > 100"
     )
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while True:
         with scraper.sessions() as session:
             if session.scalar(asked):

@@ -102,8 +102,8 @@ def test_run_reads_is_healthy_and_stops_at_once(
     eventually(lambda: 9 in scraper.articles(), process.log)
     before = time.monotonic()
     process.child.send_signal(signal.SIGTERM)
-    assert process.child.wait(5) == 0
-    assert time.monotonic() - before < 1
+    assert process.child.wait(60) == 0
+    assert time.monotonic() - before < 4
     assert "scraper stopped by SIGTERM" in process.log()
     after = process.health()
     assert after.returncode == 1
@@ -121,8 +121,8 @@ def test_it_stops_at_once_in_the_middle_of_a_slow_request(
         with connection:
             before = time.monotonic()
             process.child.send_signal(signal.SIGTERM)
-            assert process.child.wait(5) == 0
-            assert time.monotonic() - before < 1.5
+            assert process.child.wait(60) == 0
+            assert time.monotonic() - before < 10
 
 
 def test_it_stops_at_once_while_it_waits(
@@ -135,8 +135,8 @@ def test_it_stops_at_once_while_it_waits(
     assert process.health().returncode == 0
     before = time.monotonic()
     process.child.send_signal(signal.SIGINT)
-    assert process.child.wait(5) == 0
-    assert time.monotonic() - before < 1
+    assert process.child.wait(60) == 0
+    assert time.monotonic() - before < 10
 
 
 def test_a_database_that_is_away_is_waited_for(
@@ -156,10 +156,10 @@ def test_a_database_that_is_away_is_waited_for(
     assert "waiting for the database" in answer.stdout
     target = (environment["DATABASE_HOST"], int(environment["DATABASE_PORT"]))
     with forwarding(port, target):
-        eventually(lambda: "the database answers again" in process.log(), process.log, 40)
+        eventually(lambda: "the database answers again" in process.log(), process.log, 90)
         eventually(lambda: len(scraper.articles()) == 5, process.log)
         process.child.send_signal(signal.SIGTERM)
-        assert process.child.wait(5) == 0
+        assert process.child.wait(60) == 0
 
 
 class forwarding:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def eventually(
-    condition: Callable[[], object], what: Callable[[], object] = str, seconds: float = 15.0
+    condition: Callable[[], object], what: Callable[[], object] = str, seconds: float = 60.0
 ) -> None:
     """Return once the condition holds; fails with `what()` after `seconds`."""
     until = time.monotonic() + seconds
