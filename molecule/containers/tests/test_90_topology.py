@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 
@@ -69,11 +70,12 @@ def test_there_and_back_with_the_same_data(
     assert there == {
         "containers": {f"{stack}-unified", f"{stack}-mysql"},
         "networks": before["networks"],
-        "units": set(),
-        "unit files": set(),
-        "wanted": set(),
-        "logrotate": {f"moorage-{stack}"} | edge["logrotate"],
-        "runtime": {"unified-a", "unified-b"},
+        # The gateway goes on: it has the database beside the unified container.
+        "units": before["units"],
+        "unit files": before["unit files"],
+        "wanted": before["wanted"],
+        "logrotate": {f"moorage-{stack}"} | before["logrotate"],
+        "runtime": {"unified-a", "unified-b", "gateway"},
         "tmpfiles": {f"moorage-{stack}-unified.conf"} | edge["tmpfiles"],
         # The free slot has a directory, and what the last container was told is not in it.
         "configuration": {"unified-a", "unified-b", f"{slot}/supervisor.json"},
@@ -81,6 +83,12 @@ def test_there_and_back_with_the_same_data(
     services = settled.status(stack)
     assert {services[name]["kind"] for name in PROCESSES} == {"process"}
     assert {services[name]["health"] for name in PROCESSES} == {"healthy"}
+    # The panel has the database too.
+    control = (
+        "from moorage.control.connect import connect; print([s.name for s in connect().services()])"
+    )
+    panel = f"moorage exec {stack} frontend python3 -c {shlex.quote(control)}"
+    assert "'mysql'" in settled.sh(panel)
     assert settled.serves(5000, 8088)
     assert kept(settled) == data
     assert checksums(settled, stack) == sums
