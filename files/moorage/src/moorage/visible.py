@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TextIO
 
-# Controls of a terminal (ESC and its one-byte forms of C1), what turns the reading direction, what
-# has no width, and halves of characters. A line's tabs stay, and so do the joiners of Persian,
-# Indic scripts and emoji.
-_ACTING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
-    "\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
-)
+from process_supervisor.visible import visible
 
-
-def visible(text: str) -> str:
-    r"""Return a text with every sign that acts or is not seen written as ``\x1b`` or ``\u202e``.
-
-    Line feeds and tabs are left.
-    """
-    return _ACTING.sub(lambda found: _escaped(ord(found[0])), text)
+__all__ = ["say", "visible"]
 
 
 def say(text: str, file: TextIO | None = None) -> None:
     """Print a text, made visible, at once."""
     print(visible(text), file=file, flush=True)
-
-
-def _escaped(code: int) -> str:
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -14,6 +14,7 @@ import sys
 from process_supervisor import show
 from process_supervisor.client import Client, ControlError, default_socket
 from process_supervisor.config import ConfigError, load
+from process_supervisor.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Commands:
         names = self.arguments.names
         found = [self.client.status(name) for name in names] if names else self.client.status()
         if self.arguments.json:
-            print(json.dumps(found[0] if len(names) == 1 else found, indent=2, ensure_ascii=False))
+            print(json.dumps(found[0] if len(names) == 1 else found, indent=2))
         else:
             show.table(found)
         return 0
@@ -133,10 +134,10 @@ class Commands:
         stream = "stderr" if arguments.stderr else "stdout"
         if arguments.follow:
             for line in self.client.follow(arguments.name, stream, arguments.lines):
-                print(line, flush=True)
+                print(visible(line), flush=True)
         else:
             for line in self.client.logs(arguments.name, stream, arguments.lines):
-                print(line)
+                print(visible(line))
         return 0
 
     def pid(self) -> int:
@@ -157,7 +158,7 @@ class Commands:
         """Print events."""
         for entry in self.client.events(self.arguments.since, self.arguments.limit):
             as_json = self.arguments.json
-            print(json.dumps(entry, ensure_ascii=False) if as_json else show.event(entry))
+            print(json.dumps(entry) if as_json else show.event(entry))
         return 0
 
     def health(self) -> int:
@@ -204,7 +205,7 @@ def main(words: list[str] | None = None) -> int:
         status: int = getattr(Commands(arguments), arguments.command)()
         return status
     except ControlError as error:
-        print(f"process_supervisor: {error.message}", file=sys.stderr)
+        print(f"process_supervisor: {visible(error.message)}", file=sys.stderr)
         return EXIT_UNREACHABLE if error.code == "unreachable" else EXIT_REFUSED
     except BrokenPipeError:
         # The reader (head, less) has seen enough; the interpreter must not complain at its end.

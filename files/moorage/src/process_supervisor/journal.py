@@ -39,6 +39,8 @@ class Journal:
         """Write one line with the time in front."""
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        # What others wrote shall do nothing to the terminal of whoever reads this file.
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
         line = f"{stamp}.{int(now * 1000) % 1000:03d}Z {text}\n"
         with contextlib.suppress(OSError):  # a full disk must not stop supervision
             os.write(self._fd, line.encode("utf-8", "replace"))

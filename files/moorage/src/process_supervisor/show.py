@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from process_supervisor.visible import visible
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -59,16 +61,16 @@ def table(items: list[dict[str, Any]]) -> None:
         if number and sys.stdout.isatty():
             padded[1] = f"\x1b[{COLOURS.get(row[1], 0)}m{padded[1]}\x1b[0m"
         reason = items[number - 1]["reason"] if number else "REASON"
-        print("  ".join([*padded, reason or ""]).rstrip())
+        print("  ".join([*padded, in_a_line(reason or "")]).rstrip())
     for item in items:
         for text in item["log_tail"]:
-            print(f"{item['name']} | {text}")
+            print(f"{item['name']} | {visible(text)}")
 
 
 def line(item: dict[str, Any]) -> None:
     """Print one status in a line."""
     pid = f" (pid {item['pid']})" if item["pid"] else ""
-    reason = f": {item['reason']}" if item["reason"] else ""
+    reason = f": {in_a_line(item['reason'])}" if item["reason"] else ""
     print(f"{item['name']}: {item['state']}{pid}{reason}")
 
 
@@ -81,4 +83,11 @@ def event(entry: dict[str, Any]) -> str:
     ]  # fmt: skip
     step = f"{entry['from']} -> {entry['to']}" if "to" in entry else entry["event"]
     reason = f": {entry['reason']}" if "reason" in entry else ""
-    return " ".join([str(entry["seq"]), at, entry.get("process", "-"), step, *facts]) + reason
+    return in_a_line(
+        " ".join([str(entry["seq"]), at, entry.get("process", "-"), step, *facts]) + reason
+    )
+
+
+def in_a_line(text: str) -> str:
+    """Return what others wrote as a line that does nothing to a terminal."""
+    return visible(text).replace("\n", " ")

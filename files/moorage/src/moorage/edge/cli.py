@@ -7,6 +7,8 @@ import json
 import sys
 from typing import Any
 
+from moorage.visible import say
+
 OK, FAILED = 0, 1
 
 
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return int(_ACTS[args.act](Edge.of(), args))
     except (EdgeError, OSError) as trouble:
-        print(f"moorage: {trouble}", file=sys.stderr)
+        say(f"moorage: {trouble}", sys.stderr)
         return FAILED
 
 
@@ -74,7 +76,7 @@ def _reopen(edge: Any, _args: argparse.Namespace) -> int:
 
 def _certificates(edge: Any, _args: argparse.Namespace) -> int:
     troubles = edge.obtain_certificates()
-    print("\n".join(troubles) or "every certificate is there and good for a while", flush=True)
+    say("\n".join(troubles) or "every certificate is there and good for a while")
     return FAILED if troubles else OK
 
 

@@ -18,6 +18,7 @@ from moorage.panel import actions, logs, presentation, trail
 from moorage.panel.live import Snapshot, Watcher, status_events
 from moorage.panel.stream import Slots
 from moorage.panel.views import Panel, event_stream, problem, wants_json
+from moorage.visible import visible
 
 _MOST_EVENTS = 500
 
@@ -111,7 +112,7 @@ def _live(panel: Panel, language: str) -> Iterator[str]:
         with app.app_context(), flask_babel.force_locale(language):
             return {
                 "services": [presentation.to_json(s) for s in found.services],
-                "problem": found.problem.detail if found.problem else None,
+                "problem": visible(found.problem.detail) if found.problem else None,
                 "event": found.event,
             }
 

@@ -66,7 +66,7 @@ def log_events(
             if ending() or clock() >= end:
                 return
     except ControlError as error:
-        yield message("problem", dict(error.to_problem()))
+        yield message("problem", {**error.to_problem(), "detail": visible(error.detail)})
     finally:
         close = getattr(lines, "close", None)
         if close is not None:

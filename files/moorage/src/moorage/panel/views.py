@@ -11,6 +11,7 @@ from moorage.control import ControlBackend, ControlError
 from moorage.panel.live import Watcher
 from moorage.panel.stream import CONTENT_TYPE, Busy, Slots
 from moorage.panel.text import gettext as _
+from moorage.visible import visible
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def problem(error: Exception) -> ResponseReturnValue:
     """Answer with the reason that the service gave."""
     assert isinstance(error, ControlError)
     if wants_json():
-        response = jsonify(error.to_problem())
+        # The page's script shows the detail.
+        response = jsonify({**error.to_problem(), "detail": visible(error.detail)})
         response.content_type = "application/problem+json"
         return response, error.status
     return render_template("panel/problem.html", problem=error), error.status
