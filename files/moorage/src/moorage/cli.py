@@ -192,7 +192,10 @@ def _pass_on(argv: Sequence[str]) -> int:
 
 
 def _act(args: argparse.Namespace) -> int:
-    status = Services(layout_of(args)).act(args.verb, args.service, who(), args.reason)
+    services = Services(layout_of(args))
+    status = services.act(
+        args.verb, args.service, who(), args.reason, lambda why: say(why, sys.stderr)
+    )
     print(table(status_rows([status]), colour=sys.stdout.isatty()))
     return OK
 

@@ -48,7 +48,7 @@ class Process:
         self.lacked_memory: float | None = None  # when the kernel last killed it for that
         self.memory_kills = 0
         self._after: Callable[[], None] | None = None  # what a STOPPING process becomes
-        self._deadline = 0.0
+        self.deadline = 0.0
         self._timer: Timer | None = None
         self._watch: HealthWatch | None = None
         self._cleanup: Cleanup | None = None
@@ -145,14 +145,14 @@ class Process:
         self.exit = ending.as_dict()
         self.output.drain()
         how = ending.describe()
-        hurried = self.state is State.STOPPING and not self._deadline
+        hurried = self.state is State.STOPPING and not self.deadline
         if ending.killed and not hurried and self.engine.lacked_memory():
             self.lacked_memory = ending.at
             self.memory_kills += 1
             how += ", for want of memory"
             self.engine.events.add("oom", self.name, reason=memory.told(ending.at))
         if self.state is State.STOPPING:
-            self.clean(signal_named(self.config.stop_signal), self._deadline)
+            self.clean(signal_named(self.config.stop_signal), self.deadline)
             if self._cleanup is None:
                 self._settle()
             return
@@ -239,12 +239,12 @@ class Process:
         self.main.send(signal_named(self.config.stop_signal))
         self.main.send(signal.SIGCONT)  # a stopped process could not act on the signal
         grace = self.config.stop_grace if grace is None else grace
-        self._deadline = self.engine.loop.time() + grace
-        self._timer = self.engine.loop.call_at(self._deadline, self._kill)
+        self.deadline = self.engine.loop.time() + grace
+        self._timer = self.engine.loop.call_at(self.deadline, self._kill)
 
     def _kill(self) -> None:
         """The grace period is over."""
-        self._deadline = 0.0
+        self.deadline = 0.0
         self._cancel_timer()
         if self.main is not None:
             self.engine.events.add("killed", self.name, reason="the grace period is over")

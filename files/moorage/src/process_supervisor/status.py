@@ -50,6 +50,14 @@ def measure(pid: int) -> tuple[int, int]:
     return ticks, memory
 
 
+def ending(process: Process) -> str | None:
+    """Say how long a process that is being stopped may still take."""
+    left = process.deadline - process.engine.loop.time()
+    if process.state is not State.STOPPING or left <= 0:
+        return None
+    return f"{process.reason or 'stopping'}, may take {left:.0f} s to end"
+
+
 def shortage(process: Process) -> str | None:
     """Say that memory lacked within the last day: for it, or for something of its container."""
     since = time.time() - REMEMBERED
@@ -77,7 +85,11 @@ def status_of(process: Process, usage: Usage) -> dict[str, Any]:
         "restarts": process.restarts,
         "exit": process.exit,
         "reason": (
-            process.reason or process.health_reason or process.output.problem() or shortage(process)
+            ending(process)
+            or process.reason
+            or process.health_reason
+            or process.output.problem()
+            or shortage(process)
         ),
         "memory_kills": process.memory_kills,
         "cpu_percent": usage.cpu_percent(process, ticks) if pid else 0.0,

@@ -38,9 +38,10 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = 60.0) -
 class ControlRig:
     """One supervisor below a directory; `say` makes the service `talker` write a line."""
 
-    def __init__(self, directory: Path) -> None:
-        """Lay out the directory; `start` starts it."""
+    def __init__(self, directory: Path, more: dict[str, dict[str, Any]] | None = None) -> None:
+        """Lay out the directory; `start` starts it, with more services than the usual ones."""
         self.directory = directory
+        self._more = more or {}
         self.socket = str(directory / "run" / "control.sock")
         self._process: subprocess.Popen[bytes] | None = None
         self._said = directory / "said"
@@ -49,7 +50,7 @@ class ControlRig:
     def start(self) -> None:
         """Start it and wait until each service is where it is bound to get."""
         command = f"echo one; echo two; echo problem >&2; exec tail -n0 -f {self._said}"
-        services = {**SERVICES, "talker": {"command": ["sh", "-c", command]}}
+        services = {**SERVICES, "talker": {"command": ["sh", "-c", command]}, **self._more}
         logs = self.directory / "logs"
         logs.mkdir(exist_ok=True)
         config = self.directory / "supervisor.json"

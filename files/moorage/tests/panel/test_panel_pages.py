@@ -1,6 +1,7 @@
 """The panel in an application of its own, on a real supervisor."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -297,3 +298,61 @@ def test_what_was_written_does_nothing_to_the_page(
     page = client.get("/services/events").text
     assert "\u202e" not in page and "\x1b" not in page
     assert r"see \u202egnp.exe" in page, page
+
+
+def test_what_comes_after_a_slow_one_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("control.process", "panel.actions"):
+        monkeypatch.setattr(f"moorage.{module}.PATIENCE_SECONDS", 0.5)
+    go = tmp_path / "go"
+    script = (
+        f"trap 'while [ ! -e {go} ]; do sleep 0.05; done; exit 0' TERM; "
+        "while :; do sleep 0.05; done"
+    )
+    rig = ControlRig(tmp_path, {"slow": {"command": ["sh", "-c", script], "stop_grace": 300}})
+    try:
+        rig.start()
+        client = signed_in(application(ProcessBackend(rig.socket)))
+        answer = client.post("/services/-/stop", headers=JSON)
+        assert answer.status_code == 202
+        assert "The others follow" in answer.get_json()["message"]
+        assert rig.state("slow") == "STOPPING" and rig.state("talker") == "RUNNING"
+        one = client.post("/services/slow/stop", headers=JSON)
+        assert one.status_code == 200 and "slow is still ending" in one.get_json()["message"]
+        assert "may take" in client.get("/services/slow/status").get_json()["texts"]["why"]
+        assert client.post("/services/-/stop", headers=JSON).status_code == 409
+        go.touch()
+        eventually(lambda: rig.state("talker") == "STOPPED", "the next one's turn", 60)
+        assert rig.state("slow") == "STOPPED"
+    finally:
+        go.touch()
+        rig.stop()
+
+
+def test_what_an_application_says_acts_on_no_page(tmp_path: Path) -> None:
+    """Its last words, its log and whoever's reason: made visible in pages and for their scripts."""
+    attack = "\x1b[2J gnp\u202egnp.exe"
+    script = f"import sys; print({attack!r}, file=sys.stderr); sys.exit(3)"
+    command = [sys.executable, "-X", "utf8", "-c", script]
+    rig = ControlRig(tmp_path, {"evil": {"command": command, "restart_limit": 0}})
+    try:
+        rig.start()
+        eventually(lambda: rig.state("evil") == "FATAL", "it gives up", 30)
+        backend = ProcessBackend(rig.socket)
+        assert attack in backend.service("evil").log_tail
+        backend.perform("restart", "evil", who=attack, reason=attack)
+        client = signed_in(application(backend))
+        said = [
+            client.get(f"/services{path}").text
+            for path in ("/", "/events", "/evil/log?stream=stderr", f"/{attack}/log")
+        ]
+        found = client.get("/services/status").get_json()
+        said += [found["html"], *found["services"][-1]["log_tail"]]
+        problem = client.post(f"/services/{attack}/stop", headers=JSON).get_json()
+        said.append(problem.get("detail", ""))
+        assert any(r"\x1b[2J gnp\u202egnp.exe" in text for text in said)
+        for text in said:
+            assert "\x1b" not in text and "\u202e" not in text
+    finally:
+        rig.stop()

@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
+# Whoever asked is answered by then, also by way of a browser and a proxy in between.
+PATIENCE_SECONDS = 20.0
+
 Action = Literal["start", "stop", "restart"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 # Both at once are known of containers alone: a process writes them into two files.
@@ -139,7 +142,11 @@ class ControlBackend(Protocol):
         ...
 
     def perform(self, action: Action, name: str, *, who: str, reason: str = "") -> ServiceStatus:
-        """Do it, wait for the outcome, and return the status afterwards."""
+        """Do it and return the status afterwards.
+
+        Waits for the outcome, but not longer than PATIENCE_SECONDS: what takes longer because the
+        service may take longer to end goes on, and the status says so (`stopping`, and its reason).
+        """
         ...
 
     def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:

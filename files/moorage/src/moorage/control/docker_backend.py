@@ -12,8 +12,16 @@ from dataclasses import replace
 from typing import Any
 
 from moorage.control import docker_logs
+from moorage.control.actions import Actions, Running
 from moorage.control.cgroup import Reading, read_container
-from moorage.control.contract import Action, ControlError, Event, ServiceStatus, Stream
+from moorage.control.contract import (
+    PATIENCE_SECONDS,
+    Action,
+    ControlError,
+    Event,
+    ServiceStatus,
+    Stream,
+)
 from moorage.control.docker_events import Journal
 from moorage.control.docker_status import absent_status, container_status, timestamp_ns
 from moorage.control.engine import Engine
@@ -25,8 +33,8 @@ _START_SECONDS = 60.0
 # How long a status tells that memory lacked.
 _REMEMBERED_SECONDS = 86_400.0
 _GRACE_SECONDS = 10
-_LONGEST_GRACE_SECONDS = 90
-_MARGIN_SECONDS = 15.0
+_FOR_EVER_SECONDS = 30 * 86_400
+_MARGIN_SECONDS = 60.0
 _SHORTEST_SPAN = 0.5
 
 
@@ -39,8 +47,7 @@ class DockerBackend:
         self._membership = membership
         self._journal = journal
         self._shares = _Shares()
-        self._busy: set[str] = set()
-        self._lock = threading.Lock()
+        self._actions = Actions(journal.failed)
 
     def services(self) -> list[ServiceStatus]:
         """Return all services, in the release's order."""
@@ -53,21 +60,16 @@ class DockerBackend:
     def perform(self, action: Action, name: str, *, who: str, reason: str = "") -> ServiceStatus:
         """Start, stop or restart a container and return its status afterwards."""
         member = self._membership.member(name)
-        with self._lock:
-            if name in self._busy:
-                detail = f"{name} is being started or stopped already"
-                raise ControlError("busy", detail, title="Not possible now", service=name)
-            self._busy.add(name)
-        try:
-            raw = self._own(member)
+        raw = self._own(member)
+        seconds = _seconds(action, raw)
+        wanted = Running(action, int(raw["State"].get("Pid") or 0) or None, _grace(raw))
+
+        def act() -> None:
             self._journal.request(action, member, who, reason)
-            self._engine.act(action, raw["Id"], _seconds(action, raw))
-        except ControlError as error:
-            error.service = name
-            raise
-        finally:
-            with self._lock:
-                self._busy.discard(name)
+            self._engine.act(action, raw["Id"], seconds)
+
+        running = self._actions.begin(name, wanted, act)
+        self._actions.wait(running, PATIENCE_SECONDS)
         return self._status(member)
 
     def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
@@ -145,6 +147,7 @@ class DockerBackend:
             cpu_percent=self._shares.percent(raw, reading) if reading else None,
             memory_bytes=reading.memory_bytes if reading else None,
         )
+        status = self._actions.shown(status)
         at = self._journal.short_of_memory(member.name)
         if status.reason or at is None or time.time() - at > _REMEMBERED_SECONDS:
             return status
@@ -201,6 +204,11 @@ def _of_engine(usage: Mapping[str, Any]) -> Reading:
 def _seconds(action: Action, raw: Mapping[str, Any]) -> float:
     if action == "start":
         return _START_SECONDS
+    return _grace(raw) + _MARGIN_SECONDS + (_START_SECONDS if action == "restart" else 0.0)
+
+
+def _grace(raw: Mapping[str, Any]) -> float:
+    """How long it may take to end; a negative one is the engine's "for ever"."""
     grace = raw["Config"].get("StopTimeout")
-    grace = min(_GRACE_SECONDS if grace is None else int(grace), _LONGEST_GRACE_SECONDS)
-    return grace + _MARGIN_SECONDS + (_START_SECONDS if action == "restart" else 0.0)
+    grace = _GRACE_SECONDS if grace is None else int(grace)
+    return float(min(grace, _FOR_EVER_SECONDS) if grace >= 0 else _FOR_EVER_SECONDS)

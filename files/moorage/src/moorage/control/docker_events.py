@@ -47,6 +47,10 @@ class Journal:
         """Note what somebody asked for."""
         self._add("request", member.name, op=action, who=who, reason=reason or None)
 
+    def failed(self, name: str, error: ControlError) -> None:
+        """Note an action that failed when nobody waited for it any more."""
+        self._add("error", name, reason=error.detail)
+
     def since(self, sequence: int, limit: int) -> list[Event]:
         """Return the newest events after one, oldest first."""
         with self._changed:

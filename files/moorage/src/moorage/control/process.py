@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from moorage.control.contract import (
+    PATIENCE_SECONDS,
     Action,
     ControlError,
     Event,
@@ -65,10 +66,15 @@ class ProcessBackend:
             "restart": self._client.restart,
         }
         try:
-            done = verbs[action](name, who=who, reason=reason or None)
-            return _understood(service_status, done)
+            act = verbs[action]
+            raw = act(name, who=who, reason=reason or None, wait=PATIENCE_SECONDS)
         except Refusal as error:
-            raise _problem(error, name) from error
+            if error.code != "timeout":
+                raise _problem(error, name) from error
+        else:
+            return _understood(service_status, raw)
+        # It goes on, for as long as the process may take, unless the supervisor does not answer.
+        return self.service(name)
 
     def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
         """Return the last lines of a process's log."""

@@ -21,6 +21,7 @@ from moorage.control.contract import (
     Announces,
     ControlBackend,
     ControlError,
+    State,
 )
 from moorage.control.serving import Job
 from moorage.control.sse import ALIVE, RETRY, log_stream, message
@@ -188,7 +189,8 @@ class Api:
                 raise _Noted.of(error) from error
             self._counters.action(action, "done")
             seconds = round(time.monotonic() - begun, 3)
-            self._audit.note(**facts, result="done", state=str(status.state), seconds=seconds)
+            result = "under way" if status.state is State.STOPPING else "done"
+            self._audit.note(**facts, result=result, state=str(status.state), seconds=seconds)
             return json_response(status.to_dict())
 
         return Job("act", run)

@@ -18,6 +18,7 @@ from moorage.control.contract import (
     ControlError,
     Event,
     ServiceStatus,
+    State,
     Stream,
 )
 from moorage.control.http import HttpBackend
@@ -32,6 +33,7 @@ from process_supervisor.client import Client
 
 _SUPERVISOR = "supervisor"
 _TIMEOUT_SECONDS = 60.0
+_LOOK_SECONDS = 0.5
 _UNREACHABLE = ("unreachable", "timeout")
 
 Answer = TypeVar("Answer")
@@ -71,15 +73,31 @@ class Services:
         found.extend(_of_container(c) for c in shown if c.service not in known)
         return found
 
-    def act(self, verb: Action, service: str, who: str, reason: str | None) -> dict[str, Any]:
-        """Start, stop or restart one service and return its status afterwards."""
+    def act(
+        self,
+        verb: Action,
+        service: str,
+        who: str,
+        reason: str | None,
+        waits: Callable[[str], None] = lambda why: None,
+    ) -> dict[str, Any]:
+        """Start, stop or restart one service and return its status afterwards.
+
+        Waits for as long as the service may take to end, and says to `waits` that it does.
+        """
 
         def by_control(backend: ControlBackend) -> dict[str, Any]:
-            backend.perform(verb, service, who=who, reason=reason or "")
+            found = backend.perform(verb, service, who=who, reason=reason or "")
+            if _under_way(backend, found):
+                waits(f"{service}: {found.reason or found.state}")
+            while _under_way(backend, found):
+                time.sleep(_LOOK_SECONDS)
+                found = backend.service(service)
             return self._one(service)
 
         def by_engine(container: docker.Container) -> dict[str, Any]:
-            docker.run([verb, container.name], timeout_seconds=120)
+            grace = docker.grace(container.name)
+            docker.run([verb, container.name], timeout_seconds=grace + 120)
             return self._one(service)
 
         return self._either(service, by_control, by_engine)
@@ -174,6 +192,12 @@ class Services:
             raise silent
         names = ", ".join(sorted(str(row["service"]) for row in self.all()))
         raise UnknownService(f"{self._layout.stack} has no service {service!r} (it has: {names})")
+
+
+def _under_way(backend: ControlBackend, status: ServiceStatus) -> bool:
+    # A process that is STARTING may wait for another one without end.
+    starts = status.state is State.STARTING and isinstance(backend, HttpBackend)
+    return starts or status.state is State.STOPPING
 
 
 def _all(backend: ControlBackend, stream: Stream) -> Stream:

@@ -288,6 +288,13 @@ def _full(ref: str) -> str:
     return ref if ":" in ref.rpartition("/")[2] else f"{ref}:latest"
 
 
+def grace(container: str) -> float:
+    """Return how long a container may take to end, in seconds; for ever is a month."""
+    said = run(["inspect", "--format", "{{json .Config.StopTimeout}}", container]).strip()
+    seconds = 10.0 if said in ("null", "") else float(said)
+    return seconds if seconds >= 0 else 30 * 86_400.0
+
+
 def ran_out_of_memory(container: str) -> bool:
     """Tell whether the kernel has killed a process of the container for want of memory."""
     return run(["inspect", "--format", "{{.State.OOMKilled}}", container]).strip() == "true"

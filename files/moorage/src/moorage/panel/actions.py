@@ -2,18 +2,32 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+import flask_babel
+from flask import (
+    Blueprint,
+    Flask,
+    current_app,
+    flash,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 
 from moorage.control import ACTIONS, Action, ControlError, ServiceStatus, State
+from moorage.control.contract import PATIENCE_SECONDS
 from moorage.panel import presentation
 from moorage.panel.text import gettext as _
 from moorage.panel.views import Panel, answer, wants_json
 
 # What the control API takes.
 MAX_REASON = 200
+_LOOK_SECONDS = 0.5
 _log = logging.getLogger("moorage.panel")
 
 
@@ -34,10 +48,7 @@ def add(blueprint: Blueprint, panel: Panel) -> None:
             if not busy.acquire(blocking=False):
                 detail = _("All services are being started or stopped already.")
                 raise ControlError("conflict", detail)
-            try:
-                return _act_on_all(panel, action)
-            finally:
-                busy.release()
+            return _act_on_all(panel, action, busy.release)
 
         methods = ["GET", "POST"]
         blueprint.add_url_rule(f"/<service>/{action}", f"{action}", one, methods=methods)
@@ -95,30 +106,69 @@ def _act(panel: Panel, service: str, action: Action) -> ResponseReturnValue:
     return answer(presentation.outcome(action, after), presentation.to_json(after), 200)
 
 
-def _act_on_all(panel: Panel, action: Action) -> ResponseReturnValue:
-    who, reason = panel.current_user(), _reason()
-    results: list[dict[str, object]] = []
-    failed = 0
-    found = panel.backend.services()
-    for service in targets(action, found, panel.own_service):
-        name = service.name
+@dataclass
+class _Round:
+    """An action on all: one service after the other, whether or not somebody still waits."""
+
+    panel: Panel
+    action: Action
+    who: str
+    reason: str
+    found: Sequence[ServiceStatus]
+    results: list[dict[str, object]] = field(default_factory=list)
+    failed: int = 0
+
+    def run(self) -> None:
+        """Go through them; each has ended before the next one's turn."""
+        for service in targets(self.action, self.found, self.panel.own_service):
+            ok, text = self._one(service.name)
+            self.results.append({"service": service.name, "ok": ok, "message": text})
+
+    def _one(self, name: str) -> tuple[bool, str]:
+        panel, action = self.panel, self.action
         if name == panel.own_service and action != "start":
-            _later(lambda own=name: _perform(panel, action, own, who, reason))  # type: ignore[misc]
-            results.append({"service": name, "ok": True, "message": _own(action)})
-            continue
+            _later(lambda: _perform(panel, action, name, self.who, self.reason))
+            return True, _own(action)
         try:
-            after = _perform(panel, action, name, who, reason)
+            after = _perform(panel, action, name, self.who, self.reason)
+            while after.state is State.STOPPING:
+                time.sleep(_LOOK_SECONDS)
+                after = panel.backend.service(name)
         except ControlError as error:
-            failed = failed or error.status
-            text = presentation.refusal(action, name, error)
-            results.append({"service": name, "ok": False, "message": text})
-        else:
-            text = presentation.outcome(action, after)
-            results.append({"service": name, "ok": True, "message": text})
-    lines = [str(result["message"]) for result in results] or [_("There was nothing to do.")]
+            self.failed = self.failed or error.status
+            return False, presentation.refusal(action, name, error)
+        return True, presentation.outcome(action, after)
+
+
+def _act_on_all(panel: Panel, action: Action, end: Callable[[], None]) -> ResponseReturnValue:
+    try:
+        found = panel.backend.services()
+        whole = _Round(panel, action, panel.current_user(), _reason(), found)
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        language, ended = str(flask_babel.get_locale()), threading.Event()
+    except BaseException:
+        end()
+        raise
+
+    def run() -> None:
+        try:
+            with app.app_context(), flask_babel.force_locale(language):
+                whole.run()
+        finally:
+            end()
+            ended.set()
+
+    threading.Thread(target=run, name="panel-all", daemon=True).start()
+    done = ended.wait(PATIENCE_SECONDS)
+    results = list(whole.results)
+    lines = [str(result["message"]) for result in results]
+    if not done:
+        lines.append(_("The others follow, each when the one before it has ended."))
+    elif not lines:
+        lines.append(_("There was nothing to do."))
     if action == "stop" and any(s.name == panel.own_service and s.running for s in found):
         lines.append(_("%(name)s shows this page and goes on.", name=panel.own_service))
-    return answer("\n".join(lines), {"results": results}, failed or 200)
+    return answer("\n".join(lines), {"results": results}, whole.failed or (200 if done else 202))
 
 
 def _perform(panel: Panel, action: Action, name: str, who: str, reason: str) -> ServiceStatus:

@@ -53,6 +53,7 @@ _STATE_WORD = re.compile(rf"\b({'|'.join(State)})\b(?=$| →|,)")
 # How a process ended, as supervisor and engine write it.
 _ENDED = re.compile(r"\b(?:code|exited with status) (?P<code>\d+)\b")
 _KILLED = re.compile(r"\b(?:killed by(?: signal)?) (?P<signal>\w+)")
+_LEFT = re.compile(r"\b(stopping|being \w+ for \d+ s), may take (?P<left>\d+) s to end")
 _DELAY = re.compile(r"\bdelay (?P<seconds>[\d.]+)")
 # The styles that panel.css knows.
 _TONES = {
@@ -157,6 +158,7 @@ def to_json(service: ServiceStatus) -> dict[str, Any]:
     body["port"] = service.ports[0] if service.ports else None
     body["message"] = state(service)
     body["tone"] = tone(service)
+    body["log_tail"] = [visible(line) for line in service.log_tail]
     body["can"] = list(possible(service))
     body["texts"] = texts(service)
     return body
@@ -190,7 +192,8 @@ def texts(service: ServiceStatus) -> dict[str, str]:
 def why(service: ServiceStatus) -> str:
     """Return what there is to say about how it came to this."""
     if service.reason:
-        return visible(service.reason)
+        text = visible(service.reason)
+        return _LEFT.sub(lambda found: _("may take %(n)s s to end", n=found["left"]), text)
     ended = last_exit(service)
     if service.running and ended:
         return _("before: %(ended)s", ended=ended)
@@ -270,6 +273,8 @@ def question(action: Action, name: str, *, own: bool = False) -> str:
 def outcome(action: Action, after: ServiceStatus) -> str:
     """Say what an action led to."""
     words = {"name": after.name, "state": state(after), "pid": after.pid}
+    if after.state is State.STOPPING:
+        return _("%(name)s is still ending: it may take as long as its description says.", **words)
     if after.pid and action != "stop":
         return _("%(name)s: %(state)s, PID %(pid)s", **words)
     return _("%(name)s: %(state)s", **words)
