@@ -80,6 +80,8 @@ class ControlRig:
         wanted = {"steady": "RUNNING", "talker": "RUNNING", "broken": "FATAL", "once": "EXITED"}
         for name, state in wanted.items():
             eventually(partial(self._is, name, state), f"{name} {state}")
+        said = logs / "talker.log"
+        eventually(lambda: said.exists() and "two" in said.read_text(), "talker has said its words")
 
     def stop(self) -> None:
         """End the supervisor and everything below it."""
