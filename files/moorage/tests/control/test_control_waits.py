@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,8 @@ from moorage.control.membership import Membership
 from moorage.control.process import ProcessBackend
 
 # Ends its job first, which takes until somebody says so.
-WORKER = (
-    "trap 'while [ ! -e {go} ]; do sleep 0.05; done; exit 0' TERM; while :; do sleep 0.05; done"
-)
+WAITS = "while [ ! -e {go} ]; do sleep 0.05; done; exit 0"
+WORKER = f"trap '{WAITS}' TERM; echo ready; while :; do sleep 0.05; done"
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,14 @@ def of_a_container(path: Path) -> Iterator[tuple[ControlBackend, Callable[[], ob
 def slow(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[tuple[ControlBackend, Callable[[], object]]]:
-    yield from request.param(tmp_path)
+    for control, end in request.param(tmp_path):
+        # Before it listens to SIGTERM a first process would not even get it.
+        eventually(partial(works, control), "it works", 60)
+        yield control, end
+
+
+def works(control: ControlBackend) -> bool:
+    return control.logs("worker") == ["ready"]
 
 
 def ending(status: ServiceStatus) -> bool:
