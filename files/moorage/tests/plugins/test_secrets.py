@@ -35,7 +35,7 @@ def run(directory: Path, secrets: list[dict[str, Any]], check: bool = False, **v
         text=True,
         check=False,
     )
-    for value in values.values():
+    for value in filter(None, values.values()):
         assert value not in done.stdout
     return json.loads(done.stdout)
 
@@ -115,3 +115,45 @@ def test_a_value_that_is_not_ascii_is_refused(home: Path) -> None:
 def test_a_dry_run_writes_nothing(home: Path) -> None:
     done = run(home, [secret("key", length=40)], check=True)
     assert done["changed"] and not home.exists()
+
+
+def test_a_file_that_no_secret_is_in_is_told_and_given_anew(home: Path) -> None:
+    run(home, [secret("key", length=40)])
+    for torn in (b"\xff\xfe", bytes(40)):
+        (home / "key").write_bytes(torn)
+        failed = run(home, [secret("key", length=40)])
+        assert "secret key: its file is damaged" in failed["msg"]
+        assert (home / "key").read_bytes() == torn
+        assert run(home, [secret("key", length=40)], key="another")["replaced"] == ["key"]
+        assert (home / "key").read_text() == "another"
+
+
+@pytest.mark.parametrize("what", ["directory", "pipe"])
+def test_what_is_no_file_is_told(home: Path, what: str) -> None:
+    run(home, [secret("key", length=40)])
+    (home / "key").unlink()
+    os.mkfifo(home / "key") if what == "pipe" else (home / "key").mkdir()
+    for value in ("", "another"):
+        assert str(home / "key") in run(home, [secret("key", length=40)], key=value)["msg"]
+
+
+def test_a_full_disk_leaves_no_half_of_a_secret(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True)
+    try:
+        home = disk / "secrets"
+        assert run(home, [secret("old")], old="one")["given"] == ["old"]
+        with (disk / "fill").open("wb", buffering=0) as out, pytest.raises(OSError, match="space"):
+            while True:
+                out.write(bytes(4096))
+        failed = run(home, [secret("old"), secret("new")], old="one", new="n" * 100)
+        assert "No space left on device" in failed["msg"]
+        assert not (home / "new").exists() and (home / "old").read_text() == "one"
+        failed = run(home, [secret("old")], old="o" * 9000)
+        assert "No space left on device" in failed["msg"]
+        assert (home / "old").read_text() == "one"
+        (disk / "fill").unlink()
+        assert run(home, [secret("old"), secret("new")], new="n" * 100)["given"] == ["new"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
