@@ -163,8 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_PUT = do_PATCH = do_POST
 
-    def _answer(self, body: bytes, **headers: str) -> None:
-        self.send_response(200)
+    def _answer(self, body: bytes, status: int = 200, **headers: str) -> None:
+        self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(body)))
@@ -199,9 +199,12 @@ class _Handler(BaseHTTPRequestHandler):
             "cookie": {"Set_Cookie": "a=b"},
             "vary": {"Vary": "*"},
             "public": {"Cache_Control": "public, max-age=60"},
+            "pragma": {"Pragma": "no-cache"},
+            "broken": {"Cache_Control": "public, max-age=60"},
         }
         name = self.path.rpartition("/")[2].partition(".")[0]
-        self._answer(b"body { }", Content_Type="text/css", **said.get(name, {}))
+        status = 500 if name == "broken" else 200
+        self._answer(b"body { }", status, Content_Type="text/css", **said.get(name, {}))
 
     def _big(self) -> None:
         size = 256 * 2**20
@@ -211,6 +214,11 @@ class _Handler(BaseHTTPRequestHandler):
         for _ in range(size // 2**20):
             self.wfile.write(b"x" * 2**20)
             self.application.sent += 2**20
+
+    def _early(self) -> None:
+        self.send_response_only(103)
+        self.end_headers()
+        self._echo()
 
     def _hang(self) -> None:
         # Ends the connection instead of an answer.

@@ -90,7 +90,37 @@ def test_names_of_headers_are_passed_on_unless_they_pose_as_ours(
     assert b"6.6.6.6" not in answer
 
 
-@pytest.mark.parametrize("name", ["private", "nocache", "nostore", "cookie", "vary"])
+def test_what_is_for_the_edge_alone_ends_there(rig: EdgeRig, application: Start) -> None:
+    port = rig.stack("hops", application().peer)
+    named = "Connection: X-Hop, x_low , Host, Authorization, X-Forwarded-For"
+    lines = ["X-Hop: gone", "X_Low: gone", "Proxy: http://gone", "Proxy-Connection: gone"]
+    answer = raw(port, "/", named, *lines, "Authorization: stays", "X-End: stays")
+    assert b"gone" not in answer
+    assert answer.count(b"stays") == 2
+    assert b'"host": "x"' in answer and b'"x-forwarded-for": "127.0.0.1"' in answer
+
+
+@pytest.mark.parametrize("scheme", ["http", "HTTPS"])
+def test_a_host_in_the_first_line_is_the_one_that_is_meant(
+    rig: EdgeRig, application: Start, scheme: str
+) -> None:
+    port = rig.stack("named", application().peer)
+    answer = raw(port, f"{scheme}://named.example.com:81/a?b=//c", host="other.example.com")
+    assert b'"host": "named.example.com:81"' in answer
+    assert b'"path": "/a?b=//c"' in answer and b"other" not in answer
+
+
+def test_an_answer_that_is_not_final_ends_at_once(rig: EdgeRig, application: Start) -> None:
+    server = application()
+    port = rig.stack("early", server.peer)
+    assert b"200" not in raw(port, "/early")
+    until(lambda: rig.edge.in_flight([server.peer]) == {server.peer: 0})
+    assert raw(port, "/").split()[1] == b"200"
+
+
+@pytest.mark.parametrize(
+    "name", ["private", "nocache", "nostore", "cookie", "vary", "pragma", "broken"]
+)
 def test_what_the_application_says_of_a_file_counts(
     rig: EdgeRig, application: Start, name: str
 ) -> None:

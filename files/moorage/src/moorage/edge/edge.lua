@@ -448,6 +448,28 @@ for name in ([[host connection upgrade forwarded x-real-ip x-request-id content-
   OWN[name] = true
 end
 
+-- What is for the next hop alone says the visitor; old names of it nobody behind here wants. CGI
+-- takes Proxy for its own HTTP_PROXY.
+local function drop_hops(given, plain)
+  if plain.connection then
+    for name, value in pairs(given) do
+      if name:lower() == "connection" then
+        local all = type(value) == "table" and table.concat(value, ",") or tostring(value)
+        for word in all:gmatch("[^%s,]+") do
+          if not OWN[word:lower()] then
+            ngx.req.clear_header(word)
+          end
+        end
+      end
+    end
+  end
+  for _, name in ipairs({"proxy", "proxy-connection"}) do
+    if plain[name] then
+      ngx.req.clear_header(name)
+    end
+  end
+end
+
 local function clean_headers()
   local given = ngx.req.get_headers(0, true)
   local plain = {}
@@ -464,6 +486,7 @@ local function clean_headers()
       end
     end
   end
+  drop_hops(given, plain)
 end
 
 -- "/a%2Fb" -> "/a/b" and, with the slashes that were encoded left as they are, "/a%2fb".
@@ -625,6 +648,10 @@ end
 
 -- A rollout's own requests learn who has answered them, and nobody but the edge can say it.
 function M.headers()
+  -- nginx takes one that is not final for the answer, and would wait for the rest of it.
+  if ngx.status < 200 and ngx.status ~= 101 then
+    return ngx.exit(502)
+  end
   local var = ngx.var
   if var.http_user_agent == "moorage-probe" and var.realip_remote_addr == var.server_addr then
     local peer = var.moorage_peer

@@ -41,7 +41,8 @@ def upstream(facts: Facts) -> str:
         f"{keep}}}\n"
         f"map $upstream_http_x_frame_options $moorage_frame_{_word(facts.stack)} {{\n"
         f'    "" "{facts.options.frame_options}";\n    default "";\n}}\n'
-        f'map "$status:$upstream_http_cache_control$upstream_http_expires$upstream_http_set_cookie"'
+        f'map "$status:$upstream_http_cache_control$upstream_http_expires$upstream_http_pragma'
+        '$upstream_http_set_cookie"'
         f" $moorage_static_{_word(facts.stack)} {{\n"
         # Only where the application itself says nothing about it.
         f'    "~^20[06]:\\z" "public, max-age={facts.options.static_max_age_seconds}";\n'
@@ -213,7 +214,7 @@ def _static(match: str, closing: str, plain: str, target: Target, tls: bool, sma
         '$request_uri";\n'
         f"        proxy_cache_valid 200 {target.facts.options.static_max_age_seconds}s;\n"
         "        proxy_cache_lock on;\n        proxy_cache_lock_timeout 2s;\n"
-        "        proxy_no_cache $moorage_uncacheable $moorage_large;\n"
+        "        proxy_no_cache $moorage_uncacheable $moorage_large $moorage_error;\n"
         f"        add_header Cache-Control $moorage_static_{word};\n"
     )
     head = _start(target) if closing else "        keepalive_timeout 0;\n"

@@ -87,7 +87,12 @@ HTTP = """\
         "1:https" https;
         "1:http" http;
     }
-    map $http_host $moorage_host { "" $host; default $http_host; }
+    # Whoever names a host in the first line means that one, whatever stands in Host.
+    map $request $moorage_named {
+        default $http_host;
+        "~^[A-Z]+ [A-Za-z][A-Za-z0-9+.-]*://(?<moorage_authority>[^/?#@ ]+)" $moorage_authority;
+    }
+    map $moorage_named $moorage_host { "" $host; default $moorage_named; }
     map $http_upgrade $moorage_upgrade { default ""; "~*^websocket$" websocket; }
     map $moorage_upgrade $moorage_connection { default upgrade; "" ""; }
     map $upstream_http_x_content_type_options $moorage_nosniff { "" nosniff; default ""; }
@@ -99,6 +104,8 @@ HTTP = """\
         default 0;
         "~*private|no-store|no-cache|must-revalidate" 1;
     }
+    # A mistake that an application gives an age is another one after its next request.
+    map $upstream_status $moorage_error { default 0; "~[45][0-9][0-9]$" 1; }
     # Files of the cache are written whole: only those that are known to be small get there.
     map $upstream_http_content_length $moorage_large { default 1; "~^[0-9]{1,7}$" 0; }
 
