@@ -154,7 +154,8 @@ def advice(meeting: Meeting) -> str:
         f"where {holder} is described without it, update {holder} first ({update}), "
         f"then this again, or both in one run ({_UPDATE.format('all')}), which also says how two "
         f"change places; a stack that is to go: `ansible-playbook playbooks/remove.yml "
-        f"-e stack={holder}`; else give {stack} {_another(meeting.wants, stack)}"
+        f"-e stack={holder}`, or `moorage remove {holder}` there; "
+        f"else give {stack} {_another(meeting.wants, stack)}"
     )
 
 
