@@ -333,3 +333,10 @@ def test_a_published_port_is_never_one_behind_the_edge(project: Project, tmp_pat
 def test_a_stack_is_called_like_its_directory(tmp_path: Path) -> None:
     with pytest.raises(ComposeError, match="write name: shop"):
         plan_host(with_shop(tmp_path, "8000", "store"), ["shop"], {"shop_topology": "containers"})
+
+
+@pytest.mark.parametrize("name", ["edge_http_port", "edge_https_port", "logrotate_days"])
+@pytest.mark.parametrize("value", ["eighty", None, -1, 2.5, [80]])
+def test_a_number_of_a_role_that_is_none_is_named(project: Project, name: str, value: Any) -> None:
+    with pytest.raises(ComposeError, match=rf"{name}: has to be a number"):
+        plan_host(project, ["all", "tg2em"], {name: value})

@@ -149,6 +149,14 @@ def _settings(given: Mapping[str, Any]) -> Settings:
         raise ComposeError([Problem("", str(error))]) from None
 
 
+def number(name: str, value: Any) -> int:
+    """A setting that is a whole number, be it written as text; raises ComposeError."""
+    text = str(value).strip()
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise ComposeError([Problem(name, "has to be a number, 0 or more", value=str(value))])
+
+
 def _converted(name: str, value: Any, default: Any) -> Any:
     """A value as the setting's default has it: from the command line all of them are text."""
     text = str(value).strip().lower()
@@ -157,9 +165,7 @@ def _converted(name: str, value: Any, default: Any) -> Any:
             return text in ("true", "yes", "on", "1")
         raise ComposeError([Problem(name, "has to be true or false", value=str(value))])
     if isinstance(default, int):
-        if text.isdigit():
-            return int(text)
-        raise ComposeError([Problem(name, "has to be a number, 0 or more", value=str(value))])
+        return number(name, value)
     if isinstance(default, tuple):
         if isinstance(value, list | tuple):
             return tuple(value)

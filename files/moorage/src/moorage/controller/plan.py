@@ -11,7 +11,7 @@ from typing import Any
 
 from moorage.compose import Stack, load_stack
 from moorage.compose.errors import ComposeError, Problem
-from moorage.controller.edge import plan_edge
+from moorage.controller.edge import number, plan_edge
 from moorage.controller.images import image_map, references
 from moorage.controller.manifest import (
     directories_of,
@@ -62,10 +62,10 @@ def plan_host(
     drafts = [draft_stack(project, name, given[name], proxies) for name in names]
     edge_settings = project.role_settings("edge", variables)
     others = _others(project, set(beside) - asked, variables, proxies)
-    loopback = _loopback(
-        [*drafts, *others], [edge_settings[f"edge_{kind}_port"] for kind in ("http", "https")]
-    )
-    log_days = int(project.role_settings("logrotate", variables)["logrotate_days"])
+    own = [number(name, edge_settings[name]) for name in ("edge_http_port", "edge_https_port")]
+    loopback = _loopback([*drafts, *others], own)
+    rotation = project.role_settings("logrotate", variables)
+    log_days = number("logrotate_days", rotation["logrotate_days"])
     stacks = [plan_stack(project, draft, images, loopback, log_days) for draft in drafts]
     _refuse_shared_ports(stacks)
     _refuse_shared_names(stacks)
@@ -220,12 +220,12 @@ def _render(stack: Stack, settings: Settings) -> Rendering:
         return render(stack, settings)
 
 
-def _loopback(drafts: Iterable[Draft], taken: Iterable[Any]) -> dict[str, int]:
+def _loopback(drafts: Iterable[Draft], taken: Iterable[int]) -> dict[str, int]:
     """The ports behind the edge of all stacks: no two are alike, and none is a public one."""
     renderings = [draft.rendering for draft in drafts]
     names = [name for rendering in renderings for name in rendering.loopback]
     published = {port.port for rendering in renderings for port in rendering.ports}
-    return assign(names, published | {int(port) for port in taken})
+    return assign(names, published | set(taken))
 
 
 def _ports_behind(drafts: Iterable[Draft], ports: Mapping[str, int]) -> list[dict[str, Any]]:
