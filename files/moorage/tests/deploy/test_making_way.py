@@ -167,6 +167,17 @@ def test_what_is_in_the_way(
     assert bool(found) is stops
 
 
+def test_a_directory_is_the_same_by_another_name(tmp_path: Path) -> None:
+    (tmp_path / "data/db").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data")
+    new = needs_of([unit("new")], {"new": bind(tmp_path / "link/db")})
+    old = container("old", writes=(str(tmp_path / "data/db"),))
+    assert in_the_way(unit("new"), [old], new) == [old]
+    # What two services share by two names is theirs together all the same.
+    both = {**new, "old": needs_of([unit("old")], {"old": bind(tmp_path / "link/db")})["old"]}
+    assert in_the_way(unit("new"), [old], both) == []
+
+
 def test_what_a_unit_needs_is_read_from_all_its_keys() -> None:
     rolled = Unit("s-web", "web", "c", rolled=True, keys={"a": "web.a", "b": "web.b"})
     described = {

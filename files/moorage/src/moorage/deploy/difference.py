@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +94,7 @@ def _needs(entries: Sequence[Mapping[str, Any]]) -> Needs:
     mounts = [m for entry in entries for m in entry.get("volumes") or ()]
     ports = [p for entry in entries for p in entry.get("ports") or ()]
     return Needs(
-        frozenset(str(m["source"]) for m in mounts if m.get("source") and not m.get("read_only")),
+        _real(str(m["source"]) for m in mounts if m.get("source") and not m.get("read_only")),
         frozenset((p.get("host_ip") or ANYWHERE, int(p["published"])) for p in ports),
         frozenset(str(m["source"]) for m in mounts if m.get("source") and m.get("read_only")),
     )
@@ -117,11 +118,16 @@ def in_the_way(
             continue
         keeps = needs.get(name, Needs())
         taken = {(p.address, p.port) for p in container.published} - keeps.ports
-        shared = {source for source in container.writes if source not in keeps.writes}
+        shared = _real(container.writes) - keeps.writes
         ports = any(meet(mine, theirs) for mine in own.ports for theirs in taken)
         if ports or (alone and any(within(a, b) for a in own.writes for b in shared)):
             found.append(container)
     return found
+
+
+def _real(sources: Iterable[str]) -> frozenset[str]:
+    """Return paths without links: one directory may be mounted by several names."""
+    return frozenset(os.path.realpath(source) for source in sources)
 
 
 def meet(one: tuple[str, int], other: tuple[str, int]) -> bool:
