@@ -300,3 +300,45 @@ def test_a_host_without_an_edge_says_so(rig: EdgeRig) -> None:
     assert edge.pools("shop") == {}
     with pytest.raises(EdgeError, match="no edge"):
         edge.store.settings()
+
+
+def test_a_pool_that_comes_into_being_is_served_from_the_first_moment(
+    rig: EdgeRig, application: Start
+) -> None:
+    old, new = application(), application()
+    port = rig.stack("load", old.peer)
+    listener = {"port": port, "address": "127.0.0.1"}
+
+    def named(pool: str) -> dict[str, object]:
+        return {"pools": {pool: {}}, "listeners": [{**listener, "pool": pool}]}
+
+    seen: list[tuple[int, object]] = []
+    over = threading.Event()
+
+    def visit() -> None:
+        while not over.is_set():
+            answer = get(port)
+            seen.append((answer.status, answer.json()["port"] if answer.status == 200 else None))
+
+    visitors = [threading.Thread(target=visit) for _ in range(4)]
+    for visitor in visitors:
+        visitor.start()
+    try:
+        # Whoever takes a door over has who is behind it, until told otherwise.
+        rig.edge.apply("load", named("front:80"), hold_seconds=10)
+        assert rig.edge.pools("load") == {"front:80": [old.peer]}
+        rig.edge.apply("load", named("door:80"), {"door:80": [new.peer]}, 10)
+        assert rig.edge.pools("load") == {"door:80": [new.peer]}
+        until(lambda: seen[-1] == (200, new.port))
+    finally:
+        over.set()
+        for visitor in visitors:
+            visitor.join()
+    assert set(seen) == {(200, old.port), (200, new.port)}, Counter(seen)
+    # What a pool of that name had once is nobody's any more; who comes waits.
+    other = {
+        "pools": {"web:80": {}},
+        "listeners": [{**listener, "pool": "web:80", "port": free_port()}],
+    }
+    rig.edge.apply("load", other, hold_seconds=10)
+    assert rig.edge.pools("load") == {"web:80": []}

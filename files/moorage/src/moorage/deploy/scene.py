@@ -16,12 +16,10 @@ from moorage.deploy.manifest import Composed
 from moorage.deploy.owners import Owners
 from moorage.deploy.release import Release, read_part
 from moorage.deploy.topology import Gap, Topology
-from moorage.deploy.traffic import Traffic, pools_of
+from moorage.deploy.traffic import Traffic, hold_seconds, pools_of
 from moorage.deploy.unit import NEXT, Policy, Unit, units_of
 
 _STOP_MARGIN_SECONDS = 60.0
-# Longer than that hardly any client waits for an answer.
-_LONGEST_WAIT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -257,8 +255,7 @@ class Scene:
     @property
     def hold_seconds(self) -> float:
         """How long visitors wait in the edge for what nobody serves at the moment."""
-        options = (self.release.manifest.get("edge") or {}).get("options") or {}
-        return float(options.get("hold_seconds", _LONGEST_WAIT_SECONDS))
+        return hold_seconds(self.release)
 
     def without(self, units: Sequence[Unit]) -> dict[str, list[str]]:
         """Return the pools that these units serve, as they are when nobody is sent to them."""

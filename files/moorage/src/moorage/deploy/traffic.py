@@ -17,6 +17,8 @@ from moorage.edge.report import unheard
 from moorage.probe import Figures, Prober, Sample, Target, smoke, too_busy, verdict
 
 _POLL_SECONDS = 0.02
+# Longer than that hardly any client waits for an answer.
+_LONGEST_WAIT_SECONDS = 30.0
 # How long visitors may need to find back to what was replaced beneath what they ask.
 _RECOVERY_SECONDS = 10.0
 # How long a busy host is given until the prober has asked what is new at all.
@@ -68,15 +70,20 @@ class Traffic:
         if pools:
             self._edge.switch(self._stack, pools, hold_seconds)
 
-    def route(self, release: Release) -> bool:
-        """Have the edge listen and route as the release says; return whether that changed."""
+    def route(self, release: Release, pools: Mapping[str, Sequence[str]] | None = None) -> bool:
+        """Have the edge listen and route as the release says; return whether that changed.
+
+        ``pools`` has the peers of those that are new; without any, visitors wait in the edge.
+        """
         facts = release.manifest.get("edge")
         if facts and not self._edge.present():
             raise ReleaseError(
                 f"release {release.id} is reached through the edge, which this host does not have: "
                 f"run playbooks/provision.yml, or set edge_kind: none"
             )
-        return self._edge.present() and self._edge.apply(self._stack, facts or None)
+        if not self._edge.present():
+            return False
+        return self._edge.apply(self._stack, facts or None, pools, hold_seconds(release))
 
     def new_listeners(self, release: Release) -> set[int]:
         """Return the ports that the edge would have to open for the release."""
@@ -269,6 +276,12 @@ class Traffic:
         """Send no more requests."""
         if self._prober is not None:
             self._prober.stop()
+
+
+def hold_seconds(release: Release) -> float:
+    """Return how long visitors wait in the edge for what nobody serves at the moment."""
+    options = (release.manifest.get("edge") or {}).get("options") or {}
+    return float(options.get("hold_seconds", _LONGEST_WAIT_SECONDS))
 
 
 def _ports(facts: Mapping[str, Any]) -> set[int]:

@@ -107,18 +107,20 @@ class Waves:
     def _switch(self, wave: list[Unit]) -> None:
         scene = self._scene
         if not self._routed:
-            self._routed = True
             self._free_ports()
-            scene.traffic.route(scene.release)
         found = scene.look()
         live = {
             unit.name: found.get(unit.next_name) or found.get(unit.name) for unit in scene.units
         }
         fresh = [found[unit.next_name] for unit in wave if unit.next_name in found]
         scene.traffic.switched(peer for container in fresh for peer in container.peers)
-        pools = scene.pools(wave, {k: v for k, v in live.items() if v})
         last = scene.moved(wave)
-        scene.traffic.switch({name: peers for name, peers in pools.items() if name not in last})
+        pools = scene.pools(wave, {k: v for k, v in live.items() if v})
+        pools = {name: peers for name, peers in pools.items() if name not in last}
+        if not self._routed:
+            self._routed = True
+            scene.traffic.route(scene.release, pools)
+        scene.traffic.switch(pools)
 
     def _monitor(self, wave: list[Unit]) -> None:
         scene = self._scene

@@ -51,13 +51,24 @@ class Edge:
         found = self.store.pools(stack)["pools"]
         return {name: list(found.get(name, [])) for name in known}
 
-    def apply(self, stack: str, facts: Mapping[str, Any] | None) -> bool:
+    def apply(
+        self,
+        stack: str,
+        facts: Mapping[str, Any] | None,
+        pools: Mapping[str, Sequence[str]] | None = None,
+        hold_seconds: float = 0.0,
+    ) -> bool:
         """Make the configuration that of all stacks, with ``facts`` for ``stack``.
+
+        Pools that are there keep their peers. One that ``facts`` brings has those of ``pools``,
+        else of the pool whose doors it takes over; without any, visitors wait for up to
+        ``hold_seconds``.
 
         Returns whether anything changed. On any failure the old configuration stays in force, and
         EdgeError has nginx's words.
         """
         with self.store.locked():
+            self._found(stack, facts or {}, pools or {}, hold_seconds)
             return self._apply(stack, facts)
 
     def reload(self) -> bool:
@@ -142,6 +153,30 @@ class Edge:
     def nginx(self) -> Nginx:
         """Return nginx's process."""
         return nginx_of(self.store.settings())
+
+    def _found(
+        self,
+        stack: str,
+        facts: Mapping[str, Any],
+        pools: Mapping[str, Sequence[str]],
+        hold_seconds: float,
+    ) -> None:
+        """Give pools that come into being their peers: from the first moment visitors reach them.
+
+        What an earlier pool of that name has left in the file is nobody's any more.
+        """
+        before = Facts.parse(stack, self.store.facts(stack) or {})
+        wanted = Facts.parse(stack, facts)
+        new = [name for name in wanted.pools if name not in before.pools]
+        if not new:
+            return
+        state, doors = self.store.pools(stack), _doors(before)
+        taken = {pool: doors[door] for door, pool in _doors(wanted).items() if door in doors}
+        heirs = {name: state["pools"].get(taken.get(name), ()) for name in new}
+        for name in new:
+            state["pools"][name] = [_peer(peer) for peer in pools.get(name) or heirs[name]]
+            state["hold_seconds"][name] = hold_seconds
+        self.store.put_pools(stack, state)
 
     def _apply(self, stack: str, facts: Mapping[str, Any] | None) -> bool:
         before = self.store.facts(stack)
@@ -281,6 +316,12 @@ class Edge:
                     f"{_RELOAD_SECONDS:g} s; the old configuration stays"
                 )
             time.sleep(_POLL_SECONDS)
+
+
+def _doors(facts: Facts) -> dict[str, str]:
+    """Return which pool lies behind each listener and each route."""
+    listeners = {f"{entry.address}:{entry.port}": entry.pool for entry in facts.listeners}
+    return listeners | {entry.path: entry.pool for entry in facts.routes}
 
 
 def domains_of(stacks: Iterable[Facts]) -> list[str]:

@@ -27,6 +27,8 @@ local MORE_TRIES = 2
 local LOST_SECONDS = 5
 -- After so long without a further failure a pool counts as having been reached meanwhile.
 local FORGET_SECONDS = 30
+-- How long workers that a reload replaces still find the pools that are gone.
+local LEFT_SECONDS = 60
 local CONNECT_SECONDS = 1
 -- Bodies up to this size stay in memory (client_body_buffer_size).
 local SMALL_BODY = 131072
@@ -128,9 +130,9 @@ function M.init(directory)
       local full = stack .. "/" .. name
       if state then
         set_pool(full, state.pools[name] or {}, tonumber((state.hold_seconds or {})[name]))
-      elseif not pools:get("setting/" .. full) then
+      else
         -- At a reload what is in memory goes on instead.
-        set_pool(full, split(pools:get("pool/" .. full) or ""))
+        set_pool(full, split(pools:get("pool/" .. full) or ""), pools:get("hold/" .. full))
       end
       wanted["setting/" .. full] = true
       wanted["pool/" .. full] = true
@@ -139,8 +141,9 @@ function M.init(directory)
   end
   for _, key in ipairs(pools:get_keys(0)) do
     local kind = key:match("^[^/]*")
-    if not wanted[key] and kind ~= "down" and kind ~= "worker" then
-      pools:delete(key)
+    if not wanted[key] and kind ~= "down" and kind ~= "worker" and pools:ttl(key) == 0 then
+      -- Workers of before still answer until the new ones are all there, and know it by its name.
+      pools:expire(key, LEFT_SECONDS)
     end
   end
 end
