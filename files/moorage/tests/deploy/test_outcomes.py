@@ -119,6 +119,27 @@ def test_the_first_line_of_a_reason_is_the_error() -> None:
     assert reason_first([]) == ""
 
 
+@pytest.mark.parametrize(
+    "aside",
+    [
+        "WARN[0000] the attribute `version` is obsolete",
+        "\x1b[33mWARN\x1b[0m[0000] the attribute `version` is obsolete",
+        "INFO  [alembic.runtime.migration] Context impl MySQLImpl.",
+        "/app/plan.py:7: DeprecationWarning: utcnow() is deprecated",
+        "[WARN] no swap limit",
+        "npm WARN old lockfile",
+        "W: Some index files failed to download",
+        'time="2026-11-28T10:00:00Z" level=warning msg="Found orphan containers"',
+        " Network shop_default  Created",
+    ],
+)
+def test_what_is_only_told_is_no_reason(aside: str) -> None:
+    why = "No such container: shop-db"
+    assert reason_first([aside, why]).splitlines()[0] == why
+    # However much of it comes behind.
+    assert reason_first([why, *[aside] * 40]).splitlines()[0] == why
+
+
 def test_what_the_engine_could_not_start_was_stopped_by_nobody(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

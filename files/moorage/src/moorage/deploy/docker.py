@@ -25,11 +25,13 @@ _CONFIG_LABEL = "moorage.config"
 _SAID_LINES = 15
 _POLL_SECONDS = 0.05
 _LOOKING_SECONDS = 10.0
-# Compose's progress, and what it or the engine's client only warns of.
+# Compose's progress, and what it, the engine's client or a program only warns or tells of.
 _ASIDE = re.compile(
-    r"\s*$|time=\S+ level=(warning|info|debug)|(?i:warning|warn|deprecated)\b"
+    r"\s*$|time=\S+ level=(warn\w*|info|debug)|(\S+:\d+: )?\w*(?i:warning|deprecated)\b"
+    r"|\W*(?i:warn|info|notice|debu?g?)\b|\w+ WARN\b|W: "
     r"|\s*(Container|Network|Volume|Image) \S+\s+[A-Z]\w+\s*$"
 )
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ENDING = ("", "no", "on-failure")
 
 
@@ -72,9 +74,9 @@ def reason_first(said: Sequence[str]) -> str:
 
     Whoever reads one line of a reason reads the reason.
     """
-    lines = list(said[-_SAID_LINES:])
-    why = [line for line in lines if not _ASIDE.match(line)]
-    return "\n".join([*why, *(line for line in lines if line not in why)])
+    plain = [_COLOUR.sub("", line) for line in said]
+    why = [line for line in plain if not _ASIDE.match(line)][-_SAID_LINES:]
+    return "\n".join([*why, *(line for line in plain[-_SAID_LINES:] if line not in why)])
 
 
 @dataclass(frozen=True, order=True)
