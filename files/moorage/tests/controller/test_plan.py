@@ -340,3 +340,15 @@ def test_a_stack_is_called_like_its_directory(tmp_path: Path) -> None:
 def test_a_number_of_a_role_that_is_none_is_named(project: Project, name: str, value: Any) -> None:
     with pytest.raises(ComposeError, match=rf"{name}: has to be a number"):
         plan_host(project, ["all", "tg2em"], {name: value})
+
+
+@pytest.mark.parametrize("value", ["zero", None, [1], [None], [{"size": 24}], {"base": "x"}])
+def test_address_pools_that_are_none_are_named(project: Project, value: Any) -> None:
+    with pytest.raises(ComposeError, match="docker_address_pools: has to be a list of pools"):
+        plan_host(project, ["all", "tg2em"], {"docker_address_pools": value})
+
+
+@pytest.mark.parametrize("value", [[1], [None], ["a.pem"]])
+def test_certificates_that_are_none_are_named(project: Project, value: Any) -> None:
+    with pytest.raises(ComposeError, match="edge_certificates: has to be a list of pairs"):
+        plan_host(project, ["all", "tg2em"], {"edge_certificates": value})

@@ -186,8 +186,11 @@ def _as_data(settings: Settings, defaults: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _digest(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _digest(entry: Any) -> dict[str, Any]:
     """What tells whether a pair is another one, without what is in it."""
+    if not isinstance(entry, Mapping):
+        wrong = "has to be a list of pairs: domains, certificate and key"
+        raise ComposeError([Problem("edge_certificates", wrong, value=str(entry))])
     digest = hashlib.sha256()
     for part in ("certificate", "key"):
         path = Path(str(entry.get(part, "")))

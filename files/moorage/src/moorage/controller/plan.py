@@ -199,6 +199,9 @@ def _proxies(project: Project, variables: Mapping[str, Any]) -> dict[str, str]:
         return {"MOORAGE_PROXIES": "0", "MOORAGE_PROXY_NETWORKS": ""}
     # The edge sends to a published port of 127.0.0.1; a container sees its network's gateway.
     pools = project.role_settings("docker", variables)["docker_address_pools"]
+    if not isinstance(pools, list) or not all(isinstance(p, dict) and "base" in p for p in pools):
+        wrong = "has to be a list of pools: base, an address range, and size"
+        raise ComposeError([Problem("docker_address_pools", wrong, value=str(pools))])
     networks = ["127.0.0.0/8", *(str(pool["base"]) for pool in pools)]
     return {"MOORAGE_PROXIES": "1", "MOORAGE_PROXY_NETWORKS": ",".join(networks)}
 
