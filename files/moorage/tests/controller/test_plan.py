@@ -352,3 +352,9 @@ def test_address_pools_that_are_none_are_named(project: Project, value: Any) -> 
 def test_certificates_that_are_none_are_named(project: Project, value: Any) -> None:
     with pytest.raises(ComposeError, match="edge_certificates: has to be a list of pairs"):
         plan_host(project, ["all", "tg2em"], {"edge_certificates": value})
+
+
+@pytest.mark.parametrize("value", ["zero", None, 1, ["mariadb"]])
+def test_a_map_of_images_that_is_none_is_named(project: Project, value: Any) -> None:
+    with pytest.raises(ComposeError, match="images_map: has to be a mapping"):
+        plan_host(project, ["all", "tg2em"], {"images_map": value})

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.project import Project
 from moorage.images import ImageMap, stack_spec
 from moorage.render import Rendering
@@ -21,6 +22,9 @@ def image_map(project: Project, variables: Mapping[str, Any]) -> tuple[dict[str,
     """
     defaults = yaml.safe_load((project.root / "roles/images/defaults/main.yml").read_text())
     given = {**defaults, **variables}
+    if not isinstance(given["images_map"], Mapping):
+        wrong = "has to be a mapping of names to directories or images"
+        raise ComposeError([Problem("images_map", wrong, value=str(given["images_map"]))])
     settings = {
         "map": {str(name): str(value) for name, value in given["images_map"].items()},
         "base_source": given["images_base_source"],
