@@ -52,6 +52,9 @@ def test_what_another_stack_keeps_is_named_with_the_way_to_it(tmp_path: Path) ->
     assert found["problem"] == "port 8001/tcp, wanted by blog (web), is held by another stack"
     assert found["value"] == "port 8001/tcp of the stack shop (web)"
     assert "update.yml -e stack=shop" in found["fix"] and "remove.yml -e stack=shop" in found["fix"]
+    report = preflight.report({"os_name": "x", "architecture": "x", "memory_mb": 1}, [found])
+    assert "(`ansible-playbook\n" in report or "(`ansible-playbook " in report
+    assert "ansible-\n" not in report
     assert look(tmp_path, blog=8002).problems == []
 
 

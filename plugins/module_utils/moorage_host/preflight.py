@@ -264,4 +264,8 @@ def report(host: dict[str, Any], problems: list[dict[str, str]]) -> str:
 
 
 def _wrap(text: str, indent: int) -> str:
-    return "\n".join(textwrap.wrap(text, width=86, subsequent_indent=" " * indent))
+    # A command is not cut at its hyphens: people copy it.
+    lines = textwrap.wrap(
+        text, width=86, subsequent_indent=" " * indent, break_on_hyphens=False
+    )  # fmt: skip
+    return "\n".join(lines)
