@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("service")
     logs.add_argument("-n", "--lines", type=int, default=100, metavar="N")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as lines are written")
+    logs.add_argument("-t", "--times", action="store_true", help="with when, where it is known")
     logs.add_argument("--stderr", action="store_true", help="the error log instead")
 
     for verb, text in (
@@ -170,14 +171,14 @@ def _logs(args: argparse.Namespace) -> int:
     services = Services(layout_of(args))
     stream: Stream = "stderr" if args.stderr else "stdout"
     if not args.follow:
-        for line in services.log(args.service, args.lines, stream):
+        for line in services.log(args.service, args.lines, stream, args.times):
             say(line)
         return OK
     container = services.container_name(args.service)
     if container is not None:
-        argv = ["docker", "logs", "--follow", "--tail", str(args.lines), container]
-        return _pass_on(argv)
-    for line in services.follow(args.service, args.lines, stream):
+        argv = ["docker", "logs", "--follow", "--tail", str(args.lines)]
+        return _pass_on([*argv, *(["--timestamps"] if args.times else []), container])
+    for line in services.follow(args.service, args.lines, stream, args.times):
         say(line)
     return OK
 

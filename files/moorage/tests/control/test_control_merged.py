@@ -1,7 +1,9 @@
 """A supervisor and a gateway as one control API: both real."""
 
 import random
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from gateway_rig import ENGINE, Gateway, Stack
 
 from moorage.control import ControlBackend, ControlError, Event, State, metrics
 from moorage.control.connect import connect
+from moorage.control.contract import split_time
 from moorage.control.http import HttpBackend
 from moorage.control.merged import _merged
 
@@ -71,8 +74,19 @@ def test_every_service_is_there_whatever_runs_it(both: Both, control: ControlBac
     assert control.service("db").image and not control.service("steady").image
     eventually(lambda: control.logs("db") == ["ready"], "the container's log")
     assert control.logs("talker") == ["one", "two"]
-    lines = control.follow("db")
-    assert next(lines) == "ready"
+    (stamped,) = control.logs("db", times=True)
+    at, text = split_time(stamped)
+    assert text == "ready" and abs(datetime.fromisoformat(at).timestamp() - time.time()) < 600
+    assert control.logs("talker", times=True) == ["- one", "- two"]
+    for times, line in ((False, "ready"), (True, stamped)):
+        lines = control.follow("db", times=times)
+        assert next(lines) == line
+        lines.close()  # type: ignore[attr-defined]
+    # Over a restart it goes on with what is new.
+    lines = control.follow("db", lines=1, times=True)
+    assert next(lines) == stamped
+    control.perform("restart", "db", who="ada")
+    assert split_time(next(x for x in lines if x))[1] == "ready"
     lines.close()  # type: ignore[attr-defined]
 
     before = control.service("db").pid
@@ -80,7 +94,7 @@ def test_every_service_is_there_whatever_runs_it(both: Both, control: ControlBac
     assert control.service("db").pid != before
     assert control.perform("stop", "steady", who="ada").state is State.STOPPED
     assert both.gateway is not None
-    assert [line["who"] for line in both.gateway.audit()] == ["ada"]
+    assert [line["who"] for line in both.gateway.audit()] == ["ada", "ada"]
     with pytest.raises(ControlError) as refused:
         control.perform("stop", "nothing", who="ada")
     assert refused.value.status == 404

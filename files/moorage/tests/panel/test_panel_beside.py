@@ -69,6 +69,24 @@ def test_the_database_is_shown_restarted_and_its_log_read(
 
     chrome.get(f"{panel.url}/services/db/log")
     eventually(lambda: "two" in one(chrome, "[data-log]").text, "its log")
+    # Each line with when it was written, in the reader's language and zone, beside the text.
+    shown = eventually(
+        lambda: chrome.execute_script(
+            "const line = document.querySelector('.log__line[data-at]');"
+            "return line && [line.dataset.at, line.dataset.when, line.textContent,"
+            "  getComputedStyle(line, '::before').content,"
+            "  new Intl.DateTimeFormat('en', {dateStyle: 'short', timeStyle: 'medium'})"
+            "    .format(new Date(line.dataset.at))]"
+        ),
+        "times",
+    )
+    at, when, text, before_it, expected = shown
+    assert at.startswith("2") and at.endswith("Z") and text == "one"
+    assert when == expected and when in before_it
+    # A process's log has none.
+    chrome.get(f"{panel.url}/services/talker/log")
+    eventually(lambda: "two" in one(chrome, "[data-log]").text, "its log")
+    assert not chrome.find_elements(By.CSS_SELECTOR, ".log__line[data-at]")
     chrome.get(f"{panel.url}/services/events")
     eventually(lambda: "a check" in one(chrome, "[data-events]").text, "its trail")
 

@@ -254,7 +254,7 @@ def test_a_log_is_followed_as_server_sent_events(client: FlaskClient, rig: Contr
     assert next(chunks) == "retry: 2000\n\n"
     assert next(chunks).startswith("event: line\n")
     rig.say('面板 says: "hello"')
-    assert next(chunks) == 'event: line\ndata: "面板 says: \\"hello\\""\n\n'
+    assert next(chunks) == ('event: line\ndata: {"at": "", "text": "面板 says: \\"hello\\""}\n\n')
     answer.close()
 
 

@@ -66,13 +66,15 @@ class _Either:
     def perform(self, action: Action, name: str, *, who: str, reason: str = "") -> ServiceStatus:
         return self._backend().perform(action, name, who=who, reason=reason)
 
-    def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
-        return self._backend().logs(name, stream=stream, lines=lines)
+    def logs(
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
+    ) -> list[str]:
+        return self._backend().logs(name, stream=stream, lines=lines, times=times)
 
     def follow(
-        self, name: str, *, stream: Stream = "stdout", lines: int = 100
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
     ) -> Iterator[str | None]:
-        return self._backend().follow(name, stream=stream, lines=lines)
+        return self._backend().follow(name, stream=stream, lines=lines, times=times)
 
     def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
         return self._backend().events(since=since, limit=limit)

@@ -95,6 +95,12 @@ class Event:
         return asdict(self)
 
 
+def split_time(line: str) -> tuple[str, str]:
+    """Take a line with a time apart; the time is empty where it is not known."""
+    at, _, text = line.partition(" ")
+    return "" if at == "-" else at, text
+
+
 class ControlError(Exception):
     """A refused or failed request, in the fields of a problem document (RFC 9457)."""
 
@@ -149,12 +155,18 @@ class ControlBackend(Protocol):
         """
         ...
 
-    def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
-        """Return the last lines of a service's log."""
+    def logs(
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
+    ) -> list[str]:
+        """Return the last lines of a service's log.
+
+        With `times` each begins with when it was written (`2026-11-29T00:35:55.123Z`), or with `-`
+        where that is not known, and a blank.
+        """
         ...
 
     def follow(
-        self, name: str, *, stream: Stream = "stdout", lines: int = 100
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
     ) -> Iterator[str | None]:
         """Give the last lines and then each new one; None now and then, while there is none.
 

@@ -72,27 +72,31 @@ class DockerBackend:
         self._actions.wait(running, PATIENCE_SECONDS)
         return self._status(member)
 
-    def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
+    def logs(
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
+    ) -> list[str]:
         """Return the last lines of a container's log."""
         raw = self._own(self._membership.member(name))
         terminal = bool(raw["Config"].get("Tty"))
-        return list(docker_logs.tail(self._engine, raw["Id"], terminal, stream, lines).lines)
+        found = docker_logs.tail(self._engine, raw["Id"], terminal, stream, lines)
+        return [line.text(times) for line in found.lines]
 
     def follow(
-        self, name: str, *, stream: Stream = "stdout", lines: int = 100
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
     ) -> Iterator[str | None]:
         """Give the last lines and each new one, over restarts; None now and then without one."""
         member = self._membership.member(name)
         raw = self._own(member)
         terminal = bool(raw["Config"].get("Tty"))
         before = docker_logs.tail(self._engine, raw["Id"], terminal, stream, lines)
-        yield from before.lines
+        yield from (line.text(times) for line in before.lines)
         since = before.last_ns + 1 if before.last_ns else 0
         while True:
             terminal, followed = bool(raw["Config"].get("Tty")), raw["Id"]
-            yield from docker_logs.follow(
+            for line in docker_logs.follow(
                 self._engine, followed, terminal, stream, since, QUIET_SECONDS
-            )
+            ):
+                yield line.text(times) if line else None
             yield from self._until_running(member)
             raw = self._own(member)
             # A new container's log is all new.

@@ -1,5 +1,6 @@
 """Lines out of what the engine gives of a container's log."""
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,26 +15,52 @@ _TAIL_BYTES = 2 << 20
 _STREAMS: dict[Stream, tuple[int, ...]] = {"stdout": (1,), "stderr": (2,), "all": (1, 2)}
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line and when it was written, in nanoseconds since 1970; 0 where that is not known."""
+
+    words: str
+    at_ns: int
+
+    @classmethod
+    def of(cls, stamped: bytes) -> "Line":
+        """Take a line of the engine apart, which begins with its time."""
+        stamp, _, words = stamped.partition(b" ")
+        at = timestamp_ns(stamp.decode("ascii", "replace"))
+        return cls(_text(words if at else stamped), at or 0)
+
+    def text(self, times: bool) -> str:
+        """Return it as the contract has it."""
+        if not times:
+            return self.words
+        return f"{iso(self.at_ns)} {self.words}" if self.at_ns else f"- {self.words}"
+
+
+def iso(at_ns: int) -> str:
+    """Return a time to the millisecond, in UTC."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at_ns // 10**9))
+    return f"{moment}.{at_ns // 10**6 % 1000:03d}Z"
+
+
 @dataclass
 class Tail:
     """The last lines of one stream, and when the last line of either was written."""
 
-    lines: deque[str] = field(default_factory=deque)
+    lines: deque[Line] = field(default_factory=deque)
     last_ns: int = 0
     seen: int = 0
     size: int = 0
 
-    def take(self, line: bytes, wanted: bool, most: int) -> None:
+    def take(self, stamped: bytes, wanted: bool, most: int) -> None:
         """Take a line that begins with its time; keep it if it is of the stream."""
         self.seen += 1
-        stamp, _, text = line.partition(b" ")
-        at = timestamp_ns(stamp.decode("ascii", "replace"))
-        self.last_ns = max(self.last_ns, at or 0)
+        line = Line.of(stamped)
+        self.last_ns = max(self.last_ns, line.at_ns)
         if wanted:
-            self.lines.append(_text(text if at else line))
-            self.size += len(self.lines[-1])
+            self.lines.append(line)
+            self.size += len(line.words)
             while len(self.lines) > most or self.size > _TAIL_BYTES:
-                self.size -= len(self.lines.popleft())
+                self.size -= len(self.lines.popleft().words)
 
 
 class _Assembler:
@@ -83,16 +110,16 @@ def _tail(
 
 def follow(
     engine: Engine, container: str, terminal: bool, stream: Stream, since_ns: int, quiet: float
-) -> Iterator[str | None]:
+) -> Iterator[Line | None]:
     """Give one stream's lines as they come until the container ends; None after quiet seconds."""
     mine = {number: _Assembler() for number in _STREAMS[stream]}
     for number, data in split_frames(engine.follow(container, since_ns, quiet), terminal):
         if not number:
             yield None
         elif number in mine:
-            yield from map(_text, mine[number].feed(data))
+            yield from map(Line.of, mine[number].feed(data))
     for rest in mine.values():
-        yield from map(_text, rest.end())
+        yield from map(Line.of, rest.end())
 
 
 def _text(line: bytes) -> str:

@@ -75,13 +75,14 @@ class Engine:
         return (piece for piece in self._stream(target, _CALL_SECONDS) if piece is not None)
 
     def follow(self, container: str, since_ns: int, quiet: float) -> Iterator[bytes | None]:
-        """Give what was and is written from a time on, framed likewise; None after quiet seconds.
+        """Give what was and is written from a time on, likewise; None after quiet seconds.
 
         Ends with the container.
         """
         begin = f"since={_seconds(since_ns)}"
         return self._stream(
-            f"/containers/{_id(container)}/logs?stdout=1&stderr=1&follow=1&{begin}", quiet
+            f"/containers/{_id(container)}/logs?stdout=1&stderr=1&timestamps=1&follow=1&{begin}",
+            quiet,
         )
 
     def events(

@@ -49,19 +49,37 @@ class HttpBackend:
         request = request_bytes("POST", _of(name, action), body)
         return service_status(self._call(request, self._action_timeout))
 
-    def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
+    def logs(
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
+    ) -> list[str]:
         """Return the last lines of a service's log."""
-        found: list[str] = self._get(_of(name, "logs"), stream=stream, lines=lines)["lines"]
+        query = _log_query(stream, lines, times)
+        try:
+            found: list[str] = self._get(_of(name, "logs"), **query)["lines"]
+        except ControlError as error:
+            if not times or error.status != 400:
+                raise
+            # A gateway of before knows nothing of times.
+            return [f"- {line}" for line in self.logs(name, stream=stream, lines=lines)]
         return found
 
     def follow(
-        self, name: str, *, stream: Stream = "stdout", lines: int = 100
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
     ) -> Iterator[str | None]:
         """Give the last lines and each new one; None now and then while there is none.
 
         Ends by itself when the server ends the stream, after five minutes.
         """
-        target = _of(name, "logs/follow") + "?" + urlencode({"stream": stream, "lines": lines})
+        target = f"{_of(name, 'logs/follow')}?{urlencode(_log_query(stream, lines, times))}"
+        try:
+            yield from self._follow(target)
+        except ControlError as error:
+            if not times or error.status != 400:
+                raise
+            for line in self.follow(name, stream=stream, lines=lines):
+                yield line if line is None else f"- {line}"
+
+    def _follow(self, target: str) -> Iterator[str | None]:
         try:
             with Exchange(self._path, request_bytes("GET", target), timeout=self._timeout) as call:
                 if call.status != 200:
@@ -125,6 +143,10 @@ def _of(name: str, what: str = "") -> str:
         detail = f"there is no service {name!r}"
         raise ControlError("not_found", detail, status=404, service=name)
     return f"/v1/services/{name}" + (f"/{what}" if what else "")
+
+
+def _log_query(stream: Stream, lines: int, times: bool) -> dict[str, object]:
+    return {"stream": stream, "lines": lines, **({"times": 1} if times else {})}
 
 
 def _lines(pieces: Iterator[bytes | None]) -> Iterator[str | None]:

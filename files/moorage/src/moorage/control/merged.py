@@ -60,15 +60,17 @@ class MergedBackend:
         """Have the one that knows the service do it."""
         return self._of(name)[0].perform(action, name, who=who, reason=reason)
 
-    def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
+    def logs(
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
+    ) -> list[str]:
         """Return the last lines of a service's log."""
-        return self._of(name)[0].logs(name, stream=stream, lines=lines)
+        return self._of(name)[0].logs(name, stream=stream, lines=lines, times=times)
 
     def follow(
-        self, name: str, *, stream: Stream = "stdout", lines: int = 100
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
     ) -> Iterator[str | None]:
         """Give the last lines and each new one."""
-        yield from self._of(name)[0].follow(name, stream=stream, lines=lines)
+        yield from self._of(name)[0].follow(name, stream=stream, lines=lines, times=times)
 
     def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
         """Return what happened in both after the given event, oldest first."""

@@ -76,21 +76,26 @@ class ProcessBackend:
         # It goes on, for as long as the process may take, unless the supervisor does not answer.
         return self.service(name)
 
-    def logs(self, name: str, *, stream: Stream = "stdout", lines: int = 100) -> list[str]:
+    def logs(
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
+    ) -> list[str]:
         """Return the last lines of a process's log."""
         _one_file(name, stream)
         try:
-            return [str(line) for line in _entries(self._client.logs(name, stream, lines))]
+            found = [str(line) for line in _entries(self._client.logs(name, stream, lines))]
         except Refusal as error:
             raise _problem(error, name) from error
+        return [f"- {line}" for line in found] if times else found
 
     def follow(
-        self, name: str, *, stream: Stream = "stdout", lines: int = 100
+        self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
     ) -> Iterator[str | None]:
         """Give the last lines and each new one; None after QUIET_SECONDS without one."""
         _one_file(name, stream)
         try:
-            yield from self._follow({"name": name, "stream": stream, "lines": lines})
+            for line in self._follow({"name": name, "stream": stream, "lines": lines}):
+                # The supervisor keeps what a process writes as it is, without a time.
+                yield line if line is None or not times else f"- {line}"
         except Refusal as error:
             raise _problem(error, name) from error
 

@@ -214,28 +214,33 @@ class Api:
     # Logs and events
 
     def _logs(self, request: Request, name: str) -> Job:
-        query = query_of(request, "stream", "lines")
+        query = query_of(request, "stream", "lines", "times")
         stream = stream_of(query)
         lines = number(query, "lines", 100, 0, MAX_LINES)
+        times = bool(number(query, "times", 0, 0, 1))
 
         def run() -> Response:
             self._backend.service(name)
-            found = self._backend.logs(name, stream=stream, lines=lines) if lines else []
+            if not lines:
+                return json_response({"lines": []})
+            found = self._backend.logs(name, stream=stream, lines=lines, times=times)
             return json_response({"lines": found})
 
         return Job("read", run)
 
     def _follow_logs(self, request: Request, name: str) -> Job:
-        query = query_of(request, "stream", "lines", "seconds")
+        query = query_of(request, "stream", "lines", "seconds", "times")
         stream = stream_of(query)
         lines = number(query, "lines", 100, 0, MAX_LINES)
+        times = bool(number(query, "times", 0, 0, 1))
         seconds = number(query, "seconds", MAX_SECONDS, 0, MAX_SECONDS)
 
         def run() -> Iterator[bytes]:
             self._backend.service(name)
             if not seconds:
-                return log_stream(iter(self._backend.logs(name, stream=stream, lines=lines)))
-            return log_stream(self._backend.follow(name, stream=stream, lines=lines))
+                found = self._backend.logs(name, stream=stream, lines=lines, times=times)
+                return log_stream(iter(found))
+            return log_stream(self._backend.follow(name, stream=stream, lines=lines, times=times))
 
         return Job("stream", run, seconds)
 

@@ -110,15 +110,21 @@ class Services:
                 socket = self._layout.control_socket(slot_name(container.slot))
                 Client(str(socket), timeout=_TIMEOUT_SECONDS).reopen()
 
-    def log(self, service: str, lines: int, stream: Stream = "stdout") -> list[str]:
-        """Return the last lines of a service's log."""
+    def log(
+        self, service: str, lines: int, stream: Stream = "stdout", times: bool = False
+    ) -> list[str]:
+        """Return the last lines of a service's log, with when they were written where known."""
         return self._either(
             service,
-            lambda backend: backend.logs(service, stream=_all(backend, stream), lines=lines),
-            lambda container: docker.logs(container.name, lines),
+            lambda backend: backend.logs(
+                service, stream=_all(backend, stream), lines=lines, times=times
+            ),
+            lambda container: docker.logs(container.name, lines, times),
         )
 
-    def follow(self, service: str, lines: int, stream: Stream = "stdout") -> Iterator[str]:
+    def follow(
+        self, service: str, lines: int, stream: Stream = "stdout", times: bool = False
+    ) -> Iterator[str]:
         """Yield a service's log lines as they are written, beginning with the last ``lines``.
 
         Raises UnknownService for one that only the engine knows: `container_name` names it.
@@ -128,7 +134,9 @@ class Services:
             raise UnknownService(f"{container.name} is followed by docker logs")
 
         found = self._either(
-            service, lambda b: b.follow(service, stream=_all(b, stream), lines=lines), refuse
+            service,
+            lambda b: b.follow(service, stream=_all(b, stream), lines=lines, times=times),
+            refuse,
         )
         return (line for line in found if line is not None)
 

@@ -302,10 +302,11 @@ def ran_out_of_memory(container: str) -> bool:
     return run(["inspect", "--format", "{{.State.OOMKilled}}", container]).strip() == "true"
 
 
-def logs(container: str, lines: int) -> list[str]:
+def logs(container: str, lines: int, times: bool = False) -> list[str]:
     """Return the last ``lines`` lines of a container's output, both streams."""
+    stamped = ["--timestamps"] if times else []
     done = subprocess.run(
-        ["docker", "logs", "--tail", str(lines), container],
+        ["docker", "logs", "--tail", str(lines), *stamped, container],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ from flask import Blueprint, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 
 from moorage.control import Stream
+from moorage.control.contract import split_time
 from moorage.panel.stream import log_events
 from moorage.panel.views import Panel, event_stream
 from moorage.visible import visible
@@ -18,7 +19,8 @@ def add(blueprint: Blueprint, panel: Panel) -> None:
     @blueprint.get("/<service>/log")
     def log(service: str) -> str:
         status = panel.backend.service(service)
-        lines = _lines(panel, service, 200)
+        found = panel.backend.logs(service, stream=_stream(), lines=200, times=True)
+        lines = [(at, visible(text)) for at, text in map(split_time, found)]
         return render_template("panel/log.html", service=status, lines=lines, stream=_stream())
 
     @blueprint.get("/<service>/log/tail")
@@ -46,7 +48,9 @@ def add(blueprint: Blueprint, panel: Panel) -> None:
         stream = _stream()
         return event_stream(
             panel.logs,
-            lambda: log_events(panel.backend.follow(service, stream=stream, lines=wanted)),
+            lambda: log_events(
+                panel.backend.follow(service, stream=stream, lines=wanted, times=True)
+            ),
         )
 
 

@@ -74,6 +74,7 @@ def register(app: Flask) -> None:
         panel_can=possible,
         panel_time=moment,
         panel_iso=iso,
+        panel_when=when,
         panel_what=happening,
         panel_details=details,
         panel_reason=reason,
@@ -135,6 +136,11 @@ def memory(value: int | None) -> str:
 def moment(seconds: float) -> str:
     """Return a point in time in the reader's language."""
     return format_moment(datetime.fromtimestamp(seconds, UTC))
+
+
+def when(at: str) -> str:
+    """Return the time of a log's line in the reader's language."""
+    return format_moment(datetime.fromisoformat(at), "short")
 
 
 def iso(seconds: float) -> str:

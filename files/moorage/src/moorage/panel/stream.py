@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from moorage.control import ControlError
+from moorage.control.contract import split_time
 from moorage.visible import visible
 
 CONTENT_TYPE = "text/event-stream"
@@ -50,19 +51,27 @@ def message(event: str, data: object) -> str:
     return f"event: {event}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
+def _line(line: str) -> str:
+    at, text = split_time(line)
+    return message("line", {"at": at, "text": visible(text)})
+
+
 def log_events(
     lines: Iterator[str | None],
     *,
     max_seconds: float = MAX_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[str]:
-    """Turn a followed log into events: `line` for each, `problem` when it breaks off."""
+    """Turn a followed log with times into events.
+
+    `line` for each, with an empty time where it is not known, and `problem` when it breaks off.
+    """
     end = clock() + max_seconds
     yield "retry: 2000\n\n"
     try:
         for line in lines:
             # A comment: it finds out whether the reader is still there.
-            yield ": alive\n\n" if line is None else message("line", visible(line))
+            yield ": alive\n\n" if line is None else _line(line)
             if ending() or clock() >= end:
                 return
     except ControlError as error:

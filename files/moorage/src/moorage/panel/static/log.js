@@ -42,12 +42,24 @@
   };
   const markAll = () => { for (const line of log.children) mark(line); tally(); };
 
-  const add = (texts, problem) => {
+  // When a line was written, in the reader's zone; beside the text, so that a search is for that.
+  const format = new Intl.DateTimeFormat(document.documentElement.lang, {
+    dateStyle: "short", timeStyle: "medium",
+  });
+  const stamp = (line, at) => {
+    if (!at) return;
+    line.dataset.at = at;
+    line.dataset.when = format.format(new Date(at));
+  };
+  for (const line of log.children) stamp(line, line.dataset.at);
+
+  const add = (lines, problem) => {
     const end = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    for (const text of texts) {
+    for (const { at, text } of lines) {
       const line = document.createElement("div");
       line.className = problem ? "log__line log__line--problem" : "log__line";
       line.dataset.text = text;
+      stamp(line, at);
       mark(line);
       log.append(line);
     }
@@ -70,16 +82,16 @@
       tell(words.live, "good");
     });
     source.addEventListener("line", (event) => {
-      const text = JSON.parse(event.data);
+      const found = JSON.parse(event.data);
       if (paused) {
-        waiting.push(text);
+        waiting.push(found);
         if (waiting.length > MOST) waiting.shift();
         tell(`${words.paused} (+${waiting.length})`, "warn");
       } else {
-        add([text], false);
+        add([found], false);
       }
     });
-    source.addEventListener("problem", (event) => add([JSON.parse(event.data).detail], true));
+    source.addEventListener("problem", (event) => add([{ text: JSON.parse(event.data).detail }], true));
     source.addEventListener("error", () => {
       tell(words.away, "warn");
       // Refused rather than broken off: the browser does not try again by itself.
