@@ -86,8 +86,9 @@ def readable_line(receipt: Mapping[str, Any]) -> str:
     updated = (receipt.get("services") or {}).get("updated") or []
     if updated:
         parts.append("replaced " + ", ".join(updated))
-    turned = receipt.get("owners") or []
-    parts += [f"{t['path']} changed hands with {t['files']} files" for t in turned]
+    turned = {entry["path"] for entry in receipt.get("owners") or []}
+    if turned:
+        parts.append(f"changed hands: {', '.join(sorted(turned))}")
     for kind in ("singleton_gaps", "in_place_gaps"):
         parts += [f"{gap['service']} away {gap['seconds']:.1f} s" for gap in receipt.get(kind, [])]
     return "; ".join(parts)
