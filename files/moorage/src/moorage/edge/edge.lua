@@ -275,20 +275,32 @@ local function hold(pool, maintenance)
   return peer, text, size
 end
 
+-- Scope -> the keys of this worker and of all.
+local keys = {}
+
+local function keys_of(scope)
+  local found = keys[scope]
+  if not found then
+    found = {ngx.worker.pid() .. "/" .. scope, "sum/" .. scope}
+    keys[scope] = found
+  end
+  return found[1], found[2]
+end
+
 -- Makes what is counted for a body in a scope another number of bytes, unless that is too much.
 local function weigh(scope, had, wanted, most)
   local by = wanted - had
   if by == 0 then
     return true
   end
-  local key = ngx.worker.pid() .. "/" .. scope
-  local _, lost = bodies:incr(key, by, 0)
-  local sum, err = bodies:incr("sum/" .. scope, by, 0)
+  local own, all = keys_of(scope)
+  local _, lost = bodies:incr(own, by, 0)
+  local sum, err = bodies:incr(all, by, 0)
   if lost or err then
     ngx.log(ngx.ERR, "bodies are not counted: ", lost or err)
   elseif by > 0 and sum > most then
-    bodies:incr(key, -by, 0)
-    bodies:incr("sum/" .. scope, -by, 0)
+    bodies:incr(own, -by, 0)
+    bodies:incr(all, -by, 0)
     return false
   end
   return true
@@ -466,10 +478,11 @@ local function drop_hops(given, plain)
       end
     end
   end
-  for _, name in ipairs({"proxy", "proxy-connection"}) do
-    if plain[name] then
-      ngx.req.clear_header(name)
-    end
+  if plain.proxy then
+    ngx.req.clear_header("proxy")
+  end
+  if plain["proxy-connection"] then
+    ngx.req.clear_header("proxy-connection")
   end
 end
 
