@@ -15,13 +15,15 @@ import pytest
 from rig import Rig
 
 from moorage.deploy import foreign, owners
-from moorage.deploy.difference import Owned, turns
+from moorage.deploy.difference import Owned, Turn, needs_of, shut_out, turns
+from moorage.deploy.docker import Container
 from moorage.deploy.docker import run as docker
 from moorage.deploy.foreign import Passed, pass_on
 from moorage.deploy.layout import Layout
 from moorage.deploy.owners import Owners, astray, with_owners
 from moorage.deploy.release import Release, make_runtime
 from moorage.deploy.scene import Scene
+from moorage.deploy.unit import Unit
 
 A, B, OTHER = 21001, 21002, 21003
 DATA = "/opt/s/data/db"
@@ -94,6 +96,22 @@ def test_what_the_root_of_a_container_has_given_away_is_left_to_it() -> None:
     # Nor does an application get what root has put there.
     assert turned(owned(A), owned(0)).users == set()
     assert turned(owned(A), owned(0), known=(0, A)).users == {0}
+
+
+def test_a_directory_that_lies_on_another_disk_is_seen_by_whoever_mounts_it(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "data"
+    link.symlink_to(tmp_path / "disk")
+    described = {"web": {"user": f"{B}:{B}", "volumes": [{"source": str(link)}]}}
+    unit = Unit("web", "web", "new", rolled=False, keys={"": "web"})
+    assert needs_of([unit], described)["web"].mounts(str(link))
+    turn = Turn(str(link), owned(A), owned(B))
+    facts = ("1", "old", "old", "image", "running", "none", 0, 1, "", 0, "always")
+    writer = Container(*facts, writes=(str(link),))
+    reader = Container(*facts, reads=(str(tmp_path / "disk"),))
+    for there in (writer, reader):
+        assert shut_out(unit, [turn], [there], {"web": "new"}) == [there]
+    assert set(owners._writers(str(link), described)) == {(B, B)}
 
 
 # -- giving away what lies there --------------------------------------------------------------

@@ -79,7 +79,7 @@ class Needs:
 
     def mounts(self, path: str) -> bool:
         """Tell whether the unit sees something of a directory."""
-        return any(within(path, source) for source in (*self.writes, *self.reads))
+        return sees(path, [*self.writes, *self.reads])
 
 
 def needs_of(units: Sequence[Unit], described: Mapping[str, Any]) -> dict[str, Needs]:
@@ -125,6 +125,12 @@ def in_the_way(
     return found
 
 
+def sees(path: str, sources: Iterable[str]) -> bool:
+    """Tell whether something of a directory is among mounted sources, by whatever name."""
+    real = os.path.realpath(path)
+    return any(within(real, source) for source in _real(sources))
+
+
 def _real(sources: Iterable[str]) -> frozenset[str]:
     """Return paths without links: one directory may be mounted by several names."""
     return frozenset(os.path.realpath(source) for source in sources)
@@ -152,7 +158,7 @@ def shut_out(
         for c in containers
         if c.alive and (unit is None or c.name.removesuffix(NEXT) != unit.name)
         if c.config != configs.get(c.name.removesuffix(NEXT))
-        if any(within(turn.path, source) for turn in turning for source in (*c.writes, *c.reads))
+        if any(sees(turn.path, [*c.writes, *c.reads]) for turn in turning)
     ]
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.difference import Owned, Turn, turns, within
+from moorage.deploy.difference import Owned, Turn, sees, turns
 from moorage.deploy.foreign import Passed, pass_on
 from moorage.deploy.layout import Layout, write_atomically
 from moorage.deploy.release import MANIFEST, Release, list_releases, readable_release
@@ -139,7 +139,7 @@ def _writers(path: str, services: Mapping[str, Any]) -> Iterator[Pair]:
         user, _, group = str(entry.get("user") or "").partition(":")
         numeric = user.isdigit() and (group or user).isdigit()
         mounts = [m for m in entry.get("volumes") or () if not m.get("read_only")]
-        if numeric and any(within(path, str(m["source"])) for m in mounts if m.get("source")):
+        if numeric and sees(path, (str(m["source"]) for m in mounts if m.get("source"))):
             yield int(user), int(group or user)
 
 
