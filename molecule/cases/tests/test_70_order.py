@@ -39,6 +39,18 @@ def test_a_renamed_service_hands_its_volume_over(pilot: Pilot) -> None:
     assert pilot.receipt()["services"]["removed"] == ["pilot-first"]
 
 
+def test_visitors_notice_nothing_of_a_service_that_is_renamed(pilot: Pilot) -> None:
+    marked(pilot, "web")
+    pilot.site().ok  # noqa: B018
+    services = pilot.description.compose["services"]
+    services["front"] = services.pop("web")
+    services["front"]["environment"] = {"MARK": "front"}
+    with visiting(pilot) as answers:
+        pilot.update().ok  # noqa: B018
+    assert {status for status, _ in answers} == {200}, answers
+    assert pilot.ask("/").text == "front GET /\n"
+
+
 def test_a_port_goes_from_the_edge_to_the_service_and_back(pilot: Pilot) -> None:
     marked(pilot, "edge")
     pilot.site().ok  # noqa: B018

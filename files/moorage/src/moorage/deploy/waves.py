@@ -112,15 +112,20 @@ class Waves:
         live = {
             unit.name: found.get(unit.next_name) or found.get(unit.name) for unit in scene.units
         }
-        fresh = [found[unit.next_name] for unit in wave if unit.next_name in found]
-        scene.traffic.switched(peer for container in fresh for peer in container.peers)
         last = scene.moved(wave)
         pools = scene.pools(wave, {k: v for k, v in live.items() if v})
         pools = {name: peers for name, peers in pools.items() if name not in last}
+        if pools or not last:
+            # Where all of it moves at the hand-over, visitors are with the old one until then.
+            self._switched(wave)
         if not self._routed:
             self._routed = True
             scene.traffic.route(scene.release, pools)
         scene.traffic.switch(pools)
+
+    def _switched(self, wave: list[Unit]) -> None:
+        fresh = [c for unit in wave if (c := self._scene.found.get(unit.next_name))]
+        self._scene.traffic.switched(peer for container in fresh for peer in container.peers)
 
     def _monitor(self, wave: list[Unit]) -> None:
         scene = self._scene
@@ -171,6 +176,8 @@ class Waves:
                 gaps = [g for g in gaps if not any(is_of(g.service, v) for v in visited)]
                 # Where nobody served there is nothing that was away.
                 gaps += [Gap(service, seconds) for service in visited if leaving]
+        if pools:
+            self._switched(wave)
         scene.did.singleton_gaps += gaps
 
     def _make_room(self, units: list[Unit]) -> None:
