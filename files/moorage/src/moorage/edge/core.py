@@ -165,12 +165,16 @@ class Edge:
 
         What an earlier pool of that name has left in the file is nobody's any more.
         """
-        before = Facts.parse(stack, self.store.facts(stack) or {})
+        there = self.store.facts(stack)
+        before, state = Facts.parse(stack, there or {}), self.store.pools(stack)
         wanted = Facts.parse(stack, facts)
-        new = [name for name in wanted.pools if name not in before.pools]
+        # Of damaged facts nobody knows which pools they had: those in the file serve.
+        damaged = there is None and self.store.facts_file(stack).exists()
+        known = state["pools"] if damaged else before.pools
+        new = [name for name in wanted.pools if name not in known]
         if not new:
             return
-        state, doors = self.store.pools(stack), _doors(before)
+        doors = _doors(before)
         taken = {pool: doors[door] for door, pool in _doors(wanted).items() if door in doors}
         heirs = {name: state["pools"].get(taken.get(name), ()) for name in new}
         for name in new:
