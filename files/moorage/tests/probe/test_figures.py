@@ -99,6 +99,15 @@ def test_a_spent_budget_is_told_with_kinds_and_examples() -> None:
     )
 
 
+@pytest.mark.parametrize(("slow", "good"), [(1, True), (2, True), (3, False), (30, False)])
+def test_one_or_two_slow_answers_of_some_dozens_put_nothing_back(slow: int, good: bool) -> None:
+    lasted = [1.286] * slow + [0.002] * (70 - slow)
+    samples = [Sample(n / 50, n / 50 + seconds, 0) for n, seconds in enumerate(lasted)]
+    during = figures_of(samples, [(0.0, 1.4)], TARGETS)
+    assert during.p99_ms == pytest.approx(1286)
+    assert (judge(WELL, during) is None) is good
+
+
 def test_slowness_needs_both_the_factor_and_the_floor() -> None:
     slow = replace(WELL, p99_ms=1100.0)
     assert judge(WELL, slow) == (

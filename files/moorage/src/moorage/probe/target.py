@@ -92,7 +92,8 @@ class Figures:
     - ``incomplete``: why the figures do not cover the whole window; empty when they do.
     - ``strained``: how many took most of their time while the host had none to spare, and
       ``strained_timeouts`` how many of these timed out; ``calm_p99_ms`` is of the successes among
-      the others. ``half_ms``: what half of all requests did not exceed, a timeout being endless.
+      the others, and ``third_ms`` the third longest of them, or the shortest of fewer.
+      ``half_ms``: what half of all requests did not exceed, a timeout being endless.
     - ``busy``: in what share of the window that was so; ``busy_why`` says what was seen.
     """
 
@@ -112,6 +113,7 @@ class Figures:
     strained: int = 0
     strained_timeouts: int = 0
     calm_p99_ms: float | None = None
+    third_ms: float | None = None
     half_ms: float | None = None
     busy: float = 0.0
     busy_why: str = ""
