@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rig import Rig
 
-from moorage.deploy.difference import Needs, in_the_way, needs_of
+from moorage.deploy.difference import Needs, free_slot, in_the_way, needs_of
 from moorage.deploy.docker import Container, Published
 from moorage.deploy.unit import Unit
 
@@ -181,11 +181,24 @@ def test_a_directory_is_the_same_by_another_name(tmp_path: Path) -> None:
 def test_what_a_unit_needs_is_read_from_all_its_keys() -> None:
     rolled = Unit("s-web", "web", "c", rolled=True, keys={"a": "web.a", "b": "web.b"})
     described = {
-        "web.a": {**bind(Path("/a")), **published(1)},
-        "web.b": {**bind(Path("/r"), read_only=True), **published(2)},
+        "web.a": {**bind(Path("/a")), "ports": [*published(1)["ports"], *published(3)["ports"]]},
+        "web.b": {**bind(Path("/r"), read_only=True), **published(3)},
     }
     found = needs_of([rolled, unit("gone")], described)
     assert found["s-web"] == Needs(
-        frozenset({"/a"}), frozenset({("127.0.0.1", 1), ("127.0.0.1", 2)}), frozenset({"/r"})
+        frozenset({"/a"}), frozenset({("127.0.0.1", 3)}), frozenset({"/r"})
     )
     assert found["gone"] == Needs()
+
+
+@pytest.mark.parametrize(("held", "free"), [(7001, "b"), (7002, "a"), (7003, "a")])
+def test_one_that_becomes_two_stays_until_visitors_have_left_it(held: int, free: str) -> None:
+    """The first of the two has the ports of the single one: it starts in the slot that is free."""
+    keys = {"a": "web.1.a", "b": "web.1.b"}
+    first = Unit("s-web-1", "web", "c", keys=keys, rolled=True)
+    described = {"web.1.a": published(7001), "web.1.b": published(7002)}
+    there = Published("80", "127.0.0.1", held)
+    facts = ("1", "s-web", "web", "image", "running", "none", 0, 1, "", 0, "always")
+    single = Container(*facts, published=(there,))
+    assert in_the_way(first, [single], needs_of([first], described)) == []
+    assert free_slot(first, "", [single], described) == free

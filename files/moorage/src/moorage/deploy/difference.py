@@ -83,7 +83,10 @@ class Needs:
 
 
 def needs_of(units: Sequence[Unit], described: Mapping[str, Any]) -> dict[str, Needs]:
-    """Return what each unit needs, by name; ``described`` has services by key (compose.json)."""
+    """Return what each unit needs, by name; ``described`` has services by key (compose.json).
+
+    Ports of one slot alone are none of them: it can start in the other one (`free_slot`).
+    """
     return {
         unit.name: _needs([described.get(key) or {} for key in unit.keys.values()])
         for unit in units
@@ -92,12 +95,34 @@ def needs_of(units: Sequence[Unit], described: Mapping[str, Any]) -> dict[str, N
 
 def _needs(entries: Sequence[Mapping[str, Any]]) -> Needs:
     mounts = [m for entry in entries for m in entry.get("volumes") or ()]
-    ports = [p for entry in entries for p in entry.get("ports") or ()]
+    ports = [ports_of(entry) for entry in entries] or [frozenset()]
     return Needs(
         _real(str(m["source"]) for m in mounts if m.get("source") and not m.get("read_only")),
-        frozenset((p.get("host_ip") or ANYWHERE, int(p["published"])) for p in ports),
+        frozenset.intersection(*ports),
         frozenset(str(m["source"]) for m in mounts if m.get("source") and m.get("read_only")),
     )
+
+
+def ports_of(entry: Mapping[str, Any]) -> frozenset[tuple[str, int]]:
+    """Return where a service of a Compose file listens on the host: addresses with ports."""
+    ports = entry.get("ports") or ()
+    return frozenset((p.get("host_ip") or ANYWHERE, int(p["published"])) for p in ports)
+
+
+def free_slot(
+    unit: Unit, taken: str, containers: Sequence[Container], described: Mapping[str, Any]
+) -> str:
+    """Return the slot that a new container starts in when its old one is in ``taken``.
+
+    One whose ports somebody else has, as a single one has that becomes two, comes last.
+    """
+    held = {(p.address, p.port) for c in containers if c.alive for p in c.published}
+
+    def contested(slot: str) -> bool:
+        return bool(ports_of(described.get(unit.keys[slot]) or {}) & held)
+
+    slots = [slot for slot in sorted(unit.keys) if slot != taken or not unit.rolled]
+    return min(slots, key=contested)
 
 
 def in_the_way(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moorage.deploy import docker, health
-from moorage.deploy.difference import Turn, in_the_way, needs_of, shut_out
+from moorage.deploy.difference import Turn, free_slot, in_the_way, needs_of, shut_out
 from moorage.deploy.docker import LOOPBACK, Compose, Container
 from moorage.deploy.gate import Check
 from moorage.deploy.gentle import Gentle
@@ -97,6 +97,7 @@ class Scene:
         # Those that made room for their successors.
         self._gone: dict[str, Container] = {}
         described = read_part(release, "compose.json", Composed).get("services", {})
+        self._described = described
         self._needs = needs_of(self.units, described)
         self.owners = Owners(layout, release, described)
 
@@ -116,7 +117,8 @@ class Scene:
         keys = []
         for unit in units:
             old = self.found.get(unit.name) or self._gone.get(unit.name)
-            slot = unit.free_slot(old.slot if old else "")
+            there = list(self.found.values())
+            slot = free_slot(unit, old.slot if old else "", there, self._described)
             odd = self.driver.prepare(self.release, unit, slot, old, self.did.held)
             if odd:
                 self.note("odd", unit=unit.name, found=odd)

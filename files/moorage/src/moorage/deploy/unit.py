@@ -75,10 +75,6 @@ class Unit:
         """Tell whether the container has a process of the service that must not run twice."""
         return any(is_of(process, service) for process in self.singletons)
 
-    def free_slot(self, taken: str) -> str:
-        """Return the slot that a new container starts in when ``taken`` is in use."""
-        return next(slot for slot in sorted(self.keys) if slot != taken or not self.rolled)
-
     def addresses(self, slot: str) -> dict[str, str]:
         """Return where the edge reaches each target port in ``slot``."""
         return {target: f"127.0.0.1:{port}" for target, port in self.peers.get(slot, {}).items()}
