@@ -50,7 +50,7 @@ def table(role: Path) -> str:
     for name, option in options(role).items():
         shown = default(defaults[name]) if name in defaults else "required"
         lines.append(f"| `{name}` | {kind(option)} | {shown} | {meaning(option)} |")
-    return "\n".join(lines)
+    return "\n".join(lines) if lines[2:] else "None."
 
 
 def kind(option: dict[str, Any]) -> str:

@@ -8,24 +8,12 @@ DOCUMENTATION = r"""
 module: moorage_runtime
 short_description: Install Moorage's own Python package and its command on a host
 description:
-  - Unpacks the package to O(directory) and writes the C(moorage) command beside it. It needs
-    nothing but the host's own Python.
+  - Unpacks the package to C(/usr/local/lib/moorage) and writes the command
+    C(/usr/local/bin/moorage). It needs nothing but the host's own Python.
   - Makes the keys that the host signs its receipts with, where it has none; that needs C(minisign).
   - Its action plugin packs the sources on the controller and ships them only when the host's
     version differs.
 options:
-  directory:
-    description: Where the package is unpacked.
-    type: path
-    default: /usr/local/lib/moorage
-  command:
-    description: The command that is written.
-    type: path
-    default: /usr/local/bin/moorage
-  keys:
-    description: Where the keys lie that the host signs its receipts with.
-    type: path
-    default: /opt/moorage/keys
   version:
     description: Hash of the sources; filled in by the action plugin.
     type: str
@@ -63,6 +51,10 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+# Units, rotations and rollouts know these places.
+LIBRARY = Path("/usr/local/lib/moorage")
+COMMAND = Path("/usr/local/bin/moorage")
+KEYS = Path("/opt/moorage/keys")
 VERSION_FILE = "VERSION"
 KEY_FILES = ("receipt.key", "receipt.pub")
 MAKE_KEYS = """
@@ -141,9 +133,6 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "directory": {"type": "path", "default": "/usr/local/lib/moorage"},
-            "command": {"type": "path", "default": "/usr/local/bin/moorage"},
-            "keys": {"type": "path", "default": "/opt/moorage/keys", "no_log": False},
             "version": {"type": "str"},
             "archive": {"type": "path"},
         },
@@ -154,26 +143,24 @@ def main() -> None:
         module.fail_json(
             msg="moorage_runtime is driven by its action plugin, which packs the sources"
         )
-    directory, command = Path(args["directory"]), Path(args["command"])
-    before = read(directory / VERSION_FILE).strip()
-    wrapper = WRAPPER.format(directory=directory)
+    before = read(LIBRARY / VERSION_FILE).strip()
+    wrapper = WRAPPER.format(directory=LIBRARY)
     outdated = before != args["version"]
-    changed = outdated or read(command) != wrapper
-    keys = Path(args["keys"])
-    keyless = not all((keys / name).exists() for name in KEY_FILES)
+    changed = outdated or read(COMMAND) != wrapper
+    keyless = not all((KEYS / name).exists() for name in KEY_FILES)
     diff = {"before": f"{before}\n", "after": f"{args['version']}\n"}
     if keyless:
-        diff["after"] += f"new keys in {keys}\n"
+        diff["after"] += f"new keys in {KEYS}\n"
     if changed and not module.check_mode and (args["archive"] or not outdated):
         if outdated:
-            install(args["archive"], directory, args["version"])
+            install(args["archive"], LIBRARY, args["version"])
             restart_gateways()
-        write_command(command, wrapper)
+        write_command(COMMAND, wrapper)
         outdated = False
     # Not before the package: it knows how. Asked again with the archive, it is there.
     if keyless and not outdated and not module.check_mode:
         try:
-            make_keys(keys, directory)
+            make_keys(KEYS, LIBRARY)
         except RuntimeError as error:
             module.fail_json(msg=str(error))
     module.exit_json(changed=changed or keyless, wanted=outdated, diff=diff)
