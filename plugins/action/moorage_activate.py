@@ -10,7 +10,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from moorage.visible import visible
+from moorage.common.text import visible
 
 # An activation goes on when the connection is lost, so it is worth asking for its end.
 _RECONNECTS = 10

@@ -19,10 +19,10 @@ _FILES = Path(__file__).resolve().parents[2] / "files"
 if str(_FILES / "moorage" / "src") not in sys.path:
     sys.path.insert(0, str(_FILES / "moorage" / "src"))
 
+from moorage.common.text import visible
 from moorage.images import BuildSpec, ImageError, ImageMap, stack_spec
 from moorage.images.builder import INSPECT_FORMAT, missing
 from moorage.images.bundle import LIBRARY, pack
-from moorage.visible import visible
 
 _PYTHON = "/usr/bin/python3"
 # The build goes on when the connection is lost, so it is worth trying again.

@@ -42,7 +42,6 @@ wanted:
   type: bool
 """
 
-import os
 import shutil
 import subprocess
 import tarfile
@@ -50,6 +49,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.moorage_host.files import write_atomically
 
 # Units, rotations and rollouts know these places.
 LIBRARY = Path("/usr/local/lib/moorage")
@@ -99,16 +99,6 @@ def install(archive: str, directory: Path, version: str) -> None:
         shutil.rmtree(retired, ignore_errors=True)
 
 
-def write_command(path: Path, content: str) -> None:
-    """Write the wrapper so that a reader sees the old or the new one."""
-    fd, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(fd, "w", encoding="utf-8") as out:
-        out.write(content)
-    scratch = Path(name)
-    scratch.chmod(0o755)
-    scratch.rename(path)
-
-
 def restart_gateways() -> None:
     """Have the gateways of the stacks here run what was just installed."""
     # Where there is no systemd there is no gateway.
@@ -155,7 +145,7 @@ def main() -> None:
         if outdated:
             install(args["archive"], LIBRARY, args["version"])
             restart_gateways()
-        write_command(COMMAND, wrapper)
+        write_atomically(COMMAND, wrapper, 0o755)
         outdated = False
     # Not before the package: it knows how. Asked again with the archive, it is there.
     if keyless and not outdated and not module.check_mode:

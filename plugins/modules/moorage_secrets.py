@@ -102,6 +102,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.moorage_host.files import write_atomically
 
 # ASCII only: PyMySQL encodes a password as latin1. No quotes, so it survives every config format.
 ALPHABET = string.ascii_letters + string.digits
@@ -132,13 +133,10 @@ class Keeper:
                 return
             if os.path.lexists(path):
                 # In place: a bind mount of a single file would go on showing a replaced inode.
-                fill(path, content, uid, os.O_WRONLY)
+                fill(path, content, uid)
             else:
                 # A half of a secret would be taken for a secret by the next run.
-                scratch = path.with_name(f".{path.name}.new")
-                scratch.unlink(missing_ok=True)
-                fill(scratch, content, uid, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-                scratch.replace(path)
+                write_atomically(path, content.encode("ascii"), 0o400, (uid, uid))
         self._own(path, 0o400, uid)
 
     def _own(self, path: Path, mode: int, uid: int) -> None:
@@ -152,9 +150,9 @@ class Keeper:
                 path.chmod(mode)
 
 
-def fill(path: Path, content: str, uid: int, how: int) -> None:
+def fill(path: Path, content: str, uid: int) -> None:
     """Write a secret into a file; where the disk has no room for it, the file stays as it is."""
-    fd = os.open(path, how | os.O_NOFOLLOW | os.O_NONBLOCK, 0o400)
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(fd, "w", encoding="ascii") as out:
         before = os.fstat(fd).st_size
         try:

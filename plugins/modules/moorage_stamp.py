@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
 import pwd
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.moorage_host import record, state, units
+from ansible.module_utils.moorage_host import readers, record, units
+from ansible.module_utils.moorage_host.files import write_atomically
 
 DOCUMENTATION = r"""
 module: moorage_stamp
@@ -147,29 +145,11 @@ def describe(wanted: dict[str, Any], dry_run: bool) -> dict[str, Any]:
     return document
 
 
-def write(path: Path, text: str) -> None:
-    """Replace the file at once, so that a reader never meets half a record."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        if path.is_dir():
-            path.rename(path.with_name(f"{path.name}.{time.time_ns():x}"))
-        os.replace(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
-
-
 def present(path: Path) -> str:
     """The record that is there, as text, whatever it holds."""
     try:
-        return (state.read_bytes(path) or b"").decode("utf-8", "replace")
-    except state.Damaged as damage:
+        return (readers.read_bytes(path) or b"").decode("utf-8", "replace")
+    except readers.Damaged as damage:
         return f"{damage}\n"
 
 
@@ -182,7 +162,8 @@ def main() -> None:
         before = present(path)
         after = json.dumps(document, indent=1, sort_keys=True) + "\n"
         if before != after and not module.check_mode:
-            write(path, after)
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_atomically(path, after)
     except (OSError, MissingError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "files/moorage/src/moorage"
 # What runs as root on a host.
 CODE = [
+    *(PACKAGE / "common").glob("*.py"),
     *(PACKAGE / "deploy").glob("*.py"),
     *(PACKAGE / name for name in ("cli.py", "rollouts.py")),
     *(ROOT / "plugins/modules").glob("*.py"),
@@ -31,7 +32,6 @@ OWN = {
     ("release.py", "_scratch_directory", "shutil.rmtree"),  # /opt/STACK/releases
     ("release.py", "prune_releases", "shutil.rmtree"),
     ("moorage_runtime.py", "install", "shutil.rmtree"),  # /usr/local/lib/moorage
-    ("moorage_stamp.py", "write", "os.chmod"),  # /var/lib/moorage
     ("moorage_secrets.py", "_own", "os.chown"),  # /opt/STACK/secrets
 }
 # Who may name a directory of an application at all. They hand it to `foreign`, ask whether it is

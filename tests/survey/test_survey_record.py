@@ -39,8 +39,8 @@ def managed(tmp_path: Path) -> dict[str, Any]:
 def written(ansible_module: Load, managed: dict[str, Any], tmp_path: Path) -> str:
     """Write that record and return its path."""
     module = ansible_module("moorage_stamp")
-    path = tmp_path / "var/provision.json"
-    module.write(path, json.dumps(module.describe(managed, dry_run=False)))
+    path = tmp_path / "provision.json"
+    path.write_text(json.dumps(module.describe(managed, dry_run=False)))
     return str(path)
 
 

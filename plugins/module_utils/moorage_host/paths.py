@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.moorage_host import files
+
 
 class PathError(Exception):
     """A path cannot be made as wanted; the message says which and why."""
@@ -72,10 +74,7 @@ def ensure_link(entry: dict[str, Any], dry_run: bool) -> dict[str, Any] | None:
     if not dry_run:
         if not (path.parent / target).exists():
             raise PathError(f"{path} cannot point to {target}: that does not exist")
-        temporary = path.with_name(f".{path.name}.moorage")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target)
-        temporary.replace(path)
+        files.lead(path, target)
     return _diff(str(path), f"{before}\n", f"{target}\n")
 
 
@@ -124,17 +123,8 @@ def _put(path: Path, entry: dict[str, Any], new: bytes | None) -> None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(new)
-            file.flush()
-            os.fsync(file.fileno())
-        _apply_attributes(Path(temporary), entry)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    owner = user_id(entry["owner"]), group_id(entry["group"])
+    files.write_atomically(path, new, int(entry["mode"], 8), owner)
 
 
 def _apply(path: Path, entry: dict[str, Any], old: bytes | None) -> None:

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.moorage_host import dpkg, state, units
+from ansible.module_utils.moorage_host import dpkg, readers, units
 
 RECORD = "/var/lib/moorage/provision.json"
 VERSION = 1
@@ -52,7 +52,7 @@ def describe_link(path: str) -> str:
 
 def read(path: str) -> dict[str, Any] | None:
     """The record, None when there is none (or none that this version can read)."""
-    document = state.read_note(Path(path))
+    document = readers.read_note(Path(path))
     return document if document.get("version") == VERSION else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.moorage_host import engine, state
+from ansible.module_utils.moorage_host import engine, readers
 
 MANIFEST = "release.json"
 # The same again, for machines.
@@ -74,7 +74,7 @@ def lacking(
 def _processes(text: str) -> dict[str, Any]:
     """Return the processes of a supervisor's configuration by name; none of one that is torn."""
     try:
-        return {process["name"]: process for process in state.decode(text.encode())["processes"]}
+        return {process["name"]: process for process in readers.decode(text.encode())["processes"]}
     except (LookupError, TypeError, ValueError):
         return {}
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.moorage_host import state
+from ansible.module_utils.moorage_host import readers
 
 # Where provisioning puts our own package on a host.
 LIBRARY = "/usr/local/lib/moorage"
@@ -19,7 +19,7 @@ def current_release(directory: Path) -> dict[str, Any] | None:
         target = os.readlink(directory / "current")
     except OSError:
         return None
-    document = state.read_note(directory / "current" / "release.json")
+    document = readers.read_note(directory / "current" / "release.json")
     if not document or not readable(directory):
         # A link that leads nowhere or a release that was cut short: nothing is deployed.
         return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage import __version__, packets, rollouts
+from moorage.common.text import say
 from moorage.control import metrics
 from moorage.control.contract import ControlError, Stream
 from moorage.deploy.control import Services
@@ -29,7 +30,6 @@ from moorage.edge.report import troubles
 from moorage.rollout_arguments import add_parsers
 from moorage.rollouts import FAILED, OK, layout_of, who
 from moorage.tables import event_rows, status_rows, table
-from moorage.visible import say
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from moorage.common.lock import Locked, hold, is_held, moment
+from moorage.common.readers import Damaged, read_note, read_object
+from moorage.common.text import say
 from moorage.deploy import activate as activation
 from moorage.deploy import docker
 from moorage.deploy.activate import Outcome, Request
@@ -21,7 +24,6 @@ from moorage.deploy.execute import ExecuteError, command_in
 from moorage.deploy.foreign import remove_tree
 from moorage.deploy.launch import LaunchError, launch, rejoin, run_activation
 from moorage.deploy.layout import Layout, known_stacks, release_names
-from moorage.deploy.lock import Locked, hold, is_held, moment
 from moorage.deploy.release import (
     Release,
     ReleaseError,
@@ -33,10 +35,8 @@ from moorage.deploy.release import (
 )
 from moorage.deploy.removal import remove
 from moorage.deploy.reservation import Reservation, admit, break_reservation, reserve
-from moorage.deploy.state import Damaged, read_note, read_object
 from moorage.probe.receipt import NEWEST, ReceiptError, readable_line, verify_receipt
 from moorage.tables import release_rows, table
-from moorage.visible import say
 
 OK, FAILED = 0, 1
 FAILURES = (

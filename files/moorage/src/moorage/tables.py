@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from moorage.common.text import visible
 from moorage.control.contract import Event
-from moorage.visible import visible
 
 _GOOD, _BAD, _DIM, _RESET = "\033[32m", "\033[31m", "\033[2m", "\033[0m"
 _STATE_COLOURS = {

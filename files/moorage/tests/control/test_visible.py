@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from moorage.cli import _pass_on
+from moorage.common.text import say, visible
 from moorage.tables import table
-from moorage.visible import say, visible
 
 ATTACK = "\x1b]0;owned\x07\x1b[2J\x9b31m gnp\u202egnp.exe \u2066x\u2069\u200b\r\x08done"
 SHOWN = r"\x1b]0;owned\x07\x1b[2J\x9b31m gnp\u202egnp.exe \u2066x\u2069\u200b\x0d\x08done"

@@ -8,9 +8,9 @@ import time
 import pytest
 from rig import IMAGE, Rig, docker
 
+from moorage.common.lock import hold
 from moorage.deploy.control import Services
 from moorage.deploy.docker import DockerError, rename_if_it_runs
-from moorage.deploy.lock import hold
 from moorage.deploy.release import current_release
 
 WELL = "touch /tmp/well; exec sleep 600"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from moorage.common.lock import Locked, hold, is_held
+from moorage.common.readers import read_note
 from moorage.deploy.layout import Layout
-from moorage.deploy.lock import Locked, hold, is_held
 from moorage.deploy.reservation import (
     Reservation,
     Reserved,
@@ -21,11 +22,10 @@ from moorage.deploy.reservation import (
     read_reservation,
     reserve,
 )
-from moorage.deploy.state import read_note
 
 HOLDER = """
 import sys, pathlib
-from moorage.deploy.lock import hold
+from moorage.common.lock import hold
 with hold(pathlib.Path(sys.argv[1]), "deploy of release 0123", "ada"):
     print("held", flush=True)
     sys.stdin.read()

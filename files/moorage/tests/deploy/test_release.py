@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.deploy.layout import Layout, known_stacks, write_atomically
+from moorage.common.files import write_atomically
+from moorage.deploy.layout import Layout, known_stacks
 from moorage.deploy.release import (
     ReleaseError,
     current_release,

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from moorage.common.files import write_atomically
+from moorage.common.lock import open_lock
+from moorage.common.readers import Damaged, decode, read_bytes
+from moorage.common.shape import fit, make, read_shaped
 from moorage.deploy.difference import needs_of
 from moorage.deploy.launch import LaunchError, run_activation
-from moorage.deploy.layout import Layout, release_names, write_atomically
-from moorage.deploy.lock import open_lock
+from moorage.deploy.layout import Layout, release_names
 from moorage.deploy.release import ReleaseError, history, read_release
-from moorage.deploy.shape import fit, make, read_shaped
-from moorage.deploy.state import Damaged, decode, read_bytes
 from moorage.deploy.traffic import direct_targets, pools_of, public_targets
 from moorage.deploy.unit import batches, units_of
 

@@ -11,10 +11,11 @@ import pytest
 from torn import FOREIGN, IN_PLACE, ONE, TWO, deployed, odd, stand_in
 
 from moorage.cli import main
+from moorage.common.lock import hold
+from moorage.common.readers import Damaged, read_note, read_object
 from moorage.deploy import room
 from moorage.deploy.journal import Journal, follow
 from moorage.deploy.layout import Layout, known_stacks
-from moorage.deploy.lock import hold
 from moorage.deploy.release import (
     ReleaseError,
     current_release,
@@ -27,7 +28,6 @@ from moorage.deploy.release import (
     write_release,
 )
 from moorage.deploy.reservation import Reservation, read_reservation, reserve
-from moorage.deploy.state import Damaged, read_note, read_object
 
 
 @pytest.fixture

@@ -12,7 +12,13 @@ from typing import Any
 
 import pytest
 
-MODULE = Path(__file__).resolve().parents[4] / "plugins/modules/moorage_secrets.py"
+PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
+# Ansible packs a module with those of our module_utils that it imports.
+RUN = f"""
+import ansible.module_utils, runpy
+ansible.module_utils.__path__.append({str(PLUGINS / "module_utils")!r})
+runpy.run_path({str(PLUGINS / "modules/moorage_secrets.py")!r}, run_name="__main__")
+"""
 # Owners can only be changed by root; anybody else keeps secrets for oneself.
 UID = 10001 if os.geteuid() == 0 else os.geteuid()
 
@@ -29,7 +35,7 @@ def run(directory: Path, secrets: list[dict[str, Any]], check: bool = False, **v
         "_ansible_check_mode": check,
     }
     done = subprocess.run(
-        [sys.executable, str(MODULE)],
+        [sys.executable, "-c", RUN],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
         capture_output=True,
         text=True,

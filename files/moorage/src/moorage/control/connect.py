@@ -1,11 +1,11 @@
 """One way to a control API, whatever answers at the socket."""
 
 import os
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Final
 
+from moorage.common.unixhttp import ConnectionFailed, Exchange, NotHttp, TimedOut, request_bytes
 from moorage.control.contract import (
     Action,
     ControlBackend,
@@ -17,7 +17,6 @@ from moorage.control.contract import (
 from moorage.control.http import HttpBackend
 from moorage.control.merged import MergedBackend, Part
 from moorage.control.process import ProcessBackend
-from moorage.control.unixhttp import request_bytes
 
 VARIABLE: Final = "MOORAGE_CONTROL_SOCKET"
 DEFAULT: Final = "/run/supervisor/control.sock"
@@ -95,21 +94,13 @@ def speaks_http(path: str, timeout: float) -> bool:
     The question is a request of HTTP, which a supervisor refuses with a line of JSON.
     """
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout)
-            connection.connect(path)
-            connection.sendall(request_bytes("GET", "/v1/events?limit=1"))
-            first = connection.recv(5)
-    except TimeoutError as error:
-        detail = f"{path}: no answer in time"
-        raise ControlError("timeout", detail, status=504, title="No outcome in time") from error
-    except OSError as error:
-        detail = f"{path}: {error.strerror or error}"
-        raise _unreachable(detail) from error
-    if not first:
-        raise _unreachable(f"{path}: closed without an answer")
-    return first.startswith(b"HTTP/")
-
-
-def _unreachable(detail: str) -> ControlError:
-    return ControlError("unreachable", detail, status=503, title="Control service not reachable")
+        Exchange(path, request_bytes("GET", "/v1/events?limit=1"), timeout=timeout).close()
+    except NotHttp:
+        return False
+    except TimedOut as error:
+        raise ControlError("timeout", str(error), status=504, title="No outcome in time") from error
+    except ConnectionFailed as error:
+        raise ControlError(
+            "unreachable", str(error), status=503, title="Control service not reachable"
+        ) from error
+    return True

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
 
+from moorage.common.unixhttp import Answer, ConnectionFailed, Exchange, TimedOut, ask, request_bytes
 from moorage.control.contract import ControlError
-from moorage.control.unixhttp import Answer, ConnectionFailed, Exchange, TimedOut, request_bytes
 
 DEFAULT_SOCKET = "/run/docker.sock"
 # The newest version whose answers these calls were tried with; older engines are asked in theirs.
@@ -111,8 +111,7 @@ class Engine:
     def _ask(self, method: Literal["GET", "POST"], target: str, seconds: float) -> Answer:
         request = request_bytes(method, self._version() + target, version="1.0")
         try:
-            with Exchange(self._path, request, timeout=seconds) as call:
-                return Answer(call.status, call.headers, call.read(_ANSWER_BYTES))
+            return ask(self._path, request, timeout=seconds, limit=_ANSWER_BYTES)
         except ConnectionFailed as error:
             raise _failed(error, seconds) from error
 

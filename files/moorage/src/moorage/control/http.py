@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from moorage.common.unixhttp import Answer, ConnectionFailed, Exchange, TimedOut, ask, request_bytes
 from moorage.control.contract import (
     Action,
     ControlError,
@@ -16,7 +17,6 @@ from moorage.control.contract import (
     State,
     Stream,
 )
-from moorage.control.unixhttp import Answer, ConnectionFailed, Exchange, TimedOut, request_bytes
 
 # How often a follower hears that there is nothing new, should the server itself fall silent.
 QUIET_SECONDS = 15.0
@@ -114,8 +114,7 @@ class HttpBackend:
 
     def _ask(self, request: bytes, timeout: float) -> Answer:
         try:
-            with Exchange(self._path, request, timeout=timeout) as call:
-                answer = Answer(call.status, call.headers, call.read(_MAX_ANSWER))
+            answer = ask(self._path, request, timeout=timeout, limit=_MAX_ANSWER)
         except ConnectionFailed as error:
             raise _failed(error) from error
         if answer.status != 200:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from moorage.common.lock import exclusive
 from moorage.controller.project import Project
 
 _TAGS_SHOWN = 5
@@ -124,8 +124,7 @@ def _tree(project: Project, top: Path, commit: str) -> Path:
     )
     cache.parent.mkdir(parents=True, exist_ok=True)
     # Hosts are planned side by side, and all of them want the same tree.
-    with (cache.parent / ".lock").open("a") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+    with exclusive(cache.parent / ".lock"):
         if not cache.is_dir():
             scratch = Path(tempfile.mkdtemp(prefix=f".{commit}.", dir=cache.parent))
             try:

@@ -15,14 +15,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from moorage.common.files import discard, write_atomically
+from moorage.common.lock import Locked, hold
+from moorage.common.readers import Damaged, read_note
 from moorage.deploy import docker, evidence, hooks, systemd
 from moorage.deploy.claims import refuse_held
 from moorage.deploy.docker import DockerError
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
-from moorage.deploy.layout import Layout, discard, write_atomically
-from moorage.deploy.lock import Locked, hold
+from moorage.deploy.layout import Layout
 from moorage.deploy.owners import with_owners
 from moorage.deploy.release import (
     Release,
@@ -38,7 +40,6 @@ from moorage.deploy.rollout import Rollout
 from moorage.deploy.room import Room
 from moorage.deploy.scene import Limits, Scene
 from moorage.deploy.secretfiles import note_secrets, stale_secrets
-from moorage.deploy.state import Damaged, read_note
 from moorage.deploy.topology import Topology, driver
 from moorage.deploy.traffic import BudgetSpent, Traffic
 from moorage.deploy.waves import Paused

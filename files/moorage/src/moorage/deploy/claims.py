@@ -16,11 +16,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from moorage.common.readers import read_note
 from moorage.deploy.difference import meet
 from moorage.deploy.docker import ANYWHERE
 from moorage.deploy.layout import DEFAULT_BASE, Layout, known_stacks
 from moorage.deploy.release import Release, ReleaseError, readable_release
-from moorage.deploy.state import read_note
 from moorage.deploy.unit import NEXT
 from moorage.edge.errors import EdgeError
 from moorage.edge.store import Store

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 
+from moorage.common.files import write_atomically
+from moorage.common.readers import read_names
 from moorage.deploy import docker, systemd
 from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
-from moorage.deploy.layout import Layout, write_atomically
+from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release, install_files, remove_files
-from moorage.deploy.state import read_names
 from moorage.deploy.topology import Gap
 from moorage.deploy.unit import Unit, units_of
 

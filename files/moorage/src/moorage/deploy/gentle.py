@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from moorage.deploy.layout import discard, write_atomically
-from moorage.deploy.state import read_note
+from moorage.common.files import discard, write_atomically
+from moorage.common.readers import read_note
 
 #: What starts slowly gets all of its share again after this time.
 LONGEST_SECONDS = 15.0

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from moorage.common.readers import decode
+from moorage.common.shape import fit
 from moorage.deploy import docker
 from moorage.deploy.docker import Container, DockerError
 from moorage.deploy.execute import apart
 from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release, make_runtime
-from moorage.deploy.shape import fit
-from moorage.deploy.state import decode
 from moorage.deploy.unit import NEXT, units_of
 
 _PLAN_SECONDS = 120.0

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.state import objects
+from moorage.common.readers import objects
 
 SPARE = ".spare"
 _SPARE_BYTES = 64 << 10

@@ -18,11 +18,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from moorage.common.files import write_atomically
+from moorage.common.readers import read_object
+from moorage.common.shape import fit, make
 from moorage.deploy.activate import Outcome, Request, activate
 from moorage.deploy.journal import SPARE, Journal, follow
-from moorage.deploy.layout import Layout, write_atomically
-from moorage.deploy.shape import fit, make
-from moorage.deploy.state import read_object
+from moorage.deploy.layout import Layout
 from moorage.deploy.unit import DEFAULT_PIDS
 
 _JOURNALS_KEPT = 100

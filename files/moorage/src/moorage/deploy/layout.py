@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,48 +113,3 @@ def release_names(releases: Path) -> list[str]:
     """Return the ids of the releases in a directory; what another program keeps there is none."""
     found = (path.parent for path in releases.glob("*/release.json"))
     return sorted(path.name for path in found if RELEASE_ID.fullmatch(path.name))
-
-
-def put_aside(path: Path) -> None:
-    """Rename what is no file of ours and stands in the place of one; it is lost to nobody."""
-    if os.path.lexists(path):
-        path.rename(path.with_name(f"{path.name}.{time.time_ns():x}"))
-
-
-def discard(path: Path) -> None:
-    """Have no file there any more, whatever stands in its place."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        put_aside(path)
-
-
-def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:
-    """Replace ``path`` by ``content`` so that a reader or a power cut sees the old or the new."""
-    data = content.encode() if isinstance(content, str) else content
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with os.fdopen(fd, "wb") as out:
-            os.fchmod(out.fileno(), mode)
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        try:
-            scratch.replace(path)
-        except IsADirectoryError:
-            put_aside(path)
-            scratch.replace(path)
-    except OSError as trouble:
-        scratch.unlink(missing_ok=True)
-        # A full disk does not say by itself which.
-        trouble.filename = trouble.filename or str(path)
-        raise
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

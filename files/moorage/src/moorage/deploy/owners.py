@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from moorage.common.files import write_atomically
+from moorage.common.readers import Damaged
+from moorage.common.shape import read_shaped
 from moorage.deploy.difference import Owned, Turn, sees, turns
 from moorage.deploy.foreign import Passed, pass_on
-from moorage.deploy.layout import Layout, write_atomically
+from moorage.deploy.layout import Layout
 from moorage.deploy.release import MANIFEST, Release, list_releases, readable_release
-from moorage.deploy.shape import read_shaped
-from moorage.deploy.state import Damaged
 
 Pair = tuple[int, int]
 

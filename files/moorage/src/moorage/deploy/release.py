@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moorage.common.files import lead, put_aside, write_atomically
+from moorage.common.readers import Damaged, read_bytes, read_lines, read_object
+from moorage.common.shape import fit, make, read_shaped
 from moorage.deploy.accounts import with_names
 from moorage.deploy.foreign import give, remove_tree
 from moorage.deploy.layout import RELEASE_ID as _ID
-from moorage.deploy.layout import Layout, put_aside, release_names, write_atomically
+from moorage.deploy.layout import Layout, release_names
 from moorage.deploy.manifest import Manifest
-from moorage.deploy.shape import fit, make, read_shaped
-from moorage.deploy.state import Damaged, read_bytes, read_lines, read_object
 
 MANIFEST = "release.json"
 ROTATIONS = Path("/etc/logrotate.d")
@@ -197,10 +198,7 @@ def read_files(release: Release) -> dict[str, tuple[str, int]]:
 
 def point_current_at(layout: Layout, release: Release, action: str = "deploy") -> None:
     """Make ``current`` name ``release`` in one step, and note that and why in the history."""
-    scratch = layout.base / f".current.{os.getpid()}"
-    scratch.unlink(missing_ok=True)
-    scratch.symlink_to(Path("releases") / release.id)
-    scratch.replace(layout.current)
+    lead(layout.current, f"releases/{release.id}")
     # From here on it is the current one, whether or not that can be noted.
     with suppress(OSError):
         _note_activation(layout, release, action)

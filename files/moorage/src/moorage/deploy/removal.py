@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from moorage.common.files import discard
 from moorage.deploy import docker
-from moorage.deploy.layout import Layout, discard
+from moorage.deploy.layout import Layout
 from moorage.deploy.release import list_releases
 from moorage.deploy.topology import Topology, driver
 from moorage.edge import Edge

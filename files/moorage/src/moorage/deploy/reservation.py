@@ -1,6 +1,6 @@
 """The reservation of a stack: a controller keeps a whole update together, from survey to receipt.
 
-The ``flock`` of `moorage.deploy.lock` guards one process on this host. An update is longer than
+The ``flock`` of `moorage.common.lock` guards one process on this host. An update is longer than
 that: it ships files, builds images, then starts the rollout. A note on the disk holds the stack for
 that time. It names its holder, so that a run which died without a word can be told from a colleague
 at work: the same controller takes over from its own dead process, anybody else is told how to break
@@ -9,9 +9,7 @@ it.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -20,10 +18,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.layout import Layout, discard, write_atomically
-from moorage.deploy.lock import Locked, moment, open_lock
-from moorage.deploy.shape import make
-from moorage.deploy.state import Damaged, read_object
+from moorage.common.files import discard, write_atomically
+from moorage.common.lock import Locked, exclusive, moment
+from moorage.common.readers import Damaged, read_object
+from moorage.common.shape import make
+from moorage.deploy.layout import Layout
 
 # After that long without a sign of its holder, a reservation is called stale.
 LIFETIME_SECONDS = 900.0
@@ -170,9 +169,5 @@ def _path(layout: Layout) -> Path:
 @contextmanager
 def _guard(layout: Layout) -> Iterator[None]:
     # Held for moments only, so nobody waits long and a dead process leaves nothing behind.
-    fd = open_lock(layout.base / ".reservation.lock")
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    with exclusive(layout.base / ".reservation.lock"):
         yield
-    finally:
-        os.close(fd)

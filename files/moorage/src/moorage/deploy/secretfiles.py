@@ -16,8 +16,9 @@ import stat
 from collections.abc import Collection
 from pathlib import Path
 
-from moorage.deploy.layout import Layout, write_atomically
-from moorage.deploy.state import read_note
+from moorage.common.files import write_atomically
+from moorage.common.readers import read_note
+from moorage.deploy.layout import Layout
 
 KEY = Path("/opt/moorage/keys/secrets.key")
 _KEY_BYTES = 32

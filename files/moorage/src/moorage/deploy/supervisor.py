@@ -6,7 +6,7 @@ It runs as the application's user: whoever that is may answer in its stead, and 
 # Not with postponed annotations: what need not be there would not be told from what has to.
 from typing import Any, NotRequired, TypedDict
 
-from moorage.deploy.shape import fit
+from moorage.common.shape import fit
 from process_supervisor.client import Client, ControlError
 
 

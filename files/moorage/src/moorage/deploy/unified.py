@@ -15,12 +15,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from moorage.common.files import write_atomically
+from moorage.common.readers import Damaged
+from moorage.common.shape import read_shaped
 from moorage.deploy import docker, systemd
 from moorage.deploy.containers import check, held
 from moorage.deploy.docker import Container
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
-from moorage.deploy.layout import UNIFIED, Layout, slot_name, write_atomically
+from moorage.deploy.layout import UNIFIED, Layout, slot_name
 from moorage.deploy.manifest import Processes
 from moorage.deploy.release import (
     ROTATIONS,
@@ -31,8 +34,6 @@ from moorage.deploy.release import (
     remove_files,
     remove_runtime,
 )
-from moorage.deploy.shape import read_shaped
-from moorage.deploy.state import Damaged
 from moorage.deploy.supervisor import Supervisor
 from moorage.deploy.topology import Gap
 from moorage.deploy.unit import Unit, is_of, units_of

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from moorage.visible import say
+from moorage.common.text import say
 
 OK, FAILED = 0, 1
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.layout import discard, write_atomically
-from moorage.deploy.state import Damaged, read_bytes
+from moorage.common.files import discard, write_atomically
+from moorage.common.readers import Damaged, read_bytes
 from moorage.edge import container
 from moorage.edge.core import Edge
 from moorage.edge.errors import EdgeError

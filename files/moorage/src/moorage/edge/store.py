@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.layout import discard, put_aside, write_atomically
-from moorage.deploy.lock import open_lock
-from moorage.deploy.shape import read_shaped
-from moorage.deploy.state import Damaged, read_bytes, read_object
+from moorage.common.files import discard, lead, put_aside, write_atomically
+from moorage.common.lock import exclusive
+from moorage.common.readers import Damaged, read_bytes, read_object
+from moorage.common.shape import read_shaped
 from moorage.edge.errors import EdgeError
 from moorage.edge.model import Facts, Settings
 
@@ -72,12 +71,8 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other change of the edge away."""
-        fd = open_lock(self.base / ".lock")
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        with exclusive(self.base / ".lock"):
             yield
-        finally:
-            os.close(fd)
 
     def facts_file(self, stack: str) -> Path:
         """Return where the facts of a stack are kept."""
@@ -197,19 +192,7 @@ class Store:
 
     def enforce(self, name: str) -> None:
         """Lead ``conf`` to a generation, in one step."""
-        scratch = self.base / f".conf.{os.getpid()}"
-        scratch.unlink(missing_ok=True)
-        scratch.symlink_to(f"generations/{name}")
-        try:
-            scratch.replace(self.conf)
-        except IsADirectoryError:
-            put_aside(self.conf)
-            scratch.replace(self.conf)
-        directory = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        lead(self.conf, f"generations/{name}")
 
     def sweep(self, *keep: str) -> None:
         """Remove the generations that are not named."""

@@ -77,8 +77,10 @@ def _tree(entries: Iterable[contexts.Entry]) -> str:
 
 def _add_library(archive: tarfile.TarFile) -> None:
     _add(archive, f"{LIBRARY}/moorage/__init__.py", b"")
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        _add(archive, f"{LIBRARY}/moorage/images/{path.name}", path.read_bytes())
+    package = Path(__file__).parents[1]
+    for part in ("common", "images"):
+        for path in sorted((package / part).glob("*.py")):
+            _add(archive, f"{LIBRARY}/moorage/{part}/{path.name}", path.read_bytes())
 
 
 def _add_tree(archive: tarfile.TarFile, tree: str, entries: Iterable[contexts.Entry]) -> None:

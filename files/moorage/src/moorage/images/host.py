@@ -6,7 +6,6 @@ OFFSET`` prints what happened since, waiting some seconds for news. DIRECTORY is
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from moorage.common.lock import take
 from moorage.images.builder import Builder
 from moorage.images.bundle import RECIPE
 from moorage.images.errors import ImageError
@@ -71,7 +71,8 @@ def start(directory: Path) -> None:
         ca.chmod(0o600)
     # The child holds the lock as long as it lives, and nobody has to remember its PID.
     alive = os.open(directory / "alive", os.O_CREAT | os.O_RDWR, 0o600)
-    fcntl.flock(alive, fcntl.LOCK_EX)
+    if not take(alive):
+        return
     with (directory / "output").open("wb") as output:
         subprocess.Popen(
             [sys.executable, "-m", "moorage.images.host", "run", str(directory)],
@@ -116,10 +117,9 @@ def _take_turn(lock: int, journal: Journal) -> None:
     shared, offset, began = Journal(_LOCK), 0, time.monotonic()
     told = -_SILENCE_SECONDS
     while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waited = time.monotonic() - began
+        if take(lock):
+            return
+        waited = time.monotonic() - began
         if waited - told >= _SILENCE_SECONDS:
             since = f" for {waited:.0f} s now" if waited >= _SILENCE_SECONDS else ""
             journal.append({"event": "waiting", "text": f"for another build on this host{since}"})
@@ -171,11 +171,7 @@ def follow(directory: Path, offset: int, patience: float = _PATIENCE) -> dict[st
 
 def _is_alive(directory: Path) -> bool:
     with (directory / "alive").open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+        return not take(lock.fileno(), shared=True)
 
 
 def main(argv: list[str]) -> int:

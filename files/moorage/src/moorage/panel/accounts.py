@@ -19,6 +19,8 @@ from pathlib import Path
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from moorage.common.files import write_atomically
+
 NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _LINE = re.compile(rf"({NAME.pattern}):(scrypt:\S+)")
 _SHORTEST = 8
@@ -161,12 +163,7 @@ class EndedSessions:
         if self._path is None:
             return
         text = "".join(f"{number} {until:.0f}\n" for number, until in self._ended.items())
-        new = self._path.with_name(self._path.name + ".new")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        write_atomically(self._path, text, 0o600)
 
 
 class Limiter:

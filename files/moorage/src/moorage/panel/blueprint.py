@@ -13,12 +13,12 @@ import flask_babel
 from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 
+from moorage.common.text import visible
 from moorage.control import ControlBackend, ControlError
 from moorage.panel import actions, logs, presentation, trail
 from moorage.panel.live import Snapshot, Watcher, status_events
 from moorage.panel.stream import Slots
 from moorage.panel.views import Panel, event_stream, problem, wants_json
-from moorage.visible import visible
 
 _MOST_EVENTS = 500
 

@@ -3,11 +3,11 @@
 from flask import Blueprint, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 
+from moorage.common.text import visible
 from moorage.control import Stream
 from moorage.control.contract import split_time
 from moorage.panel.stream import log_events
 from moorage.panel.views import Panel, event_stream
-from moorage.visible import visible
 
 # As many as the control API gives.
 MAX_LINES = 2000

@@ -6,12 +6,12 @@ from typing import Any
 
 from flask import Flask
 
+from moorage.common.text import visible
 from moorage.control import ACTIONS, Action, ControlError, Health, ServiceStatus, State
 from moorage.panel.text import gettext as _
 from moorage.panel.text import lazy
 from moorage.panel.text import moment as format_moment
 from moorage.panel.trail import Entry
-from moorage.visible import visible
 
 STATES = {
     State.STOPPED: lazy("stopped"),

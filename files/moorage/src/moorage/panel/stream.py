@@ -5,9 +5,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from moorage.common.text import visible
 from moorage.control import ControlError
 from moorage.control.contract import split_time
-from moorage.visible import visible
 
 CONTENT_TYPE = "text/event-stream"
 # A browser opens the stream again by itself; ending it now and then frees a thread whose reader

@@ -7,11 +7,11 @@ from typing import Any
 from flask import Response, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from moorage.common.text import visible
 from moorage.control import ControlBackend, ControlError
 from moorage.panel.live import Watcher
 from moorage.panel.stream import CONTENT_TYPE, Busy, Slots
 from moorage.panel.text import gettext as _
-from moorage.visible import visible
 
 
 @dataclass(frozen=True)

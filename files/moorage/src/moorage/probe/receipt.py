@@ -6,13 +6,12 @@ What stands in one: docs/receipt.schema.json.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy.layout import put_aside, write_atomically
+from moorage.common.files import lead, persist, write_atomically
 from moorage.probe.signing import SigningError, ensure_key, sign, verify
 
 __all__ = ["ReceiptError", "ensure_key", "readable_line", "verify_receipt", "write_receipt"]
@@ -45,16 +44,10 @@ def write_receipt(directory: Path, receipt: Mapping[str, Any], key: Path | None)
     failed: SigningError | None = None
     if key is not None:
         try:
-            _persist(sign(path, key, _summary(receipt)))
+            persist(sign(path, key, _summary(receipt)))
         except SigningError as error:
             failed = error
-    scratch = directory / f".{NEWEST}.{os.getpid()}"
-    scratch.unlink(missing_ok=True)
-    scratch.symlink_to(path.name)
-    if (directory / NEWEST).is_dir():
-        put_aside(directory / NEWEST)
-    scratch.replace(directory / NEWEST)
-    _persist(directory)
+    lead(directory / NEWEST, path.name)
     if failed is not None:
         raise ReceiptError(f"{path} is not signed: {failed}", path)
     return path
@@ -156,12 +149,3 @@ def _fresh_path(directory: Path) -> Path:
         path = directory / f"receipt-{moment}.{now // 10**6 % 1000:03d}Z.json"
         if not path.exists():
             return path
-
-
-def _persist(path: Path) -> None:
-    """Have what is at a path written to the disk itself."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,12 +6,11 @@ comment", which is shown when it is verified.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from pathlib import Path
 
-from moorage.deploy.layout import put_aside
+from moorage.common.files import persist, put_aside, replace
 
 KEY_FILE = "receipt.key"
 PUBLIC_FILE = "receipt.pub"
@@ -98,10 +97,9 @@ def verify(path: Path, public_key: Path) -> str:
 
 
 def _settle(fresh: Path, final: Path) -> None:
-    with fresh.open("rb") as file:
-        os.fsync(file.fileno())
+    persist(fresh)
     put_aside(final)
-    fresh.replace(final)
+    replace(fresh, final)
 
 
 def _minisign(*arguments: str) -> str:

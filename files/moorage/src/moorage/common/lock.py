@@ -1,6 +1,6 @@
-"""The lock of a stack: one rollout at a time, and the reader learns who holds it and for what.
+"""Locks: one rollout of a stack at a time, and the reader learns who holds it and for what.
 
-The lock is an ``flock``: the kernel gives it back when its holder dies, however it dies, so that
+A lock is an ``flock``: the kernel gives it back when its holder dies, however it dies, so that
 a lost connection or a killed process never leaves a stack locked. The note inside the file only
 informs. What a controller holds for longer than one process on this host is a reservation
 (`moorage.deploy.reservation`).
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from moorage.deploy.state import Damaged, read_note
+from moorage.common.readers import Damaged, read_note
 
 _POLL_SECONDS = 0.1
 
@@ -73,6 +73,26 @@ def hold(path: Path, purpose: str, who: str, wait_seconds: float = 0.0) -> Itera
         os.close(fd)
 
 
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Keep everybody else away while the block runs, which takes moments only: nobody is told."""
+    fd = open_lock(path)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def take(fd: int, *, shared: bool = False) -> bool:
+    """Lock an open file without waiting; tell whether nobody else has it. It goes with ``fd``."""
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def open_lock(path: Path, mode: int = 0o600) -> int:
     """Open a file to be locked, made where it is not there; raises Damaged for what is none."""
     try:
@@ -89,14 +109,11 @@ def open_lock(path: Path, mode: int = 0o600) -> int:
 
 def _acquire(fd: int, path: Path, deadline: float) -> None:
     while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise Locked(_describe(path)) from None
-            time.sleep(_POLL_SECONDS)
-        else:
+        if take(fd):
             return
+        if time.monotonic() >= deadline:
+            raise Locked(_describe(path))
+        time.sleep(_POLL_SECONDS)
 
 
 def _describe(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from moorage.deploy.state import Damaged, read_object
+from moorage.common.readers import Damaged, read_object
 
 T = TypeVar("T")
 

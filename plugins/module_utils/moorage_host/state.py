@@ -1,1 +1,0 @@
-../../../files/moorage/src/moorage/deploy/state.py
