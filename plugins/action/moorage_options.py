@@ -12,7 +12,8 @@ from ansible.utils.vars import load_extra_vars
 from moorage.compose.errors import ComposeError
 from moorage.controller.options import OptionError, check
 from moorage.controller.project import Project
-from moorage.controller.settings import gather, split
+from moorage.controller.settings import gather, variables_named
+from moorage.settings.stack import Settings
 
 _READ = {"batch", "gate_timeout_seconds", "keep_releases", "start_timeout_seconds"}
 
@@ -38,9 +39,9 @@ class ActionModule(ActionBase):
             if stack in project.stacks():
                 # Of those that a playbook without a plan reads, too, a wrong one is named.
                 given = gather(stack, known, project.stacks())
-                split(
-                    stack, {key: self._templar.template(given[key]) for key in _READ & given.keys()}
-                )
+                with variables_named(stack):
+                    read = {key: given[key] for key in _READ & given.keys()}
+                    Settings.parse(self._templar.template(read), stack)
         except (ComposeError, OptionError) as error:
             raise AnsibleActionFail(str(error)) from None
         return {**result, "changed": False}

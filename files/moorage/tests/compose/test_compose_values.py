@@ -12,7 +12,8 @@ from moorage.compose import load_stack
 from moorage.compose.dotenv import DotenvError, parse_dotenv
 from moorage.compose.interpolate import InterpolationError, substitute
 from moorage.compose.source import plain_scalar
-from moorage.compose.units import format_duration, parse_bytes, parse_duration
+from moorage.compose.units import format_duration, parse_duration
+from moorage.settings.readers import parse_bytes
 
 
 def nothing(name: str) -> str | None:

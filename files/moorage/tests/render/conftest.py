@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import yaml
 
 from moorage.compose import ComposeError, Problem, load_stack
 from moorage.render import Rendering, Settings, topology
+from moorage.settings.table import settings_of
 
 # DOCKER_CONFIG: where the bootstrap has put Compose for a client that came without it.
 _NEEDED = ("PATH", "HOME", "DOCKER_CONFIG")
+# What an operator does not set.
+_OWN = {entry.name for entry in fields(Settings)} - settings_of(Settings).keys()
 
 
 class Rendered:
@@ -39,7 +43,8 @@ def render(tmp_path: Path) -> Callable[..., Rendered]:
         directory.mkdir(exist_ok=True)
         (directory / "compose.yml").write_text(text, encoding="utf-8")
         stack = load_stack(directory, profiles=profiles, on_demand=True)
-        parsed = Settings.parse(settings, stack=stack.name)
+        own = {name: settings.pop(name) for name in _OWN & settings.keys()}
+        parsed = Settings.parse(settings, stack.name, **own)
         return Rendered(topology(parsed.topology)(stack, parsed))
 
     return run

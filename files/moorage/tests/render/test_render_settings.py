@@ -9,15 +9,16 @@ import pytest
 from moorage.compose import ComposeError
 from moorage.compose.extension import Route
 from moorage.render import Limits, Settings
-from moorage.render.traffic_settings import EdgeOptions, Target
+from moorage.settings.edge import Options
+from moorage.settings.stack import Target
 
 
 def test_defaults_follow_the_stacks_name() -> None:
-    settings = Settings.parse({}, stack="shop")
+    settings = Settings.parse({}, "shop")
     assert settings.base_dir == "/opt/shop"
     assert settings.run_dir == "/run/moorage/shop"
     assert settings.secrets_dir == "/opt/shop/secrets"
-    assert Settings.parse({"base_dir": "/srv/x"}, stack="shop").secrets_dir == "/srv/x/secrets"
+    assert Settings.parse({}, "shop", base_dir="/srv/x").secrets_dir == "/srv/x/secrets"
 
 
 def test_values_are_typed() -> None:
@@ -26,7 +27,8 @@ def test_values_are_typed() -> None:
             "publish": {"web": ["80:80"]},
             "environment": {"web": {"A": 1, "B": False}},
             "limits": {"web": {"memory": "64m", "cpus": "0.5", "pids": 10}},
-        }
+        },
+        "shop",
     )
     assert settings.publish == {"web": ("80:80",)}
     assert settings.environment == {"web": {"A": "1", "B": "false"}}
@@ -49,9 +51,10 @@ def test_values_are_typed() -> None:
         ("limits", {"web": {"pids": -1}}),
         ("limits", {"web": {"memroy": "1g"}}),
         ("limits", {"web": "1g"}),
-        ("image_refs", {"unified": ""}),
-        ("base_dir", "opt/shop"),
+        ("image_refs", {"unified": "x"}),
+        ("base_dir", "/opt/shop"),
         ("dns", "192.0.2.1"),
+        ("dns", ["ns.example.com"]),
         ("log_max_size", "much"),
         ("log_max_files", -1),
         ("process_log_max_bytes", "5k"),
@@ -59,14 +62,21 @@ def test_values_are_typed() -> None:
 )
 def test_unusable(key: str, value: Any) -> None:
     with pytest.raises(ComposeError) as raised:
-        Settings.parse({key: value, "log_max_files": 3} | {key: value})
-    assert [problem.where for problem in raised.value.problems] == [f"settings.{key}"]
+        Settings.parse({"log_max_files": 3, key: value}, "shop")
+    (problem,) = raised.value.problems
+    assert problem.where.startswith(f"settings.{key}")
 
 
 def test_all_problems_in_one_report() -> None:
     with pytest.raises(ComposeError) as raised:
-        Settings.parse({"usr": "1:1", "dns": 5, "topology": None})
-    assert len(raised.value.problems) == 3
+        Settings.parse({"usr": "1:1", "dns": [5, 6], "probe": {"rate": 0, "x": 1}}, "shop")
+    assert [problem.where for problem in raised.value.problems] == [
+        "settings.usr",
+        "settings.dns[0]",
+        "settings.dns[1]",
+        "settings.probe.x",
+        "settings.probe.rate",
+    ]
 
 
 def test_settings_of_visitors_and_rollouts() -> None:
@@ -82,11 +92,12 @@ def test_settings_of_visitors_and_rollouts() -> None:
             },
             "drain_seconds": "1.5",
             "version": "v1.4.0-rc.1+7",
-        }
+        },
+        "shop",
     )
     assert settings.domains == ("www.example.com", "example")
     assert settings.routes == (Route("/", "web", 5000),)
-    assert settings.edge == EdgeOptions(8 * 1024**2, frame_options="", static_paths=())
+    assert settings.edge == Options(8 * 1024**2, frame_options="", static_paths=())
     assert settings.probe.targets == (Target("web", "/?q=1", None, (200, 204)),)
     assert (settings.probe.rate, settings.probe.method, settings.probe.budget) == (5, "HEAD", 0)
     assert (settings.drain_seconds, settings.monitor_seconds) == (1.5, 0.5)
@@ -99,19 +110,22 @@ def test_settings_of_visitors_and_rollouts() -> None:
         ("domains", "www.example.com", "must be a list"),
         ("domains", ["https://example.com"], "[0]: must be a name such as www.example.com"),
         ("domains", ["example.com", "example.com"], "names one domain twice"),
-        ("routes", [{"path": "/"}], "[0]: lacks service"),
-        ("routes", [{"path": "x", "service": "web"}], "[0]: path: must be a path"),
+        ("routes", [{"path": "/"}], 'routes[0]: lacks service (value: {"path": "/"})'),
+        ("routes", [{"path": "x", "service": "web"}], "routes[0].path: must be a path"),
         (
             "routes",
             [{"path": "/", "service": "web", "port": 0}],
             "port: must be a whole number",
         ),
-        ("routes", [{"path": "/", "servce": "web"}], "did you mean 'service'?"),
-        ("edge", {"hold_second": 1}, "unknown key 'hold_second'; did you mean 'hold_seconds'?"),
+        ("routes", [{"path": "/", "service": "web", "prt": 1}], "did you mean 'port'?"),
+        ("edge", {"hold_second": 1}, "hold_second: unknown key; did you mean 'hold_seconds'?"),
         ("edge", {"hold_seconds": -1}, "hold_seconds: must be a number from 0 to"),
-        ("edge", {"hold_seconds": "soon"}, "hold_seconds: must be a number from 0 to"),
+        ("edge", {"hold_seconds": "soon"}, 'must be a number from 0 to 1000000000 (value: "soon")'),
         ("edge", {"max_body_bytes": "much"}, "max_body_bytes: must be a size such as 64m"),
-        ("edge", {"frame_options": "ALLOW"}, 'must be one of SAMEORIGIN, DENY, ""'),
+        ("edge", {"frame_options": "ALL"}, 'must be one of SAMEORIGIN, DENY, "" (value: "ALL")'),
+        ("edge", {"frame_options": "DENI"}, "did you mean 'DENY'?"),
+        ("edge", {"services": {"web": {"max_body": 1}}}, "services.web.max_body: unknown key"),
+        ("edge", {"private_networks": ["10.0.0.0/33"]}, "private_networks[0]: must be an address"),
         ("edge", {"static_max_age_seconds": 1.5}, "must be a whole number"),
         ("edge", ["hold_seconds"], "must be a mapping with max_body_bytes"),
         ("probe", {"rate": 0}, "rate: must be a number from 0.1 to 10000"),
@@ -124,12 +138,11 @@ def test_settings_of_visitors_and_rollouts() -> None:
         ("hook_timeout_seconds", 0, "must be a number from 0.001 to"),
         ("version", 1.4, 'must be a version in quotes, such as "1.4.0"'),
         ("version", "a b", "must be a version"),
-        ("behind_edge", "yes", "must be true or false"),
     ],
 )
 def test_unusable_settings_of_visitors_and_rollouts(key: str, value: Any, said: str) -> None:
     with pytest.raises(ComposeError) as raised:
-        Settings.parse({key: value})
+        Settings.parse({key: value}, "shop")
     (problem,) = raised.value.problems
-    assert problem.where == f"settings.{key}"
-    assert said in problem.message
+    assert problem.where.startswith(f"settings.{key}")
+    assert said in str(problem)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-_MISSING = object()
+from moorage.settings.readers import NOTHING, Fault, nearest
+
 _SHOWN = 80
 
 
@@ -56,9 +56,14 @@ class ComposeError(Exception):
         super().__init__("\n".join([f"{title}:", *(f"- {problem}" for problem in self.problems)]))
 
 
-def shown(value: Any = _MISSING) -> str | None:
+def problem_of(fault: Fault, start: str) -> Problem:
+    """What is wrong with a setting; ``start`` is what its name begins with."""
+    return Problem(start + fault.path, fault.message, fault.advice, shown(fault.value))
+
+
+def shown(value: Any = NOTHING) -> str | None:
     """A value as it is quoted in a problem: JSON, cut to one line."""
-    if value is _MISSING:
+    if value is NOTHING:
         return None
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
@@ -67,9 +72,9 @@ def shown(value: Any = _MISSING) -> str | None:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Advice for an unknown word: its nearest known neighbour, else the known words."""
     words = sorted(known)
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    near = nearest(word, words)
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {near!r}?"
     if len(words) > 12:
         return "remove it, or put it into an extension field (x-…)"
     return f"known here: {', '.join(words)}" if words else "remove it"

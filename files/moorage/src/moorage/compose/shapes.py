@@ -17,7 +17,8 @@ from typing import Any
 
 from moorage.compose.errors import did_you_mean, shown
 from moorage.compose.source import Sheet
-from moorage.compose.units import format_duration, parse_bytes, parse_duration
+from moorage.compose.units import format_duration, parse_duration
+from moorage.settings.readers import parse_bytes
 
 _TRUE = ("true", "yes", "y", "on")
 _FALSE = ("false", "no", "n", "off")

@@ -1,4 +1,4 @@
-"""Durations, byte sizes and shell words as Compose files write them."""
+"""Durations and shell words as Compose files write them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 import shlex
 from decimal import Decimal
 from fractions import Fraction
-from math import isfinite
 
 _UNITS = {
     "ns": Fraction(1, 10**9),
@@ -19,8 +18,6 @@ _UNITS = {
     "h": Fraction(3600),
 }
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_BYTES = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?([kKmMgGtTpPbB]?)(?:[iI]?[bB])?")
-_POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
 def parse_duration(text: str) -> float:
@@ -56,18 +53,6 @@ def format_duration(seconds: float) -> str:
 def _number(value: Fraction) -> str:
     text = f"{float(value):.9f}".rstrip("0").rstrip(".")
     return text or "0"
-
-
-def parse_bytes(value: str | float) -> int:
-    """Bytes of a size such as `64m`, `1.5gb` or a plain number; ValueError when it is none."""
-    if isinstance(value, bool) or (isinstance(value, float) and not isfinite(value)):
-        raise ValueError(f"not a size: {value!r}")
-    if isinstance(value, (int, float)):
-        return int(value)
-    match = _BYTES.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"not a size: {value!r}")
-    return int(Decimal(match[1]) * 1024 ** _POWERS[match[2].lower()])
 
 
 def shell_words(text: str) -> list[str]:

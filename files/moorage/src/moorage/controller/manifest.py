@@ -9,7 +9,7 @@ from typing import Any
 
 from moorage.compose import Stack
 from moorage.compose.errors import ComposeError, Problem
-from moorage.controller.settings import DeploySettings, prefix
+from moorage.controller.settings import prefix
 from moorage.render import RenderedFile, Rendering, Settings, content_hash
 from moorage.render.rendering import DirectoryFact, SecretFact, VolumeFact
 
@@ -47,9 +47,7 @@ def release_id(settings: Settings, rendering: Rendering) -> str:
     return content_hash(rendering, extra)[:RELEASE_ID_LENGTH]
 
 
-def manifest(
-    name: str, settings: Settings, deploy: DeploySettings, rendering: Rendering
-) -> dict[str, Any]:
+def manifest(name: str, settings: Settings, rendering: Rendering) -> dict[str, Any]:
     """What release.json says: all that a host needs to know of the release."""
     return {
         "format": FORMAT,
@@ -76,7 +74,7 @@ def manifest(
         "rollout": {
             **rendering.rollout,
             # Alone in not being part of the release's hash: it says nothing of how it runs.
-            "gate_timeout_seconds": deploy.gate_timeout_seconds,
+            "gate_timeout_seconds": settings.gate_timeout_seconds,
         },
         "hooks": rendering.hooks,
         "migrations": rendering.migrations,
@@ -84,7 +82,7 @@ def manifest(
 
 
 def secrets_of(
-    stack: Stack, facts: Iterable[SecretFact], given: Mapping[str, Any]
+    stack: Stack, facts: Iterable[SecretFact], given: Iterable[str]
 ) -> list[dict[str, Any]]:
     """The stack's secrets and who reads them; ComposeError for a value of one it does not have."""
     secrets = [

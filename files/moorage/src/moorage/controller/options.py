@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from moorage.compose.errors import did_you_mean, shown
 from moorage.controller.project import Project
-from moorage.controller.settings import batch, owner, prefix, setting_names
-from moorage.render.values import number, whole
+from moorage.controller.settings import owner, prefix
+from moorage.settings.run import Options
+from moorage.settings.stack import Settings
+from moorage.settings.table import settings_of
 
 # `-e stack=all`, where a playbook may mean all stacks at once.
 ALL = "all"
@@ -23,40 +25,13 @@ GLOBAL = (
     "moorage_preflight_memory_mb",
     "moorage_stacks_dirs",
 )
+# Every option of a playbook.
+OPTIONS = settings_of(Options)
 _TEMPLATE = re.compile(r"\{\{|\{%")
 
 
 class OptionError(Exception):
     """An extra variable that cannot be meant; the message says what can."""
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, (str, int, float)) or isinstance(value, bool) or not str(value):
-        raise ValueError("must be a text that is not empty")
-    return str(value)
-
-
-def _flag(value: Any) -> bool:
-    if str(value).lower() not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
-        raise ValueError("must be true or false")
-    return True
-
-
-# Every option of a playbook, and what its value has to be.
-OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "allow_one_way": _flag,
-    "batch": batch,
-    "break_lock": _flag,
-    "command": _text,
-    "confirm": _text,
-    "lines": whole(1),
-    "lock_wait": number(),
-    "release": _text,
-    "remove_data": _flag,
-    "service": _text,
-    "stack": _text,
-    "version": _text,
-}
 
 
 def check(
@@ -95,8 +70,8 @@ def described_stacks(project: Project, known: Mapping[str, Any]) -> list[str]:
 
 def _check_value(name: str, value: Any) -> None:
     try:
-        OPTIONS[name](value)
-    except (TypeError, ValueError) as error:
+        OPTIONS[name].read(value)
+    except ValueError as error:
         raise OptionError(f"`-e {name}=`: {error} (value: {shown(value)})") from None
 
 
@@ -105,7 +80,7 @@ def _check_foreign(
 ) -> None:
     stack = owner(name, project.stacks())
     if stack:
-        words = {f"{prefix(stack)}_{key}" for key in setting_names()}
+        words = {f"{prefix(stack)}_{key}" for key in settings_of(Settings)}
     else:
         words = project.provisioning_settings() | set(GLOBAL)
     if name in words or name.startswith("ansible_") or _mentioned(name, known):

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from moorage.compose import Stack, load_stack
-from moorage.compose.errors import ComposeError, Problem
+from moorage.compose.errors import ComposeError, Problem, shown
 from moorage.controller.edge import number, plan_edge
 from moorage.controller.images import image_map, references
 from moorage.controller.manifest import (
@@ -23,11 +23,14 @@ from moorage.controller.manifest import (
     with_tmpfiles,
 )
 from moorage.controller.project import PROVISION_ROLES, Project, hash_files, tree
-from moorage.controller.settings import DeploySettings, gather, prefix, split, variables_named
+from moorage.controller.settings import gather, prefix, variables_named
 from moorage.deploy.claims import as_data, claims_of
 from moorage.images import ImageMap
 from moorage.render import Rendering, Settings, topology
 from moorage.render.loopback import assign
+
+# Settings that no file of a release depends on.
+_OF_A_DEPLOY = ("batch", "gate_timeout_seconds", "keep_releases", "start_timeout_seconds")
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,8 @@ class Draft:
     """A stack rendered before its images and its ports behind the edge are settled."""
 
     stack: Stack
-    deploy: DeploySettings
     settings: Settings
     rendering: Rendering
-    given: Mapping[str, Any]
 
 
 def plan_host(
@@ -122,20 +123,18 @@ def draft_stack(
 
     ``proxies`` is what its Compose file may know of the proxies in front of it.
     """
-    deploy, render_settings = split(name, given)
-    behind_edge = proxies["MOORAGE_PROXIES"] != "0"
     with variables_named(name):
-        settings = Settings.parse({**render_settings, "behind_edge": behind_edge}, stack=name)
+        settings = Settings.parse(given, name, behind_edge=proxies["MOORAGE_PROXIES"] != "0")
     stack = load_stack(
         project.stack_directory(name),
-        environment=_interpolation(deploy, settings, proxies),
-        profiles=deploy.profiles,
+        environment=_interpolation(settings, proxies),
+        profiles=settings.profiles,
         on_demand=True,
     )
     if stack.name != name:
         message = f"the stack in the directory {name} calls itself {stack.name}"
         raise ComposeError([Problem("name", message, f"write name: {name}, or rename it")])
-    return Draft(stack, deploy, settings, _render(stack, settings), given)
+    return Draft(stack, settings, _render(stack, settings))
 
 
 def plan_stack(
@@ -150,7 +149,7 @@ def plan_stack(
     ``loopback`` has the host's ports behind the edge, by the names that drafts ask for;
     ``log_days`` is how long the logs of processes are kept.
     """
-    stack, deploy, name = draft.stack, draft.deploy, draft.stack.name
+    stack, name = draft.stack, draft.stack.name
     directory = project.stack_directory(name)
     refs, builds = references(directory, name, draft.rendering, images)
     own = {key: loopback[key] for key in draft.rendering.loopback}
@@ -159,8 +158,7 @@ def plan_stack(
     runtime = runtime_directories(settings, rendering)
     rendering = with_tmpfiles(rendering, name, settings.run_dir, runtime)
     rendering = with_rotation(rendering, name, settings, log_days)
-    release = manifest(name, settings, deploy, rendering)
-    given_secrets = draft.given.get("secrets") or {}
+    release = manifest(name, settings, rendering)
     return {
         "name": name,
         "prefix": prefix(name),
@@ -173,8 +171,8 @@ def plan_stack(
         },
         "manifest": release,
         "builds": builds,
-        "secrets": secrets_of(stack, rendering.secrets, given_secrets),
-        "given_secrets": sorted(given_secrets),
+        "secrets": secrets_of(stack, rendering.secrets, settings.secrets),
+        "given_secrets": list(settings.secrets),
         "directories": directories_of(settings, rendering),
         "ports": ports_of(rendering),
         "services": [asdict(service) for service in rendering.services],
@@ -185,11 +183,7 @@ def plan_stack(
             if network.name == f"{name}_{key}"
         ],
         "notes": list(rendering.notes),
-        **{
-            key: value
-            for key, value in asdict(deploy).items()
-            if key not in ("variables", "profiles")
-        },
+        **{name: getattr(settings, name) for name in _OF_A_DEPLOY},
     }
 
 
@@ -206,19 +200,18 @@ def _proxies(project: Project, variables: Mapping[str, Any]) -> dict[str, str]:
     return {"MOORAGE_PROXIES": "1", "MOORAGE_PROXY_NETWORKS": ",".join(networks)}
 
 
-def _interpolation(
-    deploy: DeploySettings, settings: Settings, proxies: Mapping[str, str]
-) -> dict[str, str]:
+def _interpolation(settings: Settings, proxies: Mapping[str, str]) -> dict[str, str]:
     """Variables of a Compose file: the operator's, and what only Moorage knows."""
     version = {"VERSION": settings.version} if settings.version else {}
-    return {**proxies, **deploy.variables, **version}
+    return {**proxies, **settings.variables, **version}
 
 
 def _render(stack: Stack, settings: Settings) -> Rendering:
     try:
         render = topology(settings.topology)
     except ValueError as error:
-        raise ComposeError([Problem(f"{prefix(stack.name)}_topology", str(error))]) from None
+        where = f"{prefix(stack.name)}_topology"
+        raise ComposeError([Problem(where, str(error), value=shown(settings.topology))]) from None
     with variables_named(stack.name):
         return render(stack, settings)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from moorage.compose.errors import did_you_mean
 from moorage.render.containers import render_containers
 from moorage.render.rendering import RenderedFile, Renderer, Rendering, content_hash
-from moorage.render.settings import Limits, Settings
 from moorage.render.unified import render_unified
+from moorage.settings.stack import Limits, Settings
 
 __all__ = [
     "Limits",

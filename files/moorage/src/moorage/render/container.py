@@ -11,7 +11,7 @@ from moorage.render.context import Context
 from moorage.render.mounts import User, config_labels, service_mounts
 from moorage.render.ports import direct_ports
 from moorage.render.restart import container_restart
-from moorage.render.settings import Limits, Settings
+from moorage.settings.stack import Limits, Settings
 
 # What the keys of a service come in, so that files read alike and differ only where they do.
 _ORDER = (

@@ -16,10 +16,10 @@ from moorage.render.mounts import User, config_files
 from moorage.render.ports import direct_ports
 from moorage.render.rendering import BuildFact, Rendering, ServiceFact
 from moorage.render.restart import restart_kind
-from moorage.render.settings import Settings
 from moorage.render.slots import Form, place
 from moorage.render.traffic import traffic
 from moorage.render.units import fixed_address, shared, tied, unit_facts
+from moorage.settings.stack import Settings
 
 CONTAINERS = "containers"
 

@@ -10,8 +10,8 @@ from moorage.compose.errors import Problem, did_you_mean, shown
 from moorage.compose.model import Service, Stack
 from moorage.compose.parts import Port
 from moorage.compose.shorthand import parse_ports
-from moorage.render.settings import Limits, Settings
 from moorage.render.support import TABLE
+from moorage.settings.stack import Limits, Settings
 
 _NUMERIC = re.compile(r"(\d+)(?::(\d+))?")
 UNIFIED = "unified"

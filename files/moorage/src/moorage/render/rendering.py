@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from moorage.compose.model import Stack
-from moorage.render.settings import Settings
+from moorage.settings.stack import Settings
 
 
 @dataclass(frozen=True)

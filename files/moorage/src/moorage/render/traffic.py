@@ -13,7 +13,8 @@ from moorage.compose.model import Service
 from moorage.compose.parts import Port
 from moorage.render.context import Context
 from moorage.render.ports import edge_ports, listening, may_be_behind_edge
-from moorage.render.traffic_settings import EdgeOptions, Target
+from moorage.settings.edge import Options
+from moorage.settings.stack import Target
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ _LATER = (
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
-    usual = asdict(EdgeOptions())
+    usual = asdict(Options())
     used = {n: v for n, v in options.items() if n not in _LATER or v != usual[n]}
     return {name: list(v) if isinstance(v, tuple) else v for name, v in used.items()}
 

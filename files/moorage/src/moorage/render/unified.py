@@ -24,7 +24,6 @@ from moorage.render.rendering import (
     ServiceFact,
     UnitFact,
 )
-from moorage.render.settings import Settings
 from moorage.render.slots import Form, place
 from moorage.render.traffic import Traffic, traffic
 from moorage.render.unified_container import (
@@ -36,6 +35,7 @@ from moorage.render.unified_container import (
     unified_form,
 )
 from moorage.render.units import tied, unit_facts
+from moorage.settings.stack import Settings
 
 
 def render_unified(stack: Stack, settings: Settings) -> Rendering:

@@ -14,9 +14,9 @@ from moorage.render.mounts import User, bind, config_labels, service_mounts
 from moorage.render.ports import direct_ports
 from moorage.render.process import instances
 from moorage.render.rendering import UnitFact
-from moorage.render.settings import Limits
 from moorage.render.slots import Form, in_slot, slots_of
 from moorage.render.units import DEFAULT_GRACE, fixed_address, rolling
+from moorage.settings.stack import Limits
 
 CONFIG_DIR, RUN_DIR = "/etc/process_supervisor", "/run/supervisor"
 STATE_DIR = "/var/lib/supervisor"

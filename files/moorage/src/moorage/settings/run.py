@@ -1,0 +1,33 @@
+"""Options of a run: what a playbook takes with `-e` beside settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from moorage.settings.readers import flag, number, whole, words
+from moorage.settings.stack import batch
+from moorage.settings.table import setting
+
+
+@dataclass(frozen=True)
+class Options:
+    """All options of all playbooks; a play's `moorage_options` names those that it takes."""
+
+    stack: str = setting("", words(), "the stack that is meant; `all` where a playbook takes it")
+    service: str = setting("", words(), "the one service of it that is meant")
+    version: str = setting(
+        "", words(), "a tag, branch or commit of the stack's repository instead of the working tree"
+    )
+    release: str = setting("", words(), "a release of the host, or the beginning of its name")
+    batch: int | str = setting(1, batch, "as `STACK_batch`, for this run", shown="`STACK_batch`")
+    allow_one_way: bool = setting(
+        False, flag, "go on where a migration leaves no way back to the running release"
+    )
+    lock_wait: float = setting(
+        60.0, number(), "seconds to wait for a colleague who is at work on the stack"
+    )
+    break_lock: bool = setting(False, flag, "take over the reservation of a run that died")
+    command: str = setting("", words(), "what is run in the service")
+    lines: int = setting(100, whole(1), "how many lines of each log are shown")
+    confirm: str = setting("", words(), "the stack's name once more")
+    remove_data: bool = setting(False, flag, "its data, secrets and backups go as well")
