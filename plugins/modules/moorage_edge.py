@@ -47,6 +47,25 @@ options:
         type: list
         elements: str
         default: []
+  files:
+    description: The edge's files outside its own directory, as the role has rendered them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where the file is.
+        type: path
+        required: true
+      content:
+        description: What is in it.
+        type: str
+        required: true
+      state:
+        description: Whether it is there; a unit that is not is stopped and disabled before.
+        type: str
+        choices: [present, absent]
+        default: present
   command:
     description: The C(moorage) command on the host.
     type: path
@@ -90,6 +109,11 @@ _CERTIFICATE = {
     "key": {"type": "str", "required": True, "no_log": True},
     "domains": {"type": "list", "elements": "str", "default": []},
 }
+_FILE = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
 
 
 def diff_of(change: dict[str, str]) -> dict[str, str]:
@@ -106,6 +130,10 @@ def carry_out(module: AnsibleModule) -> list[dict[str, str]]:
     """Ask the host's command and return the changes; ends the module when it fails."""
     args: dict[str, Any] = module.params
     document = {name: args[name] for name in ("kind", "image", "settings", "certificates")}
+    document["files"] = [
+        {"path": file["path"], "content": file["content"] if file["state"] == "present" else None}
+        for file in args["files"]
+    ]
     argv = [args["command"], "edge", "provision", *(["--check"] if module.check_mode else [])]
     # Keys travel through a pipe: an argument list is for everybody to read.
     status, said, errors = module.run_command(argv, data=json.dumps(document))
@@ -132,6 +160,7 @@ def main() -> None:
                 "default": [],
                 "options": _CERTIFICATE,
             },
+            "files": {"type": "list", "elements": "dict", "default": [], "options": _FILE},
             "command": {"type": "path", "default": "/usr/local/bin/moorage"},
         },
         supports_check_mode=True,

@@ -117,7 +117,8 @@ def test_templates_say_who_writes_them(role: Path) -> None:
     for template in role.glob("templates/**/*.j2"):
         if template.name.endswith(".json.j2"):
             continue
-        assert "ansible_managed" in template.read_text().splitlines()[0], template
+        first = template.read_text().splitlines()[0]
+        assert "ansible_managed" in first or first.startswith("# Written by Moorage"), template
 
 
 @pytest.mark.parametrize("path", task_files(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -170,9 +171,10 @@ def written(role: Path, kind: str) -> list[str]:
     found = []
     for path in role.glob("tasks/*.yml"):
         for task in tasks(read(path)):
-            entries = task.get("moorage_files", {}).get(kind, [])
-            if isinstance(entries, list):
-                found += [entry["path"].split("{{")[0] for entry in entries]
+            for module in ("moorage_files", "moorage_edge"):
+                entries = task.get(module, {}).get(kind, [])
+                if isinstance(entries, list):
+                    found += [entry["path"].split("{{")[0] for entry in entries]
             for name in ("template", "copy", "file") if kind == "files" else ():
                 arguments = task.get(f"ansible.builtin.{name}", {})
                 found += [arguments[key] for key in ("dest", "path") if key in arguments]

@@ -13,10 +13,8 @@ import pytest
 from moorage.compose.errors import ComposeError
 from moorage.controller.edge import check_conflicts
 from moorage.edge import EdgeError
-from moorage.edge.hostfiles import host_files
 from moorage.edge.model import Facts, Settings
 from moorage.edge.render import Site, generation, render
-from moorage.edge.store import Store
 
 SITE = Site("/opt/moorage/edge", "/run/moorage/edge", True, {})
 
@@ -102,19 +100,6 @@ def test_trusted_proxies_are_believed_and_nobody_else() -> None:
 def test_settings_that_cannot_be_used_are_named(raw: dict[str, Any], words: str) -> None:
     with pytest.raises(EdgeError, match=words):
         Settings.parse(raw)
-
-
-def test_a_kind_has_its_own_files_on_the_host() -> None:
-    store = Store(Path(SITE.base), Path(SITE.run))
-    native = host_files(Settings(kind="native"), store)
-    assert native["/etc/systemd/system/moorage-edge.service"]
-    limits = native["/etc/systemd/system/moorage-edge.service.d/limits.conf"]
-    assert "TasksMax=4096" in str(limits)
-    assert native["/etc/systemd/system/moorage-edge-acme.timer"] is None
-    acme = host_files(Settings(kind="container", tls="acme"), store)
-    assert acme["/etc/systemd/system/moorage-edge.service"] is None
-    assert acme["/etc/systemd/system/moorage-edge-acme.timer"]
-    assert set(host_files(Settings(kind="none", tls="acme"), store).values()) == {None}
 
 
 @pytest.mark.parametrize(

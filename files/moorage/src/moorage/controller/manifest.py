@@ -10,35 +10,14 @@ from typing import Any
 from moorage.compose import Stack
 from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.settings import prefix
-from moorage.render import RenderedFile, Rendering, Settings, content_hash
+from moorage.render import Rendering, Settings, content_hash
 from moorage.render.rendering import DirectoryFact, SecretFact, VolumeFact
+from moorage.render.templates import installed_file
 
 RELEASE_ID_LENGTH = 12
 # A change of this number makes every release a new one: raise it when the meaning of a release's
 # files changes without their content.
 FORMAT = 3
-
-_ROTATION = """\
-# Written by Moorage; changes made here are lost at the next deploy.
-# A log is renamed and its writer asked to open it anew: until it does, it writes on into the
-# renamed file, so no line is lost. That is also why the newest one is not compressed until the
-# next day, and why copytruncate, which loses what is written in between, is not used.
-{dir}/*.log {{
-    daily
-    rotate {days}
-    compress
-    delaycompress
-    missingok
-    notifempty
-    # The directory belongs to the stack's user, who must not make root write elsewhere by a link.
-    su {uid} {gid}
-    nocreate
-    sharedscripts
-    postrotate
-        moorage reopen {stack}
-    endscript
-}}
-"""
 
 
 def release_id(settings: Settings, rendering: Rendering) -> str:
@@ -163,14 +142,14 @@ def with_tmpfiles(
     It goes with the release and not with provisioning: a host whose release failed boots with the
     one that was put back.
     """
-    lines = [
-        "# Written by Moorage: /run is empty after a boot, and containers mount these directories.",
-        f"d {PurePosixPath(run_dir).parent} 0755 root root -",
-        f"d {run_dir} 0755 root root -",
-        *(f"d {e['path']} {e['mode']} {e['owner']} {e['group']} -" for e in runtime),
-    ]
-    target = f"/etc/tmpfiles.d/moorage-{name}-{rendering.topology}.conf"
-    file = RenderedFile("\n".join(lines) + "\n", install_as=target)
+    file = installed_file(
+        "etc/tmpfiles.d/moorage-STACK-TOPOLOGY.conf",
+        stack=name,
+        topology=rendering.topology,
+        parent=PurePosixPath(run_dir).parent,
+        run_dir=run_dir,
+        directories=runtime,
+    )
     return replace(rendering, files={**rendering.files, "tmpfiles.conf": file})
 
 
@@ -183,8 +162,14 @@ def with_rotation(rendering: Rendering, name: str, settings: Settings, days: int
     fact = next((fact for fact in rendering.directories if fact.path == logs), None)
     if fact is None:
         return rendering
-    content = _ROTATION.format(dir=logs, days=days, uid=fact.uid, gid=fact.gid, stack=name)
-    file = RenderedFile(content, install_as=f"/etc/logrotate.d/moorage-{name}")
+    file = installed_file(
+        "etc/logrotate.d/moorage-STACK",
+        stack=name,
+        logs_dir=logs,
+        days=days,
+        uid=fact.uid,
+        gid=fact.gid,
+    )
     return replace(rendering, files={**rendering.files, "logrotate.conf": file})
 
 

@@ -14,12 +14,15 @@ from moorage.common.readers import Damaged, read_bytes
 from moorage.edge import container
 from moorage.edge.core import Edge
 from moorage.edge.errors import EdgeError
-from moorage.edge.hostfiles import ACME_TIMER, SYSCTL_FILE, UNIT_FILE, host_files
 from moorage.edge.model import Settings
 from moorage.edge.nginx import UNIT, nginx_of, run, tail
 from moorage.edge.store import Store
+from moorage.edge.tls import ACME_UNIT
 
 _UNITS = "/etc/systemd/system/"
+# Of the files that a document brings, those that more than their content depends on.
+_SYSCTL_FILE = "/etc/sysctl.d/60-moorage-edge.conf"
+_ACME_TIMER = ACME_UNIT.replace(".service", ".timer")
 
 
 def _text(path: Path) -> str | None:
@@ -48,12 +51,16 @@ class Provision:
     settings: Settings
     raw: Mapping[str, Any]
     pairs: Sequence[Mapping[str, Any]]
+    files: Mapping[str, str | None]
     root: Path = Path("/")
     changes: list[Change] = field(default_factory=list)
 
     @classmethod
     def of(cls, edge: Edge, document: Mapping[str, Any], root: Path = Path("/")) -> Provision:
-        """Read a document with `kind`, `image`, `settings` and `certificates` (with their text)."""
+        """Read a document with `kind`, `image`, `settings`, `certificates` (with their text).
+
+        Its `files` have a `path`, and a `content` that is null where there must be none.
+        """
         own = edge.store.tls / "own"
         listed, pairs = [], []
         for entry in document.get("certificates") or []:
@@ -68,7 +75,8 @@ class Provision:
             "image": document.get("image", ""),
             "certificates": listed,
         }
-        return cls(edge, Settings.parse(raw), raw, pairs, root)
+        files = {entry["path"]: entry["content"] for entry in document.get("files") or []}
+        return cls(edge, Settings.parse(raw), raw, pairs, files, root)
 
     @property
     def store(self) -> Store:
@@ -105,7 +113,7 @@ class Provision:
         if self.settings.kind != "none" and not check:
             self._directories()
         changed = []
-        for name, content in host_files(self.settings, self.store).items():
+        for name, content in self.files.items():
             path = self.root / name.lstrip("/")
             before = _text(path)
             if content == before:
@@ -119,8 +127,8 @@ class Provision:
             elif content is not None and not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, content)
-                if path == Path(SYSCTL_FILE):
-                    run(["/usr/lib/systemd/systemd-sysctl", SYSCTL_FILE])
+                if path == Path(_SYSCTL_FILE):
+                    run(["/usr/lib/systemd/systemd-sysctl", _SYSCTL_FILE])
             if unit != name:
                 changed.append(unit)
         if changed and not check:
@@ -200,7 +208,7 @@ class Provision:
                 self._note(f"container {self.settings.container}: limit of processes")
         else:
             self._enable(UNIT, now=False)
-            if UNIT_FILE.removeprefix(_UNITS) in units and nginx_of(self.settings).running():
+            if UNIT in units and nginx_of(self.settings).running():
                 run(["systemctl", "stop", UNIT])
         running = nginx_of(self.settings).running()
         if self.edge.refresh() and not anew:
@@ -208,7 +216,7 @@ class Provision:
         if anew:
             container.remove_old(self.settings)
         if self.settings.tls == "acme":
-            self._enable(ACME_TIMER, now=True)
+            self._enable(_ACME_TIMER, now=True)
 
     @staticmethod
     def _enable(unit: str, *, now: bool) -> None:
