@@ -16,7 +16,7 @@ def moorage_settled(plan: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
     """Tell whether a stack already is what its plan asks for.
 
     ``plan`` is one of the stacks of ``moorage_plan``, ``seen`` what the survey found of it: its
-    current release must be the planned one, and every container of it there and in order. An
+    current release must be the planned one, and its containers there, in order and no others. An
     interrupted rollout leaves something to put right in any case.
     """
     current = seen.get("current")
@@ -25,10 +25,9 @@ def moorage_settled(plan: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
     if seen.get("interrupted") or seen.get("stale_secrets") or seen.get("astray"):
         return False
     containers = {c.get("name"): c for c in seen.get("containers") or []}
-    return all(
-        name in containers and _in_order(service, containers[name])
-        for service in plan["services"]
-        for name in service["containers"]
+    wanted = {name: service for service in plan["services"] for name in service["containers"]}
+    return containers.keys() == wanted.keys() and all(
+        _in_order(service, containers[name]) for name, service in wanted.items()
     )
 
 

@@ -62,8 +62,9 @@ def summary(entry: dict[str, Any]) -> dict[str, Any]:
         "state": entry.get("State", ""),
         "health": parse_health(status),
         "exit_code": parse_exit_code(status),
-        "stack": labels.get(STACK_LABEL, ""),
-        "service": labels.get(SERVICE_LABEL, labels.get("com.docker.compose.service", "")),
+        # Images carry the stack's label too, and a stranger's container inherits it from them.
+        "stack": labels.get(STACK_LABEL, "") if SERVICE_LABEL in labels else "",
+        "service": labels.get(SERVICE_LABEL, ""),
         "release": labels.get(RELEASE_LABEL, ""),
         "ports": [
             {

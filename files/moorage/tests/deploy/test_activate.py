@@ -106,6 +106,24 @@ def test_a_migration_that_fails_stops_everything_before_the_switch(rig: Rig) -> 
     assert "switch" not in outcome.phases
 
 
+def test_an_older_migration_that_no_longer_fits_does_not_stand_in_the_way_back(rig: Rig) -> None:
+    # As `alembic upgrade head` does, that finds a revision which only newer code has.
+    once = f"mkdir /data/{rig.stack} 2>/dev/null || {{ echo no such revision; exit 1; }}"
+    web = rig.service("web", needs={"migrate": "service_completed_successfully"})
+    worker = rig.service("worker", rolled=False, singleton=True)
+    tables = {"type": "bind", "source": str(rig.layout.base), "target": "/data"}
+    old = rig.service("migrate", once, {"volumes": [tables]}, rolled=False, one_off=True)
+    before = rig.release(old, web, worker)
+    assert rig.activate(before).outcome == "activated"
+    new = rig.service("migrate", "true", rolled=False, one_off=True)
+    bad = rig.service("worker", "exec sleep 601", rolled=False, singleton=True, health=True)
+    outcome = rig.activate(rig.release(new, web, bad), gate_timeout=2.0)
+    assert outcome.outcome == "restored", outcome.message
+    assert "migrate of that release did not end well any more" in outcome.message
+    assert "no such revision" in outcome.message
+    assert rig.containers()["worker"].state == "running" and current(rig) == before
+
+
 def test_an_interrupted_one_is_cleared_away_by_the_next(rig: Rig) -> None:
     release = rig.release(rig.service("web"))
     rig.activate(release)

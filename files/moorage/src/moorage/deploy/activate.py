@@ -356,6 +356,8 @@ class Activation:
         message = f"{why}\nrelease {previous.id} runs again"
         if not back.did.containers:
             message = f"{why}\nrelease {previous.id} went on running"
+        for name, said in back.scene.forgiven.items():
+            message += f"\n{name} of that release did not end well any more: {said}"
         return Outcome("restored", asked, previous.id, True, message, failed.did.to_dict())
 
     def _retire(self, gone: Release | None, stays: Release) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from moorage.deploy import docker, health
 from moorage.deploy.difference import Difference, difference, leftovers
 from moorage.deploy.docker import Container
-from moorage.deploy.gate import wait_until_healthy
+from moorage.deploy.gate import GateClosed, wait_until_healthy
 from moorage.deploy.journal import Journal
 from moorage.deploy.scene import Scene
 from moorage.deploy.topology import Gap
@@ -115,7 +115,14 @@ class Rollout:
                 continue
             self._todo.place.remove(unit)
             with self._journal.phase("migrate" if unit.one_off else "start"):
-                self._place(unit)
+                try:
+                    self._place(unit)
+                except GateClosed as trouble:
+                    if not (unit.one_off and self.scene.restoring):
+                        raise
+                    # What the others start on has served them before, whatever it has become.
+                    self._journal.note("failed", unit=unit.name, message=str(trouble))
+                    self.scene.forgiven[unit.name] = str(trouble)
 
     def _place(self, unit: Unit) -> None:
         old = self.scene.found.get(unit.name)
