@@ -130,8 +130,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.moorage_host import names
 
-COMMAND = "/usr/local/bin/moorage"
 # The same words as moorage.deploy.activate.Outcome.
 GOOD = ("activated", "unchanged")
 
@@ -148,7 +148,7 @@ def current(base: Path) -> str:
 def command_line(args: dict[str, Any]) -> list[str]:
     """Return the command that activates the release."""
     back = args["action"] == "rollback" and not args["rejoin"]
-    argv = [COMMAND, "--base", str(Path(args["base"]).parent)]
+    argv = [names.COMMAND, "--base", str(Path(args["base"]).parent)]
     argv += ["rollback" if back else "activate", "--json", "--wait", str(args["lock_wait"])]
     for option in ("purpose", "token", "keep", "start_timeout", "gate_timeout"):
         if args[option] != "":
@@ -183,7 +183,7 @@ def give_back(module: AnsibleModule) -> None:
     """End the reservation that this was a part of."""
     import sys
 
-    sys.path.insert(0, "/usr/local/lib/moorage")
+    sys.path.insert(0, names.LIBRARY)
     from moorage.deploy import reservation
     from moorage.deploy.layout import Layout
 
@@ -231,7 +231,7 @@ def main() -> None:
     try:
         outcome = json.loads(out)
     except ValueError:
-        message = (err or out).strip() or f"{COMMAND} said nothing"
+        message = (err or out).strip() or f"{names.COMMAND} said nothing"
         message = message.removeprefix("moorage: ")
         module.fail_json(msg=message, stack=args["stack"], reservation_ended=gave_back)
     result = {

@@ -101,6 +101,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.moorage_host import names
 
 # What the command ends with when it does not know an option or an action.
 _USAGE = 2
@@ -161,7 +162,7 @@ def main() -> None:
                 "options": _CERTIFICATE,
             },
             "files": {"type": "list", "elements": "dict", "default": [], "options": _FILE},
-            "command": {"type": "path", "default": "/usr/local/bin/moorage"},
+            "command": {"type": "path", "default": names.COMMAND},
         },
         supports_check_mode=True,
     )

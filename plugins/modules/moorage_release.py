@@ -164,9 +164,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.moorage_host import paths, release
-
-LIBRARY = "/usr/local/lib/moorage"
+from ansible.module_utils.moorage_host import names, paths, release
 
 
 class Refused(Exception):
@@ -252,7 +250,7 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Write the release and return the module's result but for the token."""
     base = Path(args["base"])
     ident, files, manifest, notes = compose_release(args)
-    missing = not (base / "releases" / ident / release.MANIFEST).exists()
+    missing = not (base / "releases" / ident / names.MANIFEST).exists()
     wanted = [entry for entry in args["directories"] if not Path(entry["path"]).is_dir()]
     made = [paths.ensure_directory(entry, check_mode) for entry in wanted]
     result = {
@@ -300,7 +298,7 @@ def stale(base: Path) -> list[str]:
 def require_runtime(wanted: str) -> None:
     """Raise Refused unless this host has the wanted version of Moorage's package."""
     try:
-        here = (Path(LIBRARY) / "VERSION").read_text(encoding="utf-8").strip()
+        here = (Path(names.LIBRARY) / "VERSION").read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         raise Refused(
             "this host is not provisioned: run `ansible-playbook site.yml` first"
@@ -352,7 +350,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     args, token = module.params, ""
-    sys.path.insert(0, LIBRARY)
+    sys.path.insert(0, names.LIBRARY)
     try:
         if not module.check_mode:
             require_runtime(args["runtime"])

@@ -49,11 +49,12 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.moorage_host import names
 from ansible.module_utils.moorage_host.files import write_atomically
 
 # Units, rotations and rollouts know these places.
-LIBRARY = Path("/usr/local/lib/moorage")
-COMMAND = Path("/usr/local/bin/moorage")
+LIBRARY = Path(names.LIBRARY)
+COMMAND = Path(names.COMMAND)
 KEYS = Path("/opt/moorage/keys")
 VERSION_FILE = "VERSION"
 KEY_FILES = ("receipt.key", "receipt.pub")

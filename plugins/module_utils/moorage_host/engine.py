@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.moorage_host import names
 from ansible.module_utils.moorage_host.unixhttp import ConnectionFailed, ask, request_bytes
 
 SOCKET = Path("/run/docker.sock")
@@ -16,8 +17,6 @@ PID_FILE = Path("/run/docker.pid")
 _SECONDS = 10.0
 _ANSWER_BYTES = 64 << 20
 
-STACK_LABEL = "moorage.stack"
-SERVICE_LABEL = "moorage.service"
 RELEASE_LABEL = "moorage.release"
 
 
@@ -63,8 +62,8 @@ def summary(entry: dict[str, Any]) -> dict[str, Any]:
         "health": parse_health(status),
         "exit_code": parse_exit_code(status),
         # Images carry the stack's label too, and a stranger's container inherits it from them.
-        "stack": labels.get(STACK_LABEL, "") if SERVICE_LABEL in labels else "",
-        "service": labels.get(SERVICE_LABEL, ""),
+        "stack": labels.get(names.STACK_LABEL, "") if names.SERVICE_LABEL in labels else "",
+        "service": labels.get(names.SERVICE_LABEL, ""),
         "release": labels.get(RELEASE_LABEL, ""),
         "ports": [
             {

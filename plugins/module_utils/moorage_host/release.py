@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.moorage_host import engine, readers
-
-MANIFEST = "release.json"
-# The same again, for machines.
-NOT_SHOWN = ("compose.json",)
+from ansible.module_utils.moorage_host import engine, names, readers
 
 
 def read_current(base: Path) -> dict[str, str]:
@@ -25,7 +21,7 @@ def read_current(base: Path) -> dict[str, str]:
 
 def is_shown(name: str) -> bool:
     """Whether a file of a release is for people to compare."""
-    return name not in (MANIFEST, *NOT_SHOWN) and not name.startswith("receipt")
+    return name not in (names.MANIFEST, names.COMPOSE_JSON) and not name.startswith(names.RECEIPTS)
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[dict[str, str]]:
@@ -86,10 +82,10 @@ def concerns(base: Path, manifest: dict[str, Any], files: dict[str, Any]) -> dic
     if engine.is_running():
         for entry in engine.get("/containers/json?all=1"):
             labels = entry.get("Labels") or {}
-            if labels.get(engine.STACK_LABEL) == base.name and entry.get("Names"):
-                found[entry["Names"][0].lstrip("/")] = labels.get("moorage.config", "")
-    before = read_current(base).get("supervisor.json", "{}")
-    after = files.get("supervisor.json", {}).get("content", "{}")
+            if labels.get(names.STACK_LABEL) == base.name and entry.get("Names"):
+                found[entry["Names"][0].lstrip("/")] = labels.get(names.CONFIG_LABEL, "")
+    before = read_current(base).get(names.SUPERVISOR, "{}")
+    after = files.get(names.SUPERVISOR, {}).get("content", "{}")
     old, new = _processes(before), _processes(after)
     return {
         "made": sorted(wanted.keys() - found.keys()),

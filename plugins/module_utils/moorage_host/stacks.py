@@ -7,10 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.moorage_host import readers
-
-# Where provisioning puts our own package on a host.
-LIBRARY = "/usr/local/lib/moorage"
+from ansible.module_utils.moorage_host import names, readers
 
 
 def current_release(directory: Path) -> dict[str, Any] | None:
@@ -19,7 +16,7 @@ def current_release(directory: Path) -> dict[str, Any] | None:
         target = os.readlink(directory / "current")
     except OSError:
         return None
-    document = readers.read_note(directory / "current" / "release.json")
+    document = readers.read_note(directory / "current" / names.MANIFEST)
     if not document or not readable(directory):
         # A link that leads nowhere or a release that was cut short: nothing is deployed.
         return None
@@ -31,7 +28,7 @@ def current_release(directory: Path) -> dict[str, Any] | None:
     return {**plain, "dir": Path(target).name}
 
 
-def readable(directory: Path, library: str = LIBRARY) -> bool:
+def readable(directory: Path, library: str = names.LIBRARY) -> bool:
     """Whether the host's own Moorage can work with the release, where it has a word on that."""
     _reach(library)
     try:
@@ -43,7 +40,7 @@ def readable(directory: Path, library: str = LIBRARY) -> bool:
         return True
 
 
-def astray(directory: Path, library: str = LIBRARY) -> list[str]:
+def astray(directory: Path, library: str = names.LIBRARY) -> list[str]:
     """Directories that are another's than the running release wants, in words."""
     if library not in sys.path:
         sys.path.insert(0, library)
@@ -57,7 +54,7 @@ def astray(directory: Path, library: str = LIBRARY) -> list[str]:
         return []
 
 
-def stale_secrets(directory: Path, library: str = LIBRARY) -> list[str]:
+def stale_secrets(directory: Path, library: str = names.LIBRARY) -> list[str]:
     """Names of the secrets of which what runs holds another value than the file."""
     if not (directory / ".secrets.json").exists():
         return []
@@ -84,7 +81,7 @@ class Neighbours:
     """
 
     def __init__(
-        self, wanted: list[dict[str, Any]], base: Path = Path("/opt"), library: str = LIBRARY
+        self, wanted: list[dict[str, Any]], base: Path = Path("/opt"), library: str = names.LIBRARY
     ) -> None:
         self.problems: list[dict[str, str]] = []
         self.after: dict[str, list[str]] = {}

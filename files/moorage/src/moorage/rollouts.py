@@ -35,7 +35,8 @@ from moorage.deploy.release import (
 )
 from moorage.deploy.removal import remove
 from moorage.deploy.reservation import Reservation, admit, break_reservation, reserve
-from moorage.probe.receipt import NEWEST, ReceiptError, readable_line, verify_receipt
+from moorage.probe.receipt import ReceiptError, readable_line, verify_receipt
+from moorage.release.names import RECEIPT
 from moorage.tables import release_rows, table
 
 OK, FAILED = 0, 1
@@ -107,7 +108,7 @@ def _releases(args: argparse.Namespace) -> int:
 
 def _last_outcome(release: Release) -> str:
     try:
-        return str((read_object(release.path / NEWEST) or {}).get("outcome", ""))
+        return str((read_object(release.path / RECEIPT) or {}).get("outcome", ""))
     except Damaged:
         return "receipt damaged"
 
@@ -212,9 +213,9 @@ def _line(receipt: dict[str, Any]) -> str:
 def _receipt_path(layout: Layout, release: str) -> Path:
     """Return the newest receipt of a release, or of the whole stack: a failed one counts too."""
     if release:
-        found = [read_release(layout, release).path / NEWEST]
+        found = [read_release(layout, release).path / RECEIPT]
     else:
-        found = list(layout.releases.glob(f"*/{NEWEST}"))
+        found = list(layout.releases.glob(f"*/{RECEIPT}"))
     there = [path.resolve() for path in found if path.exists()]
     if not there:
         what = f"release {release}" if release else layout.stack

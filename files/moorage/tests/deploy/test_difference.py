@@ -12,8 +12,9 @@ from moorage.deploy.difference import difference, leftovers
 from moorage.deploy.docker import Container, Published
 from moorage.deploy.release import Release
 from moorage.deploy.traffic import direct_targets, lasting_targets, pools_of, public_targets
-from moorage.deploy.unit import NEXT, Policy, Unit, batches, units_of
+from moorage.deploy.unit import Policy, Unit, batches, units_of
 from moorage.deploy.waves import levels
+from moorage.release.names import NEXT
 
 WEB = Unit(
     "shop-web",

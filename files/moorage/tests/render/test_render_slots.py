@@ -399,3 +399,28 @@ def test_every_container_has_a_limit_of_processes(
     found = render(text + (f"    {own}\n" if own else ""), topology="containers")
     limits = [e["deploy"]["resources"]["limits"]["pids"] for e in found.services.values()]
     assert set(limits) == {limit}
+
+
+# What is known of these containers: another value would replace every one of them at
+# the next deploy, although nothing of theirs changed.
+CONFIGS = {
+    "containers": {
+        "shop-db": "4dd9d27abee7c236",
+        "shop-migrate": "bf2fa857a457621c",
+        "shop-web": "44b72511bea2a384",
+        "shop-worker": "dc8208ec5f69845c",
+    },
+    "unified": {"shop-db": "4dd9d27abee7c236", "shop-unified": "a79708dcd0f92957"},
+}
+
+
+@pytest.mark.parametrize("topology", CONFIGS)
+def test_an_update_of_moorage_replaces_no_container(
+    shop: Callable[..., Any], topology: str
+) -> None:
+    refs = {name: f"moorage/shop-{name}:1" for name in ("web", "migrate", "worker", "unified")}
+    routes = [{"path": "/", "service": "web"}]
+    found = units(
+        shop(topology=topology, image_refs=refs, domains=["shop.example.com"], routes=routes)
+    )
+    assert {name: unit.config for name, unit in found.items()} == CONFIGS[topology]

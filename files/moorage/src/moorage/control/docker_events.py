@@ -11,7 +11,8 @@ from typing import Any
 from moorage.control.contract import ControlError, Event, ExitStatus
 from moorage.control.docker_status import exit_status
 from moorage.control.engine import Engine
-from moorage.control.membership import PROJECT_LABEL, STACK_LABEL, Member, Membership
+from moorage.control.membership import PROJECT_LABEL, Member, Membership
+from moorage.release.names import STACK_LABEL
 from process_supervisor.events import Events
 
 # The engine remembers its last few hundred events: at the first start this is how far back.

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from moorage.control.contract import ControlError
+from moorage.release.names import SERVICE_LABEL, STACK_LABEL
 
-STACK_LABEL = "moorage.stack"
-SERVICE_LABEL = "moorage.service"
 PROJECT_LABEL = "com.docker.compose.project"
 COMPOSE_SERVICE_LABEL = "com.docker.compose.service"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

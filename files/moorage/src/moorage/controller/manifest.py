@@ -10,11 +10,11 @@ from typing import Any
 from moorage.compose import Stack
 from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.settings import prefix
+from moorage.release.names import RELEASE_ID_LENGTH
 from moorage.render import Rendering, Settings, content_hash
 from moorage.render.rendering import DirectoryFact, SecretFact, VolumeFact
 from moorage.render.templates import installed_file
 
-RELEASE_ID_LENGTH = 12
 # A change of this number makes every release a new one: raise it when the meaning of a release's
 # files changes without their content.
 FORMAT = 3

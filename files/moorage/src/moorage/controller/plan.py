@@ -26,6 +26,7 @@ from moorage.controller.project import PROVISION_ROLES, Project, hash_files, tre
 from moorage.controller.settings import gather, prefix, variables_named
 from moorage.deploy.claims import as_data, claims_of
 from moorage.images import ImageMap
+from moorage.release.names import COMPOSE_JSON, NEXT
 from moorage.render import Rendering, Settings, topology
 from moorage.render.loopback import assign
 
@@ -98,7 +99,7 @@ def plan_host(
 
 def _claims(stack: Mapping[str, Any], edge: Mapping[str, Any]) -> list[dict[str, str]]:
     """What a stack wants for itself, to be compared with what others on the host have."""
-    compose = json.loads(stack["files"]["compose.json"]["content"])
+    compose = json.loads(stack["files"][COMPOSE_JSON]["content"])
     return as_data(claims_of(stack["manifest"], compose, [port["port"] for port in edge["ports"]]))
 
 
@@ -285,7 +286,7 @@ def _names(stack: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         for name in service["containers"]:
             yield "container", name, what
             # How the new one is called while an update lasts.
-            yield "container", f"{name}-next", what
+            yield "container", f"{name}{NEXT}", what
     for name in stack["networks"]:
         yield "network", name, "a network"
     for path in stack["manifest"]["install"].values():

@@ -21,9 +21,9 @@ from moorage.deploy.difference import meet
 from moorage.deploy.docker import ANYWHERE
 from moorage.deploy.layout import DEFAULT_BASE, Layout, known_stacks
 from moorage.deploy.release import Release, ReleaseError, readable_release
-from moorage.deploy.unit import NEXT
 from moorage.edge.errors import EdgeError
 from moorage.edge.store import Store
+from moorage.release.names import COMPOSE_JSON, NEXT, SERVICE_LABEL
 
 # Who has the ports of the edge that all stacks with domains have together.
 DOMAINS = "its domains"
@@ -209,7 +209,7 @@ def _of_engine(manifest: Mapping[str, Any], compose: Mapping[str, Any]) -> Itera
         if network["name"] == f"{manifest['stack']}_{key}":
             yield Claim("network", network["name"])
     for key, entry in (compose.get("services") or {}).items():
-        service = str((entry.get("labels") or {}).get("moorage.service") or key)
+        service = str((entry.get("labels") or {}).get(SERVICE_LABEL) or key)
         for port in entry.get("ports") or ():
             name = f"{int(port['published'])}/{port.get('protocol') or 'tcp'}"
             yield Claim("port", name, service, str(port.get("host_ip") or ANYWHERE))
@@ -261,7 +261,7 @@ def claims_on_host(base: Path = DEFAULT_BASE) -> dict[str, list[Claim]]:
         release = readable_release(Layout.of(stack, base))
         if release is not None:
             manifest = {**release.manifest, "stack": stack}
-            held[stack] = claims_of(manifest, read_note(release.path / "compose.json"), ports)
+            held[stack] = claims_of(manifest, read_note(release.path / COMPOSE_JSON), ports)
     # The edge listens for what it was told, were it by a first release that never got well.
     for path in (store.base / "stacks").glob("*.json") if ports else ():
         told = claims_of({"edge": read_note(path)}, {}, ports)
@@ -276,7 +276,7 @@ def refuse_held(release: Release, base: Path = DEFAULT_BASE) -> None:
     if not held.keys() - {stack}:
         return
     wanted = claims_of(
-        release.manifest, read_note(release.path / "compose.json"), _domain_ports(base)
+        release.manifest, read_note(release.path / COMPOSE_JSON), _domain_ports(base)
     )
     blocked = turns({stack: wanted}, held).blocked
     if blocked:

@@ -25,10 +25,9 @@ from moorage.control.http import HttpBackend
 from moorage.control.merged import MergedBackend, Part
 from moorage.control.process import ProcessBackend
 from moorage.deploy import docker
-from moorage.deploy.layout import UNIFIED, Layout, slot_name
+from moorage.deploy.layout import Layout
 from moorage.deploy.release import readable_release
-from moorage.deploy.systemd import GATEWAY, GATEWAY_UNIT
-from moorage.deploy.unit import NEXT
+from moorage.release.names import GATEWAY, GATEWAY_UNIT, NEXT, UNIFIED, in_slot
 from process_supervisor.client import Client
 
 _SUPERVISOR = "supervisor"
@@ -107,7 +106,7 @@ class Services:
         # Both slots during an update: both write into the same files.
         for container in docker.containers_of(self._layout.stack):
             if container.service == UNIFIED and container.state == "running":
-                socket = self._layout.control_socket(slot_name(container.slot))
+                socket = self._layout.control_socket(in_slot(UNIFIED, container.slot))
                 Client(str(socket), timeout=_TIMEOUT_SECONDS).reopen()
 
     def log(
@@ -161,7 +160,7 @@ class Services:
         found = []
         own = [c for c in containers if c.service == UNIFIED and not c.name.endswith(NEXT)]
         if own:
-            socket = self._layout.control_socket(slot_name(own[0].slot))
+            socket = self._layout.control_socket(in_slot(UNIFIED, own[0].slot))
             process = ProcessBackend(str(socket), timeout=_TIMEOUT_SECONDS)
             found.append(Part(_SUPERVISOR, process))
         release = readable_release(self._layout)

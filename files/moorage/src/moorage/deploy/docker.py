@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-STACK_LABEL = "moorage.stack"
+from moorage.release.names import (
+    CONFIG_LABEL,
+    REPLICA_LABEL,
+    SERVICE_LABEL,
+    SLOT_LABEL,
+    STACK_LABEL,
+)
+
 LOOPBACK, ANYWHERE = "127.0.0.1", "0.0.0.0"
-SERVICE_LABEL = "moorage.service"
-_SLOT_LABEL = "moorage.slot"
-_REPLICA_LABEL = "moorage.replica"
-# What the renderer made of the service's description: tells whether a container is as described.
-_CONFIG_LABEL = "moorage.config"
 _SAID_LINES = 15
 _POLL_SECONDS = 0.05
 _LOOKING_SECONDS = 10.0
@@ -177,9 +179,9 @@ def _container(raw: Mapping[str, Any]) -> Container:
         started_at=state.get("StartedAt", ""),
         restarts=int(raw.get("RestartCount", 0)),
         policy=(raw["HostConfig"].get("RestartPolicy") or {}).get("Name", ""),
-        config=labels.get(_CONFIG_LABEL, ""),
-        slot=labels.get(_SLOT_LABEL, ""),
-        replica=int(labels.get(_REPLICA_LABEL, "1")),
+        config=labels.get(CONFIG_LABEL, ""),
+        slot=labels.get(SLOT_LABEL, ""),
+        replica=int(labels.get(REPLICA_LABEL, "1")),
         published=_published(raw["HostConfig"].get("PortBindings") or {}),
         out_of_memory=bool(state.get("OOMKilled")),
         finished_at=state.get("FinishedAt", ""),

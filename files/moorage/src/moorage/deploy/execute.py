@@ -9,7 +9,8 @@ from moorage.deploy import docker
 from moorage.deploy.layout import Layout
 from moorage.deploy.manifest import Processes
 from moorage.deploy.release import Release, current_release, read_part
-from moorage.deploy.unit import NEXT, Unit, is_of, units_of
+from moorage.deploy.unit import Unit, is_of, units_of
+from moorage.release.names import NEXT, STACK_LABEL, SUPERVISOR
 
 
 class ExecuteError(Exception):
@@ -63,7 +64,7 @@ def apart(
         "--file", str(release.compose_file), "--profile", "*",
         "run", "--rm", "--no-deps", *(() if terminal else ("-T",)),
         # It is none of the stack's containers: no rollout counts it, no status shows it.
-        "--label", f"{docker.STACK_LABEL}=", *_as(release, unit, service),
+        "--label", f"{STACK_LABEL}=", *_as(release, unit, service),
         "--entrypoint", command[0], unit.keys[sorted(unit.keys)[0]], *command[1:],
     ]  # fmt: skip
 
@@ -83,7 +84,7 @@ def _as(release: Release, unit: Unit, service: str) -> list[str]:
     """Return the options that make ``docker exec`` like the service's process."""
     if not unit.processes:
         return []
-    config = read_part(release, "supervisor.json", Processes)
+    config = read_part(release, SUPERVISOR, Processes)
     found = (p for p in config["processes"] if is_of(p["name"], service))
     process: Mapping[str, Any] = next(found, {})
     options = []

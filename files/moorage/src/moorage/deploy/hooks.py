@@ -22,7 +22,8 @@ from moorage.deploy.docker import Container, DockerError
 from moorage.deploy.execute import apart
 from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release, make_runtime
-from moorage.deploy.unit import NEXT, units_of
+from moorage.deploy.unit import units_of
+from moorage.release.names import NEXT
 
 _PLAN_SECONDS = 120.0
 _SAID_LINES = 15

@@ -6,18 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from moorage.release.names import MANIFEST, UNIFIED, in_slot
+
 RELEASE_ID = re.compile(r"[0-9a-f]{12}")
 DEFAULT_BASE = Path("/opt")
 DEFAULT_RUN = Path("/run/moorage")
 DEFAULT_LOG = Path("/var/log/moorage")
-
-
-UNIFIED = "unified"
-
-
-def slot_name(slot: str) -> str:
-    """Return the name that the directories of a slot of the unified container begin with."""
-    return f"{UNIFIED}-{slot}" if slot else UNIFIED
 
 
 @dataclass(frozen=True)
@@ -93,7 +87,7 @@ class Layout:
 
     def state(self, slot: str) -> Path:
         """What the supervisor in ``slot`` ("", "a" or "b") keeps; an application's to write."""
-        return self.base / "data" / (f"{UNIFIED}-state-{slot}" if slot else f"{UNIFIED}-state")
+        return self.base / "data" / in_slot(f"{UNIFIED}-state", slot)
 
     def runtime(self, slot: str) -> Path:
         """What the supervisor or gateway in ``slot`` has below ``run``; theirs to write."""
@@ -111,5 +105,5 @@ def known_stacks(base: Path = DEFAULT_BASE) -> list[str]:
 
 def release_names(releases: Path) -> list[str]:
     """Return the ids of the releases in a directory; what another program keeps there is none."""
-    found = (path.parent for path in releases.glob("*/release.json"))
+    found = (path.parent for path in releases.glob(f"*/{MANIFEST}"))
     return sorted(path.name for path in found if RELEASE_ID.fullmatch(path.name))

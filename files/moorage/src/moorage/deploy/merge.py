@@ -15,7 +15,6 @@ from typing import Any
 
 from moorage.deploy.difference import within
 from moorage.deploy.parts import (
-    COMPOSE_JSON,
     Content,
     Entry,
     Parts,
@@ -24,11 +23,15 @@ from moorage.deploy.parts import (
     ordered,
     target_of,
 )
+from moorage.release.names import (
+    COMPOSE,
+    COMPOSE_JSON,
+    CONFIG_LABEL,
+    CONFIGS,
+    RELEASE_ID_LENGTH,
+    SUPERVISOR,
+)
 
-COMPOSE, SUPERVISOR = "compose.yaml", "supervisor.json"
-_CONFIG_LABEL = "moorage.config"
-_CONFIG_FILES = "configs/"
-_ID_LENGTH = 12
 _WHOLE = "update the whole stack (without `-e service=`)"
 
 
@@ -74,7 +77,7 @@ def content_id(content: Content) -> str:
     """Return the id that follows from the content: twelve hexadecimal digits."""
     data = {"files": dict(content.files), "manifest": facts_of(content)}
     text = json.dumps(data, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
+    return hashlib.sha256(text.encode()).hexdigest()[:RELEASE_ID_LENGTH]
 
 
 def _require_common_ground(running: Content, planned: Content, service: str) -> None:
@@ -162,7 +165,7 @@ def _widen(parts: Parts, unit: Entry, entry: Entry, before: Entry, slot: str) ->
     extra = [mount for mount in old.get("volumes", []) if target_of(mount) not in taken]
     if extra:
         entry["volumes"] = [*entry.get("volumes", []), *extra]
-        entry.setdefault("labels", {})[_CONFIG_LABEL] = unit["config"]
+        entry.setdefault("labels", {})[CONFIG_LABEL] = unit["config"]
 
 
 def _manifest(parts: Parts, units: list[Entry]) -> Entry:
@@ -254,7 +257,7 @@ def _files(parts: Parts, compose: Entry) -> dict[str, tuple[str, int]]:
 
 def _kept(name: str, new: Mapping[str, Any]) -> bool:
     """Whether the running release's file stays although the plan has another one."""
-    return name.startswith(_CONFIG_FILES) or name not in new
+    return name.startswith(CONFIGS) or name not in new
 
 
 def _config_names(parts: Parts) -> set[str]:
@@ -264,9 +267,9 @@ def _config_names(parts: Parts) -> set[str]:
         if parts.concerns(unit):
             for key in unit["keys"].values():
                 labels = parts.new["services"][key].get("labels") or {}
-                start = f"{_CONFIG_LABEL}."
+                start = f"{CONFIG_LABEL}."
                 found |= {name.removeprefix(start) for name in labels if name.startswith(start)}
-    return {f"{_CONFIG_FILES}{name}" for name in found}
+    return {f"{CONFIGS}{name}" for name in found}
 
 
 def _supervisor(parts: Parts) -> tuple[str, int]:

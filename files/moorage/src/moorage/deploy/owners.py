@@ -16,7 +16,8 @@ from moorage.common.shape import read_shaped
 from moorage.deploy.difference import Owned, Turn, sees, turns
 from moorage.deploy.foreign import Passed, pass_on
 from moorage.deploy.layout import Layout
-from moorage.deploy.release import MANIFEST, Release, list_releases, readable_release
+from moorage.deploy.release import Release, list_releases, readable_release
+from moorage.release.names import MANIFEST
 
 Pair = tuple[int, int]
 

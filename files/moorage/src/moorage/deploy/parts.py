@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-COMPOSE_JSON = "compose.json"
+from moorage.release.names import COMPOSE_JSON
+
 # What a manifest says of the release as such, and not of what runs.
 _ABOUT = ("id", "version", "partial")
 

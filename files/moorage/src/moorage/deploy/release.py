@@ -23,11 +23,9 @@ from moorage.deploy.foreign import give, remove_tree
 from moorage.deploy.layout import RELEASE_ID as _ID
 from moorage.deploy.layout import Layout, release_names
 from moorage.deploy.manifest import Manifest
+from moorage.release.names import COMPOSE, MANIFEST, RECEIPT, RECEIPTS
 
-MANIFEST = "release.json"
 ROTATIONS = Path("/etc/logrotate.d")
-# What lies in the directory of a release without being a part of it; receipts are the other.
-_NO_CONTENT = {MANIFEST}
 # How long a release that was brought may wait to be activated before it counts as given up.
 _WAITING_SECONDS = 3600.0
 # Unix seconds that any clock can have.
@@ -51,7 +49,7 @@ class Release:
     @property
     def compose_file(self) -> Path:
         """The Compose file that the engine is given."""
-        return self.path / "compose.yaml"
+        return self.path / COMPOSE
 
     @property
     def topology(self) -> str:
@@ -192,7 +190,7 @@ def read_files(release: Release) -> dict[str, tuple[str, int]]:
             path.stat().st_mode & 0o777,
         )
         for path in sorted(release.path.rglob("*"))
-        if path.is_file() and path.name not in _NO_CONTENT and not path.name.startswith("receipt")
+        if path.is_file() and path.name != MANIFEST and not path.name.startswith(RECEIPTS)
     }
 
 
@@ -331,7 +329,7 @@ def write_release(
         write_atomically(scratch / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         if path.exists():
             # Its receipts stay: they tell of what ran.
-            for receipt in path.glob("receipt*"):
+            for receipt in path.glob(f"{RECEIPTS}*"):
                 receipt.rename(scratch / receipt.name)
             # `current` may lead here: it is away between two renames, no longer.
             path.rename(spoilt := scratch.with_name(f"{scratch.name}.old"))
@@ -404,6 +402,6 @@ def prune_releases(layout: Layout, keep: int) -> list[str]:
 def _tried(release: Release) -> float:
     """Return when the release was last rolled out, well or not, in Unix seconds; 0.0 for never."""
     try:
-        return (release.path / "receipt.json").stat().st_mtime
+        return (release.path / RECEIPT).stat().st_mtime
     except FileNotFoundError:
         return 0.0

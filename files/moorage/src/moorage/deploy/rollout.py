@@ -18,8 +18,9 @@ from moorage.deploy.journal import Journal
 from moorage.deploy.scene import Scene
 from moorage.deploy.topology import Gap
 from moorage.deploy.traffic import pools_of
-from moorage.deploy.unit import DEFAULT_PIDS, NEXT, Unit
+from moorage.deploy.unit import DEFAULT_PIDS, Unit
 from moorage.deploy.waves import Waves
+from moorage.release.names import NEXT
 
 
 class Rollout:

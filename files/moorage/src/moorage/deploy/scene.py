@@ -11,13 +11,14 @@ from moorage.deploy.difference import Turn, free_slot, in_the_way, needs_of, shu
 from moorage.deploy.docker import LOOPBACK, Compose, Container
 from moorage.deploy.gate import Check
 from moorage.deploy.gentle import Gentle
-from moorage.deploy.layout import UNIFIED, Layout
+from moorage.deploy.layout import Layout
 from moorage.deploy.manifest import Composed
 from moorage.deploy.owners import Owners
 from moorage.deploy.release import Release, read_part
 from moorage.deploy.topology import Gap, Topology
 from moorage.deploy.traffic import Traffic, hold_seconds, pools_of
-from moorage.deploy.unit import NEXT, Policy, Unit, units_of
+from moorage.deploy.unit import Policy, Unit, units_of
+from moorage.release.names import COMPOSE_JSON, NEXT, UNIFIED
 
 _STOP_MARGIN_SECONDS = 60.0
 
@@ -98,7 +99,7 @@ class Scene:
         self._compose = Compose(layout.stack, release.compose_file)
         # Those that made room for their successors.
         self._gone: dict[str, Container] = {}
-        described = read_part(release, "compose.json", Composed).get("services", {})
+        described = read_part(release, COMPOSE_JSON, Composed).get("services", {})
         self._described = described
         self._needs = needs_of(self.units, described)
         self.owners = Owners(layout, release, described)

@@ -9,10 +9,8 @@ from pathlib import Path
 from moorage.deploy.gate import Check
 from moorage.deploy.layout import Layout
 from moorage.deploy.release import ROTATIONS, Release, ReleaseError, only_of, remove_runtime
+from moorage.release.names import GATEWAY
 
-# The slot below /run of the one unit that there is, and the file of a release that brings it.
-GATEWAY = "gateway"
-GATEWAY_UNIT = "gateway.service"
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 
 

@@ -23,7 +23,7 @@ from moorage.deploy.containers import check, held
 from moorage.deploy.docker import Container
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
-from moorage.deploy.layout import UNIFIED, Layout, slot_name
+from moorage.deploy.layout import Layout
 from moorage.deploy.manifest import Processes
 from moorage.deploy.release import (
     ROTATIONS,
@@ -37,10 +37,10 @@ from moorage.deploy.release import (
 from moorage.deploy.supervisor import Supervisor
 from moorage.deploy.topology import Gap
 from moorage.deploy.unit import Unit, is_of, units_of
+from moorage.release.names import NEXT, SUPERVISOR, UNIFIED, in_slot
 from process_supervisor.client import Client, ControlError
 from process_supervisor.reload import RESTART_KEYS
 
-CONFIG = "supervisor.json"
 _WHO = "moorage"
 _CONTROL_TIMEOUT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
@@ -102,7 +102,7 @@ class UnifiedTopology:
         """Write the slot's configuration and state; the audit trail goes on from the old one's."""
         if unit.service != UNIFIED:
             return []
-        odd = _clear(self._layout.runtime(slot_name(slot)))
+        odd = _clear(self._layout.runtime(in_slot(UNIFIED, slot)))
         config = _wanted(release)
         for process in config["processes"]:
             if unit.rolled and process["name"] in unit.singletons:
@@ -206,13 +206,13 @@ class UnifiedTopology:
         # Releases of older versions do not bring it themselves.
         (ROTATIONS / f"moorage-{self._layout.stack}").unlink(missing_ok=True)
         for slot in ("", "a", "b"):
-            remove_runtime(self._layout.runtime(slot_name(slot)))
-            config = self._layout.config / slot_name(slot)
+            remove_runtime(self._layout.runtime(in_slot(UNIFIED, slot)))
+            config = self._layout.config / in_slot(UNIFIED, slot)
             if config.is_dir():
                 remove_tree(config)
 
     def _client(self, container: Container) -> Supervisor:
-        socket = self._layout.runtime(slot_name(container.slot)) / "control.sock"
+        socket = self._layout.runtime(in_slot(UNIFIED, container.slot)) / "control.sock"
         return Supervisor(str(socket), timeout=_CONTROL_TIMEOUT_SECONDS)
 
     def _answer(self, container: Container) -> Client:
@@ -266,7 +266,7 @@ class UnifiedTopology:
         return ended
 
     def _installed(self, unit: Unit, slot: str) -> dict[str, Any]:
-        path = unit.slot_install.get(slot, {}).get(CONFIG)
+        path = unit.slot_install.get(slot, {}).get(SUPERVISOR)
         try:
             return (read_shaped(Path(path), Processes) if path else None) or {}
         except Damaged:
@@ -297,13 +297,13 @@ class UnifiedTopology:
         return [*names, ""] if settings and old != new else names
 
     def _write(self, unit: Unit, slot: str, config: Mapping[str, Any]) -> None:
-        path = Path(unit.slot_install[slot][CONFIG])
+        path = Path(unit.slot_install[slot][SUPERVISOR])
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_atomically(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
 def _wanted(release: Release) -> dict[str, Any]:
-    return read_part(release, CONFIG, Processes)
+    return read_part(release, SUPERVISOR, Processes)
 
 
 def _of(process: Mapping[str, Any] | None, keys: Collection[str]) -> dict[str, Any] | None:
@@ -314,7 +314,7 @@ def _of(process: Mapping[str, Any] | None, keys: Collection[str]) -> dict[str, A
 
 def _own(containers: Sequence[Container]) -> Container | None:
     named = [c for c in containers if c.service == UNIFIED]
-    return next((c for c in named if not c.name.endswith("-next")), None)
+    return next((c for c in named if not c.name.endswith(NEXT)), None)
 
 
 def _routed(release: Release) -> set[str]:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from moorage.release.names import NEXT
+
 if TYPE_CHECKING:
     from moorage.deploy.release import Release
 
-NEXT = "-next"
 # Processes and threads of a container whose description sets no limit: far more than a database or
 # a pool of workers has, and an eighth of the ids that a host gives out at least.
 DEFAULT_PIDS = 4096

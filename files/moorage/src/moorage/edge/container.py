@@ -12,8 +12,8 @@ from moorage.edge.errors import EdgeError
 from moorage.edge.model import Settings
 from moorage.edge.nginx import LABEL, run, tail
 from moorage.edge.store import Store
+from moorage.release.names import CONFIG_LABEL
 
-_CONFIG_LABEL = "moorage.config"
 _DRAIN_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 # Bind to ports below 1024; become www-data in workers, signal them, give them their files, and
@@ -35,15 +35,15 @@ def create_argv(settings: Settings, store: Store) -> list[str]:
     command = ["nginx", "-e", "stderr", "-c", str(store.conf / "nginx.conf"), "-g", "daemon off;"]
     # No part of the description: `limit` gives it to one that is there already.
     more = ["--env", f"EDGE_SOCKET={store.socket}", "--pids-limit", str(DEFAULT_PIDS)]
-    return [*argv, *more, "--label", f"{_CONFIG_LABEL}={described}", settings.image, *command]
+    return [*argv, *more, "--label", f"{CONFIG_LABEL}={described}", settings.image, *command]
 
 
 def as_described(settings: Settings, store: Store) -> bool:
     """Tell whether the container is there and was made by the same command."""
-    label = f'{{{{index .Config.Labels "{_CONFIG_LABEL}"}}}}'
+    label = f'{{{{index .Config.Labels "{CONFIG_LABEL}"}}}}'
     done = run(["docker", "inspect", "--format", label, settings.container])
     wanted = create_argv(settings, store)
-    return done.returncode == 0 and f"{_CONFIG_LABEL}={done.stdout.strip()}" in wanted
+    return done.returncode == 0 and f"{CONFIG_LABEL}={done.stdout.strip()}" in wanted
 
 
 def limited(settings: Settings) -> bool:

@@ -18,6 +18,7 @@ from moorage.common.readers import Damaged, read_bytes, read_object
 from moorage.common.shape import read_shaped
 from moorage.edge.errors import EdgeError
 from moorage.edge.model import Facts, Settings
+from moorage.release.names import MANIFEST
 
 _MEND = "remove it and deploy its stack again"
 
@@ -98,7 +99,7 @@ class Store:
         return found
 
     def _facts_of_release(self, stack: str) -> dict[str, Any] | None:
-        path = self.base.parent.parent / stack / "current" / "release.json"
+        path = self.base.parent.parent / stack / "current" / MANIFEST
         try:
             found = (_read(path) or {}).get("edge")
             Facts.parse(stack, found or {})

@@ -13,10 +13,9 @@ from typing import Any
 
 from moorage.common.files import lead, persist, write_atomically
 from moorage.probe.signing import SigningError, ensure_key, sign, verify
+from moorage.release.names import RECEIPT
 
 __all__ = ["ReceiptError", "ensure_key", "readable_line", "verify_receipt", "write_receipt"]
-
-NEWEST = "receipt.json"
 
 
 class ReceiptError(Exception):
@@ -47,7 +46,7 @@ def write_receipt(directory: Path, receipt: Mapping[str, Any], key: Path | None)
             persist(sign(path, key, _summary(receipt)))
         except SigningError as error:
             failed = error
-    lead(directory / NEWEST, path.name)
+    lead(directory / RECEIPT, path.name)
     if failed is not None:
         raise ReceiptError(f"{path} is not signed: {failed}", path)
     return path

@@ -7,6 +7,7 @@ from typing import Any
 from moorage.compose.extension import EXTENSION
 from moorage.compose.model import Service
 from moorage.compose.parts import Port
+from moorage.release.names import OWN_LABELS, SERVICE_LABEL, STACK_LABEL
 from moorage.render.context import Context
 from moorage.render.mounts import User, config_labels, service_mounts
 from moorage.render.ports import direct_ports
@@ -45,10 +46,7 @@ def logging(settings: Settings, service: Service | None = None) -> dict[str, Any
 
 def labels(ctx: Context, name: str) -> dict[str, str]:
     """The labels by which Moorage knows its containers."""
-    return {
-        "moorage.stack": ctx.stack.name,
-        "moorage.service": name,
-    }
+    return {STACK_LABEL: ctx.stack.name, SERVICE_LABEL: name}
 
 
 def published(ports: tuple[Port, ...]) -> list[dict[str, Any]]:
@@ -111,7 +109,7 @@ def container(
 
 def own_labels(service: Service) -> dict[str, str]:
     """Labels of the description; those that begin with `moorage.` are Moorage's to give."""
-    return {k: v for k, v in service.labels.items() if not k.startswith("moorage.")}
+    return {k: v for k, v in service.labels.items() if not k.startswith(OWN_LABELS)}
 
 
 def _deploy(ctx: Context, service: Service) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from moorage.compose.errors import Problem, did_you_mean, shown
 from moorage.compose.model import Service, Stack
 from moorage.compose.parts import Port
 from moorage.compose.shorthand import parse_ports
+from moorage.release.names import UNIFIED
 from moorage.render.support import TABLE
 from moorage.settings.stack import Limits, Settings
 
 _NUMERIC = re.compile(r"(\d+)(?::(\d+))?")
-UNIFIED = "unified"
 _COMPLETED = "service_completed_successfully"
 # Values that say no more than the key's absence.
 _USUAL = {"replicas": 1, "scale": 1, "mode": "replicated"}

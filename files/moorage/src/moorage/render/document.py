@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from moorage.release.names import COMPOSE, COMPOSE_JSON
 from moorage.render.context import Context
 from moorage.render.rendering import RenderedFile
 from moorage.render.yamlout import dump_yaml, escaped
@@ -32,6 +33,6 @@ def compose_files(ctx: Context, services: dict[str, Any]) -> dict[str, RenderedF
     plain = escaped(filled)
     header = _HEADER.format(name=name, topology=ctx.settings.topology)
     return {
-        "compose.yaml": RenderedFile(dump_yaml(plain, header)),
-        "compose.json": RenderedFile(json.dumps(plain, indent=2, ensure_ascii=False) + "\n"),
+        COMPOSE: RenderedFile(dump_yaml(plain, header)),
+        COMPOSE_JSON: RenderedFile(json.dumps(plain, indent=2, ensure_ascii=False) + "\n"),
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from moorage.compose.model import Service
+from moorage.release.names import GATEWAY, GATEWAY_UNIT, LIBRARY
 from moorage.render.context import Context
-from moorage.render.gateway_unit import LIBRARY, gateway_rotation, gateway_unit, socket_directory
+from moorage.render.gateway_unit import gateway_rotation, gateway_unit, socket_directory
 from moorage.render.mounts import bind
 from moorage.render.rendering import DirectoryFact, RenderedFile
 
@@ -15,12 +16,11 @@ CONTROL_DIR = "/run/moorage-control"
 CONTROL_URL = f"unix+http://{CONTROL_DIR}/control.sock"
 # Of the unified container: its supervisor, and who has the data services beside it.
 BOTH_URL = f"unix+supervisor:///run/supervisor/control.sock,{CONTROL_URL}"
-SLOT = "gateway"
 
 
 def gateway_directory(ctx: Context) -> str:
     """The host's directory that holds the gateway's socket."""
-    return f"{ctx.settings.run_dir}/{SLOT}"
+    return f"{ctx.settings.run_dir}/{GATEWAY}"
 
 
 def gateway(ctx: Context, group: int = 0) -> tuple[dict[str, RenderedFile], DirectoryFact]:
@@ -31,7 +31,7 @@ def gateway(ctx: Context, group: int = 0) -> tuple[dict[str, RenderedFile], Dire
     """
     run_dir, stack = ctx.settings.run_dir, ctx.stack.name
     files = {
-        "gateway.service": gateway_unit(stack, run_dir=run_dir, library=LIBRARY, group=group),
+        GATEWAY_UNIT: gateway_unit(stack, run_dir=run_dir, library=LIBRARY, group=group),
         "gateway.logrotate": gateway_rotation(stack),
     }
     return files, socket_directory(run_dir, group)

@@ -8,8 +8,6 @@ from moorage.render.templates import installed_file
 USER = "moorage-gateway"
 # In step with `host_users` of the role host.
 USER_ID = 10003
-# Where the role runtime unpacks Moorage's packages on a host.
-LIBRARY = "/usr/local/lib/moorage"
 
 
 def gateway_rotation(stack: str) -> RenderedFile:

@@ -9,6 +9,7 @@ from typing import Any
 
 from moorage.compose.model import Service
 from moorage.compose.parts import Mount
+from moorage.release.names import CONFIG_LABEL, CONFIGS
 from moorage.render.context import Context, numeric_user
 from moorage.render.rendering import RenderedFile, SecretFact, VolumeFact
 
@@ -133,7 +134,7 @@ def config_files(ctx: Context) -> dict[str, RenderedFile]:
             advice = "give content: or file:"
             ctx.wrong("", f"configs.{name}", "its content is not in the description", advice)
             continue
-        files[f"configs/{name}"] = RenderedFile(content, "0644", _config_path(ctx, name))
+        files[f"{CONFIGS}{name}"] = RenderedFile(content, "0644", _config_path(ctx, name))
     return files
 
 
@@ -144,7 +145,7 @@ def config_labels(ctx: Context, service: Service) -> dict[str, str]:
         config = ctx.stack.configs[grant.source]
         content = (config.content if config.content is not None else config.body) or ""
         digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-        labels[f"moorage.config.{grant.source}"] = digest
+        labels[f"{CONFIG_LABEL}.{grant.source}"] = digest
     return labels
 
 

@@ -9,15 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from moorage.deploy.unit import DEFAULT_PIDS
+from moorage.release.names import CONFIG_LABEL, NEXT, REPLICA_LABEL, SLOT_LABEL, SLOTS, in_slot
 from moorage.render.container import ordered
 from moorage.render.context import Context
 from moorage.render.loopback import assign, loopback_name
 from moorage.render.ports import port_facts
 from moorage.render.rendering import UnitFact
 
-SLOTS = ("a", "b")
-# What a container is called while it starts in the free slot, beside the one it takes over from.
-NEXT = "-next"
 _LOCAL = "127.0.0.1"
 _CONFIG_LENGTH = 16
 
@@ -51,11 +49,6 @@ class Placed:
 def slots_of(rolled: bool) -> tuple[str, ...]:
     """The slots of a unit: two, or the one without a name."""
     return SLOTS if rolled else ("",)
-
-
-def in_slot(name: str, slot: str, sign: str = "-") -> str:
-    """What a thing called `name` is called in a slot."""
-    return f"{name}{sign}{slot}" if slot else name
 
 
 def place(ctx: Context, forms: Sequence[Form]) -> Placed:
@@ -127,12 +120,12 @@ def _entry(
         {"target": int(target), "published": str(port), "host_ip": _LOCAL, "protocol": "tcp"}
         for target, port in peers.items()
     ]
-    labels = {"moorage.config": config, "moorage.replica": str(unit.replica)}
+    labels = {CONFIG_LABEL: config, REPLICA_LABEL: str(unit.replica)}
     more = {
         "container_name": f"{unit.name}{NEXT}" if slot else unit.name,
         "ports": [*entry.get("ports", []), *local],
         "volumes": [*form.mounts.get(slot, ()), *entry.get("volumes", [])],
-        "labels": {**entry["labels"], **labels, **({"moorage.slot": slot} if slot else {})},
+        "labels": {**entry["labels"], **labels, **({SLOT_LABEL: slot} if slot else {})},
     }
     if key != unit.service:
         more["networks"] = _with_alias(entry.get("networks", {}), unit.service)

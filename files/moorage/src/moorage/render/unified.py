@@ -8,8 +8,9 @@ from typing import Literal
 
 from moorage.compose.load import started_only
 from moorage.compose.model import Service, Stack
+from moorage.release.names import SUPERVISOR, UNIFIED
 from moorage.render.container import container
-from moorage.render.context import UNIFIED, Context, own_user, service_user
+from moorage.render.context import Context, own_user, service_user
 from moorage.render.document import compose_files
 from moorage.render.facts import portable_build, rendered, service_fact
 from moorage.render.gateway import asks, gateway
@@ -30,7 +31,6 @@ from moorage.render.unified_container import (
     CONFIG_DIR,
     RUN_DIR,
     STATE_DIR,
-    SUPERVISOR,
     slot_directories,
     unified_form,
 )

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from moorage.compose.model import Service
+from moorage.release.names import SUPERVISOR, UNIFIED, in_slot
 from moorage.render.container import labels, logging, ordered, published, resources
-from moorage.render.context import UNIFIED, Context
+from moorage.render.context import Context
 from moorage.render.gateway import beside
 from moorage.render.gateway import mount as mount_gateway
 from moorage.render.mounts import User, bind, config_labels, service_mounts
 from moorage.render.ports import direct_ports
 from moorage.render.process import instances
 from moorage.render.rendering import UnitFact
-from moorage.render.slots import Form, in_slot, slots_of
+from moorage.render.slots import Form, slots_of
 from moorage.render.units import DEFAULT_GRACE, fixed_address, rolling
 from moorage.settings.stack import Limits
 
 CONFIG_DIR, RUN_DIR = "/etc/process_supervisor", "/run/supervisor"
 STATE_DIR = "/var/lib/supervisor"
 _OF_SLOT = (CONFIG_DIR, RUN_DIR, STATE_DIR)
-SUPERVISOR = "supervisor.json"
 # What the supervisor and its init take besides their processes.
 _OWN_MEMORY, _OWN_PIDS = 32 * 1024**2, 16
 _STOP_MARGIN = 5.0

@@ -1,0 +1,45 @@
+"""Labels, file names and suffixes of a release.
+
+Also a module of the survey, so Python 3.9 reads it.
+"""
+
+from __future__ import annotations
+
+# Of containers; `CONFIG_LABEL` tells whether one is as described, `CONFIG_LABEL.NAME` holds the
+# digest of a Compose config that it reads. Nobody else's labels begin with `OWN_LABELS`.
+OWN_LABELS = "moorage."
+STACK_LABEL = f"{OWN_LABELS}stack"
+SERVICE_LABEL = f"{OWN_LABELS}service"
+REPLICA_LABEL = f"{OWN_LABELS}replica"
+SLOT_LABEL = f"{OWN_LABELS}slot"
+CONFIG_LABEL = f"{OWN_LABELS}config"
+
+# Of a release's directory. The manifest is written last; receipts lie there without being a part.
+MANIFEST = "release.json"
+COMPOSE = "compose.yaml"
+# The same again, for machines.
+COMPOSE_JSON = "compose.json"
+SUPERVISOR = "supervisor.json"
+CONFIGS = "configs/"
+GATEWAY_UNIT = "gateway.service"
+RECEIPTS = "receipt"
+# Leads to the newest receipt.
+RECEIPT = f"{RECEIPTS}.json"
+
+# The first digits of the hash of a release's content.
+RELEASE_ID_LENGTH = 12
+
+UNIFIED = "unified"
+GATEWAY = "gateway"
+SLOTS = ("a", "b")
+# What a container is called while it starts in the free slot, beside the one it takes over from.
+NEXT = "-next"
+
+# Where a host has Moorage's packages, and the command that runs them.
+LIBRARY = "/usr/local/lib/moorage"
+COMMAND = "/usr/local/bin/moorage"
+
+
+def in_slot(name: str, slot: str, sign: str = "-") -> str:
+    """Return what a thing called ``name`` is called in a slot; "" is the one without a name."""
+    return f"{name}{sign}{slot}" if slot else name

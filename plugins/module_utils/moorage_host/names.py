@@ -1,0 +1,1 @@
+../../../files/moorage/src/moorage/release/names.py
