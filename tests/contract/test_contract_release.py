@@ -39,9 +39,8 @@ def literals(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in documentation:
-                yield node.value
+        if isinstance(node, ast.Constant) and id(node) not in documentation:
+            yield str(node.value)
 
 
 def is_name(text: str) -> bool:

@@ -20,6 +20,7 @@ from moorage.control.contract import ControlBackend
 from moorage.control.routes import Api
 from moorage.control.server import Server
 from moorage.control.serving import Limits
+from moorage.release.names import MANIFEST
 
 _STACK = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # Beside the clients: calls to the engine, files, and clients that are told to come back.
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--socket", help="default: /run/moorage/STACK/gateway/control.sock")
     parser.add_argument("--socket-mode", default="0660", metavar="OCTAL")
     parser.add_argument("--audit", help="the audit log (default: standard error)")
-    parser.add_argument("--release", type=Path, help="default: /opt/STACK/current/release.json")
+    parser.add_argument("--release", type=Path, help=f"default: /opt/STACK/current/{MANIFEST}")
     parser.add_argument("--state", help="default: /var/lib/moorage-gateway/STACK")
     parser.add_argument("--engine", help="the engine's socket (default: /run/docker.sock)")
     parser.add_argument("--supervisor", help="serve this supervisor's socket, and no engine")
@@ -74,7 +75,7 @@ def _backend(args: argparse.Namespace) -> tuple[ControlBackend, Literal["process
     from moorage.control.membership import Membership
 
     engine = Engine(args.engine or DEFAULT_SOCKET)
-    release = args.release or Path(f"/opt/{args.stack}/current/release.json")
+    release = args.release or Path(f"/opt/{args.stack}/current/{MANIFEST}")
     membership = Membership(args.stack, release)
     state = args.state or f"/var/lib/moorage-gateway/{args.stack}"
     journal = Journal(engine, membership, args.stack, f"{state}/events.jsonl")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.images.errors import ImageError
+from moorage.release.names import STACK_LABEL
 
 DIGEST_LABEL = "moorage.digest"
 LOGS = Path("/var/log/moorage")
@@ -119,7 +120,7 @@ class Builder:
         argv += ["--tag", image["ref"], "--file", str(self.directory / image["dockerfile"])]
         argv += ["--label", f"{DIGEST_LABEL}={image['digest']}"]
         if image["stack"]:
-            argv += ["--label", f"moorage.stack={image['stack']}"]
+            argv += ["--label", f"{STACK_LABEL}={image['stack']}"]
         if image["target"]:
             argv += ["--target", image["target"]]
         args = dict(image["args"])

@@ -78,7 +78,7 @@ def _tree(entries: Iterable[contexts.Entry]) -> str:
 def _add_library(archive: tarfile.TarFile) -> None:
     _add(archive, f"{LIBRARY}/moorage/__init__.py", b"")
     package = Path(__file__).parents[1]
-    for part in ("common", "images"):
+    for part in ("common", "images", "release"):
         for path in sorted((package / part).glob("*.py")):
             _add(archive, f"{LIBRARY}/moorage/{part}/{path.name}", path.read_bytes())
 
