@@ -148,6 +148,16 @@ def test_a_shared_container_keeps_the_mounts_that_running_processes_need() -> No
     assert compose(made)["unified.b"]["labels"]["moorage.config"] == config
 
 
+def test_a_shared_container_keeps_the_secrets_of_running_processes() -> None:
+    running, wanted = planned("unified"), planned("unified")
+    before = unit(running, "tg2em-unified")["secrets"]
+    planned_unit = unit(wanted, "tg2em-unified")
+    planned_unit["secrets"] = [*before[1:], "new-one"]
+    planned_unit["config"] = "0" * 16
+    made = merge(running, wanted, "frontend").content
+    assert set(unit(made, "tg2em-unified")["secrets"]) == {*before, "new-one"}
+
+
 def test_a_data_service_beside_the_unified_container_changes_alone() -> None:
     running = planned("unified")
     wanted = planned(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import stat
 import sys
@@ -35,6 +36,13 @@ def raw(rig: Rig, data: bytes) -> list[dict[str, Any]]:
             while data := client.recv(65536):
                 received += data
     return [json.loads(line) for line in received.splitlines()]
+
+
+def hung_up(client: socket.socket) -> bool:
+    """Whether the supervisor has closed a connection."""
+    poll = select.poll()
+    poll.register(client, 0)
+    return bool(poll.poll(0))
 
 
 def request(op: str, **args: Any) -> bytes:
@@ -102,9 +110,24 @@ def test_clients_that_misbehave_do_not_delay_others(rig: Rig) -> None:
     begin = time.monotonic()
     assert rig.status("sleeper")["state"] == "RUNNING"
     assert time.monotonic() - begin < 5
+    # The oldest have given way to the youngest.
+    rig.until(lambda: hung_up(held[0]), "the first is cut off", timeout=20)
+    assert not hung_up(held[-1])
     for client in held:
         client.close()
     rig.until(lambda: rig.status("sleeper")["state"] == "RUNNING", "the socket still answers")
+
+
+def test_who_asks_on_and_never_reads_is_cut_off(rig: Rig) -> None:
+    rig.start({**SLEEPER, "command": ["sh", "-c", f"yes {'x' * 999} | head -n 1000; sleep 1000"]})
+    rig.until(lambda: len(rig.client.logs("sleeper", lines=1000)) == 1000, "there is much to tell")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(rig.client.path)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(30):
+                client.sendall(request("logs", name="sleeper", lines=1000))
+        rig.until(lambda: hung_up(client), "it is cut off", timeout=20)
+    assert rig.status("sleeper")["state"] == "RUNNING"
 
 
 def test_who_asked_and_why_is_on_record_and_survives(rig: Rig) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from process_supervisor import procfs
 from process_supervisor.client import ControlError
-from process_supervisor.leftovers import remaining
+from process_supervisor.leftovers import kill_all, remaining
 from process_supervisor.spawn import RLIMIT_LOCKS
 from process_supervisor.store import variable_name
 
@@ -269,6 +269,32 @@ def test_a_bounded_fork_bomb_is_stopped(rig: Rig) -> None:
     assert rig.family("bomb") == []
 
 
+def test_nobody_is_killed_before_all_are_frozen(rig: Rig) -> None:
+    # What is not frozen forks on while the others are looked for.
+    spawn = partial(subprocess.Popen, ["sleep", "600"])
+    family = [spawn()]
+
+    def state(child: subprocess.Popen[bytes]) -> str:
+        facts = procfs.stat(child.pid)
+        return facts.state if facts else ""
+
+    def look() -> list[int]:
+        if len(family) > 1:
+            rig.until(lambda: state(family[-2]) == "T", "the one before is frozen", timeout=10)
+        if len(family) < 4:
+            family.append(spawn())
+        return [child.pid for child in family[:-1]]
+
+    try:
+        found = kill_all(look)
+        assert set(found) == {child.pid for child in family[:-1]}
+        assert [child.wait() for child in family[:-1]] == [-signal.SIGKILL] * 3
+    finally:
+        for child in family:
+            child.kill()
+            child.wait()
+
+
 class Listed:
     """Listings as the kernel may give them, and the real processes that they are of."""
 
@@ -404,6 +430,18 @@ def test_reload_touches_only_what_changed(rig: Rig) -> None:
     rig.until(lambda: len(rig.client.status()) == 4, "the removed one is gone")
     assert not rig.alive(before["gone"])
     assert not (rig.run_dir / "fifo" / "gone.stdout").exists()
+
+
+def test_more_backups_are_kept_from_a_reload_on(rig: Rig) -> None:
+    loud = "while :; do echo 0123456789012345678901234567890123456789; sleep 0.002; done"
+    rig.start(shell("loud", loud, log_max_bytes=200, log_backups=1))
+    rig.until(rig.path("loud.log.1").exists, "rotation")
+    pid = rig.pid("loud")
+    rig.configure(shell("loud", loud, log_max_bytes=200, log_backups=3))
+    rig.client.reload()
+    rig.until(rig.path("loud.log.3").exists, "more backups", timeout=20)
+    assert rig.pid("loud") == pid
+    assert not rig.path("loud.log.4").exists()
 
 
 def test_a_broken_file_changes_nothing_on_reload_or_after_a_crash(rig: Rig) -> None:

@@ -144,6 +144,36 @@ def test_a_lost_or_damaged_state_file_costs_no_restart(rig: Rig, saved: str) -> 
     assert rig.family("sleeper") == [pid]
 
 
+def test_state_and_configuration_of_another_boot_are_not_believed(rig: Rig) -> None:
+    rig.start(SLEEPER)
+    rig.client.stop("sleeper")
+    rig.until(lambda: '"STOPPED"' in (rig.run_dir / "state.json").read_text(), "it is saved")
+    files = [rig.run_dir / "state.json", rig.run_dir / "config.json"]
+    saved = [json.loads(path.read_text()) for path in files]
+    rig.client.start("sleeper")
+    assert rig.shut_down() == 0
+    saved[0]["memory"] = {"known": 0, "strays": 7, "at": 1.0}
+    for path, content in zip(files, saved, strict=True):
+        path.write_text(json.dumps({**content, "generation": "another"}))
+    rig.start(SLEEPER, {**SLEEPER, "name": "new"})
+    assert rig.pid("sleeper")
+    assert rig.pid("new")
+    assert rig.client.info()["stray_memory_kills"] == 0
+
+
+def test_a_crash_loop_is_not_forgotten_with_the_supervisor(rig: Rig) -> None:
+    rig.start({**SLEEPER, "restart_limit": 2, "restart_window": 3600, "restart_delay": 0})
+    pid = rig.pid("sleeper")
+    for _ in range(2):
+        os.kill(pid, signal.SIGKILL)
+        pid = rig.new_pid("sleeper", pid)
+    rig.kill_supervisor()
+    assert rig.pid("sleeper") == pid
+    os.kill(pid, signal.SIGKILL)
+    rig.until(lambda: rig.status("sleeper")["pid"] != pid, "its end is known")
+    assert rig.status("sleeper")["state"] == "FATAL"
+
+
 def test_a_stop_in_progress_is_finished_by_the_next_supervisor(rig: Rig) -> None:
     deaf = "trap '' TERM; echo up; while :; do sleep 0.02; done"
     rig.start({"name": "deaf", "command": ["sh", "-c", deaf], "stop_grace": 0.5})
@@ -226,10 +256,12 @@ def test_an_operators_stop_outlives_everything(rig: Rig) -> None:
     status = rig.status("sleeper")
     assert (status["state"], status["wanted"]) == ("STOPPED", "down")
     assert status["reason"] == "stopped by an operator"
-    rig.client.start("sleeper")
-    assert rig.shut_down() == 0
-    rig.start()
-    assert rig.pid("sleeper")
+    for again in (rig.client.start, rig.client.restart):
+        again("sleeper")
+        assert rig.shut_down() == 0
+        rig.start()
+        assert rig.pid("sleeper")
+        rig.client.stop("sleeper")
 
 
 def test_a_killed_supervisor_goes_on_shutting_down(rig: Rig) -> None:
