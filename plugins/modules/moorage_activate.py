@@ -185,7 +185,7 @@ def give_back(module: AnsibleModule) -> None:
 
     sys.path.insert(0, names.LIBRARY)
     from moorage.deploy import reservation
-    from moorage.deploy.layout import Layout
+    from moorage.release.layout import Layout
 
     args = module.params
     reservation.give_back(Layout.of(args["stack"], Path(args["base"]).parent), args["token"])

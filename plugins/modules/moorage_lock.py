@@ -61,8 +61,8 @@ from ansible.module_utils.moorage_host import names
 def end(stack: str, token: str, broken: bool) -> dict[str, Any] | None:
     """End a reservation and return it, if it was there and may be ended."""
     sys.path.insert(0, names.LIBRARY)
-    from moorage.deploy.layout import Layout
     from moorage.deploy.reservation import break_reservation, give_back, read_reservation
+    from moorage.release.layout import Layout
 
     layout = Layout.of(stack)
     holder = read_reservation(layout)

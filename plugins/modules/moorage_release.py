@@ -177,9 +177,9 @@ class Refused(Exception):
 
 def reserve(args: dict[str, Any]) -> str:
     """Reserve the stack and return the token; raises Refused, telling who has it."""
-    from moorage.deploy.layout import Layout
     from moorage.deploy.reservation import Reservation, Reserved
     from moorage.deploy.reservation import reserve as take
+    from moorage.release.layout import Layout
 
     base = Path(args["base"])
     base.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def reserve(args: dict[str, Any]) -> str:
 def give_back(args: dict[str, Any], token: str) -> None:
     """End the reservation again."""
     from moorage.deploy import reservation
-    from moorage.deploy.layout import Layout
+    from moorage.release.layout import Layout
 
     base = Path(args["base"])
     reservation.give_back(Layout.of(base.name, base.parent), token)
@@ -209,10 +209,10 @@ def compose_release(args: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str
     """Return id, files and manifest of the release to write, and what to know of it."""
     if not args["service"]:
         return args["release"], args["files"], args["manifest"], []
-    from moorage.deploy.layout import Layout
     from moorage.deploy.merge import MergeError, merge
     from moorage.deploy.parts import Content
     from moorage.deploy.release import current_release, read_files
+    from moorage.release.layout import Layout
 
     base = Path(args["base"])
     running = current_release(Layout.of(base.name, base.parent))
@@ -239,8 +239,8 @@ def compose_release(args: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str
 
 def write(base: Path, ident: str, files: dict[str, Any], manifest: dict[str, Any]) -> None:
     """Write the release's directory."""
-    from moorage.deploy.layout import Layout
     from moorage.deploy.release import write_release
+    from moorage.release.layout import Layout
 
     content = {name: (file["content"], int(file["mode"], 8)) for name, file in files.items()}
     write_release(Layout.of(base.name, base.parent), ident, content, manifest)
@@ -276,8 +276,8 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 def turning(base: Path, manifest: dict[str, Any]) -> list[str]:
     """Return the directories that would change hands with the release."""
     try:
-        from moorage.deploy.layout import Layout
         from moorage.deploy.owners import turning as find
+        from moorage.release.layout import Layout
     except ImportError:
         # A dry run on a host that has no package yet, or an older one.
         return []
@@ -287,8 +287,8 @@ def turning(base: Path, manifest: dict[str, Any]) -> list[str]:
 def stale(base: Path) -> list[str]:
     """Return the secrets of which what runs holds another value than the file."""
     try:
-        from moorage.deploy.layout import Layout
         from moorage.deploy.secretfiles import stale_secrets
+        from moorage.release.layout import Layout
     except ImportError:
         # A dry run on a bare host.
         return []

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "files/moorage/src/moorage"
 CODE = [
     *(PACKAGE / "common").glob("*.py"),
     *(PACKAGE / "deploy").glob("*.py"),
+    *(PACKAGE / "release").glob("*.py"),
     *(PACKAGE / name for name in ("cli.py", "rollouts.py")),
     *(ROOT / "plugins/modules").glob("*.py"),
     *(ROOT / "plugins/module_utils/moorage_host").glob("*.py"),

@@ -32,8 +32,8 @@ def readable(directory: Path, library: str = names.LIBRARY) -> bool:
     """Whether the host's own Moorage can work with the release, where it has a word on that."""
     _reach(library)
     try:
-        from moorage.deploy.layout import Layout
         from moorage.deploy.release import readable_release
+        from moorage.release.layout import Layout
 
         return readable_release(Layout.of(directory.name, directory.parent)) is not None
     except (ImportError, OSError):
@@ -45,8 +45,8 @@ def astray(directory: Path, library: str = names.LIBRARY) -> list[str]:
     if library not in sys.path:
         sys.path.insert(0, library)
     try:
-        from moorage.deploy.layout import Layout
         from moorage.deploy.owners import astray as find
+        from moorage.release.layout import Layout
 
         return find(Layout.of(directory.name, directory.parent))
     except (ImportError, OSError, AttributeError, LookupError, TypeError, ValueError):
@@ -60,8 +60,8 @@ def stale_secrets(directory: Path, library: str = names.LIBRARY) -> list[str]:
         return []
     _reach(library)
     try:
-        from moorage.deploy.layout import Layout
         from moorage.deploy.secretfiles import stale_secrets as find
+        from moorage.release.layout import Layout
 
         return find(Layout.of(directory.name, directory.parent))
     except (ImportError, OSError):

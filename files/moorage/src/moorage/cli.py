@@ -16,7 +16,6 @@ from moorage.control import metrics
 from moorage.control.contract import ControlError, Stream
 from moorage.deploy.control import Services
 from moorage.deploy.docker import DockerError, containers_of
-from moorage.deploy.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stacks
 from moorage.deploy.release import (
     ReleaseError,
     current_release,
@@ -27,6 +26,7 @@ from moorage.deploy.reservation import read_reservation
 from moorage.edge import Edge
 from moorage.edge import cli as edge
 from moorage.edge.report import troubles
+from moorage.release.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stacks
 from moorage.rollout_arguments import add_parsers
 from moorage.rollouts import FAILED, OK, layout_of, who
 from moorage.tables import event_rows, status_rows, table

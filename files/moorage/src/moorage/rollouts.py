@@ -23,7 +23,6 @@ from moorage.deploy.control import UnknownService
 from moorage.deploy.execute import ExecuteError, command_in
 from moorage.deploy.foreign import remove_tree
 from moorage.deploy.launch import LaunchError, launch, rejoin, run_activation
-from moorage.deploy.layout import Layout, known_stacks, release_names
 from moorage.deploy.release import (
     Release,
     ReleaseError,
@@ -36,6 +35,7 @@ from moorage.deploy.release import (
 from moorage.deploy.removal import remove
 from moorage.deploy.reservation import Reservation, admit, break_reservation, reserve
 from moorage.probe.receipt import ReceiptError, readable_line, verify_receipt
+from moorage.release.layout import Layout, known_stacks, release_names
 from moorage.release.names import RECEIPT
 from moorage.tables import release_rows, table
 

@@ -12,8 +12,8 @@ from typing import Any
 from moorage.deploy.activate import Outcome, Request, activate
 from moorage.deploy.docker import Container, containers_of
 from moorage.deploy.journal import Journal
-from moorage.deploy.layout import Layout
 from moorage.edge import Edge
+from moorage.release.layout import Layout
 
 IMAGE = "moorage/base:trixie"
 _PROBE = {

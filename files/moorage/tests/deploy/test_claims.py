@@ -17,8 +17,8 @@ from moorage.deploy.claims import (
     turns,
     way_out,
 )
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import ReleaseError, read_release
+from moorage.release.layout import Layout
 
 Claims = dict[str, list[Claim]]
 

@@ -11,8 +11,8 @@ import pytest
 
 from moorage.deploy import docker
 from moorage.deploy.execute import ExecuteError, command_in
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import point_current_at, write_release
+from moorage.release.layout import Layout
 
 PROCESS = {
     "name": "web",

@@ -16,10 +16,10 @@ from moorage.control.contract import ControlError as Refused
 from moorage.control.process import ProcessBackend
 from moorage.deploy import docker
 from moorage.deploy.foreign import Foreign, remove_tree
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release
 from moorage.deploy.unified import UnifiedTopology
 from moorage.deploy.unit import units_of
+from moorage.release.layout import Layout
 from process_supervisor.client import Client, ControlError
 
 APPLICATION = 10001

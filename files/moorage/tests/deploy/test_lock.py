@@ -12,7 +12,6 @@ import pytest
 
 from moorage.common.lock import Locked, hold, is_held
 from moorage.common.readers import read_note
-from moorage.deploy.layout import Layout
 from moorage.deploy.reservation import (
     Reservation,
     Reserved,
@@ -22,6 +21,7 @@ from moorage.deploy.reservation import (
     read_reservation,
     reserve,
 )
+from moorage.release.layout import Layout
 
 HOLDER = """
 import sys, pathlib
@@ -137,7 +137,7 @@ def test_a_waiting_one_gets_the_reservation_when_it_is_reservation_ended(layout:
     mine = reserve(layout, ADA)
     code = """
 import sys, pathlib
-from moorage.deploy.layout import Layout
+from moorage.release.layout import Layout
 from moorage.deploy.reservation import Reservation, reserve
 layout = Layout.of("shop", pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
 print("asking", flush=True)

@@ -15,9 +15,9 @@ from moorage.deploy.docker import containers_of, reason_first, run
 from moorage.deploy.foreign import remove_tree
 from moorage.deploy.journal import follow
 from moorage.deploy.launch import LaunchError, run_activation
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import read_release, write_release
 from moorage.deploy.removal import remove
+from moorage.release.layout import Layout
 
 ORPHANS = 'time="2026-11-28T20:11:07Z" level=warning msg="Found orphan containers ([a])"'
 

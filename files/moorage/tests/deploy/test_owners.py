@@ -19,11 +19,11 @@ from moorage.deploy.difference import Owned, Turn, needs_of, shut_out, turns
 from moorage.deploy.docker import Container
 from moorage.deploy.docker import run as docker
 from moorage.deploy.foreign import Passed, pass_on
-from moorage.deploy.layout import Layout
 from moorage.deploy.owners import Owners, astray, with_owners
 from moorage.deploy.release import Release, make_runtime
 from moorage.deploy.scene import Scene
 from moorage.deploy.unit import Unit
+from moorage.release.layout import Layout
 
 A, B, OTHER = 21001, 21002, 21003
 DATA = "/opt/s/data/db"

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from moorage.common.files import write_atomically
-from moorage.deploy.layout import Layout, known_stacks
 from moorage.deploy.release import (
     ReleaseError,
     current_release,
@@ -26,6 +25,7 @@ from moorage.deploy.release import (
     remove_runtime,
     write_release,
 )
+from moorage.release.layout import Layout, known_stacks
 
 
 @pytest.fixture

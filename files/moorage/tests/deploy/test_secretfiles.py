@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.deploy.layout import Layout
 from moorage.deploy.secretfiles import note_secrets, stale_secrets
+from moorage.release.layout import Layout
 
 
 @pytest.fixture

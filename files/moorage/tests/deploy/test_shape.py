@@ -18,10 +18,10 @@ from moorage.common.readers import Damaged, decode, read_bytes
 from moorage.common.shape import fit, make, read_shaped
 from moorage.deploy.difference import needs_of
 from moorage.deploy.launch import LaunchError, run_activation
-from moorage.deploy.layout import Layout, release_names
 from moorage.deploy.release import ReleaseError, history, read_release
 from moorage.deploy.traffic import direct_targets, pools_of, public_targets
 from moorage.deploy.unit import batches, units_of
+from moorage.release.layout import Layout, release_names
 
 ID = "0123456789ab"
 MANIFEST: dict[str, Any] = {

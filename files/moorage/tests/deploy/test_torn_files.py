@@ -15,7 +15,6 @@ from moorage.common.lock import hold
 from moorage.common.readers import Damaged, read_note, read_object
 from moorage.deploy import room
 from moorage.deploy.journal import Journal, follow
-from moorage.deploy.layout import Layout, known_stacks
 from moorage.deploy.release import (
     ReleaseError,
     current_release,
@@ -28,6 +27,7 @@ from moorage.deploy.release import (
     write_release,
 )
 from moorage.deploy.reservation import Reservation, read_reservation, reserve
+from moorage.release.layout import Layout, known_stacks
 
 
 @pytest.fixture

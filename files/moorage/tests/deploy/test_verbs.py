@@ -9,9 +9,9 @@ import pytest
 from torn import FOREIGN, IN_PLACE, ONE, TWO, deployed, odd, stand_in
 
 from moorage.cli import main
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import read_release
 from moorage.probe.receipt import write_receipt
+from moorage.release.layout import Layout
 
 RECEIPT = {"stack": "shop", "host": "h", "action": "update", "outcome": "activated", "reason": "",
            "started": 1.0, "finished": 2.0, "before": None, "after": {"release": TWO}}  # fmt: skip

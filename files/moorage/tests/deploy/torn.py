@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import point_current_at, write_release
+from moorage.release.layout import Layout
 
 ONE, TWO = "0" * 11 + "1", "0" * 11 + "2"
 FOREIGN = [b"", b"\0\xff\xfe", b"[1, 2]", b"17", b'"text"', b"null", b"{", b"[" * 100_000]

@@ -13,10 +13,10 @@ import pytest
 from moorage.deploy import unified
 from moorage.deploy.docker import Container
 from moorage.deploy.gate import wait_until_healthy
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release
 from moorage.deploy.unified import UnifiedTopology
 from moorage.deploy.unit import Unit
+from moorage.release.layout import Layout
 from process_supervisor.client import ControlError
 
 if TYPE_CHECKING:

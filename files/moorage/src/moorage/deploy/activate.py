@@ -24,7 +24,6 @@ from moorage.deploy.docker import DockerError
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
-from moorage.deploy.layout import Layout
 from moorage.deploy.owners import with_owners
 from moorage.deploy.release import (
     Release,
@@ -44,6 +43,7 @@ from moorage.deploy.topology import Topology, driver
 from moorage.deploy.traffic import BudgetSpent, Traffic
 from moorage.deploy.waves import Paused
 from moorage.edge import Edge, EdgeError
+from moorage.release.layout import Layout
 from process_supervisor.client import ControlError
 
 FAILURES = (

@@ -19,10 +19,10 @@ from typing import Any
 from moorage.common.readers import read_note
 from moorage.deploy.difference import meet
 from moorage.deploy.docker import ANYWHERE
-from moorage.deploy.layout import DEFAULT_BASE, Layout, known_stacks
 from moorage.deploy.release import Release, ReleaseError, readable_release
 from moorage.edge.errors import EdgeError
 from moorage.edge.store import Store
+from moorage.release.layout import DEFAULT_BASE, Layout, known_stacks
 from moorage.release.names import COMPOSE_JSON, NEXT, SERVICE_LABEL
 
 # Who has the ports of the edge that all stacks with domains have together.

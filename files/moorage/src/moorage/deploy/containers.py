@@ -10,10 +10,10 @@ from moorage.common.readers import read_names
 from moorage.deploy import docker, systemd
 from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release, install_files, remove_files
 from moorage.deploy.topology import Gap
 from moorage.deploy.unit import Unit, units_of
+from moorage.release.layout import Layout
 
 _LOG_LINES = 15
 _RESTART_SECONDS = 120

@@ -25,8 +25,8 @@ from moorage.control.http import HttpBackend
 from moorage.control.merged import MergedBackend, Part
 from moorage.control.process import ProcessBackend
 from moorage.deploy import docker
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import readable_release
+from moorage.release.layout import Layout
 from moorage.release.names import GATEWAY, GATEWAY_UNIT, NEXT, UNIFIED, in_slot
 from process_supervisor.client import Client
 

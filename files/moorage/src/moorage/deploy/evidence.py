@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from moorage.deploy import docker
-from moorage.deploy.layout import DEFAULT_LOG
 from moorage.deploy.release import Release
 from moorage.deploy.rollout import Rollout
 from moorage.probe import Figures
 from moorage.probe.receipt import ReceiptError, readable_line, write_receipt
+from moorage.release.layout import DEFAULT_LOG
 
 KEY = Path("/opt/moorage/keys/receipt.key")
 

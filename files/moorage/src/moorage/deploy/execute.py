@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moorage.deploy import docker
-from moorage.deploy.layout import Layout
 from moorage.deploy.manifest import Processes
 from moorage.deploy.release import Release, current_release, read_part
 from moorage.deploy.unit import Unit, is_of, units_of
+from moorage.release.layout import Layout
 from moorage.release.names import NEXT, STACK_LABEL, SUPERVISOR
 
 

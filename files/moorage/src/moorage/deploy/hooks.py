@@ -20,9 +20,9 @@ from moorage.common.shape import fit
 from moorage.deploy import docker
 from moorage.deploy.docker import Container, DockerError
 from moorage.deploy.execute import apart
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release, make_runtime
 from moorage.deploy.unit import units_of
+from moorage.release.layout import Layout
 from moorage.release.names import NEXT
 
 _PLAN_SECONDS = 120.0

@@ -15,8 +15,8 @@ from moorage.common.readers import Damaged
 from moorage.common.shape import read_shaped
 from moorage.deploy.difference import Owned, Turn, sees, turns
 from moorage.deploy.foreign import Passed, pass_on
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release, list_releases, readable_release
+from moorage.release.layout import Layout
 from moorage.release.names import MANIFEST
 
 Pair = tuple[int, int]

@@ -20,9 +20,9 @@ from moorage.common.readers import Damaged, read_bytes, read_lines, read_object
 from moorage.common.shape import fit, make, read_shaped
 from moorage.deploy.accounts import with_names
 from moorage.deploy.foreign import give, remove_tree
-from moorage.deploy.layout import RELEASE_ID as _ID
-from moorage.deploy.layout import Layout, release_names
 from moorage.deploy.manifest import Manifest
+from moorage.release.layout import RELEASE_ID as _ID
+from moorage.release.layout import Layout, release_names
 from moorage.release.names import COMPOSE, MANIFEST, RECEIPT, RECEIPTS
 
 ROTATIONS = Path("/etc/logrotate.d")

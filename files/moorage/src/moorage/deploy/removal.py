@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from moorage.common.files import discard
 from moorage.deploy import docker
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import list_releases
 from moorage.deploy.topology import Topology, driver
 from moorage.edge import Edge
+from moorage.release.layout import Layout
 
 _STOP_SECONDS = 300
 

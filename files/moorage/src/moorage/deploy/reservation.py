@@ -22,7 +22,7 @@ from moorage.common.files import discard, write_atomically
 from moorage.common.lock import Locked, exclusive, moment
 from moorage.common.readers import Damaged, read_object
 from moorage.common.shape import make
-from moorage.deploy.layout import Layout
+from moorage.release.layout import Layout
 
 # After that long without a sign of its holder, a reservation is called stale.
 LIFETIME_SECONDS = 900.0

@@ -11,13 +11,13 @@ from moorage.deploy.difference import Turn, free_slot, in_the_way, needs_of, shu
 from moorage.deploy.docker import LOOPBACK, Compose, Container
 from moorage.deploy.gate import Check
 from moorage.deploy.gentle import Gentle
-from moorage.deploy.layout import Layout
 from moorage.deploy.manifest import Composed
 from moorage.deploy.owners import Owners
 from moorage.deploy.release import Release, read_part
 from moorage.deploy.topology import Gap, Topology
 from moorage.deploy.traffic import Traffic, hold_seconds, pools_of
 from moorage.deploy.unit import Policy, Unit, units_of
+from moorage.release.layout import Layout
 from moorage.release.names import COMPOSE_JSON, NEXT, UNIFIED
 
 _STOP_MARGIN_SECONDS = 60.0

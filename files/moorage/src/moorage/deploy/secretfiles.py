@@ -18,7 +18,7 @@ from pathlib import Path
 
 from moorage.common.files import write_atomically
 from moorage.common.readers import read_note
-from moorage.deploy.layout import Layout
+from moorage.release.layout import Layout
 
 KEY = Path("/opt/moorage/keys/secrets.key")
 _KEY_BYTES = 32

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moorage.deploy.gate import Check
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import ROTATIONS, Release, ReleaseError, only_of, remove_runtime
+from moorage.release.layout import Layout
 from moorage.release.names import GATEWAY
 
 UNIT_DIRECTORY = Path("/etc/systemd/system")

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
-from moorage.deploy.layout import Layout
 from moorage.deploy.release import Release
 from moorage.deploy.unit import Unit
+from moorage.release.layout import Layout
 
 
 @dataclass(frozen=True)

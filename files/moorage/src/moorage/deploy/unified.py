@@ -23,7 +23,6 @@ from moorage.deploy.containers import check, held
 from moorage.deploy.docker import Container
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
-from moorage.deploy.layout import Layout
 from moorage.deploy.manifest import Processes
 from moorage.deploy.release import (
     ROTATIONS,
@@ -37,6 +36,7 @@ from moorage.deploy.release import (
 from moorage.deploy.supervisor import Supervisor
 from moorage.deploy.topology import Gap
 from moorage.deploy.unit import Unit, is_of, units_of
+from moorage.release.layout import Layout
 from moorage.release.names import NEXT, SUPERVISOR, UNIFIED, in_slot
 from process_supervisor.client import Client, ControlError
 from process_supervisor.reload import RESTART_KEYS

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from moorage.compose.model import Service
+from moorage.release.layout import Layout
 from moorage.release.names import SUPERVISOR, UNIFIED, in_slot
 from moorage.render.container import labels, logging, ordered, published, resources
 from moorage.render.context import Context
@@ -83,11 +85,12 @@ def unified_form(
 
 def slot_directories(ctx: Context, slot: str) -> dict[str, str]:
     """Directories of the host that a slot of the unified container has for itself, by target."""
-    base, run = ctx.settings.base_dir, ctx.settings.run_dir
+    name, base, run = ctx.stack.name, Path(ctx.settings.base_dir), Path(ctx.settings.run_dir)
+    layout, own = Layout(name, base, run), in_slot(UNIFIED, slot)
     return {
-        CONFIG_DIR: f"{base}/config/{in_slot(UNIFIED, slot)}",
-        RUN_DIR: f"{run}/{in_slot(UNIFIED, slot)}",
-        STATE_DIR: f"{base}/data/{in_slot(f'{UNIFIED}-state', slot)}",
+        CONFIG_DIR: str(layout.config / own),
+        RUN_DIR: str(layout.runtime(own)),
+        STATE_DIR: str(layout.state(slot)),
     }
 
 
