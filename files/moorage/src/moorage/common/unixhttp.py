@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
@@ -57,16 +59,21 @@ class Exchange:
         request: bytes,
         *,
         timeout: float,
+        connection: socket.socket | None = None,
     ) -> None:
-        """Connect, send the request and read the answer's head, all within `timeout` seconds."""
+        """Connect, send the request and read the answer's head, all within `timeout` seconds.
+
+        A `connection` that is there already is used and not made.
+        """
         self._path = path
         self._deadline: float | None = time.monotonic() + timeout
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.connection = connection or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._buffer = b""
         try:
             self._limit()
-            self._socket.connect(path)
-            self._socket.sendall(request)
+            if connection is None:
+                self.connection.connect(path)
+            self.connection.sendall(request)
             self.status, self.headers = self._read_head()
         except OSError as error:
             self.close()
@@ -88,34 +95,82 @@ class Exchange:
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._socket.close()
+        self.connection.close()
 
     def read(self, limit: int) -> bytes:
         """Return the whole body; raises ConnectionFailed beyond `limit` or when it breaks off."""
-        parts = [self._buffer]
-        size = len(self._buffer)
-        wanted = int(self.headers.get("content-length", -1))
-        while size != wanted:
-            data = self._receive()
-            if not data:
-                break
-            parts.append(data)
-            size += len(data)
-            if size > limit:
-                raise ConnectionFailed(f"{self._path}: the answer is longer than {limit} bytes")
-        if wanted not in (-1, size):
+        if self.headers.get("transfer-encoding") == "chunked":
+            return self._read_chunks(limit)
+        length = self.headers.get("content-length")
+        if length is None:
+            parts, size, data = list[bytes](), 0, self._buffer
+            while data or (data := self._receive()):
+                parts.append(data)
+                size += len(data)
+                self._bound(size, limit)
+                data = b""
+            return b"".join(parts)
+        if not length.isdecimal():
+            raise self._not_http()
+        self._bound(int(length), limit)
+        return self._take(int(length))
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the connection takes another request after the answer was read (RFC 9112 §9)."""
+        bounded = {"content-length", "transfer-encoding"} & set(self.headers)
+        return bool(bounded) and self.headers.get("connection", "").lower() != "close"
+
+    def _read_chunks(self, limit: int) -> bytes:
+        """Return a body in pieces, each after its length (RFC 9112 §7.1); without trailers."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            while b"\r\n" not in self._buffer:
+                if len(self._buffer) > _MAX_HEAD:
+                    raise self._not_http()
+                self._more()
+            line, _, self._buffer = self._buffer.partition(b"\r\n")
+            try:
+                length = int(line.partition(b";")[0], 16)
+            except ValueError:
+                raise self._not_http() from None
+            size += length
+            self._bound(size, limit)
+            parts.append(self._take(length + 2)[:-2])
+            if not length:
+                return b"".join(parts)
+
+    def _take(self, size: int) -> bytes:
+        parts, there = [self._buffer], len(self._buffer)
+        while there < size:
+            self._buffer = b""
+            self._more()
+            parts.append(self._buffer)
+            there += len(self._buffer)
+        whole = b"".join(parts)
+        self._buffer = whole[size:]
+        return whole[:size]
+
+    def _more(self) -> None:
+        data = self._receive()
+        if not data:
             raise ConnectionFailed(f"{self._path}: the answer breaks off")
-        return b"".join(parts)
+        self._buffer += data
+
+    def _bound(self, size: int, limit: int) -> None:
+        if not 0 <= size <= limit:
+            raise ConnectionFailed(f"{self._path}: the answer is longer than {limit} bytes")
 
     def stream(self, quiet: float) -> Iterator[bytes | None]:
         """Give what comes as it comes; None after `quiet` seconds without anything."""
         if self._buffer:
             yield self._buffer
         self._deadline = None
-        self._socket.settimeout(quiet)
+        self.connection.settimeout(quiet)
         while True:
             try:
-                data = self._socket.recv(_CHUNK)
+                data = self.connection.recv(_CHUNK)
             except TimeoutError:
                 yield None
                 continue
@@ -130,12 +185,12 @@ class Exchange:
             left = self._deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("no answer in time")
-            self._socket.settimeout(left)
+            self.connection.settimeout(left)
 
     def _receive(self) -> bytes:
         try:
             self._limit()
-            return self._socket.recv(_CHUNK)
+            return self.connection.recv(_CHUNK)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -164,6 +219,49 @@ class Exchange:
         if isinstance(error, TimeoutError):
             return TimedOut(f"{self._path}: no answer in time")
         return ConnectionFailed(f"{self._path}: {error.strerror or error}")
+
+
+class Kept:
+    """A connection that takes one question after the other; threads share it."""
+
+    def __init__(self, path: str) -> None:
+        """Use the socket at this path; nothing is connected yet."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: socket.socket | None = None
+
+    def ask(self, request: bytes, *, timeout: float, limit: int) -> Answer:
+        """Return the answer to a request that may be sent twice; raises ConnectionFailed.
+
+        A server closes a connection on which nobody has asked for a while, or as it ends.
+        """
+        with self._lock:
+            if self._connection is not None:
+                try:
+                    return self._once(request, timeout, limit)
+                except TimedOut:
+                    raise
+                except ConnectionFailed:
+                    pass
+            return self._once(request, timeout, limit)
+
+    def close(self) -> None:
+        """Let go of the connection; the next question makes another one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _once(self, request: bytes, timeout: float, limit: int) -> Answer:
+        kept, self._connection = self._connection, None
+        with ExitStack() as stack:
+            call = stack.enter_context(
+                Exchange(self._path, request, timeout=timeout, connection=kept)
+            )
+            answer = Answer(call.status, call.headers, call.read(limit))
+            if call.lasts:
+                stack.pop_all()
+                self._connection = call.connection
+        return answer
 
 
 def ask(path: str, request: bytes, *, timeout: float, limit: int) -> Answer:

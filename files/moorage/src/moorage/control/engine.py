@@ -12,17 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
 
+from moorage.common import apiversion
 from moorage.common.unixhttp import Answer, ConnectionFailed, Exchange, TimedOut, ask, request_bytes
 from moorage.control.contract import ControlError
 
-DEFAULT_SOCKET = "/run/docker.sock"
-# The newest version whose answers these calls were tried with; older engines are asked in theirs.
-NEWEST = (1, 47)
 Verb = Literal["start", "stop", "restart"]
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,127}")
-_VERSION = re.compile(r"1\.[0-9]{2}")
 _CALL_SECONDS = 10.0
 _ANSWER_BYTES = 4 << 20
 _DONE, _ALREADY = 204, 304
@@ -31,7 +28,7 @@ _DONE, _ALREADY = 204, 304
 class Engine:
     """Speaks to one engine; each call is a connection, so threads share it."""
 
-    def __init__(self, path: str = DEFAULT_SOCKET) -> None:
+    def __init__(self, path: str = apiversion.SOCKET) -> None:
         """Use the socket at this path; nothing is connected yet."""
         self._path = path
         self._prefix = ""
@@ -129,15 +126,9 @@ class Engine:
     def _version(self) -> str:
         if not self._prefix:
             try:
-                request = request_bytes("GET", "/_ping", version="1.0")
-                with Exchange(self._path, request, timeout=_CALL_SECONDS) as call:
-                    told = call.headers.get("api-version", "")
+                self._prefix = apiversion.prefix(self._path, _CALL_SECONDS)
             except ConnectionFailed as error:
                 raise _failed(error, _CALL_SECONDS) from error
-            if not _VERSION.fullmatch(told):
-                raise _failed(ConnectionFailed(f"{self._path}: not an engine's answer"), 0)
-            major, minor = min((1, int(told[2:])), NEWEST)
-            self._prefix = f"/v{major}.{minor}"
         return self._prefix
 
     def _content(self, answer: Answer) -> Any:

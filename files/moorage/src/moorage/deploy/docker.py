@@ -1,4 +1,4 @@
-"""The Docker command line, as far as a rollout needs it.
+"""The Docker engine, as far as a rollout needs it: read by its API, changed by its command line.
 
 The command line and not the SDK: it is on every host that runs the engine, so the package needs
 nothing beside Python itself.
@@ -6,7 +6,6 @@ nothing beside Python itself.
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import time
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moorage.common.engine import DockerError as DockerError
+from moorage.common.engine import Engine
 from moorage.release.names import (
     CONFIG_LABEL,
     REPLICA_LABEL,
@@ -37,8 +38,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ENDING = ("", "no", "on-failure")
 
 
-class DockerError(Exception):
-    """A docker command failed; the message holds the command and what it said."""
+_engine = Engine()
 
 
 def run(argv: Sequence[str], *, timeout_seconds: float = 60.0) -> str:
@@ -156,12 +156,8 @@ class Container:
 def containers_of(stack: str) -> list[Container]:
     """Return the containers that were made for services of the stack, running or not."""
     # Images carry the stack's label too, and everybody's containers inherit it from them.
-    labels = (f"{STACK_LABEL}={stack}", SERVICE_LABEL)
-    filters = [word for label in labels for word in ("--filter", f"label={label}")]
-    ids = run(["ps", "-aq", *filters]).split()
-    if not ids:
-        return []
-    return sorted((_container(c) for c in json.loads(run(["inspect", *ids]))), key=lambda c: c.name)
+    found = _engine.containers(f"{STACK_LABEL}={stack}", SERVICE_LABEL)
+    return sorted((_container(raw) for raw in found), key=lambda c: c.name)
 
 
 def _container(raw: Mapping[str, Any]) -> Container:
@@ -222,7 +218,7 @@ def _published(bindings: Mapping[str, Any]) -> tuple[Published, ...]:
 
 def missing_images(refs: Sequence[str]) -> list[str]:
     """Return those of ``refs`` that the engine does not hold."""
-    present = set(run(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]).split())
+    present = _engine.images() if refs else {}
     return [ref for ref in refs if _full(ref) not in present]
 
 
@@ -231,8 +227,7 @@ def prune_images(stack: str, keep: Collection[str]) -> list[str]:
 
     Returns what was removed. An image that a container still uses stays: the engine refuses.
     """
-    argv = ["image", "ls", "--filter", f"label={STACK_LABEL}={stack}"]
-    built = run([*argv, "--format", "{{.Repository}}:{{.Tag}}"]).split()
+    built = _engine.images(f"{STACK_LABEL}={stack}")
     removed = []
     for ref in sorted(set(built) - set(keep)):
         try:
@@ -270,8 +265,8 @@ def rename_if_it_runs(name: str, to: str) -> None:
         try:
             return rename(name, to)
         except DockerError:
-            facts = run(["inspect", "--format", "{{.State.Status}} {{.RestartCount}}", name])
-            if facts.split() != ["running", "0"]:
+            found = _found(name)
+            if found["State"]["Status"] != "running" or found["RestartCount"]:
                 return remove([name])
             # It may have ended without the engine's having noticed.
             if time.monotonic() > deadline:
@@ -281,10 +276,7 @@ def rename_if_it_runs(name: str, to: str) -> None:
 
 def digests(refs: Sequence[str]) -> dict[str, str]:
     """Return the ids (content digests) of the images that this host holds, by reference."""
-    if not refs:
-        return {}
-    listed = run(["image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
-    held = dict(line.split() for line in listed.splitlines())
+    held = _engine.images() if refs else {}
     return {ref: held[full] for ref in refs if (full := _full(ref)) in held}
 
 
@@ -294,14 +286,21 @@ def _full(ref: str) -> str:
 
 def grace(container: str) -> float:
     """Return how long a container may take to end, in seconds; for ever is a month."""
-    said = run(["inspect", "--format", "{{json .Config.StopTimeout}}", container]).strip()
-    seconds = 10.0 if said in ("null", "") else float(said)
+    given = _found(container)["Config"].get("StopTimeout")
+    seconds = 10.0 if given is None else float(given)
     return seconds if seconds >= 0 else 30 * 86_400.0
 
 
 def ran_out_of_memory(container: str) -> bool:
     """Tell whether the kernel has killed a process of the container for want of memory."""
-    return run(["inspect", "--format", "{{.State.OOMKilled}}", container]).strip() == "true"
+    return bool(_found(container)["State"]["OOMKilled"])
+
+
+def _found(name: str) -> dict[str, Any]:
+    found = _engine.container(name)
+    if found is None:
+        raise DockerError(f"cannot look at the container {name}: there is none")
+    return found
 
 
 def logs(container: str, lines: int, times: bool = False) -> list[str]:
@@ -322,10 +321,9 @@ def logs(container: str, lines: int, times: bool = False) -> list[str]:
 
 def sweep(project: str) -> None:
     """Remove what Compose has made for a project besides: throw-away containers, networks."""
-    label = ["--filter", f"label=com.docker.compose.project={project}"]
-    remove(run(["ps", "-aq", *label]).split())
-    networks = run(["network", "ls", "-q", *label]).split()
-    if networks:
+    label = f"com.docker.compose.project={project}"
+    remove([container["Id"] for container in _engine.containers(label)])
+    if networks := _engine.networks(label):
         run(["network", "rm", *networks])
 
 

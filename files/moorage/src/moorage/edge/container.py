@@ -10,7 +10,7 @@ from collections.abc import Callable
 from moorage.deploy.unit import DEFAULT_PIDS
 from moorage.edge.errors import EdgeError
 from moorage.edge.model import Settings
-from moorage.edge.nginx import LABEL, run, tail
+from moorage.edge.nginx import LABEL, container_facts, image_facts, run, tail
 from moorage.edge.store import Store
 from moorage.release.names import CONFIG_LABEL
 
@@ -40,16 +40,17 @@ def create_argv(settings: Settings, store: Store) -> list[str]:
 
 def as_described(settings: Settings, store: Store) -> bool:
     """Tell whether the container is there and was made by the same command."""
-    label = f'{{{{index .Config.Labels "{CONFIG_LABEL}"}}}}'
-    done = run(["docker", "inspect", "--format", label, settings.container])
-    wanted = create_argv(settings, store)
-    return done.returncode == 0 and f"{CONFIG_LABEL}={done.stdout.strip()}" in wanted
+    found = container_facts(settings.container)
+    if found is None:
+        return False
+    label = (found["Config"].get("Labels") or {}).get(CONFIG_LABEL)
+    return f"{CONFIG_LABEL}={label}" in create_argv(settings, store)
 
 
 def limited(settings: Settings) -> bool:
     """Tell whether the container's processes are limited; one of before is not."""
-    found = run(["docker", "inspect", "--format", "{{.HostConfig.PidsLimit}}", settings.container])
-    return found.stdout.strip() not in ("<nil>", "0", "-1")
+    found = container_facts(settings.container)
+    return found is None or (found["HostConfig"].get("PidsLimit") or 0) > 0
 
 
 def limit(settings: Settings) -> None:
@@ -62,13 +63,12 @@ def limit(settings: Settings) -> None:
 
 def exists(name: str) -> bool:
     """Tell whether there is such a container, running or not."""
-    return run(["docker", "inspect", "--format", "{{.Id}}", name]).returncode == 0
+    return container_facts(name) is not None
 
 
 def replace(settings: Settings, store: Store) -> None:
     """Make the container anew; an old one lets go of the ports and finishes its requests beside."""
-    image = ["docker", "image", "inspect", "--format", "{{.Id}}", settings.image]
-    if run(image).returncode != 0:
+    if image_facts(settings.image) is None:
         raise EdgeError(
             f"the image {settings.image} is not on this host: run playbooks/provision.yml, whose "
             "role images builds it"
@@ -89,8 +89,7 @@ def replace(settings: Settings, store: Store) -> None:
 def remove_old(settings: Settings) -> None:
     """Remove the container that `replace` has left to finish its requests."""
     old = f"{settings.container}-old"
-    state = ["docker", "inspect", "--format", "{{.State.Running}}", old]
-    _wait(lambda: run(state).stdout.strip() != "true")
+    _wait(lambda: (found := container_facts(old)) is None or not found["State"]["Running"])
     run(["docker", "rm", "--force", old])
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from moorage.common.engine import DockerError, Engine
 from moorage.edge.errors import EdgeError
 from moorage.edge.model import Settings
 
 UNIT = "moorage-edge.service"
 LABEL = "moorage.edge"
 _TIMEOUT_SECONDS = 60.0
+_engine = Engine()
 
 
 class Nginx(Protocol):
@@ -70,6 +72,23 @@ def run(
         raise EdgeError(f"`{words}` did not end within {timeout_seconds:g} s") from None
 
 
+def container_facts(name: str) -> dict[str, Any] | None:
+    """Return all about a container, None when there is none; EdgeError when nobody can tell."""
+    return _asked(lambda: _engine.container(name))
+
+
+def image_facts(ref: str) -> dict[str, Any] | None:
+    """Return all about an image, None when there is none; EdgeError when nobody can tell."""
+    return _asked(lambda: _engine.image(ref))
+
+
+def _asked(question: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+    try:
+        return question()
+    except DockerError as trouble:
+        raise EdgeError(str(trouble)) from None
+
+
 def _checked(argv: Sequence[str], what: str) -> str:
     done = run(argv)
     if done.returncode != 0:
@@ -97,9 +116,11 @@ class Container:
 
     def running(self) -> bool:
         """Tell whether the container runs; one that crashes and is started again does not."""
-        state = "{{.State.Running}} {{.State.Restarting}}"
-        done = run(["docker", "inspect", "--format", state, self._name])
-        return done.stdout.strip() == "true false"
+        try:
+            found = container_facts(self._name)
+        except EdgeError:
+            return False
+        return bool(found and found["State"]["Running"] and not found["State"]["Restarting"])
 
     def start(self) -> None:
         """Start the container, also one that the engine waits to start again."""
@@ -110,7 +131,7 @@ class Container:
         if self.running():
             _checked(["docker", "exec", self._name, *_test_argv(configuration)], _REFUSED)
             return
-        image = run(["docker", "inspect", "--format", "{{.Image}}", self._name]).stdout.strip()
+        image = str((container_facts(self._name) or {}).get("Image", ""))
         argv = ["docker", "run", "--rm", "--network", "host", "--volumes-from", self._name]
         argv += ["--read-only", "--entrypoint", "nginx", image, *_test_argv(configuration)[1:]]
         _checked(argv, _REFUSED)

@@ -71,10 +71,10 @@ def _backend(args: argparse.Namespace) -> tuple[ControlBackend, Literal["process
         return ProcessBackend(args.supervisor), "process"
     from moorage.control.docker_backend import DockerBackend
     from moorage.control.docker_events import Journal
-    from moorage.control.engine import DEFAULT_SOCKET, Engine
+    from moorage.control.engine import Engine
     from moorage.control.membership import Membership
 
-    engine = Engine(args.engine or DEFAULT_SOCKET)
+    engine = Engine(args.engine) if args.engine else Engine()
     release = args.release or Path(f"/opt/{args.stack}/current/{MANIFEST}")
     membership = Membership(args.stack, release)
     state = args.state or f"/var/lib/moorage-gateway/{args.stack}"
