@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 from moorage.compose.errors import ComposeError, Problem
+from moorage.settings.run import Options
+from moorage.settings.table import settings_of
 
 PROVISION_ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge")
 # Groups and variables that Ansible or the playbooks have themselves; "ansible_" stands for all that
@@ -110,9 +112,7 @@ class Project:
         raise ComposeError([Problem(str(directory / name), message, "give the stack another name")])
 
     def _taken_variables(self) -> list[str]:
-        from moorage.controller.options import OPTIONS
-
-        return sorted({*_TAKEN_VARIABLES, *OPTIONS, *self.provisioning_settings()})
+        return sorted({*_TAKEN_VARIABLES, *settings_of(Options), *self.provisioning_settings()})
 
     def provisioning_settings(self) -> set[str]:
         """Return the names of all settings of the roles that provision a host."""

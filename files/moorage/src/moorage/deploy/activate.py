@@ -21,6 +21,7 @@ from moorage.common.readers import Damaged, read_note
 from moorage.deploy import docker, evidence, hooks, systemd
 from moorage.deploy.claims import refuse_held
 from moorage.deploy.docker import DockerError
+from moorage.deploy.drivers import driver
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
@@ -39,7 +40,7 @@ from moorage.deploy.rollout import Rollout
 from moorage.deploy.room import Room
 from moorage.deploy.scene import Limits, Scene
 from moorage.deploy.secretfiles import note_secrets, stale_secrets
-from moorage.deploy.topology import Topology, driver
+from moorage.deploy.topology import Topology
 from moorage.deploy.traffic import BudgetSpent, Traffic
 from moorage.deploy.waves import Paused
 from moorage.edge import Edge, EdgeError

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from moorage.common.files import discard
 from moorage.deploy import docker
+from moorage.deploy.drivers import driver
 from moorage.deploy.release import list_releases
-from moorage.deploy.topology import Topology, driver
+from moorage.deploy.topology import Topology
 from moorage.edge import Edge
 from moorage.release.layout import Layout
 

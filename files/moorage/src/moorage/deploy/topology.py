@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +10,6 @@ from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
 from moorage.deploy.release import Release
 from moorage.deploy.unit import Unit
-from moorage.release.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -80,21 +79,3 @@ class Topology(Protocol):
 
         That is the release which stays, None when the whole stack goes.
         """
-
-
-def driver(topology: str, layout: Layout) -> Topology:
-    """Return the driver of ``topology``; raises ValueError for one that this version lacks."""
-    from moorage.deploy.containers import ContainersTopology
-    from moorage.deploy.unified import UnifiedTopology
-
-    drivers: dict[str, Callable[[Layout], Topology]] = {
-        "containers": ContainersTopology,
-        "unified": UnifiedTopology,
-    }
-    try:
-        return drivers[topology](layout)
-    except KeyError:
-        known = ", ".join(sorted(drivers))
-        raise ValueError(
-            f"this host's moorage has no topology {topology!r} (it has: {known})"
-        ) from None

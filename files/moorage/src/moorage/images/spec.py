@@ -7,19 +7,27 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from moorage.images import context as contexts
 from moorage.images.dockerfile import CONTEXT, Uses, uses
 from moorage.images.errors import ImageError
 
-if TYPE_CHECKING:
-    from moorage.images.mapping import ImageMap
-
 # Part of every hash: raise it when what a builder does with the same sources changes.
 _FORMAT = 1
 _KEYS = {"context", "dockerfile", "target", "args", "additional_contexts"}
 _DIRECT = ("docker-image://", "https://", "http://", "git@", "ssh://", "oci-layout://")
+
+
+class Names(Protocol):
+    """What stands for the names that Dockerfiles use: `moorage.images.mapping.ImageMap`."""
+
+    @property
+    def refs(self) -> Mapping[str, str]:
+        """The references, by name."""
+
+    def identity(self, name: str) -> str:
+        """Return what an image built on ``name`` depends on."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ def stack_spec(
     key: str,
     build: Mapping[str, Any],
     directory: Path,
-    images: ImageMap,
+    images: Names,
     name: str | None = None,
 ) -> BuildSpec:
     """Describe the image of a `build:` mapping as in the Compose Specification.
@@ -73,7 +81,7 @@ def stack_spec(
 
 
 def describe(
-    key: str, build: Mapping[str, Any], directory: Path, images: ImageMap, stack: str
+    key: str, build: Mapping[str, Any], directory: Path, images: Names, stack: str
 ) -> BuildSpec:
     """Collect what goes into an image, still without a name."""
     root = directory / str(build.get("context") or ".")
@@ -111,7 +119,7 @@ def describe(
     )
 
 
-def spec_digest(spec: BuildSpec, images: ImageMap) -> str:
+def spec_digest(spec: BuildSpec, images: Names) -> str:
     """Return the SHA-256 (hex) of all that goes into the image."""
     content: dict[str, Any] = {
         "format": _FORMAT,

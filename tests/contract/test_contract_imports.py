@@ -1,0 +1,88 @@
+"""Who imports whom: no circles between modules, and no arrow that runs back up."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).resolve().parents[2] / "files/moorage/src"
+# From the ground up: whoever stands in a line imports from lines above it, and from its own part.
+# Parts in one line know nothing of each other.
+LAYERS = (
+    "process_supervisor",
+    "moorage moorage.common moorage.packets",
+    "moorage.release",
+    "moorage.control moorage.images moorage.probe",
+    "moorage.tables",
+    "moorage.edge moorage.gateway moorage.panel",
+    "moorage.compose moorage.settings",
+    "moorage.render",
+    "moorage.deploy",
+    "moorage.controller",
+    "moorage.rollouts moorage.rollout_arguments",
+    "moorage.cli",
+)
+FLOOR = {part: number for number, line in enumerate(LAYERS) for part in line.split()}
+# Readers of values stand below Compose files, the table of a stack's settings above them.
+TOGETHER = {"moorage.compose", "moorage.settings"}
+# About to be dissolved into moorage.release.
+OPEN = {"moorage.deploy.unit"}
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Return the modules that hosts, images and the controller run, by name."""
+    paths = [*SOURCES.glob("moorage/**/*.py"), *SOURCES.glob("process_supervisor/*.py")]
+    names = (".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in paths)
+    return {
+        name.removesuffix(".__init__"): ast.parse(path.read_text(encoding="utf-8"))
+        for name, path in zip(names, paths, strict=True)
+    }
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Return which of our modules a tree imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & modules().keys()
+            found |= inner or {node.module}
+    return found & modules().keys() - OPEN
+
+
+def part(module: str) -> str:
+    """Return the package, or the module beside the packages, that a module is of."""
+    first, _, rest = module.partition(".")
+    return first if first == "process_supervisor" else ".".join([first, *rest.split(".")[:1]])
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # What only a checker of types sees counts as well. The supervisor's processes and their engine
+    # know each other in that way.
+    graph = {
+        name: imported(tree) - {name}
+        for name, tree in modules().items()
+        if name.startswith("moorage")
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(" <- ".join(circle.args[1]))
+
+
+def test_no_arrow_runs_back_up() -> None:
+    assert {part(name).rstrip(".") for name in modules()} == FLOOR.keys()
+    odd = [
+        f"{name} imports {other}"
+        for name, tree in modules().items()
+        for other in imported(tree)
+        if (mine := part(name).rstrip(".")) != (theirs := part(other).rstrip("."))
+        and not (FLOOR[theirs] < FLOOR[mine] or {mine, theirs} == TOGETHER)
+    ]
+    assert odd == []
