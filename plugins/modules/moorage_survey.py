@@ -227,7 +227,7 @@ stacks:
     C(dir), or null), C(interrupted) (whether a rollout was cut off), C(stale_secrets) (names of
     those whose file is another one than what runs has read), C(after) (stacks whose turn is before
     it, since it takes what they give up), C(astray) (directories that are another's than the
-    running release wants), C(containers) (name, id, service, image, state, health, release,
+    running release wants), C(containers) (name, id, service, image, state, health,
     exit_code).
   type: dict
   returned: always

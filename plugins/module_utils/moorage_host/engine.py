@@ -17,8 +17,6 @@ PID_FILE = Path("/run/docker.pid")
 _SECONDS = 10.0
 _ANSWER_BYTES = 64 << 20
 
-RELEASE_LABEL = "moorage.release"
-
 
 def is_running(pid_file: Path = PID_FILE) -> bool:
     """Whether an engine runs.
@@ -64,7 +62,6 @@ def summary(entry: dict[str, Any]) -> dict[str, Any]:
         # Images carry the stack's label too, and a stranger's container inherits it from them.
         "stack": labels.get(names.STACK_LABEL, "") if names.SERVICE_LABEL in labels else "",
         "service": labels.get(names.SERVICE_LABEL, ""),
-        "release": labels.get(RELEASE_LABEL, ""),
         "ports": [
             {
                 "address": port.get("IP") or "0.0.0.0",

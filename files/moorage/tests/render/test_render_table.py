@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from moorage.compose.schema import SERVICE_KEYS
-from moorage.render.support import BUILT, TABLE
+from moorage.render.support import TABLE
 
 TOP = "x-moorage: {unified: {build: .}}\n"
 
@@ -70,7 +70,7 @@ PLACES = {
 }
 # A service with build is a process in unified: there is no such container.
 CELLS = [
-    (key, column) for key in TABLE for column in BUILT if (key, column) != ("build", "container")
+    (key, column) for key in TABLE for column in PLACES if (key, column) != ("build", "container")
 ]
 
 

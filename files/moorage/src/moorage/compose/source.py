@@ -7,7 +7,7 @@ scalar gets its type by the rules of the parser behind Compose (go-yaml v3).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -218,8 +218,3 @@ def read_sheet(file: Path, lookup: Callable[[str], str | None] | None) -> Sheet:
     if node is not None:
         sheet.data = _Reader(sheet, lookup).value(node, ())
     return sheet
-
-
-def lookup_in(variables: Mapping[str, str]) -> Callable[[str], str | None]:
-    """A lookup of variables in a mapping."""
-    return variables.get

@@ -57,11 +57,6 @@ class Server:
         self._accepting = False
         self._accept_again()
 
-    @property
-    def open_connections(self) -> int:
-        """How many connections are being served."""
-        return len(self._connections)
-
     def stop(self) -> None:
         """Take no more requests and let `serve` return; callable from anywhere, also a signal."""
         self._ending = time.monotonic() + self._limits.drain_seconds

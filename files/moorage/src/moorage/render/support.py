@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["honoured", "mapped", "refused", "ignored"]
-COLUMNS = ("process", "container", "containers", "host", "swarm")
-BUILT = ("process", "container", "containers")
 
 
 @dataclass(frozen=True)
