@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from moorage.compose.errors import ComposeError
-from moorage.controller.options import ALL, OptionError, check
+from moorage.controller.options import ALL, GLOBAL, OptionError, check, slips
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
 from moorage.controller.settings import gather, prefix
@@ -55,7 +55,8 @@ class ActionModule(ActionBase):
                 variables[f"{prefix(stack)}_version"] = options["version"]
                 project = at_version(project, stack, options["version"])
             variables |= self._users(project, groups, variables, known)
-            plan = plan_host(project, groups, variables, known["group_names"])
+            wrong = slips(project, known)
+            plan = plan_host(project, groups, variables, known["group_names"], wrong)
         except (ComposeError, ImageError, OptionError, SourceError) as error:
             # Plain text and one report for everything that is wrong.
             raise AnsibleError(f"{known['inventory_hostname']}: {error}") from None
@@ -129,7 +130,7 @@ class ActionModule(ActionBase):
 
     def _variables(self, project: Project, known: dict[str, Any]) -> dict[str, Any]:
         starts = tuple(f"{prefix(name)}_" for name in project.stacks())
-        settings = project.provisioning_settings() - _FROM_PLAN
+        settings = (project.provisioning_settings() | GLOBAL) - _FROM_PLAN
         return {
             name: self._templar.template(value)
             for name, value in known.items()

@@ -15,11 +15,11 @@ SOURCES = Path(__file__).resolve().parents[2] / "files/moorage/src"
 LAYERS = (
     "process_supervisor",
     "moorage moorage.common moorage.packets",
-    "moorage.release",
+    "moorage.release moorage.settings",
     "moorage.control moorage.images moorage.probe",
     "moorage.tables",
     "moorage.edge moorage.gateway moorage.panel",
-    "moorage.compose moorage.settings",
+    "moorage.compose",
     "moorage.render",
     "moorage.deploy",
     "moorage.controller",
@@ -27,8 +27,6 @@ LAYERS = (
     "moorage.cli",
 )
 FLOOR = {part: number for number, line in enumerate(LAYERS) for part in line.split()}
-# Readers of values stand below Compose files, the table of a stack's settings above them.
-TOGETHER = {"moorage.compose", "moorage.settings"}
 # About to be dissolved into moorage.release.
 OPEN = {"moorage.deploy.unit"}
 
@@ -83,6 +81,6 @@ def test_no_arrow_runs_back_up() -> None:
         for name, tree in modules().items()
         for other in imported(tree)
         if (mine := part(name).rstrip(".")) != (theirs := part(other).rstrip("."))
-        and not (FLOOR[theirs] < FLOOR[mine] or {mine, theirs} == TOGETHER)
+        and FLOOR[theirs] >= FLOOR[mine]
     ]
     assert odd == []

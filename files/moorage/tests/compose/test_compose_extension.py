@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from moorage.compose import ComposeError, Problem, Stack, load_stack
-from moorage.compose.extension import Hook, Migrations, Route
+from moorage.compose.extension import Hook, Migrations
+from moorage.settings.stack import Route
 
 TEXT = """\
 x-moorage:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from moorage.controller.options import GLOBAL, OPTIONS, OptionError, check
+from moorage.controller.options import GLOBAL, OPTIONS, OptionError, check, slips
 from moorage.controller.project import Project
+from moorage.controller.roles import RETIRED
+from moorage.settings.stack import Settings
+from moorage.settings.table import settings_of
 
 ROOT = Path(__file__).resolve().parents[4]
 PROJECT = Project(ROOT)
@@ -80,6 +83,50 @@ def test_a_value_that_cannot_be_meant_is_named(extra: dict[str, Any], said: str)
     (name,) = extra
     with pytest.raises(OptionError, match=rf"-e {name}=.*{said}.*\(value: "):
         given(stack="tg2em", **extra)
+
+
+ALL = sorted(
+    {f"tg2em_{name}" for name in settings_of(Settings)} | PROJECT.provisioning_settings() | GLOBAL
+)
+
+
+def found(**variables: Any) -> list[str]:
+    """Say what is taken for a slip."""
+    return [str(problem) for problem in slips(PROJECT, {"groups": GROUPS, **variables})]
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if len(name) > len("tg2em_dns")])
+def test_two_letters_of_a_setting_that_changed_places_are_told(name: str) -> None:
+    # In group_vars, where nothing would read it. One of a planned stack is told by its plan.
+    middle = next(n for n in range(len(name) - 2, 0, -1) if name[n] != name[n + 1])
+    slip = f"{name[:middle]}{name[middle + 1]}{name[middle]}{name[middle + 2 :]}"
+    if name.startswith("tg2em_"):
+        slip = f"tg2me_{name.removeprefix('tg2em_')}"
+    (told,) = found(**{slip: "x"})
+    assert told.startswith(f"{slip}: unknown setting; did you mean '"), told
+    assert name in told
+
+
+@pytest.mark.parametrize("name", sorted(RETIRED))
+def test_a_setting_of_before_is_told_what_to_do_instead(name: str) -> None:
+    assert found(**{name: "x"}) == [f"{name}: is no setting any more; {RETIRED[name]}"]
+
+
+def test_what_an_inventory_has_besides_settings_is_left_alone() -> None:
+    assert found(host_ip="192.0.2.1", docker_user="me", moorage_plan={}, edge_plan={}) == []
+    assert found(host_managed_files=[], lock_wait=5, tg2em_topolgy="for its plan") == []
+    # A helper of the operator's, and a group that is a stack of another checkout.
+    assert found(edge_tsl="acme", edge_tls="{{ edge_tsl }}") == []
+    assert found(groups={**GROUPS, "tg3em": ["b"]}, tg3em_topology="unified") == []
+
+
+def test_every_variable_of_roles_and_settings_of_a_host_is_known() -> None:
+    variables = dict.fromkeys(ALL, "x")
+    for path in [*ROOT.glob("roles/*/vars/main.yml"), *ROOT.glob("roles/*/defaults/main.yml")]:
+        variables |= dict.fromkeys(yaml.safe_load(path.read_text()), "x")
+    for path in (ROOT / "playbooks").glob("*.yml"):
+        variables |= dict.fromkeys(yaml.safe_load(path.read_text())[0]["vars"], "x")
+    assert found(**variables) == []
 
 
 def test_without_a_stack_the_stacks_are_listed() -> None:

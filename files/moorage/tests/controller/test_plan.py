@@ -10,7 +10,7 @@ from zlib import crc32
 
 import pytest
 
-from moorage.compose.errors import ComposeError
+from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
 from moorage.render.loopback import COUNT, loopback_name
@@ -338,23 +338,72 @@ def test_a_stack_is_called_like_its_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["edge_http_port", "edge_https_port", "logrotate_days"])
 @pytest.mark.parametrize("value", ["eighty", None, -1, 2.5, [80]])
 def test_a_number_of_a_role_that_is_none_is_named(project: Project, name: str, value: Any) -> None:
-    with pytest.raises(ComposeError, match=rf"{name}: has to be a number"):
+    with pytest.raises(ComposeError, match=rf"{name}: must be a whole number .*\(value: "):
         plan_host(project, ["all", "tg2em"], {name: value})
 
 
-@pytest.mark.parametrize("value", ["zero", None, [1], [None], [{"size": 24}], {"base": "x"}])
-def test_address_pools_that_are_none_are_named(project: Project, value: Any) -> None:
-    with pytest.raises(ComposeError, match="docker_address_pools: has to be a list of pools"):
-        plan_host(project, ["all", "tg2em"], {"docker_address_pools": value})
+POOL = {"base": "172.28.0.0/14", "size": 24}
+# Of roles and of all hosts, and what is said of them.
+UNUSABLE: list[tuple[str, Any, str]] = [
+    ("docker_address_pools", "zero", "must be a list of pools"),
+    ("docker_address_pools", None, "must be a list of pools"),
+    ("docker_address_pools", {"base": "x"}, "must be a list of pools"),
+    ("docker_address_pools", [1], "[0]: must be a mapping with base, size"),
+    ("docker_address_pools", [{"size": 24}], "[0]: lacks base"),
+    ("docker_address_pools", [POOL, {**POOL, "bsae": 1}], "[1].bsae: unknown key; did you mean"),
+    ("docker_address_pools", [{**POOL, "base": "some"}], "[0].base: must be an address or"),
+    ("docker_log_max_size", "much", "must be a size such as 64m"),
+    ("docker_live_restore_enabled", "maybe", "must be true or false"),
+    ("docker_dns_servers", "192.0.2.1", "must be a list"),
+    ("docker_daemon_extra", [], "must be a mapping"),
+    ("edge_certificates", "a.pem", "must be a list"),
+    ("edge_certificates", [None], "[0]: must be a mapping with domains, certificate, key"),
+    ("edge_certificates", [{"certificate": "a.pem"}], "[0]: lacks key"),
+    ("edge_kind", "natve", "container, native, none (value: \"natve\"); did you mean 'native'?"),
+    ("edge_tls", True, "must be one of off, selfsigned, files, acme"),
+    ("edge_worker_processes", "many", "must be a whole number from 1 to 1024 or auto"),
+    ("edge_trusted_proxies", ["192.0.2.0/33"], "[0]: must be an address or a network"),
+    ("edge_bodies_mb", 0, "must be a whole number from 1 to 1048576"),
+    ("host_users", {"app": "root"}, ".app: must be a whole number from 1"),
+    ("host_unattended_upgrades_reboot_time", 270, "must be a time of day such as 04:30, in quotes"),
+    ("host_packages_extra", "htop", "must be a list"),
+    ("images_map", "zero", "must be a mapping of names to directories or images"),
+    ("images_map", None, "must be a mapping of names to directories or images"),
+    ("images_map", {"mariadb:11.8": None}, ".mariadb:11.8: must be a text"),
+    ("images_base_source", "registri", "did you mean 'registry'?"),
+    ("moorage_preflight_disk", [{"path": "/opt", "free": 1}], "[0].free: unknown key"),
+    ("moorage_preflight_disk", [{"path": "opt", "free_mb": 1}], "[0].path: must be an absolute"),
+    ("moorage_preflight_memory_mb", "lots", "must be a whole number"),
+    ("moorage_full_run", "treu", "must be true or false"),
+    ("moorage_stacks_dirs", "/srv", "must be a list"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", [[1], [None], ["a.pem"]])
-def test_certificates_that_are_none_are_named(project: Project, value: Any) -> None:
-    with pytest.raises(ComposeError, match="edge_certificates: has to be a list of pairs"):
-        plan_host(project, ["all", "tg2em"], {"edge_certificates": value})
+@pytest.mark.parametrize(("name", "value", "said"), UNUSABLE)
+def test_a_setting_of_a_host_that_cannot_be_used_is_named(
+    project: Project, name: str, value: Any, said: str
+) -> None:
+    with pytest.raises(ComposeError) as refused:
+        plan_host(project, ["all", "tg2em"], {name: value})
+    assert f"- {name}" in str(refused.value)
+    assert said in str(refused.value)
 
 
-@pytest.mark.parametrize("value", ["zero", None, 1, ["mariadb"]])
-def test_a_map_of_images_that_is_none_is_named(project: Project, value: Any) -> None:
-    with pytest.raises(ComposeError, match="images_map: has to be a mapping"):
-        plan_host(project, ["all", "tg2em"], {"images_map": value})
+def test_what_is_wrong_with_host_and_stacks_is_in_one_report(
+    project: Project, tmp_path: Path
+) -> None:
+    variables = {"edge_kind": "both", "docker_log_max_files": 0, "tg2em_batch": 0, "shop_batch": 0}
+    earlier = Problem("edge_tsl", "unknown setting")
+    with pytest.raises(ComposeError) as refused:
+        plan_host(with_shop(tmp_path, "8000"), ["tg2em", "shop"], variables, problems=[earlier])
+    assert [problem.where for problem in refused.value.problems] == [
+        "edge_tsl", "docker_log_max_files", "edge_kind", "shop_batch", "tg2em_batch"
+    ]  # fmt: skip
+
+
+def test_yaml_s_words_and_texts_of_a_command_line_are_what_they_mean(project: Project) -> None:
+    given: dict[str, Any] = {"edge_tls": False, "edge_http_port": "8080", "edge_kind": "native"}
+    given |= {"edge_redirect_to_https": "no", "edge_worker_processes": 4, "images_refresh": 7}
+    settings = plan_host(project, ["all", "tg2em"], given)["edge"]["settings"]
+    assert (settings["tls"], settings["http_port"]) == ("off", 8080)
+    assert (settings["redirect_to_https"], settings["worker_processes"]) == (False, "4")

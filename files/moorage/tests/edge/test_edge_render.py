@@ -13,7 +13,7 @@ import pytest
 from moorage.compose.errors import ComposeError
 from moorage.controller.edge import check_conflicts
 from moorage.edge import EdgeError
-from moorage.edge.model import Facts, Settings
+from moorage.edge.model import Facts, Settings, host_settings
 from moorage.edge.render import Site, generation, render
 
 SITE = Site("/opt/moorage/edge", "/run/moorage/edge", True, {})
@@ -93,13 +93,13 @@ def test_trusted_proxies_are_believed_and_nobody_else() -> None:
         ({"kind": "both"}, "edge_kind: 'both'"),
         ({"tls": "on"}, "edge_tls: 'on'"),
         ({"http_port": 0}, "edge_http_port: 0"),
-        ({"trusted_proxies": ["everybody"]}, "edge_trusted_proxies: 'everybody'"),
-        ({"colour": "red"}, "edge_colour"),
+        ({"trusted_proxies": ["everybody"]}, r"edge_trusted_proxies\[0\]: 'everybody'"),
+        ({"colour": "red"}, "edge_colour: unknown setting of the edge"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(raw: dict[str, Any], words: str) -> None:
     with pytest.raises(EdgeError, match=words):
-        Settings.parse(raw)
+        host_settings(raw)
 
 
 @pytest.mark.parametrize(

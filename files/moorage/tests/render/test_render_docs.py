@@ -8,6 +8,7 @@ from pathlib import Path
 from moorage.compose import extension
 from moorage.compose.extension_schema import STACK_EXTENSION_KEYS
 from moorage.render.docs import TABLES, rewritten, table
+from moorage.settings.stack import Route
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "compose.md"
 
@@ -26,7 +27,7 @@ def test_every_extension_key_is_described() -> None:
         extension.SecretExtension,
         extension.UnifiedExtension,
         extension.VolumeExtension,
-        extension.Route,
+        Route,
         extension.Hook,
         extension.Hooks,
         extension.Migrations,

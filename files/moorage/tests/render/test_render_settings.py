@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from moorage.compose import ComposeError
-from moorage.compose.extension import Route
+from moorage.compose.errors import problem_of
 from moorage.render import Limits, Settings
 from moorage.settings.edge import Options
-from moorage.settings.stack import Target
+from moorage.settings.readers import Unusable
+from moorage.settings.stack import Route, Target
 
 
 def test_defaults_follow_the_stacks_name() -> None:
@@ -61,21 +61,21 @@ def test_values_are_typed() -> None:
     ],
 )
 def test_unusable(key: str, value: Any) -> None:
-    with pytest.raises(ComposeError) as raised:
+    with pytest.raises(Unusable) as raised:
         Settings.parse({"log_max_files": 3, key: value}, "shop")
-    (problem,) = raised.value.problems
-    assert problem.where.startswith(f"settings.{key}")
+    (fault,) = raised.value.faults
+    assert fault.path.startswith(key)
 
 
 def test_all_problems_in_one_report() -> None:
-    with pytest.raises(ComposeError) as raised:
+    with pytest.raises(Unusable) as raised:
         Settings.parse({"usr": "1:1", "dns": [5, 6], "probe": {"rate": 0, "x": 1}}, "shop")
-    assert [problem.where for problem in raised.value.problems] == [
-        "settings.usr",
-        "settings.dns[0]",
-        "settings.dns[1]",
-        "settings.probe.x",
-        "settings.probe.rate",
+    assert [fault.path for fault in raised.value.faults] == [
+        "usr",
+        "dns[0]",
+        "dns[1]",
+        "probe.x",
+        "probe.rate",
     ]
 
 
@@ -141,8 +141,8 @@ def test_settings_of_visitors_and_rollouts() -> None:
     ],
 )
 def test_unusable_settings_of_visitors_and_rollouts(key: str, value: Any, said: str) -> None:
-    with pytest.raises(ComposeError) as raised:
+    with pytest.raises(Unusable) as raised:
         Settings.parse({key: value}, "shop")
-    (problem,) = raised.value.problems
-    assert problem.where.startswith(f"settings.{key}")
-    assert said in str(problem)
+    (fault,) = raised.value.faults
+    assert fault.path.startswith(key)
+    assert said in str(problem_of(fault, "shop_"))

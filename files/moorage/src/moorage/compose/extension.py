@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from moorage.compose.parts import Build
+from moorage.settings.stack import Route
 
 EXTENSION = "x-moorage"
 DEFAULT_SECRET_LENGTH = 40
@@ -87,27 +88,6 @@ class UnifiedExtension:
         build = None if self.build is None else self.build.to_dict()
         data = {"build": build, "user": self.user}
         return {**_set(data), "data_dir": self.data_dir, "log_dir": self.log_dir}
-
-
-@dataclass(frozen=True)
-class Route:
-    """A path of the stack's domains and the service that answers it.
-
-    `port` is the container's; None stands for the only one that it can be.
-    """
-
-    path: str
-    service: str
-    port: int | None = None
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read the validated form."""
-        return cls(**data)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Write what is set."""
-        return _set({"path": self.path, "service": self.service, "port": self.port})
 
 
 @dataclass(frozen=True)
@@ -195,7 +175,7 @@ class StackExtension:
         unified, migrations = data.get("unified"), data.get("migrations")
         return cls(
             None if unified is None else UnifiedExtension.from_dict(unified),
-            tuple(Route.from_dict(route) for route in data.get("routes", [])),
+            tuple(Route(**route) for route in data.get("routes", [])),
             Hooks.from_dict(data.get("hooks", {})),
             None if migrations is None else Migrations.from_dict(migrations),
         )

@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from moorage.compose.errors import ComposeError, Problem
-from moorage.controller.project import Project
 from moorage.edge.errors import EdgeError
 from moorage.edge.model import Facts, Settings
 from moorage.edge.tls import own_certificate
 from moorage.images import ImageMap
+from moorage.settings.table import parse, settings_of
 
 # What the edge asks the host for under this name, where a stack's name is expected.
 OWNER = "edge"
-_NOT_FROM_VARIABLES = {"image", "log_dir", "cache_dir", "container"}
+# Parts of the plan of their own.
+_BESIDE = ("kind", "certificates")
 
 
 def plan_edge(
-    project: Project,
-    variables: Mapping[str, Any],
-    images: ImageMap,
-    stacks: Iterable[Mapping[str, Any]],
+    given: Mapping[str, Any], images: ImageMap, stacks: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return what the role `edge` makes: kind, image, settings, listeners and public ports.
 
-    ``stacks`` are the host's plans with their manifests. Raises ComposeError for a setting that
-    cannot be used and for stacks that want the same.
+    ``given`` are the host's settings of all roles, ``stacks`` its plans with their manifests.
+    Raises ComposeError for stacks that want the same.
     """
-    defaults = yaml.safe_load((project.root / "roles/edge/defaults/main.yml").read_text())
-    given = {**defaults, **{k: v for k, v in variables.items() if k in defaults}}
-    settings = _settings(given)
+    told = [f for f in settings_of(Settings) if f"edge_{f}" in given and f != "image"]
+    settings = parse(Settings, {name: given[f"edge_{name}"] for name in told})
     wanted = [(plan["name"], (plan["manifest"].get("edge") or {})) for plan in stacks]
     if settings.kind == "none":
         nothing: dict[str, Any] = {"settings": {}, "certificates": [], "listeners": [], "ports": []}
@@ -44,11 +38,11 @@ def plan_edge(
     check_conflicts(facts, settings)
     image = ""
     if settings.kind == "container":
-        image = _image(str(given["edge_image"]), images)
+        image = _image(given["edge_image"], images)
     return {
         "kind": settings.kind,
         "image": image,
-        "settings": _as_data(settings, defaults),
+        "settings": _as_data(settings, told),
         "certificates": [_digest(entry) for entry in settings.certificates],
         "listeners": [
             {"stack": entry.stack, "port": found.port, "address": found.address}
@@ -136,64 +130,17 @@ def _ports(settings: Settings, facts: Iterable[Facts]) -> list[dict[str, Any]]:
     ]
 
 
-def _settings(given: Mapping[str, Any]) -> Settings:
-    values: dict[str, Any] = {}
-    for entry in fields(Settings):
-        if entry.name in _NOT_FROM_VARIABLES:
-            continue
-        name = f"edge_{entry.name}"
-        values[entry.name] = _converted(name, given[name], entry.default)
-    try:
-        return Settings.parse(values)
-    except EdgeError as error:
-        raise ComposeError([Problem("", str(error))]) from None
-
-
-def number(name: str, value: Any) -> int:
-    """A setting that is a whole number, be it written as text; raises ComposeError."""
-    text = str(value).strip()
-    if text.isascii() and text.isdigit():
-        return int(text)
-    raise ComposeError([Problem(name, "has to be a number, 0 or more", value=str(value))])
-
-
-def _converted(name: str, value: Any, default: Any) -> Any:
-    """A value as the setting's default has it: from the command line all of them are text."""
-    text = str(value).strip().lower()
-    if isinstance(default, bool):
-        if text in ("true", "yes", "on", "1", "false", "no", "off", "0"):
-            return text in ("true", "yes", "on", "1")
-        raise ComposeError([Problem(name, "has to be true or false", value=str(value))])
-    if isinstance(default, int):
-        return number(name, value)
-    if isinstance(default, tuple):
-        if isinstance(value, list | tuple):
-            return tuple(value)
-        raise ComposeError([Problem(name, "has to be a list", value=str(value))])
-    if name == "edge_tls" and value is False:
-        # An unquoted off is false in YAML.
-        return "off"
-    return str(value)
-
-
-def _as_data(settings: Settings, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _as_data(settings: Settings, names: Iterable[str]) -> dict[str, Any]:
     """The settings that the host keeps; certificates travel by themselves."""
-    found = {}
-    for entry in fields(Settings):
-        if f"edge_{entry.name}" in defaults and entry.name not in ("kind", "image", "certificates"):
-            value = getattr(settings, entry.name)
-            found[entry.name] = list(value) if isinstance(value, tuple) else value
-    return found
+    values = {name: getattr(settings, name) for name in names if name not in _BESIDE}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
-def _digest(entry: Any) -> dict[str, Any]:
+def _digest(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What tells whether a pair is another one, without what is in it."""
-    if not isinstance(entry, Mapping):
-        wrong = "has to be a list of pairs: domains, certificate and key"
-        raise ComposeError([Problem("edge_certificates", wrong, value=str(entry))])
     digest = hashlib.sha256()
     for part in ("certificate", "key"):
-        path = Path(str(entry.get(part, "")))
+        path = Path(entry[part])
         if not path.is_file():
             raise ComposeError(
                 [Problem("edge_certificates", f"there is no {part} on this machine", "", str(path))]

@@ -6,31 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.project import Project
 from moorage.images import ImageMap, stack_spec
 from moorage.render import Rendering
 
 
-def image_map(project: Project, variables: Mapping[str, Any]) -> tuple[dict[str, Any], ImageMap]:
-    """Return the settings of images, from ``variables`` or the role's defaults, and the map.
+def image_map(project: Project, given: Mapping[str, Any]) -> tuple[dict[str, Any], ImageMap]:
+    """Return the settings of images, of those ``given`` of all roles, and the map.
 
     The settings are those that every build of the host has to share: ``map``, ``base_source``,
     ``base_name`` and ``refresh``.
     """
-    defaults = yaml.safe_load((project.root / "roles/images/defaults/main.yml").read_text())
-    given = {**defaults, **variables}
-    if not isinstance(given["images_map"], Mapping):
-        wrong = "has to be a mapping of names to directories or images"
-        raise ComposeError([Problem("images_map", wrong, value=str(given["images_map"]))])
-    settings = {
-        "map": {str(name): str(value) for name, value in given["images_map"].items()},
-        "base_source": given["images_base_source"],
-        "base_name": given["images_base_name"],
-        "refresh": str(given["images_refresh"]),
-    }
+    names = ("map", "base_source", "base_name", "refresh")
+    settings = {name: given[f"images_{name}"] for name in names}
     return settings, ImageMap(project.files / "images", settings["map"], settings["refresh"])
 
 

@@ -6,27 +6,24 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from moorage.compose.errors import did_you_mean, shown
+from moorage.compose.errors import Problem, did_you_mean, shown
 from moorage.controller.project import Project
+from moorage.controller.roles import RETIRED, ROLES, own_names
 from moorage.controller.settings import owner, prefix
+from moorage.settings.host import PREFIX, Host
+from moorage.settings.readers import nearest
 from moorage.settings.run import Options
 from moorage.settings.stack import Settings
 from moorage.settings.table import settings_of
 
 # `-e stack=all`, where a playbook may mean all stacks at once.
 ALL = "all"
-# Settings of every host: group_vars/all.yml explains them.
-GLOBAL = (
-    "moorage_extra_ca_bundle",
-    "moorage_files_dir",
-    "moorage_full_run",
-    "moorage_pip_index_url",
-    "moorage_preflight_disk",
-    "moorage_preflight_memory_mb",
-    "moorage_stacks_dirs",
-)
+# Settings of every host that are no role's.
+GLOBAL = frozenset(PREFIX + name for name in settings_of(Host))
 # Every option of a playbook.
 OPTIONS = settings_of(Options)
+# How alike a name is to a setting's that is taken for a slip of it, of 1.
+_A_SLIP = 0.85
 _TEMPLATE = re.compile(r"\{\{|\{%")
 
 
@@ -62,6 +59,26 @@ def check(
         _check_stack(project, declared, extra, known)
 
 
+def slips(project: Project, known: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield variables of a host that nothing reads and that are almost a setting's name, or were.
+
+    An inventory may hold what Moorage does not know: only what is very like a setting is taken for
+    one, and not where a template of the operator's uses it, nor where it begins like another group.
+    """
+    stacks = project.stacks()
+    settings = project.provisioning_settings() | GLOBAL
+    settings |= {f"{prefix(name)}_{key}" for name in stacks for key in settings_of(Settings)}
+    read = settings.union(OPTIONS, *(own_names(project.root, role) for role in ROLES))
+    groups = tuple(f"{prefix(name)}_" for name in known.get("groups") or {} if name not in stacks)
+    for name in sorted(known):
+        if name in RETIRED:
+            yield Problem(name, "is no setting any more", RETIRED[name])
+        elif name not in read and not owner(name, stacks) and not name.startswith(groups):
+            near = nearest(name, settings, _A_SLIP)
+            if near and not _mentioned(name, known):
+                yield Problem(name, "unknown setting", f"did you mean {near!r}?")
+
+
 def described_stacks(project: Project, known: Mapping[str, Any]) -> list[str]:
     """Return the stacks that hosts of the inventory have."""
     groups = known.get("groups") or {}
@@ -82,7 +99,7 @@ def _check_foreign(
     if stack:
         words = {f"{prefix(stack)}_{key}" for key in settings_of(Settings)}
     else:
-        words = project.provisioning_settings() | set(GLOBAL)
+        words = project.provisioning_settings() | GLOBAL
     if name in words or name.startswith("ansible_") or _mentioned(name, known):
         return
     raise OptionError(f"`-e {name}=`: {_nearest(name, words, own)}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from moorage.compose import Stack, load_stack
 from moorage.compose.errors import ComposeError, Problem, shown
-from moorage.controller.edge import number, plan_edge
+from moorage.controller.edge import plan_edge
 from moorage.controller.images import image_map, references
 from moorage.controller.manifest import (
     directories_of,
@@ -22,8 +22,9 @@ from moorage.controller.manifest import (
     with_rotation,
     with_tmpfiles,
 )
-from moorage.controller.project import PROVISION_ROLES, Project, hash_files, tree
-from moorage.controller.settings import gather, prefix, variables_named
+from moorage.controller.project import Project, hash_files, tree
+from moorage.controller.roles import ROLES
+from moorage.controller.settings import gather, host_settings, prefix, variables_named
 from moorage.deploy.claims import as_data, claims_of
 from moorage.images import ImageMap
 from moorage.release.names import COMPOSE_JSON, NEXT
@@ -48,30 +49,38 @@ def plan_host(
     groups: Iterable[str],
     variables: Mapping[str, Any],
     beside: Collection[str] = (),
+    problems: Iterable[Problem] = (),
 ) -> dict[str, Any]:
     """Return everything that a host in ``groups`` should have and run, as plain data.
 
     ``variables`` are the host's, with templates resolved; ``beside`` names its other groups, whose
     stacks are not planned and keep the ports that they have behind the edge. Raises ComposeError or
-    ImageError for a description or setting that cannot be used.
+    ImageError for a description or setting that cannot be used, and for ``problems`` that were
+    found before.
     """
     asked = set(groups)
-    names = [name for name in project.stacks() if name in asked]
-    image_settings, images = image_map(project, variables)
-    proxies = _proxies(project, variables)
+    given, wrong = host_settings(project.root, variables)
+    wrong = [*problems, *wrong]
+    proxies = _proxies(given)
+    drafts = []
     every = project.stacks()
-    given = {name: gather(name, variables, every) for name in names}
-    drafts = [draft_stack(project, name, given[name], proxies) for name in names]
-    edge_settings = project.role_settings("edge", variables)
+    for name in every:
+        if name in asked:
+            try:
+                drafts.append(draft_stack(project, name, gather(name, variables, every), proxies))
+            except ComposeError as error:
+                wrong += error.problems
+    if wrong:
+        raise ComposeError(wrong)
+    image_settings, images = image_map(project, given)
     others = _others(project, set(beside) - asked, variables, proxies)
-    own = [number(name, edge_settings[name]) for name in ("edge_http_port", "edge_https_port")]
+    own = [given["edge_http_port"], given["edge_https_port"]]
     loopback = _loopback([*drafts, *others], own)
-    rotation = project.role_settings("logrotate", variables)
-    log_days = number("logrotate_days", rotation["logrotate_days"])
+    log_days = given["logrotate_days"]
     stacks = [plan_stack(project, draft, images, loopback, log_days) for draft in drafts]
     _refuse_shared_ports(stacks)
     _refuse_shared_names(stacks)
-    edge = plan_edge(project, variables, images, stacks)
+    edge = plan_edge(given, images, stacks)
     # An image that no stack of the host uses is not built there.
     needed = images.needed()
     image_settings["map"] = {n: v for n, v in image_settings["map"].items() if n in needed}
@@ -188,16 +197,12 @@ def plan_stack(
     }
 
 
-def _proxies(project: Project, variables: Mapping[str, Any]) -> dict[str, str]:
+def _proxies(given: Mapping[str, Any]) -> dict[str, str]:
     """How many proxies stand in front of the host's stacks, and where their requests come from."""
-    if project.role_settings("edge", variables)["edge_kind"] == "none":
+    if given["edge_kind"] == "none":
         return {"MOORAGE_PROXIES": "0", "MOORAGE_PROXY_NETWORKS": ""}
     # The edge sends to a published port of 127.0.0.1; a container sees its network's gateway.
-    pools = project.role_settings("docker", variables)["docker_address_pools"]
-    if not isinstance(pools, list) or not all(isinstance(p, dict) and "base" in p for p in pools):
-        wrong = "has to be a list of pools: base, an address range, and size"
-        raise ComposeError([Problem("docker_address_pools", wrong, value=str(pools))])
-    networks = ["127.0.0.0/8", *(str(pool["base"]) for pool in pools)]
+    networks = ["127.0.0.0/8", *(pool["base"] for pool in given["docker_address_pools"])]
     return {"MOORAGE_PROXIES": "1", "MOORAGE_PROXY_NETWORKS": ",".join(networks)}
 
 
@@ -294,12 +299,12 @@ def _names(stack: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _provisioning_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
-    starts = tuple(f"{role}_" for role in PROVISION_ROLES)
+    starts = tuple(f"{role}_" for role in ROLES)
     return {key: value for key, value in sorted(variables.items()) if key.startswith(starts)}
 
 
 def _stamp(project: Project, inputs: Mapping[str, Any]) -> str:
-    directories = [project.root / "roles" / role for role in PROVISION_ROLES]
+    directories = [project.root / "roles" / role for role in ROLES]
     directories.append(project.files / "images")
     named = [(p.relative_to(project.root).as_posix(), p) for d in directories for p in tree(d)]
     named += sorted(project.runtime_files().items())

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from moorage.compose.errors import ComposeError, Problem
+from moorage.controller.roles import ROLES, settings_of_role
 from moorage.settings.run import Options
 from moorage.settings.table import settings_of
 
-PROVISION_ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge")
 # Groups and variables that Ansible or the playbooks have themselves; "ansible_" stands for all that
 # begin so. A stack's name is a group, and with an underscore the beginning of its settings' names.
 _TAKEN_GROUPS = ("all", "ungrouped")
@@ -30,7 +27,7 @@ _IGNORED_DIRECTORIES = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".p
 # The parts of the distribution that a host runs; the rest reads Compose files on the controller
 # or is built into images.
 _RUNTIME = ("process_supervisor", "moorage")
-_CONTROLLER_ONLY = {"compose", "render", "settings", "controller", "panel"}
+_CONTROLLER_ONLY = {"compose", "render", "controller", "panel"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class Project:
             reason = "is a group that every inventory has"
         elif name in _TAKEN_DIRECTORIES:
             reason = f"has its directory below /opt: /opt/{name}"
-        elif start.removesuffix("_") in PROVISION_ROLES:
+        elif start.removesuffix("_") in ROLES:
             reason = "is a role of Moorage, whose settings begin so"
         elif variable:
             reason = f"would own the variable {variable.removesuffix('_')}"
@@ -116,16 +113,7 @@ class Project:
 
     def provisioning_settings(self) -> set[str]:
         """Return the names of all settings of the roles that provision a host."""
-        names: set[str] = set()
-        for role in PROVISION_ROLES:
-            names.update(self.role_settings(role, {}))
-        return names
-
-    def role_settings(self, role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings of a role for a host: its variables before the role's defaults."""
-        file = self.root / "roles" / role / "defaults" / "main.yml"
-        own = (yaml.safe_load(file.read_text()) if file.is_file() else None) or {}
-        return {name: variables.get(name, value) for name, value in own.items()}
+        return {name for role in ROLES for name in settings_of_role(self.root, role)}
 
     def runtime_files(self) -> dict[str, Path]:
         """Return what the host's package consists of, by its path in the package."""

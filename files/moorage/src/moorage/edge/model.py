@@ -4,75 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from ipaddress import ip_address, ip_network
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
-from moorage.edge.errors import EdgeError
+from moorage.edge.errors import EdgeError, refused
+from moorage.settings.edge import Options, Settings
+from moorage.settings.readers import ROUTE_PATH, Unusable
+from moorage.settings.table import parse
 
-KINDS = ("container", "native", "none")
-TLS_MODES = ("off", "selfsigned", "files", "acme")
+__all__ = ["Facts", "Listener", "Options", "Route", "Settings", "host_settings"]
+
 _POOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*\Z")
 _STACK = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}\Z")
-# What nginx takes as it stands inside a location: no quotes, spaces, braces, variables.
-_PATH = re.compile(r"/[A-Za-z0-9._~!@+,:=/-]*\Z")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the host's edge; the role `edge` documents them."""
-
-    kind: str = "container"
-    image: str = ""
-    tls: str = "off"
-    http_port: int = 80
-    https_port: int = 443
-    probe_port: int = 19980
-    redirect_to_https: bool = True
-    certificates: tuple[dict[str, Any], ...] = ()
-    acme_directory: str = ""
-    acme_contact: str = ""
-    acme_ca_bundle: str = ""
-    trusted_proxies: tuple[str, ...] = ()
-    access_log_enabled: bool = True
-    access_log_query_enabled: bool = False
-    connections_per_address: int = 512
-    hold_waiters: int = 1000
-    bodies_mb: int = 1024
-    body_grace_seconds: int = 30
-    worker_processes: str = "auto"
-    shutdown_seconds: int = 3600
-    static_cache_mb: int = 128
-    log_dir: str = "/var/log/moorage/edge"
-    cache_dir: str = "/var/cache/moorage/edge"
-    container: str = "moorage-edge"
-
-    @classmethod
-    def parse(cls, raw: Mapping[str, Any]) -> Settings:
-        """Read settings.json; raises EdgeError that names the setting and the value."""
-        known = {entry.name: entry for entry in fields(cls)}
-        for name in raw:
-            if name not in known:
-                raise EdgeError(f"edge_{name}: there is no such setting of the edge")
-        values: dict[str, Any] = {}
-        for name, value in raw.items():
-            values[name] = tuple(value) if isinstance(known[name].default, tuple) else value
-        found = cls(**values)
-        _expect(found.kind in KINDS, "edge_kind", found.kind, f"one of {', '.join(KINDS)}")
-        _expect(found.tls in TLS_MODES, "edge_tls", found.tls, f"one of {', '.join(TLS_MODES)}")
-        for name in ("http_port", "https_port", "probe_port"):
-            _port(f"edge_{name}", getattr(found, name))
-        for name, most in (("bodies_mb", 2**20), ("body_grace_seconds", 3600)):
-            value = getattr(found, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            _expect(whole and 1 <= value <= most, f"edge_{name}", value, f"from 1 to {most}")
-        for network in found.trusted_proxies:
-            try:
-                ip_network(network, strict=False)
-            except ValueError:
-                _expect(False, "edge_trusted_proxies", network, "an address or a network in CIDR")
-        return found
+def host_settings(raw: Mapping[str, Any]) -> Settings:
+    """Read settings.json; raises EdgeError that names each setting and its value."""
+    try:
+        return parse(Settings, raw, "setting of the edge")
+    except Unusable as error:
+        raise refused("edge_", error) from None
 
 
 @dataclass(frozen=True)
@@ -92,82 +45,11 @@ class Route:
     pool: str
 
 
-_BY_SERVICE = frozenset(
-    {
-        "max_body_bytes",
-        "max_bodies_bytes",
-        "min_body_rate_bytes",
-        "read_timeout_seconds",
-        "stream_timeout_seconds",
-    }
-)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How requests of a stack are passed on; sizes in bytes, times in seconds."""
-
-    max_body_bytes: int = 64 * 2**20
-    read_timeout_seconds: float = 60
-    static_paths: tuple[str, ...] = ()
-    static_max_age_seconds: int = 3600
-    frame_options: str = "SAMEORIGIN"
-    hsts_seconds: int = 0
-    hold_seconds: float = 10
-    upstream_keepalive_seconds: float = 1
-    private_paths: tuple[str, ...] = ()
-    private_networks: tuple[str, ...] = ()
-    # How long both ends of a WebSocket or of a stream of events may be silent.
-    stream_timeout_seconds: float = 3600
-    # Of all bodies of one service that are kept at a time; 0: a share of the host's.
-    max_bodies_bytes: int = 0
-    # A body that comes more slowly for half a minute is refused; 0: none is.
-    min_body_rate_bytes: int = 1024
-    # What differs for a service: options of _BY_SERVICE.
-    services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, stack: str, raw: Mapping[str, Any]) -> Options:
-        """Read the options of ``stack``; raises EdgeError for what cannot be used."""
-        found = cls._parse(f"{stack}: edge options", raw)
-        for name, own in found.services.items():
-            where = f"{stack}: edge options: services: {name}"
-            unknown = sorted(set(own) - _BY_SERVICE)
-            _expect(not unknown, where, unknown, f"only {', '.join(sorted(_BY_SERVICE))}")
-            cls._parse(where, own)
-        return found
-
-    def of(self, service: str) -> Options:
-        """Return what holds for a service."""
-        return replace(self, **self.services.get(service, {}))
-
-    @classmethod
-    def _parse(cls, where: str, raw: Mapping[str, Any]) -> Options:
-        known = {entry.name: entry for entry in fields(cls)}
-        unknown = sorted(set(raw) - set(known))
-        _expect(not unknown, where, unknown, f"only {', '.join(known)}")
-        given = dict(raw)
-        for name in ("static_paths", "private_paths", "private_networks"):
-            if name in given:
-                given[name] = tuple(given[name])
-        found = cls(**given)
-        for path in found.static_paths:
-            _expect(_is_path(path), f"{where}: static_paths", path, "a path such as /static/")
-        for path in found.private_paths:
-            _expect(_is_path(path), f"{where}: private_paths", path, "a path such as /metrics")
-        for network in found.private_networks:
-            try:
-                ip_network(network, strict=False)
-            except ValueError:
-                _expect(False, f"{where}: private_networks", network, "an address or a network")
-        choices = ("", "SAMEORIGIN", "DENY")
-        _expect(found.frame_options in choices, where, found.frame_options, f"one of {choices}")
-        for name, entry in known.items():
-            value = getattr(found, name)
-            if isinstance(entry.default, int | float):
-                number = isinstance(value, int | float) and not isinstance(value, bool)
-                _expect(number and value >= 0, f"{where}: {name}", value, "a number, 0 or more")
-        return found
+def _options(stack: str, raw: Mapping[str, Any]) -> Options:
+    try:
+        return parse(Options, raw)
+    except Unusable as error:
+        raise refused(f"{stack}: edge options: ", error) from None
 
 
 @dataclass(frozen=True)
@@ -197,7 +79,7 @@ class Facts:
         )
         domains = tuple(str(name).lower() for name in raw.get("domains") or ())
         found = cls(
-            stack, pools, listeners, domains, routes, Options.parse(stack, raw.get("options") or {})
+            stack, pools, listeners, domains, routes, _options(stack, raw.get("options") or {})
         )
         found._check()
         return found
@@ -216,14 +98,13 @@ class Facts:
         for pool in used:
             _expect(pool in self.pools, f"{self.stack}: pool", pool, f"one of the pools ({known})")
         for route in self.routes:
-            _expect(_is_path(route.path), f"{self.stack}: route", route.path, "a path such as /api")
+            try:
+                ROUTE_PATH(route.path)
+            except Unusable as error:
+                raise refused(f"{self.stack}: route", error) from None
         for domain in self.domains:
             ok = bool(_DOMAIN.match(domain))
             _expect(ok, f"{self.stack}: domain", domain, "a host name such as www.example.com")
-
-
-def _is_path(path: object) -> bool:
-    return isinstance(path, str) and bool(_PATH.match(path))
 
 
 def _expect(condition: bool, where: str, value: object, wanted: str) -> None:

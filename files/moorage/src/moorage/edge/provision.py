@@ -14,7 +14,7 @@ from moorage.common.readers import Damaged, read_bytes
 from moorage.edge import container
 from moorage.edge.core import Edge
 from moorage.edge.errors import EdgeError
-from moorage.edge.model import Settings
+from moorage.edge.model import Settings, host_settings
 from moorage.edge.nginx import UNIT, nginx_of, run, tail
 from moorage.edge.store import Store
 from moorage.edge.tls import ACME_UNIT
@@ -76,7 +76,7 @@ class Provision:
             "certificates": listed,
         }
         files = {entry["path"]: entry["content"] for entry in document.get("files") or []}
-        return cls(edge, Settings.parse(raw), raw, pairs, files, root)
+        return cls(edge, host_settings(raw), raw, pairs, files, root)
 
     @property
     def store(self) -> Store:

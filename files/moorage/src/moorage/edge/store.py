@@ -17,7 +17,7 @@ from moorage.common.lock import exclusive
 from moorage.common.readers import Damaged, read_bytes, read_object
 from moorage.common.shape import read_shaped
 from moorage.edge.errors import EdgeError
-from moorage.edge.model import Facts, Settings
+from moorage.edge.model import Facts, Settings, host_settings
 from moorage.release.names import MANIFEST
 
 _MEND = "remove it and deploy its stack again"
@@ -67,7 +67,7 @@ class Store:
             raise EdgeError(f"{damage}. Run playbooks/provision.yml: it writes it anew") from None
         if raw is None:
             raise EdgeError("this host has no edge: set edge_kind and run playbooks/provision.yml")
-        return Settings.parse(raw)
+        return host_settings(raw)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

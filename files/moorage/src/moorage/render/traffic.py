@@ -8,13 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from moorage.compose.errors import did_you_mean
-from moorage.compose.extension import Route
 from moorage.compose.model import Service
 from moorage.compose.parts import Port
 from moorage.render.context import Context
 from moorage.render.ports import edge_ports, listening, may_be_behind_edge
 from moorage.settings.edge import Options
-from moorage.settings.stack import Target
+from moorage.settings.stack import Route, Target
 
 
 @dataclass(frozen=True)

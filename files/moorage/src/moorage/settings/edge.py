@@ -1,4 +1,4 @@
-"""How the edge treats the visitors of a stack."""
+"""Settings of a host's edge, and of how it treats the visitors of a stack."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from moorage.settings.readers import (
+    PORT,
     ROUTE_PATH,
     SERVICE,
+    flag,
     list_of,
     map_of,
     network,
@@ -17,6 +19,7 @@ from moorage.settings.readers import (
     record,
     size,
     whole,
+    words,
 )
 from moorage.settings.table import setting
 
@@ -103,3 +106,53 @@ class Options:
     def of(self, service: str) -> Options:
         """Return what holds for a service."""
         return replace(self, **self.services.get(service, {}))
+
+
+_NAMES = list_of(words())
+_CERTIFICATE = record(
+    {
+        # Written without any, it is empty in YAML.
+        "domains": lambda value: _NAMES(() if value is None else value),
+        "certificate": words(),
+        "key": words(),
+    },
+    ("certificate", "key"),
+)
+
+
+def _workers(value: Any) -> str:
+    return value if value == "auto" else str(whole(1, 1024, " or auto")(value))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the host's edge, by their names without `edge_`.
+
+    Their meaning is in the role's argument spec, as of every role's. What the plan or the host
+    works out comes last.
+    """
+
+    kind: str = setting("container", one_of("container", "native", "none"), "")
+    tls: str = setting("off", one_of("off", "selfsigned", "files", "acme"), "")
+    http_port: int = setting(80, PORT, "")
+    https_port: int = setting(443, PORT, "")
+    probe_port: int = setting(19980, PORT, "")
+    redirect_to_https: bool = setting(True, flag, "")
+    certificates: tuple[dict[str, Any], ...] = setting((), list_of(_CERTIFICATE), "")
+    acme_directory: str = setting("", words(empty=True), "")
+    acme_contact: str = setting("", words(empty=True), "")
+    acme_ca_bundle: str = setting("", words(empty=True), "")
+    trusted_proxies: tuple[str, ...] = setting((), list_of(network), "")
+    access_log_enabled: bool = setting(True, flag, "")
+    access_log_query_enabled: bool = setting(False, flag, "")
+    connections_per_address: int = setting(512, whole(1), "")
+    hold_waiters: int = setting(1000, whole(), "")
+    bodies_mb: int = setting(1024, whole(1, 2**20), "")
+    body_grace_seconds: int = setting(30, whole(1, 3600), "")
+    worker_processes: str = setting("auto", _workers, "")
+    shutdown_seconds: int = setting(3600, whole(), "")
+    static_cache_mb: int = setting(128, whole(), "")
+    image: str = setting("", words(empty=True), "")
+    log_dir: str = setting("/var/log/moorage/edge", words(), "")
+    cache_dir: str = setting("/var/cache/moorage/edge", words(), "")
+    container: str = setting("moorage-edge", words(), "")

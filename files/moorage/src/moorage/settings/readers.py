@@ -260,6 +260,7 @@ def _each(
 
 
 PORT = whole(1, 65535)
+ABSOLUTE = matching(r"/[^\0]*", "an absolute path")
 USER = matching(r"[0-9]+:[0-9]+", 'a numeric "uid:gid"')
 SERVICE = matching(r"[a-zA-Z0-9._-]+", "the name of a service")
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"

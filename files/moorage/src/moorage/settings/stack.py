@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from math import isfinite
 from typing import Any, Self
 
-from moorage.compose.errors import ComposeError, problem_of
-from moorage.compose.extension import Route
 from moorage.settings.edge import Options
 from moorage.settings.readers import (
     DOMAIN,
@@ -71,6 +69,22 @@ class Target:
     path: str
     port: int | None = None
     expect: tuple[int, int] = (200, 399)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path of the stack's domains and the service that answers it.
+
+    `port` is the container's; None stands for the only one that it can be.
+    """
+
+    path: str
+    service: str
+    port: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write what is set."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 _TARGET = record(
@@ -319,14 +333,11 @@ class Settings:
 
     @classmethod
     def parse(cls, given: Mapping[str, Any], stack: str, **own: Any) -> Self:
-        """Read an operator's settings of a stack; ComposeError lists all that is wrong.
+        """Read an operator's settings of a stack; Unusable has all that is wrong.
 
         `own` are those that Moorage works out.
         """
-        try:
-            found = parse(cls, given, "setting")
-        except Unusable as error:
-            raise ComposeError(problem_of(fault, "settings.") for fault in error.faults) from None
+        found = parse(cls, given, "setting")
         base = own.setdefault("base_dir", f"/opt/{stack}")
         own.setdefault("run_dir", f"/run/moorage/{stack}")
         return replace(found, **{"secrets_dir": f"{base}/secrets"} | own)

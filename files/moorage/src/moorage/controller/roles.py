@@ -1,0 +1,116 @@
+"""Settings of the roles: their defaults, types and meanings stand in the roles' own files.
+
+What a type does not say, such as that a number is a port, is added here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from moorage.settings.edge import Settings as Edge
+from moorage.settings.readers import (
+    MOST,
+    Reader,
+    address,
+    flag,
+    list_of,
+    map_of,
+    matching,
+    network,
+    one_of,
+    record,
+    size_text,
+    whole,
+    words,
+)
+from moorage.settings.table import Setting, settings_of
+
+# Those that provision a host, in their order.
+ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge")
+_NAME = words()
+_READERS: dict[str, Reader] = {
+    **{f"edge_{name}": entry.read for name, entry in settings_of(Edge).items()},
+    "docker_log_max_size": size_text,
+    "docker_log_max_files": whole(1),
+    "docker_address_pools": list_of(
+        record({"base": network, "size": whole(1, 128)}, ("base", "size")),
+        "a list of pools: base, an address range, and size",
+    ),
+    "docker_dns_servers": list_of(address),
+    "host_users": map_of(whole(1, 2**32 - 2), "a mapping of names to numbers"),
+    "host_time_servers": list_of(_NAME),
+    "host_unattended_upgrades_reboot_time": matching(
+        r"([01]?[0-9]|2[0-3]):[0-5][0-9]|now", "a time of day such as 04:30, in quotes"
+    ),
+    "images_map": map_of(_NAME, "a mapping of names to directories or images"),
+    "logrotate_days": whole(0, 10_000),
+}
+# Settings of before, and what to do instead.
+RETIRED = {
+    "runtime_dir": "remove it: Moorage's package has one place on all hosts",
+    "runtime_command": "remove it: the command has one place on all hosts",
+    "runtime_keys_dir": "remove it: a host's keys have one place",
+    "storage_runtime_directories": "remove it: each release brings its directories below /run",
+    "logrotate_stacks": "remove it: each release brings the rotation of its logs",
+    "logrotate_reopen_command": "remove it: each release brings the rotation of its logs",
+}
+
+
+@cache
+def settings_of_role(root: Path, role: str) -> Mapping[str, Setting]:
+    """Return what an operator may set of a role of the checkout at ``root``, by name."""
+    directory = root / "roles" / role
+    defaults = _yaml(directory / "defaults" / "main.yml")
+    return {
+        name: Setting(
+            name, defaults[name], _READERS.get(name) or _by_type(option), option["description"]
+        )
+        for name, option in _options(directory).items()
+        if name in defaults
+    }
+
+
+@cache
+def own_names(root: Path, role: str) -> frozenset[str]:
+    """Return the variables of a role that are no operator's: what a play or the role sets."""
+    directory = root / "roles" / role
+    return frozenset({*_options(directory), *_yaml(directory / "vars" / "main.yml")})
+
+
+def _options(directory: Path) -> dict[str, Any]:
+    specs = _yaml(directory / "meta" / "argument_specs.yml")["argument_specs"]
+    return {name: option for spec in specs.values() for name, option in spec["options"].items()}
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
+
+
+def _anything(value: Any) -> Any:
+    return value
+
+
+def _by_type(option: Mapping[str, Any]) -> Reader:
+    """The reader of an option of an argument spec."""
+    if "choices" in option:
+        return one_of(*option["choices"])
+    match option["type"]:
+        case "bool":
+            return flag
+        case "int":
+            return whole(0, MOST)
+        case "dict":
+            return map_of(_anything)
+        case "list" if "options" in option:
+            inner = option["options"]
+            needed = [name for name, part in inner.items() if part.get("required")]
+            return list_of(record({n: _by_type(part) for n, part in inner.items()}, needed))
+        case "list":
+            return list_of(_by_type({"type": option["elements"]}))
+        case _:
+            return words(empty=True)
