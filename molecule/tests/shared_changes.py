@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import socket
@@ -28,6 +29,19 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     """Return the names whose values differ, but for one-offs: a deploy may run those again."""
     names = {name for name in before if before[name] != after.get(name)}
     return {name for name in names if name.rpartition("-")[2] not in ONE_OFF}
+
+
+def told(**variables: Any) -> list[str]:
+    """Return the operations that a dry run lists."""
+    shown = play("site.yml", "--check", "--diff", **variables).ok.output
+    return re.findall(r"^(?:\w|-)+ to [a-z ]+: \S.*$", shown, re.M)
+
+
+def planned(machine: Machine, stack: str) -> list[str]:
+    """Return the operations that the newest rollout has noted before it carried them out."""
+    newest = f"$(ls /var/log/moorage/rollouts/{stack}/*.jsonl | tail -n 1)"
+    events = [json.loads(line) for line in machine.sh(f"cat {newest}").splitlines()]
+    return [str(name) for e in events if e["event"] == "planned" for name in e["operations"]]
 
 
 def test_a_run_without_changes_does_nothing_and_is_short(
@@ -71,8 +85,10 @@ def test_a_dry_run_shows_the_files_and_touches_nothing(settled: Machine, stack: 
 def test_a_changed_setting_restarts_only_what_it_concerns(settled: Machine, stack: str) -> None:
     before, containers = settled.runs(stack), settled.container_ids(stack)
     old = settled.release(stack)
+    shown = told(tg2em_environment=MARK)
     with visited(settled) as visitors:
         assert play("site.yml", tg2em_environment=MARK).ok.count("changed") > 0
+    assert shown and shown == planned(settled, stack)
     visitors.seen.assert_none_failed(300, LONG)
     assert changed(before, settled.runs(stack)) == {"scraper"}
     scraper = settled.described(stack, "scraper")
@@ -84,8 +100,8 @@ def test_a_changed_setting_restarts_only_what_it_concerns(settled: Machine, stac
     assert "SCRAPER_TEST_MARK=1" in settled.environment_of(stack, "scraper")
     assert play("site.yml").ok.count("changed") > 0
     assert settled.release(stack) == old, "the same content is the same release"
-    shown = settled.sh(f"moorage releases {stack}")
-    assert re.search(rf"^{old}.*current", shown, re.M) and new in shown
+    listed = settled.sh(f"moorage releases {stack}")
+    assert re.search(rf"^{old}.*current", listed, re.M) and new in listed
 
 
 def test_a_changed_setting_of_what_visitors_reach_fails_nobody(
@@ -112,6 +128,7 @@ def test_a_replaced_secret_of_what_visitors_reach_fails_nobody(
     assert someone.get("/admin").url.endswith("/admin")
     own = settled.sh(f"cat /opt/{stack}/secrets/session_key")
     new = secrets.token_hex(20)
+    shown = told(tg2em_secrets={"session_key": new})
     # Whoever looks at the panel is signed out by it.
     with visited(settled, streams=False) as visitors:
         played = play("site.yml", tg2em_secrets={"session_key": new}).ok
@@ -119,6 +136,7 @@ def test_a_replaced_secret_of_what_visitors_reach_fails_nobody(
     visitors.seen.assert_none_failed(300, set())
     replaced = changed(containers, settled.container_ids(stack))
     assert replaced == {settled.container_of(stack, "frontend")}
+    assert shown == ["secret to replace: session_key", *planned(settled, stack)]
     assert "/dm" in someone.get("/admin").url, "sessions of the old key have ended"
     assert administrator(settled).get("/admin").status == 200
     play("site.yml", tg2em_secrets={"session_key": own}).ok  # noqa: B018

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +56,23 @@ class ActionModule(ActionBase):
             raise
         for note in written["notes"]:
             self._say(note)
-        concerned = any(written["concerns"].values())
+        restart = _readers(self._plan["secrets"], [*written["stale_secrets"], *secrets["replaced"]])
+        if restart and self._check:
+            written = self._release(restart)
         return {
             **result,
             "stack": self._plan["name"],
             "changed": bool(
-                written["changed"] or secrets["changed"] or built or (self._check and concerned)
+                written["changed"]
+                or secrets["changed"]
+                or built
+                or (self._check and written["operations"])
             ),
             "release": written["release"],
             "token": written["token"],
-            "restart": _readers(
-                self._plan["secrets"], [*written["stale_secrets"], *secrets["replaced"]]
-            ),
+            "restart": restart,
             "secrets": {key: secrets[key] for key in ("generated", "given", "replaced")},
-            "concerns": written["concerns"],
+            "operations": written["operations"],
             "notes": written["notes"],
             "built": built,
             "diff": [*written["diff"], *self._summary(written, secrets)],
@@ -79,7 +82,7 @@ class ActionModule(ActionBase):
     def _check(self) -> bool:
         return bool(self._task.check_mode)
 
-    def _release(self) -> Result:
+    def _release(self, restart: Sequence[str] = ()) -> Result:
         plan, options = self._plan, self._options
         what = f"{options['purpose']} to release {plan['release']}"
         if options["service"]:
@@ -89,6 +92,7 @@ class ActionModule(ActionBase):
             **{key: plan[key] for key in ("base", "release", "files", "manifest", "directories")},
             "secrets": [{"name": s["name"], "users": s["users"]} for s in plan["secrets"]],
             "service": options["service"],
+            "restart": list(restart),
             "runtime": self._runtime(),
             "claim": claim(f"{what} ({version})" if version else what, os.getppid()),
             "break_lock": options["break_lock"],
@@ -177,15 +181,7 @@ class ActionModule(ActionBase):
             *(f"secret to write: {name}" for name in secrets["given"]),
             *(f"secret to replace: {name}" for name in secrets["replaced"]),
         ]
-        words = {
-            "made": "container to make",
-            "replaced": "container to replace",
-            "removed": "container to remove",
-            "processes": "process to change",
-            "handed": "directory to change hands",
-        }
-        for key, word in words.items():
-            lines += [f"{word}: {name}" for name in written["concerns"][key]]
+        lines += written["operations"]
         return [{"prepared": "\n".join(lines) + "\n"}] if lines else []
 
     def _module(self, name: str, args: Mapping[str, Any]) -> Result:

@@ -13,7 +13,7 @@ description:
   - A reservation of a run of this controller whose process is gone is taken over; for any other one
     it waits O(lock_wait) seconds and then says who holds the stack, since when and for what.
   - In check mode nothing is written or reserved; with C(--diff) it shows files of the release
-    against those that run, and names the images to build and the containers to replace.
+    against those that run, names the images to build, and lists what the rollout would do.
 options:
   plan:
     description: The plan of the stack, as M(moorage_plan) returns it.
@@ -71,12 +71,11 @@ restart:
   returned: success
   type: list
   elements: str
-concerns:
-  description: >-
-    Names of containers (C(made), C(replaced), C(removed)) and C(processes) that differ, and
-    directories that change hands (C(handed)).
+operations:
+  description: What the rollout would do, one line each, in check and diff mode.
   returned: success
-  type: dict
+  type: list
+  elements: str
 notes:
   description: What a person should know of it.
   returned: success

@@ -80,6 +80,11 @@ options:
         description: Nothing here; M(moorage_files) reads it.
         type: bool
         default: false
+  restart:
+    description: Services that would start anew in any case.
+    type: list
+    elements: str
+    default: []
   runtime:
     description: The version that the host's C(moorage) has to have; not checked when empty.
     type: str
@@ -137,12 +142,11 @@ lacking:
   description: Names of C(images) and C(secrets) that the release needs and the host does not have.
   returned: success
   type: dict
-concerns:
-  description: >-
-    Names of the containers that are made, replaced or removed, and the directories that change
-    hands with them.
+operations:
+  description: What an activation would do, one line each, in check and diff mode.
   returned: success
-  type: dict
+  type: list
+  elements: str
 stale_secrets:
   description: Names of the secrets of which what runs holds another value than the file.
   returned: success
@@ -161,6 +165,7 @@ holder:
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -237,17 +242,20 @@ def compose_release(args: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str
     return merged.id, files, dict(merged.content.manifest), merged.notes
 
 
-def write(base: Path, ident: str, files: dict[str, Any], manifest: dict[str, Any]) -> None:
-    """Write the release's directory."""
+def write(base: Path, ident: str, files: dict[str, Any], manifest: dict[str, Any]) -> Any:
+    """Write the release's directory, and return the release."""
     from moorage.deploy.release import write_release
     from moorage.release.layout import Layout
 
     content = {name: (file["content"], int(file["mode"], 8)) for name, file in files.items()}
-    write_release(Layout.of(base.name, base.parent), ident, content, manifest)
+    return write_release(Layout.of(base.name, base.parent), ident, content, manifest)
 
 
-def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Write the release and return the module's result but for the token."""
+def bring(args: dict[str, Any], check_mode: bool, show: bool) -> dict[str, Any]:
+    """Write the release and return the module's result but for the token.
+
+    With ``show`` also what an activation would do.
+    """
     base = Path(args["base"])
     ident, files, manifest, notes = compose_release(args)
     missing = not (base / "releases" / ident / names.MANIFEST).exists()
@@ -258,10 +266,7 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         "release": ident,
         "path": str(base / "releases" / ident),
         "lacking": release.lacking(base, args["secrets"], manifest),
-        "concerns": {
-            **release.concerns(base, manifest, files),
-            "handed": turning(base, manifest),
-        },
+        "operations": operations(args, ident, files, manifest) if show else [],
         "stale_secrets": stale(base),
         "notes": notes,
         "diff": [],
@@ -273,15 +278,25 @@ def bring(args: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     return result
 
 
-def turning(base: Path, manifest: dict[str, Any]) -> list[str]:
-    """Return the directories that would change hands with the release."""
+def operations(
+    args: dict[str, Any], ident: str, files: dict[str, Any], manifest: dict[str, Any]
+) -> list[str]:
+    """Return what an activation would do, as the host's own Moorage works it out before it does it.
+
+    The release is written where nobody looks for it: what shall be done is read from its files.
+    """
+    base = Path(args["base"])
+    if not (base / "current").exists():
+        return [f"container to make: {unit['name']}" for unit in manifest.get("units", [])]
     try:
-        from moorage.deploy.owners import turning as find
+        from moorage.deploy.planning import operations as find
         from moorage.release.layout import Layout
     except ImportError:
-        # A dry run on a host that has no package yet, or an older one.
-        return []
-    return find(Layout.of(base.name, base.parent), manifest)
+        return ["to be seen once playbooks/provision.yml has brought this host up to date"]
+    with TemporaryDirectory() as aside:
+        found = write(Path(aside) / base.name, ident, files, manifest)
+        told = find(Layout.of(base.name, base.parent), found, args["restart"])
+    return [str(operation) for operation in told]
 
 
 def stale(base: Path) -> list[str]:
@@ -341,6 +356,7 @@ def main() -> None:
                     "keep": {"type": "bool", "default": False},
                 },
             },
+            "restart": {"type": "list", "elements": "str", "default": []},
             "runtime": {"type": "str", "default": ""},
             "claim": {"type": "dict", "default": {}},
             "instead_of": {"type": "str", "default": ""},
@@ -355,7 +371,7 @@ def main() -> None:
         if not module.check_mode:
             require_runtime(args["runtime"])
             token = reserve(args) if args["claim"] else ""
-        result = bring(args, module.check_mode)
+        result = bring(args, module.check_mode, module.check_mode or module._diff)
     except Refused as refused:
         _end(module, args, token, str(refused), refused.result)
     except (OSError, ImportError, ValueError, paths.PathError) as trouble:

@@ -1,11 +1,11 @@
-"""A release against what a host has: files, images, secrets, containers."""
+"""A release against what a host has: files, images, secrets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.moorage_host import engine, names, readers
+from ansible.module_utils.moorage_host import engine, names
 
 
 def read_current(base: Path) -> dict[str, str]:
@@ -65,31 +65,3 @@ def lacking(
     ]
     tagged = {ref: ref if ":" in ref.rpartition("/")[2] else f"{ref}:latest" for ref in refs}
     return {"images": [r for r in refs if tagged[r] not in present], "secrets": without}
-
-
-def _processes(text: str) -> dict[str, Any]:
-    """Return the processes of a supervisor's configuration by name; none of one that is torn."""
-    try:
-        return {process["name"]: process for process in readers.decode(text.encode())["processes"]}
-    except (LookupError, TypeError, ValueError):
-        return {}
-
-
-def concerns(base: Path, manifest: dict[str, Any], files: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the containers and processes that differ from what the release describes."""
-    wanted = {unit["name"]: unit["config"] for unit in manifest.get("units", [])}
-    found: dict[str, str] = {}
-    if engine.is_running():
-        for entry in engine.get("/containers/json?all=1"):
-            labels = entry.get("Labels") or {}
-            if labels.get(names.STACK_LABEL) == base.name and entry.get("Names"):
-                found[entry["Names"][0].lstrip("/")] = labels.get(names.CONFIG_LABEL, "")
-    before = read_current(base).get(names.SUPERVISOR, "{}")
-    after = files.get(names.SUPERVISOR, {}).get("content", "{}")
-    old, new = _processes(before), _processes(after)
-    return {
-        "made": sorted(wanted.keys() - found.keys()),
-        "replaced": sorted(n for n in wanted.keys() & found.keys() if wanted[n] != found[n]),
-        "removed": sorted(found.keys() - wanted.keys()),
-        "processes": sorted(n for n in old.keys() | new.keys() if old.get(n) != new.get(n)),
-    }

@@ -6,12 +6,17 @@ import hashlib
 import json
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from moorage.common.readers import Damaged
 from moorage.deploy.activate import Outcome, Request, activate
+from moorage.deploy.difference import Operation
 from moorage.deploy.docker import Container, containers_of
 from moorage.deploy.journal import Journal
+from moorage.deploy.planning import operations
+from moorage.deploy.release import ReleaseError, read_release
 from moorage.edge import Edge
 from moorage.release.layout import Layout
 
@@ -89,10 +94,21 @@ class Rig:
         return ident
 
     def activate(self, release: str, **request: Any) -> Outcome:
-        """Activate a release."""
+        """Activate a release, after a look at what a dry run says of it."""
         options = {"gate_timeout": 20.0, **request}
         asked = Request(self.stack, release, **options)
-        return activate(asked, self.layout, Journal(self.journal), edge=self.edge)
+        try:
+            found = read_release(self.layout, release)
+            told = operations(self.layout, found, asked.restart, self.edge)
+        except (ReleaseError, Damaged, ValueError):
+            told = None
+        outcome = activate(asked, self.layout, Journal(self.journal), edge=self.edge)
+        lines = self.journal.read_text().splitlines() if self.journal.is_file() else []
+        planned = [e for e in map(json.loads, lines) if e["event"] == "planned"]
+        if told is not None and planned and outcome.outcome in ("activated", "unchanged"):
+            assert [str(operation) for operation in told] == planned[-1]["operations"]
+            assert _done(told) == _did(outcome.did)
+        return outcome
 
     def phases(self) -> list[str]:
         """Return the phases that ended, in order."""
@@ -151,3 +167,27 @@ class Rig:
                 "retries": 3,
             }
         return entry
+
+
+def _done(told: list[Operation]) -> dict[str, set[str]]:
+    """Return what a dry run has told of, as an outcome tells of it."""
+    kinds = {
+        "containers": (
+            "container to make",
+            "container to replace",
+            "container to start",
+            "one-off",
+        ),
+        "removed": ("container to remove",),
+        "processes": ("process to change", "service to restart"),
+        "owners": ("directory to change hands",),
+    }
+    return {
+        kind: {o.name.partition(":")[0] for o in told if o.verb.startswith(verbs)}
+        for kind, verbs in kinds.items()
+    }
+
+
+def _did(did: Mapping[str, Any]) -> dict[str, set[str]]:
+    owners = {turn["path"] for turn in did["owners"]}
+    return {**{k: set(did[k]) for k in ("containers", "removed", "processes")}, "owners": owners}

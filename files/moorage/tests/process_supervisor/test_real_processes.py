@@ -274,7 +274,7 @@ def test_nobody_is_killed_before_all_are_frozen(rig: Rig) -> None:
     spawn = partial(subprocess.Popen, ["sleep", "600"])
     family = [spawn()]
 
-    def state(child: subprocess.Popen[bytes]) -> str:
+    def state(child: subprocess.Popen[str]) -> str:
         facts = procfs.stat(child.pid)
         return facts.state if facts else ""
 

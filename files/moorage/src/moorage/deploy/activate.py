@@ -6,7 +6,6 @@ Above 400 lines: its phases and the ways back from each of them are read togethe
 from __future__ import annotations
 
 import json
-import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from typing import Any
 
 from moorage.common.files import discard, write_atomically
 from moorage.common.lock import Locked, hold
-from moorage.common.readers import Damaged, read_note
+from moorage.common.readers import Damaged
 from moorage.deploy import docker, evidence, hooks, systemd
 from moorage.deploy.claims import refuse_held
 from moorage.deploy.docker import DockerError
@@ -26,6 +25,7 @@ from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
 from moorage.deploy.owners import with_owners
+from moorage.deploy.planning import read_marker
 from moorage.deploy.release import (
     Release,
     ReleaseError,
@@ -211,7 +211,7 @@ class Activation:
         request, layout = self._request, self._layout
         self._room.take()
         self._stale = stale_secrets(layout)
-        self._marker = _read_marker(layout)
+        self._marker = read_marker(layout)
         self._previous = self._readable_previous()
         release = self._release = read_release(layout, request.release)
         if not release.complete:
@@ -229,7 +229,8 @@ class Activation:
         if self._previous is not None:
             self._previous = with_owners(self._previous, release)
         rollout = self._rollout(release, request.restart)
-        todo = bool(rollout.prepare()) or bool(rollout.scene.owners.turns())
+        plan = rollout.prepare()
+        todo = bool(plan.todo or plan.left or rollout.scene.owners.turns())
         anything = todo or bool(request.restart) or bool(self._marker)
         moved = self._previous is None or self._previous.id != release.id
         if anything and self._previous is not None and self._previous.complete:
@@ -434,16 +435,6 @@ class Activation:
             )
             outcome.receipt, trouble = evidence.write(facts, rollout)
             outcome.warnings += [trouble] if trouble else []
-
-
-def _read_marker(layout: Layout) -> dict[str, Any]:
-    if not os.path.lexists(layout.marker):
-        return {}
-    marker = read_note(layout.marker)
-    held = marker.get("held")
-    known = isinstance(held, list) and all(isinstance(name, str) for name in held)
-    # One that is torn tells of an interrupted rollout all the same.
-    return {**marker, "held": held if known else None}
 
 
 def _why(trouble: Exception) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from moorage.common.files import write_atomically
 from moorage.common.readers import read_names
 from moorage.deploy import docker, systemd
+from moorage.deploy.difference import Operation
 from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
 from moorage.deploy.release import Release, install_files, remove_files
@@ -32,11 +33,7 @@ class ContainersTopology:
         return systemd.start(release)
 
     def held(self, release: Release, containers: Sequence[Container]) -> list[str]:
-        """Return services whose containers somebody has stopped, and note them.
-
-        A stopped one whose container was replaced meanwhile looks like one that was never started:
-        the note tells them apart.
-        """
+        """Return services whose containers somebody has stopped."""
         return held(self._layout, containers)
 
     def stale(
@@ -75,14 +72,17 @@ class ContainersTopology:
         """Nothing was handed over."""
         return []
 
+    def adapts(
+        self, release: Release, unit: Unit, container: Container, restart: Collection[str]
+    ) -> list[Operation]:
+        """Restart a container in its place, where it cannot be replaced by one beside it."""
+        return restarts(unit, container, restart)
+
     def adapt(
         self, release: Release, unit: Unit, container: Container, restart: Collection[str]
     ) -> list[str]:
-        """Restart a container in its place, where it cannot be replaced by one beside it."""
-        if unit.service not in restart or container.state != "running":
-            return []
-        docker.run(["restart", container.name], timeout_seconds=_RESTART_SECONDS)
-        return [unit.service]
+        """Do so."""
+        return restart_in_place(unit, container, restart)
 
     def retire(self, release: Release, stays: Release | None = None) -> None:
         """Take away what only this form has beside its containers."""
@@ -91,14 +91,37 @@ class ContainersTopology:
 
 
 def held(layout: Layout, containers: Sequence[Container]) -> list[str]:
-    """Return the services that somebody has stopped by the engine, and note them."""
+    """Return the services that somebody has stopped by the engine."""
     noted = read_names(layout.held)
-    found = sorted(
+    return sorted(
         {c.service for c in containers if c.held or (c.state == "created" and c.service in noted)}
     )
-    if found or noted:
-        write_atomically(layout.held, json.dumps(found) + "\n")
-    return found
+
+
+def note_held(layout: Layout, services: Sequence[str]) -> None:
+    """Note the services that somebody has stopped.
+
+    One whose container was replaced meanwhile looks like one that was never started: the note
+    tells them apart.
+    """
+    if services or read_names(layout.held):
+        write_atomically(layout.held, json.dumps(list(services)) + "\n")
+
+
+def restarts(unit: Unit, container: Container, restart: Collection[str]) -> list[Operation]:
+    """Return what a container has done to it whose service has to start anew where it is."""
+    if unit.service not in restart or container.state != "running":
+        return []
+    return [Operation("service to restart", unit.service)]
+
+
+def restart_in_place(unit: Unit, container: Container, restart: Collection[str]) -> list[str]:
+    """Restart it, if it has to; return its service then."""
+    due = restarts(unit, container, restart)
+    if due:
+        seconds = unit.stop_seconds + _RESTART_SECONDS
+        docker.run(["restart", container.name], timeout_seconds=seconds)
+    return [operation.name for operation in due]
 
 
 def check(unit: Unit, container: Container) -> Check:

@@ -12,6 +12,17 @@ from moorage.deploy.unit import Unit
 from moorage.release.names import NEXT
 
 
+@dataclass(frozen=True)
+class Operation:
+    """One thing that a rollout does: ``verb`` says what to do to ``name``."""
+
+    verb: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.verb}: {self.name}"
+
+
 @dataclass
 class Difference:
     """What has to be done, by the way in which it is done.
@@ -29,6 +40,22 @@ class Difference:
 
     def __bool__(self) -> bool:
         return bool(self.roll or self.place or self.create or self.start or self.extra)
+
+    def operations(self, there: Collection[str]) -> list[Operation]:
+        """Return it as operations; ``there`` names the containers that exist."""
+
+        def anew(unit: Unit, replace: str) -> Operation:
+            verb = "one-off to run" if unit.one_off else replace
+            known = unit.one_off or unit.name in there
+            return Operation(verb if known else "container to make", unit.name)
+
+        return [
+            *(anew(unit, "container to replace") for unit in self.roll),
+            *(anew(unit, "container to replace in its place") for unit in self.place),
+            *(Operation("container to make and not to start", unit.name) for unit in self.create),
+            *(Operation("container to start", container.name) for container in self.start),
+            *(Operation("container to remove", container.name) for container in self.extra),
+        ]
 
 
 def difference(
@@ -278,6 +305,19 @@ class Leftovers:
     remove: list[Container] = field(default_factory=list)
     finish: list[str] = field(default_factory=list)
     rename: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.remove or self.finish or self.rename)
+
+    def operations(self) -> list[Operation]:
+        """Return what is finished with first."""
+        return [
+            *(Operation("candidate to remove", container.name) for container in self.remove),
+            *(
+                Operation("candidate to finish with", n + NEXT)
+                for n in (*self.finish, *self.rename)
+            ),
+        ]
 
 
 def leftovers(

@@ -79,14 +79,6 @@ def astray(layout: Layout) -> list[str]:
     return [f"{turn.path}: {turn.old} instead of {turn.new}" for turn in found]
 
 
-def turning(layout: Layout, manifest: Mapping[str, Any]) -> list[str]:
-    """Say which directories would change hands with a release."""
-    wanted = _wanted(Release("", layout.releases, manifest), "directories")
-    there = _there(wanted)
-    found = turns(wanted, there, known=_known(layout), begun=_begun(layout), writers={})
-    return [f"{turn.path}: {turn.old} to {turn.new}" for turn in found]
-
-
 def with_owners(release: Release, other: Release) -> Release:
     """Have a release of an older version say whose the directories of ``other`` are.
 

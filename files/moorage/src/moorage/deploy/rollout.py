@@ -11,10 +11,12 @@ import time
 from collections.abc import Collection, Sequence
 
 from moorage.deploy import docker, health
-from moorage.deploy.difference import Difference, difference, leftovers
+from moorage.deploy.containers import note_held
+from moorage.deploy.difference import Difference, Leftovers
 from moorage.deploy.docker import Container
 from moorage.deploy.gate import GateClosed, wait_until_healthy
 from moorage.deploy.journal import Journal
+from moorage.deploy.planning import Plan, plan
 from moorage.deploy.scene import Scene
 from moorage.deploy.topology import Gap
 from moorage.deploy.traffic import pools_of
@@ -45,27 +47,28 @@ class Rollout:
         scene.note = journal.note
         self._restart = list(restart)
         self._known_held = held
-        self._todo = Difference()
+        self._plan = Plan(Difference(), Leftovers(), [], [])
 
-    def prepare(self) -> Difference:
-        """Finish with what an interrupted rollout has left, and find what there is to do."""
+    def prepare(self) -> Plan:
+        """Finish with what an interrupted rollout has left; return all that there is to do."""
         scene = self.scene
         scene.gentle.end()
-        self._tidy()
-        found = scene.driver.held(self.release, list(scene.look().values()))
-        # While it is under way, what was handed over looks as if somebody had stopped it.
-        self.did.held = found if self._known_held is None else list(self._known_held)
-        stale = scene.driver.stale(self.release, scene.found, self._restart)
-        containers = list(scene.found.values())
-        self._todo = difference(scene.units, containers, held=self.did.held, anew=stale)
-        return self._todo
+        found = self._plan = plan(scene, self._restart, self._known_held)
+        self._journal.note("planned", operations=[str(op) for op in found.operations])
+        if found.left:
+            self._tidy(found.left)
+            # What ended meanwhile was taken away instead of being given its name.
+            self._plan = plan(scene, self._restart, self._known_held)
+        self.did.held = self._plan.held
+        note_held(scene.layout, self.did.held)
+        return found
 
     def run(self) -> None:
         """Do it; raises what stood against it, and leaves the way back to the caller."""
         self._install()
         self._base()
-        extra = [container.name for container in self._todo.extra]
-        Waves(self.scene, self._journal, extra).run(self._todo.roll)
+        extra = [container.name for container in self._plan.todo.extra]
+        Waves(self.scene, self._journal, extra).run(self._plan.todo.roll)
         with self._journal.phase("stop"):
             self.scene.remove(extra)
         with self._journal.phase("handover"):
@@ -83,10 +86,8 @@ class Rollout:
             if unit.singletons and container is not None and container.state == "running":
                 scene.driver.take_back(self.release, unit, container, self.did.held)
 
-    def _tidy(self) -> None:
+    def _tidy(self, left: Leftovers) -> None:
         scene = self.scene
-        wanted = {unit.name: unit.config for unit in scene.units}
-        left = leftovers(list(scene.look().values()), scene.traffic.serving(), wanted)
         if left.remove:
             names = [c.name for c in left.remove]
             at_work = scene.at_work(names)
@@ -98,7 +99,7 @@ class Rollout:
         scene.succeed(left.finish)
         for name in left.rename:
             docker.rename_if_it_runs(name + NEXT, name)
-        self.did.changed = bool(left.remove or left.finish or left.rename)
+        self.did.changed = True
 
     def _install(self) -> None:
         scene = self.scene
@@ -110,11 +111,11 @@ class Rollout:
     def _base(self) -> None:
         """Replace in place what others stand on, and run what has to end before they start."""
         there = self.scene.found
-        later = {unit.service for unit in self._todo.roll if unit.name not in there}
-        for unit in list(self._todo.place):
+        later = {unit.service for unit in self._plan.todo.roll if unit.name not in there}
+        for unit in list(self._plan.todo.place):
             if unit.singleton or set(unit.needs) & later:
                 continue
-            self._todo.place.remove(unit)
+            self._plan.todo.place.remove(unit)
             with self._journal.phase("migrate" if unit.one_off else "start"):
                 try:
                     self._place(unit)
@@ -168,9 +169,9 @@ class Rollout:
     def _rest(self) -> None:
         """Hand over what must not run twice, and put right what was not touched."""
         scene = self.scene
-        for unit in self._todo.place:
+        for unit in self._plan.todo.place:
             self._place(unit)
-        self._make_idle(self._todo.create)
+        self._make_idle(self._plan.todo.create)
         # What no new container has asked for; what starts again finds it as it left it.
         scene.hand_over()
         for unit in scene.units:
@@ -178,8 +179,8 @@ class Rollout:
             if container is not None and container.state == "running":
                 self._limit(container)
                 self._adapt(unit, container)
-        if self._todo.start:
-            names = [container.name for container in self._todo.start]
+        if self._plan.todo.start:
+            names = [container.name for container in self._plan.todo.start]
             docker.run(["start", *names])
             self.did.containers += names
 

@@ -80,6 +80,7 @@ class Scene:
         limits: Limits,
         restoring: bool = False,
     ) -> None:
+        self.layout = layout
         self.stack = layout.stack
         self.release = release
         self.units = units_of(release)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from moorage.deploy.difference import Operation
 from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
 from moorage.deploy.release import Release
@@ -34,7 +35,10 @@ class Topology(Protocol):
         """
 
     def held(self, release: Release, containers: Sequence[Container]) -> list[str]:
-        """Return the services that somebody has stopped: an update does not start them."""
+        """Return the services that somebody has stopped: an update does not start them.
+
+        Changes nothing.
+        """
 
     def stale(
         self, release: Release, containers: Mapping[str, Container], restart: Collection[str]
@@ -68,6 +72,11 @@ class Topology(Protocol):
         self, release: Release, unit: Unit, container: Container, held: Sequence[str]
     ) -> list[str]:
         """Have everything run in a container that is meant to, after a hand-over was given up."""
+
+    def adapts(
+        self, release: Release, unit: Unit, container: Container, restart: Collection[str]
+    ) -> list[Operation]:
+        """Return what `adapt` would do to a container that runs; changes nothing."""
 
     def adapt(
         self, release: Release, unit: Unit, container: Container, restart: Collection[str]

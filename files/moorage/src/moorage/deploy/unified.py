@@ -19,7 +19,8 @@ from moorage.common.files import write_atomically
 from moorage.common.readers import Damaged
 from moorage.common.shape import read_shaped
 from moorage.deploy import docker, systemd
-from moorage.deploy.containers import check, held
+from moorage.deploy.containers import check, held, restart_in_place, restarts
+from moorage.deploy.difference import Operation
 from moorage.deploy.docker import Container
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
@@ -161,15 +162,30 @@ class UnifiedTopology:
             client.start(name, who=_WHO, reason="the hand-over was given up", wait=waits[name])
         return idle
 
+    def adapts(
+        self, release: Release, unit: Unit, container: Container, restart: Collection[str]
+    ) -> list[Operation]:
+        """Tell what differs, and who has given up; a supervisor that does not answer has nobody."""
+        if unit.service != UNIFIED:
+            return restarts(unit, container, restart)
+        due = set(self._changed(release, unit, container))
+        try:
+            statuses = self._client(container).status()
+        except (ControlError, OSError):
+            statuses = []
+        for status in statuses:
+            name = str(status["name"])
+            again = _gave_up(status) or any(is_of(name, service) for service in restart)
+            if status["wanted"] == "up" and again:
+                due.add(name)
+        return [Operation("process to change", name) for name in sorted(due)]
+
     def adapt(
         self, release: Release, unit: Unit, container: Container, restart: Collection[str]
     ) -> list[str]:
         """Have the supervisor change what differs; visitors reach none of it."""
         if unit.service != UNIFIED:
-            if unit.service in restart and container.state == "running":
-                docker.run(["restart", container.name], timeout_seconds=unit.stop_seconds + 120)
-                return [unit.service]
-            return []
+            return restart_in_place(unit, container, restart)
         touched = []
         waits = self._waits(release, unit, container)
         if self._changed(release, unit, container, settings=True):
