@@ -8,10 +8,11 @@
 #   make lint | test-unit | test-molecule SCENARIO=unified
 #   make bench               the figures of the closing notes
 #   make bench-rollout       what an update costs, beside docker compose and a start.sh
+#   make docs                write the tables of docs/ and of the roles' READMEs
 #   make lock                renew requirements/*.txt from requirements/*.in
 
 .DEFAULT_GOAL := help
-.PHONY: help up down ssh logs status lint test test-unit test-molecule bench bench-rollout lock clean \
+.PHONY: help up down ssh logs status lint test test-unit test-molecule bench bench-rollout docs lock clean \
 	controller dev
 
 devtool = .venv/bin/python -m devtool
@@ -46,8 +47,8 @@ test-molecule: dev
 bench bench-rollout: dev
 	@$(devtool) $@
 
-lock: dev
-	@$(devtool) lock
+docs lock: dev
+	@$(devtool) $@
 
 clean: controller
 	@$(devtool) clean

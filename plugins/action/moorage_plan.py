@@ -15,13 +15,12 @@ from moorage.compose.errors import ComposeError
 from moorage.controller.options import ALL, GLOBAL, OptionError, check, slips
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
+from moorage.controller.roles import FROM_PLAN
 from moorage.controller.settings import gather, prefix
 from moorage.controller.source import SourceError, at_version
 from moorage.controller.users import question, users_of
 from moorage.images import ImageError
 
-# The playbook fills these in from the plan itself.
-_FROM_PLAN = {"images_wanted", "storage_directories"}
 _OPTIONS = {
     "stack": {"type": "str", "default": ""},
     "version": {"type": "str", "default": ""},
@@ -130,7 +129,7 @@ class ActionModule(ActionBase):
 
     def _variables(self, project: Project, known: dict[str, Any]) -> dict[str, Any]:
         starts = tuple(f"{prefix(name)}_" for name in project.stacks())
-        settings = (project.provisioning_settings() | GLOBAL) - _FROM_PLAN
+        settings = (project.provisioning_settings() | GLOBAL) - FROM_PLAN
         return {
             name: self._templar.template(value)
             for name, value in known.items()

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from devtool import bench, images, local, locks, suite, testhost
+from devtool import bench, docs, images, local, locks, suite, testhost
 from devtool.ui import Problem, say
 
 
@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--ports", type=_two_ports, metavar="FRONT_END,PICTURES")
     for name in ("down", "status", "ssh", "inventory", "lint", "test", "test-unit"):
         commands.add_parser(name)
-    for name in ("bench", "bench-rollout", "lock", "clean", "teardown"):
+    for name in ("bench", "bench-rollout", "docs", "lock", "clean", "teardown"):
         commands.add_parser(name)
     commands.add_parser("logs").add_argument("service", nargs="?")
     commands.add_parser("test-molecule").add_argument("scenario", nargs="?")
@@ -74,6 +74,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         "test-unit": suite.units,
         "bench": bench.run,
         "bench-rollout": bench.rollout,
+        "docs": docs.write,
         "lock": locks.renew,
     }
     return plain[arguments.command]()

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from moorage.settings.stack import Settings
+
 
 def add_parsers(verbs: Any) -> None:
     """Add the verbs to the command line."""
@@ -60,9 +62,11 @@ def add_parsers(verbs: Any) -> None:
 
 def _add_options(parser: argparse.ArgumentParser, purpose: str) -> None:
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--keep", type=int, default=5, help="how many releases to retain")
-    parser.add_argument("--gate-timeout", type=float, default=120.0, metavar="SECONDS")
-    parser.add_argument("--start-timeout", type=float, default=300.0, metavar="SECONDS")
+    keep = Settings.keep_releases
+    gate, start = float(Settings.gate_timeout_seconds), float(Settings.start_timeout_seconds)
+    parser.add_argument("--keep", type=int, default=keep, help="how many releases to retain")
+    parser.add_argument("--gate-timeout", type=float, default=gate, metavar="SECONDS")
+    parser.add_argument("--start-timeout", type=float, default=start, metavar="SECONDS")
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for the lock")
     parser.add_argument("--purpose", default=purpose)
     parser.add_argument("--token", default="", help="of the reservation that this is a part of")

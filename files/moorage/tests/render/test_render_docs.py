@@ -15,7 +15,7 @@ DOCUMENT = Path(__file__).parents[4] / "docs" / "compose.md"
 
 def test_the_tables_are_the_codes() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    assert rewritten(document) == document, "run: python -m moorage.render.docs docs/compose.md"
+    assert rewritten(document) == document, "run: make docs"
     for name, columns in TABLES.items():
         assert table(columns) in document, name
 

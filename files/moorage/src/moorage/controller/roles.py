@@ -32,6 +32,8 @@ from moorage.settings.table import Setting, settings_of
 
 # Those that provision a host, in their order.
 ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge")
+# Filled in from the plan by the playbook itself.
+FROM_PLAN = frozenset({"images_wanted", "storage_directories"})
 _NAME = words()
 _READERS: dict[str, Reader] = {
     **{f"edge_{name}": entry.read for name, entry in settings_of(Edge).items()},

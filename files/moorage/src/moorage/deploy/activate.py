@@ -45,6 +45,7 @@ from moorage.deploy.traffic import BudgetSpent, Traffic
 from moorage.deploy.waves import Paused
 from moorage.edge import Edge, EdgeError
 from moorage.release.layout import Layout
+from moorage.settings.stack import Settings
 from process_supervisor.client import ControlError
 
 FAILURES = (
@@ -388,7 +389,7 @@ class Activation:
             drain=float(rollout["drain_seconds"]),
             monitor=float(rollout["monitor_seconds"]),
             smoke=float(probe["timeout_seconds"]),
-            one_off=float(rollout.get("hook_timeout_seconds", 600)),
+            one_off=float(rollout.get("hook_timeout_seconds", Settings.hook_timeout_seconds)),
         )
         find = self._find_driver(release.topology, self._layout)
         scene = Scene(self._layout, release, find, self._traffic, limits, restoring)

@@ -24,6 +24,7 @@ from moorage.deploy.release import Release, make_runtime
 from moorage.deploy.unit import units_of
 from moorage.release.layout import Layout
 from moorage.release.names import NEXT
+from moorage.settings.stack import Settings
 
 _PLAN_SECONDS = 120.0
 _SAID_LINES = 15
@@ -104,7 +105,7 @@ def _run(
         layout.backups.mkdir(mode=0o700, parents=True, exist_ok=True)
         target = layout.backups / f"{release.id}-{moment}-{hook['save_as']}.gz"
     try:
-        _execute(argv, target, float(hook.get("timeout_seconds") or 600))
+        _execute(argv, target, float(hook.get("timeout_seconds") or Settings.hook_timeout_seconds))
     except (OSError, DockerError) as trouble:
         if target is not None:
             _scratch(target).unlink(missing_ok=True)

@@ -1,17 +1,14 @@
-"""The tables of docs/compose.md, written from the tables that the code goes by.
-
-`python -m moorage.render.docs docs/compose.md` writes them into the document anew.
-"""
+"""The tables of docs/compose.md, written from the tables that the code goes by: `make docs`."""
 
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
+from collections.abc import Mapping
 
 from moorage.render.support import TABLE, Entry, Row
 
-_SECTION = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+# A marked table of a document, by its name.
+SECTION = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _SIGNS = {"honoured": "✓", "mapped": "→", "refused": "✗", "ignored": "○"}
 
 
@@ -44,21 +41,10 @@ TABLES = {
 
 
 def rewritten(document: str) -> str:
+    """docs/compose.md with the content of its tables written anew."""
+    return filled(document, {name: table(columns) for name, columns in TABLES.items()})
+
+
+def filled(document: str, tables: Mapping[str, str]) -> str:
     """A document with the content of its marked tables written anew."""
-
-    def fill(match: re.Match[str]) -> str:
-        return f"{match[1]}\n{table(TABLES[match[2]])}\n{match[3]}"
-
-    return _SECTION.sub(fill, document)
-
-
-def main(arguments: list[str]) -> int:
-    """Rewrite the documents named on the command line."""
-    for name in arguments:
-        path = Path(name)
-        path.write_text(rewritten(path.read_text(encoding="utf-8")), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return SECTION.sub(lambda match: f"{match[1]}\n{tables[match[2]]}\n{match[3]}", document)
