@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,23 @@ def test_a_release_with_processes_brings_the_rotation_of_their_logs(project: Pro
     assert f"\n    su {owner['owner']} {owner['group']}\n" in rotation
     assert "\n    rotate 30\n" in rotation
     assert "logrotate.conf" not in tg2em(project, topology="containers")["files"]
+
+
+@pytest.mark.parametrize("topology", ["unified", "containers"])
+def test_one_setting_says_how_long_every_log_of_a_stack_is_kept(
+    project: Project, topology: str
+) -> None:
+    def kept(**variables: Any) -> set[tuple[str, str]]:
+        files = host_plan(project, tg2em_topology=topology, **variables)["files"]
+        return {
+            (name, found)
+            for name, file in files.items()
+            for found in re.findall(r"^ +(rotate .*)$", file["content"], re.MULTILINE)
+        }
+
+    names = ["gateway.logrotate"] + ["logrotate.conf"] * (topology == "unified")
+    assert kept() == {(name, "rotate 30") for name in names}
+    assert kept(logrotate_days="7") == {(name, "rotate 7") for name in names}
 
 
 def test_the_stamp_follows_settings_and_roles(project: Project, tmp_path: Path) -> None:

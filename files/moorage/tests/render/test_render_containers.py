@@ -87,7 +87,6 @@ def test_every_service_is_a_container(shop: Callable[..., Any]) -> None:
         "compose.json",
         "compose.yaml",
         "configs/conf",
-        "gateway.logrotate",
         "gateway.service",
     ]
     names = {key: entry.get("container_name") for key, entry in rendered.services.items()}

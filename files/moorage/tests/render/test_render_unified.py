@@ -402,7 +402,7 @@ def test_replicas_of_a_worker(render: Callable[..., Any]) -> None:
 def test_a_stack_of_data_services_only(render: Callable[..., Any]) -> None:
     shop = render("services: {cache: {image: redis}}")
     assert list(shop.services) == ["cache"]
-    files = ["compose.yaml", "compose.json", "gateway.service", "gateway.logrotate"]
+    files = ["compose.yaml", "compose.json", "gateway.service"]
     assert list(shop.rendering.files) == files
 
 

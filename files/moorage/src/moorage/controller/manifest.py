@@ -10,8 +10,9 @@ from typing import Any
 from moorage.compose import Stack
 from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.settings import prefix
-from moorage.release.names import RELEASE_ID_LENGTH
+from moorage.release.names import GATEWAY_UNIT, RELEASE_ID_LENGTH
 from moorage.render import Rendering, Settings, content_hash
+from moorage.render.gateway_unit import gateway_rotation
 from moorage.render.rendering import DirectoryFact, SecretFact, VolumeFact
 from moorage.render.templates import installed_file
 
@@ -154,23 +155,26 @@ def with_tmpfiles(
 
 
 def with_rotation(rendering: Rendering, name: str, settings: Settings, days: int) -> Rendering:
-    """Add what keeps the logs of processes; containers log through the engine, which limits them.
+    """Add what keeps the logs of processes, and the gateway's audit log, for ``days``.
 
-    It goes with the release, so that an update brings it, and a change of form takes it away.
+    Containers log through the engine, which limits them. It goes with the release, so that an
+    update brings it, and a change of form takes it away.
     """
+    files = dict(rendering.files)
+    if GATEWAY_UNIT in files:
+        files["gateway.logrotate"] = gateway_rotation(name, days)
     logs = f"{settings.base_dir}/logs"
-    fact = next((fact for fact in rendering.directories if fact.path == logs), None)
-    if fact is None:
-        return rendering
-    file = installed_file(
-        "etc/logrotate.d/moorage-STACK",
-        stack=name,
-        logs_dir=logs,
-        days=days,
-        uid=fact.uid,
-        gid=fact.gid,
-    )
-    return replace(rendering, files={**rendering.files, "logrotate.conf": file})
+    for fact in rendering.directories:
+        if fact.path == logs:
+            files["logrotate.conf"] = installed_file(
+                "etc/logrotate.d/moorage-STACK",
+                stack=name,
+                logs_dir=logs,
+                days=days,
+                uid=fact.uid,
+                gid=fact.gid,
+            )
+    return replace(rendering, files=files)
 
 
 def _directory(path: str, user: str, mode: str) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def plan_stack(
     """Return the plan of one stack: release, images, secrets, directories and ports.
 
     ``loopback`` has the host's ports behind the edge, by the names that drafts ask for;
-    ``log_days`` is how long the logs of processes are kept.
+    ``log_days`` is how long logs of processes and of the gateway are kept.
     """
     stack, name = draft.stack, draft.stack.name
     directory = project.stack_directory(name)

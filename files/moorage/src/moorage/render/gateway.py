@@ -7,7 +7,7 @@ from typing import Any
 from moorage.compose.model import Service
 from moorage.release.names import GATEWAY, GATEWAY_UNIT, LIBRARY
 from moorage.render.context import Context
-from moorage.render.gateway_unit import gateway_rotation, gateway_unit, socket_directory
+from moorage.render.gateway_unit import gateway_unit, socket_directory
 from moorage.render.mounts import bind
 from moorage.render.rendering import DirectoryFact, RenderedFile
 
@@ -32,7 +32,6 @@ def gateway(ctx: Context, group: int = 0) -> tuple[dict[str, RenderedFile], Dire
     run_dir, stack = ctx.settings.run_dir, ctx.stack.name
     files = {
         GATEWAY_UNIT: gateway_unit(stack, run_dir=run_dir, library=LIBRARY, group=group),
-        "gateway.logrotate": gateway_rotation(stack),
     }
     return files, socket_directory(run_dir, group)
 

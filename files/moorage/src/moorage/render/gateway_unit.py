@@ -10,9 +10,11 @@ USER = "moorage-gateway"
 USER_ID = 10003
 
 
-def gateway_rotation(stack: str) -> RenderedFile:
-    """What keeps the gateway's audit log for thirty days."""
-    return installed_file("etc/logrotate.d/moorage-gateway-STACK", stack=stack, user=USER)
+def gateway_rotation(stack: str, days: int) -> RenderedFile:
+    """What keeps the gateway's audit log for some days."""
+    return installed_file(
+        "etc/logrotate.d/moorage-gateway-STACK", stack=stack, user=USER, days=days
+    )
 
 
 def unit_name(stack: str) -> str:
