@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from moorage.common.engine import DockerError, Engine
-from moorage.deploy.docker import digests, grace, missing_images
+from moorage.deploy.docker import containers_of, digests, grace, logs, missing_images
 
 IMAGE = "moorage/base:trixie"
 
@@ -60,6 +60,34 @@ def test_containers_are_what_the_client_inspects(label: str) -> None:
     assert grace(running) == 3
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_output_is_what_the_client_shows(label: str, terminal: bool) -> None:
+    script = r"printf 'one\ntwo\r\n\377\n'; printf 'oops\n' >&2; printf unended"
+    some = ["--label", label, *(["--tty"] if terminal else [])]
+    name = docker("run", "--detach", *some, IMAGE, "sh", "-c", script)
+    docker("wait", name)
+    for many in (1, 3, 100):
+        both = subprocess.run(
+            ["docker", "logs", "--tail", str(many), name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=True,
+        )
+        told = both.stdout.decode(errors="replace").splitlines()
+        # The client writes both streams as they come out of its own two pipes.
+        assert sorted(logs(name, many)) == sorted(told) and told
+    assert all(line[:4].isdigit() for line in logs(name, 100, times=True) if line)
+
+
+def test_looking_starts_no_client(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = f"pytest-{uuid.uuid4().hex[:8]}"
+    ours = ["--label", f"moorage.stack={stack}", "--label", "moorage.service=web"]
+    docker("create", "--name", f"{stack}-web", "--label", label, *ours, IMAGE, "true")
+    monkeypatch.setenv("PATH", "")
+    (found,) = containers_of(stack)
+    assert (found.name, found.state, logs(found.name, 5)) == (f"{stack}-web", "created", [])
+
+
 def test_images_are_what_the_client_lists() -> None:
     engine = Engine()
     listed = docker("image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
@@ -77,6 +105,7 @@ def test_what_is_not_there_is_none(label: str) -> None:
     assert engine.image("moorage/none:1") is None
     assert engine.containers(label) == []
     assert engine.networks(label) == []
+    assert engine.output("moorage-none", 5) == []
 
 
 def test_what_the_engine_refuses_is_told_in_its_words() -> None:

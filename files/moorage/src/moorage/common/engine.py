@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from moorage.common import apiversion
+from moorage.common import dockerapi
 from moorage.common.unixhttp import Answer, ConnectionFailed, Kept, request_bytes
 
 _SECONDS = 60.0
@@ -38,7 +38,7 @@ class Engine:
     def __init__(self, path: str = "") -> None:
         """Use the socket at this path, else the one that the docker client uses here."""
         named = os.environ.get("DOCKER_HOST", "")
-        usual = named.removeprefix(_UNIX) if named.startswith(_UNIX) else apiversion.SOCKET
+        usual = named.removeprefix(_UNIX) if named.startswith(_UNIX) else dockerapi.SOCKET
         self._path = path or usual
         self._kept = Kept(self._path)
         self._prefix = ""
@@ -56,6 +56,19 @@ class Engine:
         return self._find(
             f"look at the container {name}", f"/containers/{quote(name, safe='')}/json"
         )
+
+    def output(self, name: str, lines: int, *, times: bool = False) -> list[str]:
+        """Return the last lines that a container has written, both streams; none without one."""
+        found = self.container(name)
+        if found is None:
+            return []
+        target = (
+            f"/containers/{found['Id']}/logs?stdout=1&stderr=1&tail={lines}&timestamps={times:d}"
+        )
+        answer = self._answer(f"read what {name} has written", target)
+        frames = dockerapi.split_frames(iter([answer.body]), bool(found["Config"]["Tty"]))
+        text = b"".join(content for _, content in frames).decode("utf-8", "replace")
+        return text.splitlines()
 
     def image(self, ref: str) -> dict[str, Any] | None:
         """Return all about an image, None when the engine does not hold it."""
@@ -81,17 +94,22 @@ class Engine:
         return found
 
     def _ask(self, what: str, target: str, *, optional: bool = False) -> Any:
+        answer = self._answer(what, target, optional=optional)
         try:
-            self._prefix = self._prefix or apiversion.prefix(self._path, _SECONDS)
+            return None if answer.status == 404 else answer.json()
+        except ConnectionFailed as trouble:
+            raise DockerError(f"cannot {what}: {trouble}") from None
+
+    def _answer(self, what: str, target: str, *, optional: bool = False) -> Answer:
+        try:
+            self._prefix = self._prefix or dockerapi.prefix(self._path, _SECONDS)
             request = request_bytes("GET", self._prefix + target)
             answer = self._kept.ask(request, timeout=_SECONDS, limit=_ANSWER_BYTES)
-            if answer.status == 200:
-                return answer.json()
         except ConnectionFailed as trouble:
             self._prefix = ""
             raise DockerError(f"cannot {what}: {_why(trouble)}") from None
-        if optional and answer.status == 404:
-            return None
+        if answer.status == 200 or (optional and answer.status == 404):
+            return answer
         # An engine that was upgraded may not speak the version of before.
         self._prefix = ""
         raise DockerError(f"cannot {what}: {_said(answer)}")

@@ -5,9 +5,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from moorage.common.dockerapi import split_frames
 from moorage.control.contract import Stream
 from moorage.control.docker_status import timestamp_ns
-from moorage.control.engine import Engine, split_frames
+from moorage.control.engine import Engine
 
 # A line is cut here (where the engine itself cuts it in two), and a tail holds no more than this.
 _LINE_BYTES = 16 << 10

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
 
-from moorage.common import apiversion
+from moorage.common import dockerapi
 from moorage.common.unixhttp import Answer, ConnectionFailed, Exchange, TimedOut, ask, request_bytes
 from moorage.control.contract import ControlError
 
@@ -28,7 +28,7 @@ _DONE, _ALREADY = 204, 304
 class Engine:
     """Speaks to one engine; each call is a connection, so threads share it."""
 
-    def __init__(self, path: str = apiversion.SOCKET) -> None:
+    def __init__(self, path: str = dockerapi.SOCKET) -> None:
         """Use the socket at this path; nothing is connected yet."""
         self._path = path
         self._prefix = ""
@@ -126,7 +126,7 @@ class Engine:
     def _version(self) -> str:
         if not self._prefix:
             try:
-                self._prefix = apiversion.prefix(self._path, _CALL_SECONDS)
+                self._prefix = dockerapi.prefix(self._path, _CALL_SECONDS)
             except ConnectionFailed as error:
                 raise _failed(error, _CALL_SECONDS) from error
         return self._prefix
@@ -149,27 +149,6 @@ class Engine:
             said,
             status=404 if missing else 409 if answer.status < 500 else 502,
         )
-
-
-def split_frames(pieces: Iterator[bytes | None], terminal: bool) -> Iterator[tuple[int, bytes]]:
-    """Take the engine's framing apart: (1 stdout, 2 stderr, 0 nothing came, bytes).
-
-    A container with a terminal has no frames: all of it is standard output.
-    """
-    buffer = b""
-    for piece in pieces:
-        if piece is None:
-            yield 0, b""
-        elif terminal:
-            yield 1, piece
-        else:
-            buffer += piece
-            while len(buffer) >= 8:
-                size = int.from_bytes(buffer[4:8], "big")
-                if len(buffer) < 8 + size:
-                    break
-                yield buffer[0], buffer[8 : 8 + size]
-                buffer = buffer[8 + size :]
 
 
 def _seconds(nanoseconds: int) -> str:

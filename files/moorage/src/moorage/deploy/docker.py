@@ -305,18 +305,10 @@ def _found(name: str) -> dict[str, Any]:
 
 def logs(container: str, lines: int, times: bool = False) -> list[str]:
     """Return the last ``lines`` lines of a container's output, both streams."""
-    stamped = ["--timestamps"] if times else []
-    done = subprocess.run(
-        ["docker", "logs", "--tail", str(lines), *stamped, container],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=30,
-        check=False,
-    )
-    return done.stdout.splitlines()
+    try:
+        return _engine.output(container, lines, times=times)
+    except DockerError as trouble:
+        return str(trouble).splitlines()
 
 
 def sweep(project: str) -> None:
