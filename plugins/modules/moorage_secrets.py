@@ -154,14 +154,14 @@ def fill(path: Path, content: str, uid: int) -> None:
     """Write a secret into a file; where the disk has no room for it, the file stays as it is."""
     fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(fd, "w", encoding="ascii") as out:
+        os.fchmod(fd, 0o400)
+        os.fchown(fd, uid, uid)
         before = os.fstat(fd).st_size
         try:
             os.posix_fallocate(fd, 0, max(1, len(content)))
         except OSError as trouble:
             os.ftruncate(fd, before)
             raise OSError(trouble.errno, trouble.strerror, str(path)) from None
-        os.fchmod(fd, 0o400)
-        os.fchown(fd, uid, uid)
         out.write(content)
         out.truncate()
         out.flush()

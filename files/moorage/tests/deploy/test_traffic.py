@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ class Site:
 
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                number = next(site.numbers)
+                site.waiting.add(number)
+                site.open.wait(60)
+                site.waiting.discard(number)
                 self.send_response(200 if site.well else 503)
                 self.send_header("Content-Length", "0")
                 self.send_header("X-Moorage-Peer", site.peer)
@@ -35,9 +40,24 @@ class Site:
 
         self.well = True
         self.peer = ""
+        self.numbers = itertools.count()
+        # Who waits for an answer; while the site is not open, everybody does.
+        self.waiting: set[int] = set()
+        self.open = threading.Event()
+        self.open.set()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def keep_waiting(self, seconds: float) -> set[int]:
+        """Answer nobody for some seconds; return who waits by then."""
+        self.open.clear()
+        deadline = time.monotonic() + 60
+        while not self.waiting:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        threading.Timer(seconds, self.open.set).start()
+        return set(self.waiting)
 
     def release(self) -> Release:
         """Return the part of a release that the prober reads."""
@@ -67,6 +87,7 @@ def site() -> Iterator[Site]:
     """A site, in order at first."""
     made = Site()
     yield made
+    made.open.set()
     made.server.shutdown()
     made.server.server_close()
 
@@ -111,6 +132,7 @@ def test_what_fails_while_a_database_is_replaced_is_told_and_not_judged(
         time.sleep(0.2)
         # It is well some time after what it needs: so long it is waited for.
         threading.Timer(0.2, lambda: setattr(site, "well", True)).start()
+    assert site.well
     traffic.judge()
     found = traffic.figures()
     assert found["in_place"].failed["status"] > 5
@@ -119,6 +141,23 @@ def test_what_fails_while_a_database_is_replaced_is_told_and_not_judged(
     wait_for(traffic, "during", 1)
     with pytest.raises(BudgetSpent):
         traffic.judge()
+
+
+def test_nothing_is_replaced_before_those_on_their_way_have_their_answer(
+    site: Site, traffic: Traffic
+) -> None:
+    before = site.keep_waiting(0.3)
+    with traffic.apart():
+        assert not before & site.waiting
+
+
+def test_whom_the_edge_holds_meanwhile_is_waited_for(site: Site, traffic: Traffic) -> None:
+    with traffic.apart(hold_seconds=30.0):
+        # Longer than the prober's own timeout.
+        site.keep_waiting(2.5)
+        assert site.open.wait(60)
+    found = traffic.figures()["in_place"]
+    assert found.requests > 0 and sum(found.failed.values()) == 0
 
 
 def test_what_the_old_one_does_while_the_new_one_starts_is_told_and_not_judged(

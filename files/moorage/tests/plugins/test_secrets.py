@@ -27,7 +27,21 @@ def secret(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "users": [UID], **more}
 
 
-def run(directory: Path, secrets: list[dict[str, Any]], check: bool = False, **values: str) -> Any:
+# Stands for a file system that refuses to give away a file or to change its mode.
+STUBBORN = """
+import os
+def refuse(*_): raise PermissionError(1, "Operation not permitted")
+os.fchmod = os.fchown = refuse
+"""
+
+
+def run(
+    directory: Path,
+    secrets: list[dict[str, Any]],
+    check: bool = False,
+    first: str = "",
+    **values: str,
+) -> Any:
     arguments = {
         "directory": str(directory),
         "secrets": secrets,
@@ -35,7 +49,7 @@ def run(directory: Path, secrets: list[dict[str, Any]], check: bool = False, **v
         "_ansible_check_mode": check,
     }
     done = subprocess.run(
-        [sys.executable, "-c", RUN],
+        [sys.executable, "-c", first + RUN],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
         capture_output=True,
         text=True,
@@ -97,6 +111,19 @@ def test_a_given_value_replaces_in_place(home: Path) -> None:
     # A container has this very file mounted: another inode would never be seen inside.
     assert copy.stat().st_ino == inode
     assert not run(home, [secret("key")], key="a-value-from-the-vault-0123456789")["changed"]
+
+
+def test_nothing_is_written_before_nobody_else_can_read_it(home: Path) -> None:
+    run(home, [secret("key", length=40)])
+    value = (home / "key").read_text()
+    for path in (home / "key", home / "for" / str(UID) / "key"):
+        path.chmod(0o644)
+    done = run(home, [secret("key")], first=STUBBORN, key="a-value-from-the-vault-0123456789-ab")
+    assert done["failed"] and "not permitted" in done["msg"]
+    assert (home / "key").read_text() == value
+    assert (home / "for" / str(UID) / "key").read_text() == value
+    assert run(home, [secret("new", length=40)], first=STUBBORN)["failed"]
+    assert not (home / "new").exists()
 
 
 def test_an_optional_one_is_empty_until_it_is_given(home: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from process_supervisor import procfs
 from process_supervisor.client import ControlError
+from process_supervisor.store import Store
 
 if TYPE_CHECKING:
     from files.moorage.tests.process_supervisor.conftest import Rig
@@ -378,3 +379,20 @@ def test_writers_never_see_a_broken_pipe(rig: Rig) -> None:
     rig.answering()
     assert rig.pid("ticker") == pid
     assert rig.status("ticker")["restarts"] == 0
+
+
+def test_who_was_stopped_is_on_the_disk_before_and_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path / "run"), str(tmp_path / "state"), None)
+    store.save_stopped({"old"})
+    written = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        written.append((Path(f"/proc/self/fd/{fd}").readlink().name, store.load_stopped()))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store.save_stopped({"new"})
+    assert written == [("intents.json.new", {"old"}), ("state", {"new"})]
