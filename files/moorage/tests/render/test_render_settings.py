@@ -10,7 +10,8 @@ from moorage.compose.errors import problem_of
 from moorage.render import Limits, Settings
 from moorage.settings.edge import Options
 from moorage.settings.readers import Unusable
-from moorage.settings.stack import Route, Target
+from moorage.settings.stack import ProbeOptions, Route, Target
+from moorage.settings.table import settings_of
 
 
 def test_defaults_follow_the_stacks_name() -> None:
@@ -146,3 +147,34 @@ def test_unusable_settings_of_visitors_and_rollouts(key: str, value: Any, said: 
     (fault,) = raised.value.faults
     assert fault.path.startswith(key)
     assert said in str(problem_of(fault, "shop_"))
+
+
+def swapped(name: str) -> str:
+    """Return a name with the first two letters of it that differ in each other's place."""
+    place = next(n for n in range(1, len(name) - 1) if name[n] != name[n + 1])
+    return f"{name[:place]}{name[place + 1]}{name[place]}{name[place + 2 :]}"
+
+
+@pytest.mark.parametrize(
+    ("inside", "name"),
+    [
+        (inside, name)
+        for inside, table in (
+            ("", Settings),
+            ("edge", Options),
+            ("probe", ProbeOptions),
+            ("limits.web", Limits),
+        )
+        for name in settings_of(table)
+    ]
+    + [("edge.services.web", name) for name in settings_of(Options) if name.endswith("_bytes")],
+)
+def test_two_letters_that_changed_places_are_told(inside: str, name: str) -> None:
+    given: Any = {swapped(name): 1}
+    for step in reversed(inside.split(".") if inside else []):
+        given = {step: given}
+    with pytest.raises(Unusable) as raised:
+        Settings.parse(given, "shop")
+    (fault,) = raised.value.faults
+    assert fault.path == f"{inside}.{swapped(name)}".lstrip(".")
+    assert fault.advice == f"did you mean {name!r}?"

@@ -66,8 +66,7 @@ def slips(project: Project, known: Mapping[str, Any]) -> Iterator[Problem]:
     one, and not where a template of the operator's uses it, nor where it begins like another group.
     """
     stacks = project.stacks()
-    settings = project.provisioning_settings() | GLOBAL
-    settings |= {f"{prefix(name)}_{key}" for name in stacks for key in settings_of(Settings)}
+    settings = _settings(project)
     read = settings.union(OPTIONS, *(own_names(project.root, role) for role in ROLES))
     groups = tuple(f"{prefix(name)}_" for name in known.get("groups") or {} if name not in stacks)
     for name in sorted(known):
@@ -77,6 +76,14 @@ def slips(project: Project, known: Mapping[str, Any]) -> Iterator[Problem]:
             near = nearest(name, settings, _A_SLIP)
             if near and not _mentioned(name, known):
                 yield Problem(name, "unknown setting", f"did you mean {near!r}?")
+
+
+def _settings(project: Project) -> set[str]:
+    return project.provisioning_settings() | GLOBAL | _of_stacks(project.stacks())
+
+
+def _of_stacks(stacks: Iterable[str]) -> set[str]:
+    return {f"{prefix(name)}_{key}" for name in stacks for key in settings_of(Settings)}
 
 
 def described_stacks(project: Project, known: Mapping[str, Any]) -> list[str]:
@@ -96,12 +103,11 @@ def _check_foreign(
     project: Project, name: str, own: Collection[str], known: Mapping[str, Any]
 ) -> None:
     stack = owner(name, project.stacks())
-    if stack:
-        words = {f"{prefix(stack)}_{key}" for key in settings_of(Settings)}
-    else:
-        words = project.provisioning_settings() | GLOBAL
+    words = _of_stacks([stack]) if stack else _settings(project)
     if name in words or name.startswith("ansible_") or _mentioned(name, known):
         return
+    if name in RETIRED:
+        raise OptionError(f"`-e {name}=`: is no setting any more; {RETIRED[name]}")
     raise OptionError(f"`-e {name}=`: {_nearest(name, words, own)}")
 
 
