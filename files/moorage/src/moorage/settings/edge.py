@@ -37,7 +37,9 @@ _BY_SERVICE = {
 class Options:
     """How the edge treats a stack's visitors; sizes in bytes, times in seconds."""
 
-    max_body_bytes: int = setting(64 * 2**20, _BODY, "the largest upload; 0: no limit", shown="64m")
+    max_body_bytes: int = setting(
+        64 * 2**20, _BODY, "the largest upload, a larger one gets 413; 0: no limit", shown="64m"
+    )
     max_bodies_bytes: int = setting(
         0,
         _BODIES,
@@ -52,7 +54,7 @@ class Options:
         "408; 0: none does",
     )
     read_timeout_seconds: float = setting(
-        60.0, _TIME, "how long a service may be silent before the visitor is told so"
+        60.0, _TIME, "how long a service may be silent before the visitor gets 504"
     )
     stream_timeout_seconds: float = setting(
         3600.0,
@@ -71,7 +73,7 @@ class Options:
         list_of(ROUTE_PATH),
         "what is cached, in the edge and by browsers, unless the application says otherwise",
     )
-    static_max_age_seconds: int = setting(3600, whole(), "for how long")
+    static_max_age_seconds: int = setting(3600, whole(), "for how long; 0 turns it off")
     private_paths: tuple[str, ...] = setting(
         (),
         list_of(ROUTE_PATH),
@@ -88,7 +90,10 @@ class Options:
         "service",
     )
     hsts_seconds: int = setting(
-        0, whole(), "for how long browsers are to come by HTTPS only; 0 does not ask them to"
+        0,
+        whole(),
+        "for how long browsers are to come by HTTPS only, which they remember: try HTTPS first; 0 "
+        "does not ask them to",
     )
     hold_seconds: float = setting(
         10.0,
