@@ -85,7 +85,8 @@ def own_names(root: Path, role: str) -> frozenset[str]:
 
 
 def _options(directory: Path) -> dict[str, Any]:
-    specs = _yaml(directory / "meta" / "argument_specs.yml")["argument_specs"]
+    # Stacks are also read in a checkout that has no roles.
+    specs = _yaml(directory / "meta" / "argument_specs.yml").get("argument_specs", {})
     return {name: option for spec in specs.values() for name, option in spec["options"].items()}
 
 
