@@ -135,3 +135,18 @@ def test_the_chinese_readme_is_in_step(chinese: Path) -> None:
 def test_the_documents_every_project_has_are_there() -> None:
     names = ("README.md", "README.zh.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md")
     assert [name for name in names if not (ROOT / name).is_file()] == []
+
+
+def test_the_readme_is_a_door_and_no_manual() -> None:
+    long = {
+        path.name: lines
+        for path in (ROOT / "README.md", ROOT / "README.zh.md")
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 180
+    }
+    assert long == {}, "what a reader looks up belongs into docs/"
+
+
+def test_every_page_has_its_place_in_the_list_of_documents() -> None:
+    listed = set(re.findall(r"\]\(([^)#\s]+)\)", (ROOT / "docs/README.md").read_text()))
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert sorted(pages - listed) == []

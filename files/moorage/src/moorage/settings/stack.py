@@ -211,7 +211,7 @@ class Settings:
     topology: str = setting(
         "unified",
         words(),
-        "how it runs: `unified` or `containers`; [which one](../README.md#choosing-a-topology)",
+        "how it runs: `unified` or `containers`; [which one](topologies.md#which-one)",
     )
     variables: dict[str, str] = setting(
         {},
