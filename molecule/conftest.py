@@ -41,7 +41,7 @@ def containers() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def on_demand() -> list[str]:
     """Services of the stack that are there and do not run."""
-    return ON_DEMAND[os.environ["MOLECULE_SCENARIO_NAME"]]
+    return ON_DEMAND.get(os.environ["MOLECULE_SCENARIO_NAME"], [])
 
 
 @pytest.fixture

@@ -59,11 +59,13 @@ HEALTH_URLS = {
 }
 """Where a service that visitors reach tells how it is."""
 
+_UNIFIED = {f"{STACK.name}-unified": "10001"} | _users(DATA)
 CONTAINERS = {
-    "unified": {f"{STACK.name}-unified": "10001"} | _users(DATA),
+    "default": _UNIFIED,
+    "unified": _UNIFIED,
     "containers": _users([*OWN, *DATA]),
 }
-"""Every running container and the user that it runs as, by topology."""
+"""Every running container and the user that it runs as, by scenario."""
 
-ON_DEMAND: dict[str, list[str]] = {"unified": [], "containers": ["import"]}
-"""Services that are there and do not run, by topology: none where no profile is switched on."""
+ON_DEMAND: dict[str, list[str]] = {"containers": ["import"]}
+"""Services that are there and do not run, by scenario: none where no profile is switched on."""

@@ -46,7 +46,7 @@ def command(
     """Return arguments and environment that run ``playbook`` with extra ``variables``."""
     argv = ["ansible-playbook", playbook, "-i", os.environ["MOLECULE_INVENTORY_FILE"], *options]
     # As the scenario's own converge: .config/molecule/config.yml.
-    variables["moorage_extra_ca_bundle"] = os.environ["MOORAGE_EXTRA_CA_BUNDLE"]
+    variables["moorage_extra_ca_bundle"] = os.environ.get("MOORAGE_EXTRA_CA_BUNDLE", "")
     argv += ["--extra-vars", json.dumps(variables)]
     environment = {
         **os.environ,

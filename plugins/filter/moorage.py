@@ -148,7 +148,7 @@ def moorage_failed(hosts: Mapping[str, Any], names: Iterable[str], result: str) 
 
 def moorage_switched(hosts: Mapping[str, Any], name: str, stack: str) -> bool:
     """Tell whether a host has switched to another release of ``stack`` in this run."""
-    rolled = hosts[name].get("moorage_rolled") or {}
+    rolled = hosts[name].get("__stack_rolled") or {}
     outcome = rolled.get("outcome") or {}
     moved = outcome.get("previous") != outcome.get("release")
     return rolled.get("stack") == stack and outcome.get("outcome") == "activated" and moved
@@ -158,7 +158,7 @@ def moorage_report(hosts: Mapping[str, Any], names: Sequence[str], stack: str) -
     """Return why an update failed and which host is on which release, for a person."""
     lines = []
     for name in names:
-        for result in ("moorage_prepared", "moorage_rolled"):
+        for result in ("__stack_prepared", "__stack_rolled"):
             trouble = _trouble(hosts[name].get(result))
             if trouble:
                 lines.append(f"{name}: {trouble}")
@@ -168,10 +168,10 @@ def moorage_report(hosts: Mapping[str, Any], names: Sequence[str], stack: str) -
 
 
 def _standing(known: Mapping[str, Any], name: str, stack: str, hosts: Mapping[str, Any]) -> str:
-    rolled, back = known.get("moorage_rolled") or {}, known.get("moorage_put_back") or {}
+    rolled, back = known.get("__stack_rolled") or {}, known.get("__stack_put_back") or {}
     mine = rolled if rolled.get("stack") == stack else {}
     outcome = mine.get("outcome") or {}
-    if rolled.get("unreachable") or (known.get("moorage_prepared") or {}).get("unreachable"):
+    if rolled.get("unreachable") or (known.get("__stack_prepared") or {}).get("unreachable"):
         return "unknown, the host cannot be reached"
     if rolled.get("failed") and "reservation_ended" not in rolled:
         return f"unknown, it was cut off: `moorage status {stack}` there tells"

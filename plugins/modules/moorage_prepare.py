@@ -54,7 +54,7 @@ EXAMPLES = r"""
   moorage_prepare:
     plan: "{{ stack_plan }}"
     images: "{{ moorage_plan.images }}"
-  register: moorage_prepared
+  register: __stack_prepared
 """
 
 RETURN = r"""

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from moorage.controller.roles import RELEASE_ROLE, ROLES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PLAYBOOKS = [ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))]
+PRESENT = sorted(path.parent.name for path in ROOT.glob("roles/*/tasks"))
 SCENARIOS = sorted(path.parent for path in (ROOT / "molecule").glob("*/molecule.yml"))
 
 
@@ -23,11 +26,11 @@ def test_group_vars_beside_the_playbooks_are_those_at_the_root() -> None:
     assert link.resolve() == ROOT / "group_vars"
 
 
-@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.name)
-def test_a_playbook_has_a_valid_syntax(playbook: Path) -> None:
+def asked(playbook: Path, *options: str) -> str:
+    """Return what ansible-playbook says of a playbook without playing it."""
     tool = Path(sys.executable).with_name("ansible-playbook")
     done = subprocess.run(
-        [str(tool), "--syntax-check", "-i", "localhost,", str(playbook)],
+        [str(tool), *options, "-i", "localhost,", str(playbook)],
         cwd=ROOT,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
         capture_output=True,
@@ -35,6 +38,30 @@ def test_a_playbook_has_a_valid_syntax(playbook: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.name)
+def test_a_playbook_has_a_valid_syntax(playbook: Path) -> None:
+    asked(playbook, "--syntax-check")
+
+
+def test_provisioning_plays_every_role_but_that_of_stacks() -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/provision.yml").read_text(encoding="utf-8"))
+    block = next(task["block"] for task in play["tasks"] if "block" in task)
+    played = [task["ansible.builtin.import_role"]["name"] for task in block[:-1]]
+    assert tuple(played) == ROLES
+    assert {*PRESENT} - {*played} == {RELEASE_ROLE}
+
+
+@pytest.mark.parametrize("role", PRESENT)
+def test_a_role_can_be_played_alone_and_finds_plan_and_survey(role: str) -> None:
+    listed = asked(ROOT / "site.yml", "--tags", role, "--list-tasks")
+    assert "Survey the host\tTAGS: [always]" in listed
+    own = [line for line in listed.splitlines() if line.endswith(f"TAGS: [{role}]")]
+    assert own, listed
+    others = {line for line in listed.splitlines() if "TAGS: [" in line} - {*own}
+    assert {line.rpartition("TAGS: ")[2] for line in others} <= {"[always]", "[]"}
 
 
 def test_a_listed_playbook_is_a_list_of_named_plays() -> None:

@@ -119,22 +119,22 @@ def test_the_stack_says_how_many_at_a_time_and_the_run_may_say_otherwise() -> No
 
 def test_a_lost_host_counts_as_failed() -> None:
     hosts = {
-        "a": {"moorage_rolled": rolled("activated")},
-        "b": {"moorage_rolled": rolled("restored")},
-        "c": {"moorage_rolled": LOST},
-        "d": {"moorage_rolled": {"skipped": True}},
+        "a": {"__stack_rolled": rolled("activated")},
+        "b": {"__stack_rolled": rolled("restored")},
+        "c": {"__stack_rolled": LOST},
+        "d": {"__stack_rolled": {"skipped": True}},
         "e": {},
     }
-    assert FILTERS["moorage_failed"](hosts, list("abcde"), "moorage_rolled") == ["b", "c"]
+    assert FILTERS["moorage_failed"](hosts, list("abcde"), "__stack_rolled") == ["b", "c"]
 
 
 def test_only_what_switched_in_this_run_goes_back() -> None:
     switched = FILTERS["moorage_switched"]
     hosts = {
-        "a": {"moorage_rolled": rolled("activated")},
-        "same": {"moorage_rolled": rolled("activated", NEW, NEW)},
-        "other": {"moorage_rolled": {**rolled("activated"), "stack": "kiosk"}},
-        "failed": {"moorage_rolled": rolled("restored")},
+        "a": {"__stack_rolled": rolled("activated")},
+        "same": {"__stack_rolled": rolled("activated", NEW, NEW)},
+        "other": {"__stack_rolled": {**rolled("activated"), "stack": "kiosk"}},
+        "failed": {"__stack_rolled": rolled("restored")},
         "never": {},
     }
     assert [name for name in hosts if switched(hosts, name, "shop")] == ["a"]
@@ -144,16 +144,16 @@ def test_the_report_gives_the_reason_and_every_host_s_release() -> None:
     put_back = {"stack": "shop", "outcome": {"outcome": "activated", "release": OLD}}
     stuck = {"stack": "shop", "failed": True, "msg": "disk full"}
     hosts = {
-        "a": host(moorage_rolled=rolled("activated"), moorage_put_back=put_back),
-        "b": host(moorage_rolled=rolled("restored")),
-        "c": host(moorage_rolled=LOST),
-        "d": host(moorage_rolled=rolled("activated"), moorage_put_back=stuck),
-        "e": host(running="", moorage_rolled=rolled("activated", NEW, None)),
-        "f": host(moorage_rolled={"skipped": True}),
-        "g": host(moorage_rolled={"failed": True, "msg": "Killed"}),
+        "a": host(__stack_rolled=rolled("activated"), __stack_put_back=put_back),
+        "b": host(__stack_rolled=rolled("restored")),
+        "c": host(__stack_rolled=LOST),
+        "d": host(__stack_rolled=rolled("activated"), __stack_put_back=stuck),
+        "e": host(running="", __stack_rolled=rolled("activated", NEW, None)),
+        "f": host(__stack_rolled={"skipped": True}),
+        "g": host(__stack_rolled={"failed": True, "msg": "Killed"}),
         # As in a rollback, which plans and surveys nothing.
         "h": {
-            "moorage_rolled": {"failed": True, "msg": "no such release", "reservation_ended": True}
+            "__stack_rolled": {"failed": True, "msg": "no such release", "reservation_ended": True}
         },
         "i": host(running=""),
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moorage.compose.errors import ComposeError, Problem
-from moorage.controller.roles import ROLES, settings_of_role
+from moorage.controller.roles import RELEASE_ROLE, ROLES, settings_of_role
 from moorage.settings.run import Options
 from moorage.settings.table import settings_of
 
@@ -18,8 +18,7 @@ from moorage.settings.table import settings_of
 _TAKEN_GROUPS = ("all", "ungrouped")
 _TAKEN_VARIABLES = (
     "ansible_", "environment", "group_names", "groups", "hostvars", "inventory_", "moorage_",
-    "omit", "play_hosts", "playbook_dir", "role_name", "role_names", "role_path", "stack_plan",
-    "vars",
+    "omit", "play_hosts", "playbook_dir", "role_name", "role_names", "role_path", "vars",
 )  # fmt: skip
 # Directories below /opt that are somebody else's: Debian's engine makes this one.
 _TAKEN_DIRECTORIES = ("containerd",)
@@ -96,7 +95,7 @@ class Project:
             reason = "is a group that every inventory has"
         elif name in _TAKEN_DIRECTORIES:
             reason = f"has its directory below /opt: /opt/{name}"
-        elif start.removesuffix("_") in ROLES:
+        elif start.removesuffix("_") in (*ROLES, RELEASE_ROLE):
             reason = "is a role of Moorage, whose settings begin so"
         elif variable:
             reason = f"would own the variable {variable.removesuffix('_')}"

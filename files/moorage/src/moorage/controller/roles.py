@@ -32,6 +32,8 @@ from moorage.settings.table import Setting, settings_of
 
 # Those that provision a host, in their order.
 ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge")
+# What it brings goes with releases: a change of it is nothing to provision.
+RELEASE_ROLE = "stack"
 # Filled in from the plan by the playbook itself.
 FROM_PLAN = frozenset({"images_wanted", "storage_directories"})
 _NAME = words()
