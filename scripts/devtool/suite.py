@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 from devtool import (
     apt,
@@ -20,11 +22,14 @@ from devtool import (
     shell,
     testhost,
 )
-from devtool.paths import ROOT, VENV_BIN
+from devtool.paths import ROOT, STATE, VENV_BIN
 from devtool.ui import Problem, say
 
 _MOLECULE = ROOT / "molecule"
+_REPORTS = STATE / "reports"
 _PYTEST_NO_TESTS = 5
+# Files of tests are shared out among as many: most of them wait for processes of their own.
+_PYTEST_WORKERS = "2"
 _BROWSER = (
     ("chromium", "chromium", "the pages are tried in it"),
     ("chromedriver", "chromium-driver", "the tests steer Chromium through it"),
@@ -33,15 +38,31 @@ _MINISIGN = ("minisign", "minisign", "receipts are signed and verified with it")
 _ENGINE = ("docker", "docker.io", "every stack and every test host runs in containers")
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A stage that was run; ``tests`` is None where nothing counts them."""
+
+    name: str
+    seconds: float
+    passed: bool
+    tests: int | None
+
+    def __str__(self) -> str:
+        result = "passed" if self.passed else "FAILED"
+        tests = "-" if self.tests is None else self.tests
+        return f"{self.name:24} {self.seconds / 60:7.1f} {tests:>6}  {result}"
+
+
 @dataclass
 class Stages:
-    """Stages that were run: name, seconds, and whether they passed."""
+    """Stages that were run, in their order."""
 
-    done: list[tuple[str, float, bool]] = field(default_factory=list)
+    done: list[Stage] = field(default_factory=list)
 
     def run(self, name: str, work: Callable[[], bool]) -> None:
         """Run one stage; one that fails is shown, and does not keep the next from running."""
         say(f"==> {name}")
+        _report(name).unlink(missing_ok=True)
         started = time.monotonic()
         try:
             passed = work()
@@ -49,15 +70,16 @@ class Stages:
             problem.show()
             passed = False
         seconds = time.monotonic() - started
-        self.done.append((name, seconds, passed))
+        self.done.append(Stage(name, seconds, passed, _count(_report(name))))
         say(f"    {'passed' if passed else 'FAILED'} in {seconds:.1f} s")
 
     def conclude(self) -> int:
-        """Print every stage with its time and the closing line; return the exit code."""
+        """Print a table of the stages and the closing line; return the exit code."""
         say("")
-        for name, seconds, passed in self.done:
-            say(f"{'passed' if passed else 'FAILED'}  {seconds:7.1f} s  {name}")
-        failed = sum(not passed for *_, passed in self.done)
+        say(f"{'STAGE':24} {'MINUTES':>7} {'TESTS':>6}  RESULT")
+        for stage in self.done:
+            say(str(stage))
+        failed = sum(not stage.passed for stage in self.done)
         say(f"stages: {len(self.done) - failed} passed, {failed} failed")
         return 1 if failed else 0
 
@@ -119,10 +141,14 @@ def some_scenarios(name: str | None) -> int:
 
 def molecule(scenario: str) -> bool:
     """Run one scenario from create to destroy; leave no host of it behind."""
+    report = f"--junitxml={_report(f'molecule {scenario}')}"
     try:
         status = shell.foreground(
             (VENV_BIN / "molecule", "test", "--no-command-borders", "--scenario-name", scenario),
-            env={"MOORAGE_EXTRA_CA_BUNDLE": certificates.extra_bundle()},
+            env={
+                "MOORAGE_EXTRA_CA_BUNDLE": certificates.extra_bundle(),
+                "PYTEST_ADDOPTS": f"{os.environ.get('PYTEST_ADDOPTS', '')} {report}",
+            },
         )
     finally:
         for name in testhost.names(scenario):
@@ -141,7 +167,23 @@ def _go_test(module: Path) -> bool:
 
 
 def _pytest() -> bool:
-    status = shell.foreground((VENV_BIN / "python", "-m", "pytest", "--durations=10"))
+    spread = ("--numprocesses", _PYTEST_WORKERS, "--dist", "loadfile")
+    report = f"--junitxml={_report('pytest')}"
+    argv = (VENV_BIN / "python", "-m", "pytest", "--durations=10", *spread, report)
+    status = shell.foreground(argv)
     if status == _PYTEST_NO_TESTS:
         say("    pytest collected nothing: that is a failure too")
     return status == 0
+
+
+def _report(stage: str) -> Path:
+    return _REPORTS / f"{stage.replace(' ', '-')}.xml"
+
+
+def _count(report: Path) -> int | None:
+    """Return how many tests a report of pytest's tells of (JUnit's XML)."""
+    try:
+        suites = ElementTree.parse(report).getroot()  # noqa: S314 - our own pytest wrote it
+    except (OSError, ElementTree.ParseError):
+        return None
+    return sum(int(suite.get("tests", 0)) for suite in suites)
