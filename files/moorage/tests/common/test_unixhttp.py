@@ -57,6 +57,13 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     listener.close()
 
 
+def test_a_long_body_may_come_with_the_head(serve: Serve) -> None:
+    # As the engine's do, when it has the whole answer before anybody reads.
+    body = b"x" * 40_000
+    head = b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n"
+    assert ask(serve([head + body]), REQUEST, timeout=5, limit=1 << 20).body == body
+
+
 @pytest.mark.parametrize("size", [1, 65536])
 @pytest.mark.parametrize(
     "answer",

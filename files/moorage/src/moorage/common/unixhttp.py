@@ -202,7 +202,9 @@ class Exchange:
             self._buffer += data
             # Told by its first signs: who speaks something else may keep the connection open.
             strange = not self._buffer.startswith(_BEGIN[: len(self._buffer)])
-            if strange or not data or len(self._buffer) > _MAX_HEAD:
+            # The body may come with it: only the head is bounded here.
+            endless = b"\r\n\r\n" not in self._buffer[: _MAX_HEAD + 4]
+            if strange or not data or (endless and len(self._buffer) > _MAX_HEAD):
                 raise self._not_http()
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
