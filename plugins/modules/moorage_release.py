@@ -218,6 +218,7 @@ def compose_release(args: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str
     from moorage.deploy.parts import Content
     from moorage.deploy.release import current_release, read_files
     from moorage.release.layout import Layout
+    from moorage.release.manifest import data_of
 
     base = Path(args["base"])
     running = current_release(Layout.of(base.name, base.parent))
@@ -229,7 +230,7 @@ def compose_release(args: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str
     planned = {n: (f["content"], int(f["mode"], 8)) for n, f in args["files"].items()}
     try:
         merged = merge(
-            Content(read_files(running), running.manifest),
+            Content(read_files(running), data_of(running.manifest)),
             Content(planned, args["manifest"]),
             args["service"],
         )

@@ -14,9 +14,9 @@ from jinja2 import Environment, StrictUndefined
 
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
-from moorage.deploy.unit import DEFAULT_PIDS
 from moorage.edge import Edge
 from moorage.edge.model import Settings
+from moorage.release.manifest import DEFAULT_PIDS
 
 ROOT = Path(__file__).resolve().parents[2]
 EDGE = ROOT / "roles/edge"

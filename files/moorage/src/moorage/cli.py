@@ -102,7 +102,7 @@ def _status(args: argparse.Namespace) -> int:
                 "stack": stack,
                 "topology": release.topology if release else None,
                 "release": release.id if release else None,
-                "version": release.manifest.get("version", "") if release else "",
+                "version": release.manifest.version if release else "",
                 "under_way": _under_way(layout),
                 "services": _services(layout, alone=bool(args.stack)),
             }

@@ -91,7 +91,7 @@ def _releases(args: argparse.Namespace) -> int:
     rows = [
         {
             "release": release.id,
-            "version": release.manifest.get("version", ""),
+            "version": release.manifest.version,
             "current": running is not None and release.id == running.id,
             "topology": release.topology,
             "activated": [h["at"] for h in activated if h["release"] == release.id],

@@ -123,7 +123,6 @@ class Stack:
         fact = {
             "name": service,
             "kind": "container",
-            "container": container,
             "containers": [container],
             "ports": list(ports),
             "one_off": False,
@@ -131,7 +130,7 @@ class Stack:
         }
         self._services.append(fact)
         scratch = self.release.with_suffix(".new")
-        scratch.write_text(json.dumps({"stack": STACK, "services": self._services}))
+        scratch.write_text(json.dumps({"topology": "containers", "services": self._services}))
         scratch.replace(self.release)
 
     def make(

@@ -227,7 +227,7 @@ def test_without_a_release_nothing_is_a_service(tmp_path: Path) -> None:
     with pytest.raises(ControlError) as caught:
         membership.members()
     assert (caught.value.status, caught.value.code) == (503, "no_release")
-    (tmp_path / "release.json").write_text(json.dumps({"services": []}))
+    (tmp_path / "release.json").write_text(json.dumps({"topology": "containers", "services": []}))
     assert membership.members() == {}
 
 

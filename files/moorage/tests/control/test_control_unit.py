@@ -35,7 +35,7 @@ def test_the_gateway_is_nobody_with_one_group() -> None:
 
 def test_the_sockets_directory_hands_its_group_on() -> None:
     directory = socket_directory("/run/moorage/s", 10001)
-    assert (directory.path, directory.uid, directory.gid) == (
+    assert (directory.path, directory.owner, directory.group) == (
         "/run/moorage/s/gateway",
         USER_ID,
         10001,

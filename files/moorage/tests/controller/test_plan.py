@@ -14,6 +14,7 @@ import pytest
 from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
+from moorage.release.manifest import FORMAT
 from moorage.render.loopback import COUNT, loopback_name
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -193,9 +194,9 @@ def test_what_changes_the_manifest_changes_the_release_and_no_container(
 
 
 def test_the_manifest_of_tg2em(project: Project) -> None:
-    found = manifest(project, topology="containers", version="1.1", gate_timeout_seconds=7)
+    found = manifest(project, topology="containers", version="1.1")
     json.dumps(found)
-    assert (found["format"], found["version"]) == (3, "1.1")
+    assert (found["format"], found["version"]) == (FORMAT, "1.1")
     units = {unit["service"]: unit for unit in found["units"]}
     assert [name for name, unit in units.items() if unit["rolled"]] == ["tgstate", "frontend"]
     assert found["edge"]["pools"].keys() == {"tgstate:8088", "frontend:5000"}
@@ -204,7 +205,6 @@ def test_the_manifest_of_tg2em(project: Project) -> None:
         ("frontend", "/health/live"),
         ("frontend", "/"),
     }
-    assert found["rollout"]["gate_timeout_seconds"] == 7
     assert found["hooks"]["before"][0]["save_as"] == "tg2em.sql"
     assert found["migrations"]["service"] == "migrate"
     assert "supervisor.json" not in found["install"]

@@ -19,6 +19,7 @@ from moorage.deploy.planning import operations
 from moorage.deploy.release import ReleaseError, read_release
 from moorage.edge import Edge
 from moorage.release.layout import Layout
+from moorage.release.manifest import FORMAT
 
 IMAGE = "moorage/base:trixie"
 _PROBE = {
@@ -73,7 +74,8 @@ class Rig:
             for slot, key in unit["keys"].items():
                 composed[key] = self._entry(service, unit, slot)
         content = {"name": self.stack, "services": composed}
-        full = {
+        full: dict[str, Any] = {
+            "format": FORMAT,
             "stack": self.stack,
             "topology": "containers",
             "images": [IMAGE],

@@ -12,6 +12,7 @@ from moorage.common.lock import hold
 from moorage.deploy.control import Services
 from moorage.deploy.docker import DockerError, rename_if_it_runs
 from moorage.deploy.release import current_release
+from moorage.release.manifest import FORMAT
 
 WELL = "touch /tmp/well; exec sleep 600"
 
@@ -50,6 +51,27 @@ def test_a_change_moves_to_the_other_slot_and_leaves_the_rest(rig: Rig) -> None:
     assert current(rig) == release
     order = rig.phases()
     assert order.index("start") < order.index("switch") < order.index("drain")
+
+
+def test_a_release_of_the_format_before_is_updated_without_a_new_container_and_gone_back_to(
+    rig: Rig,
+) -> None:
+    web = rig.service("web")
+    old = {"rollout": {"drain_seconds": 1.0, "monitor_seconds": 0.2, "gate_timeout_seconds": 120}}
+    before = rig.release(web, format=FORMAT - 1, **old)
+    assert rig.activate(before).outcome == "activated"
+    there = running(rig)
+    after = rig.release(web)
+    outcome = rig.activate(after)
+    assert (outcome.outcome, outcome.previous) == ("activated", before)
+    assert running(rig) == there
+    assert rig.activate(before, action="rollback").outcome == "activated"
+    assert running(rig) == there and current(rig) == before
+    # And where the update does not get well: back to it by itself.
+    sick = rig.release(rig.service("web", health=True))
+    outcome = rig.activate(sick, gate_timeout=2.0)
+    assert outcome.outcome == "restored", outcome.message
+    assert running(rig) == there and current(rig) == before
 
 
 def test_a_sick_release_never_touches_the_one_that_runs(rig: Rig) -> None:

@@ -12,8 +12,8 @@ from moorage.deploy.difference import difference, leftovers
 from moorage.deploy.docker import Container, Published
 from moorage.deploy.release import Release
 from moorage.deploy.traffic import direct_targets, lasting_targets, pools_of, public_targets
-from moorage.deploy.unit import Policy, Unit, batches, units_of
 from moorage.deploy.waves import levels
+from moorage.release.manifest import Policy, Unit, batches, parse
 from moorage.release.names import NEXT
 
 WEB = Unit(
@@ -156,6 +156,7 @@ def test_what_needs_something_new_starts_after_it() -> None:
 
 
 MANIFEST: dict[str, Any] = {
+    "topology": "unified",
     "edge": {
         "pools": {"web:80": {"service": "web", "port": 80}},
         "listeners": [{"port": 5000, "address": "", "pool": "web:80"}],
@@ -178,8 +179,8 @@ MANIFEST: dict[str, Any] = {
 
 
 def test_a_pool_reaches_the_process_of_a_unified_container() -> None:
-    release = Release("0" * 12, Path("/none"), MANIFEST)
-    (unit,) = units_of(release)
+    release = Release("0" * 12, Path("/none"), parse(MANIFEST))
+    (unit,) = release.manifest.units
     ports = (Published("80", "127.0.0.1", 20002),)
     there = container(WEB, name=unit.name, service="unified", slot="b", published=ports)
     assert pools_of(release, [unit], {unit.name: there}) == {"web:80": ["127.0.0.1:20002"]}
@@ -187,16 +188,16 @@ def test_a_pool_reaches_the_process_of_a_unified_container() -> None:
 
 
 def test_requests_go_through_the_edge_and_past_it() -> None:
-    release = Release("0" * 12, Path("/none"), MANIFEST)
+    release = Release("0" * 12, Path("/none"), parse(MANIFEST))
     (through,) = public_targets(release)
     assert (through.address, through.port, through.path) == ("127.0.0.1", 5000, "/")
-    (past,) = direct_targets(release, units_of(release)[0], "b")
+    (past,) = direct_targets(release, release.manifest.units[0], "b")
     assert (past.address, past.port) == ("127.0.0.1", 20002)
 
 
 def test_without_a_port_of_its_own_the_domain_is_asked() -> None:
     edge: dict[str, Any] = {**MANIFEST["edge"], "listeners": []}
-    release = Release("0" * 12, Path("/none"), {**MANIFEST, "edge": edge})
+    release = Release("0" * 12, Path("/none"), parse({**MANIFEST, "edge": edge}))
     (through,) = public_targets(release)
     assert (through.port, through.host) == (80, "shop.example.com")
     (inside,) = public_targets(release, 19980)
@@ -205,7 +206,7 @@ def test_without_a_port_of_its_own_the_domain_is_asked() -> None:
 
 def test_a_port_that_is_closed_by_the_update_is_not_asked() -> None:
     closed: dict[str, Any] = {**MANIFEST["edge"], "listeners": []}
-    before = Release("0" * 12, Path("/none"), MANIFEST)
-    after = Release("1" * 12, Path("/none"), {**MANIFEST, "edge": closed})
+    before = Release("0" * 12, Path("/none"), parse(MANIFEST))
+    after = Release("1" * 12, Path("/none"), parse({**MANIFEST, "edge": closed}))
     assert lasting_targets(before, before) == public_targets(before)
     assert lasting_targets(before, after) == []

@@ -13,6 +13,7 @@ from moorage.deploy import docker
 from moorage.deploy.execute import ExecuteError, command_in
 from moorage.deploy.release import point_current_at, write_release
 from moorage.release.layout import Layout
+from moorage.release.manifest import FORMAT
 
 PROCESS = {
     "name": "web",
@@ -46,7 +47,8 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
         unit("import"),
     ]
     names = [{"name": name} for name in ("web", "mysql", "import")]
-    manifest = {"topology": "unified", "stack": "shop", "units": units, "services": names}
+    facts = {"stack": "shop", "units": units, "services": names}
+    manifest = {"format": FORMAT, "topology": "unified", **facts}
     files = {
         "compose.yaml": ("{}\n", 0o644),
         "supervisor.json": (json.dumps({"processes": [PROCESS]}), 0o644),

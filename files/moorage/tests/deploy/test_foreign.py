@@ -18,8 +18,8 @@ from moorage.deploy import docker
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.release import Release
 from moorage.deploy.unified import UnifiedTopology
-from moorage.deploy.unit import units_of
 from moorage.release.layout import Layout
+from moorage.release.manifest import parse
 from process_supervisor.client import Client, ControlError
 
 APPLICATION = 10001
@@ -51,7 +51,8 @@ class Site:
         path = self.layout.releases / "0123456789ab"
         path.mkdir(parents=True)
         (path / "supervisor.json").write_text('{"processes": [{"name": "web"}]}')
-        self.release = Release("0123456789ab", path, {"topology": "unified", "units": [self.unit]})
+        said = parse({"topology": "unified", "units": [self.unit]})
+        self.release = Release("0123456789ab", path, said)
 
     def state(self, slot: str) -> Path:
         """The supervisor's state in a slot."""
@@ -68,7 +69,7 @@ class Site:
         old = docker.Container(
             "0", "shop-unified", "unified", "image", "running", "none", 0, 1, "", 0, "no", slot="a"
         )
-        unit = units_of(self.release)[0]
+        unit = self.release.manifest.units[0]
         return UnifiedTopology(self.layout).prepare(self.release, unit, "b", old, ["web"])
 
     def untouched(self) -> bool:

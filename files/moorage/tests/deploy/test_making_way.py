@@ -13,7 +13,7 @@ from rig import Rig
 
 from moorage.deploy.difference import Needs, free_slot, in_the_way, needs_of
 from moorage.deploy.docker import Container, Published
-from moorage.deploy.unit import Unit
+from moorage.release.manifest import Unit
 
 # Says for itself when it began and ended to write.
 WRITES = (

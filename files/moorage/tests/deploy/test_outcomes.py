@@ -161,7 +161,7 @@ def test_a_release_that_is_not_what_its_name_says_is_made_anew(tmp_path: Path) -
     layout = Layout.of("shop", tmp_path / "opt", tmp_path / "run")
     layout.releases.mkdir(parents=True)
     files = {"compose.yaml": ("services: {}\n", 0o644), "sub/x": ("y\n", 0o600)}
-    manifest = {"topology": "containers", "units": [], "secrets": ("a", "b")}
+    manifest = {"topology": "containers", "units": [], "images": ("a", "b")}
     made = write_release(layout, "0" * 12, files, manifest)
     whole = (made.path / "release.json").read_text()
     inode = made.path.stat().st_ino
@@ -177,7 +177,7 @@ def test_a_release_that_is_not_what_its_name_says_is_made_anew(tmp_path: Path) -
         assert (made.path / "release.json").read_text() == whole
         assert (made.path / "compose.yaml").read_text() == "services: {}\n"
         assert (made.path / "sub/x").read_text() == "y\n"
-    assert read_release(layout, "0" * 12).manifest["units"] == []
+    assert read_release(layout, "0" * 12).manifest.images == ("a", "b")
     remove_tree(made.path)
     made.path.write_text("a file")
     write_release(layout, "0" * 12, files, manifest)

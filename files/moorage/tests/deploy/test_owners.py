@@ -20,10 +20,10 @@ from moorage.deploy.docker import Container
 from moorage.deploy.docker import run as docker
 from moorage.deploy.foreign import Passed, pass_on
 from moorage.deploy.owners import Owners, astray, with_owners
-from moorage.deploy.release import Release, make_runtime
+from moorage.deploy.release import Release, make_runtime, read_release
 from moorage.deploy.scene import Scene
-from moorage.deploy.unit import Unit
 from moorage.release.layout import Layout
+from moorage.release.manifest import Directory, Manifest, Unit, parse
 
 A, B, OTHER = 21001, 21002, 21003
 DATA = "/opt/s/data/db"
@@ -260,7 +260,7 @@ def release_of(layout: Layout, ident: str, **manifest: Any) -> Release:
     path.mkdir(parents=True)
     manifest = {"topology": "containers", "id": ident, **manifest}
     (path / "release.json").write_text(json.dumps(manifest))
-    return Release(ident, path, manifest)
+    return Release(ident, path, parse(manifest))
 
 
 def test_one_that_is_cut_off_within_a_directory_is_gone_on_with_or_undone(
@@ -336,18 +336,18 @@ def test_a_release_of_an_older_version_gets_its_owners_from_what_is_there(
     os.utime(old.path / "release.json", (1, 1))
     new = release_of(layout, "1" * 12, directories=[entry(data, B), entry(data / "new", B)])
     told = with_owners(old, new)
-    assert told.manifest["directories"] == [entry(data, A, "0755")]
-    assert json.loads((old.path / "release.json").read_text()) == told.manifest
+    assert told.manifest.directories == (Directory(**entry(data, A, "0755")),)
+    assert read_release(layout, old.id).manifest == told.manifest
     assert (old.path / "release.json").stat().st_mtime == 1
     assert with_owners(new, old) is new
 
 
 def test_a_directory_below_run_is_left_until_its_container_has_stopped(tmp_path: Path) -> None:
     where = tmp_path / "run/slot"
-    release = Release("1", tmp_path, {"runtime": [entry(where, A)]})
+    release = Release("1", tmp_path, Manifest("", runtime=(Directory(**entry(where, A)),)))
     make_runtime(release)
     assert whose(where) == (A, A)
-    make_runtime(Release("2", tmp_path, {"runtime": [entry(where, B)]}))
+    make_runtime(Release("2", tmp_path, Manifest("", runtime=(Directory(**entry(where, B)),))))
     assert whose(where) == (A, A)
 
 

@@ -53,13 +53,15 @@ def test_a_release_is_complete_or_not_there(layout: Layout) -> None:
     release = read_release(layout, release_id(1))
     assert release.compose_file.read_text() == "# 1\n"
     assert (release.path / "sub/secretless.conf").stat().st_mode & 0o777 == 0o600
-    assert release.images == ["shop:1"]
+    assert release.images == ("shop:1",)
     assert [p.name for p in layout.releases.iterdir()] == [release_id(1)], "no scratch is left"
 
 
 def test_a_failed_write_leaves_nothing(layout: Layout) -> None:
-    with pytest.raises(TypeError):
-        write_release(layout, release_id(1), {"a": ("x", 0o644)}, {"bad": object()})
+    with pytest.raises(FileExistsError):
+        write_release(
+            layout, release_id(1), {"a": ("x", 0o644), "a/b": ("x", 0o644)}, {"topology": "x"}
+        )
     assert list(layout.releases.iterdir()) == []
 
 

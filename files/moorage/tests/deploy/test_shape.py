@@ -20,16 +20,17 @@ from moorage.deploy.difference import needs_of
 from moorage.deploy.launch import LaunchError, run_activation
 from moorage.deploy.release import ReleaseError, history, read_release
 from moorage.deploy.traffic import direct_targets, pools_of, public_targets
-from moorage.deploy.unit import batches, units_of
 from moorage.release.layout import Layout, release_names
+from moorage.release.manifest import FORMAT, batches, data_of, parse, text_of
 
 ID = "0123456789ab"
 MANIFEST: dict[str, Any] = {
+    "format": FORMAT,
     "stack": "shop",
     "topology": "containers",
     "version": "1",
     "images": ["shop/web:1"],
-    "services": [{"name": "web", "kind": "container", "container": "shop-web", "ports": [8000]}],
+    "services": [{"name": "web", "kind": "container", "containers": ["shop-web"], "ports": [8000]}],
     "install": {"tmpfiles.conf": "/etc/tmpfiles.d/shop.conf"},
     "runtime": [{"path": "/run/moorage/shop/x", "owner": 1, "group": 1, "mode": "0750"}],
     "units": [
@@ -93,7 +94,7 @@ def changed(path: tuple[Any, ...], value: Any) -> Any:
 def used(layout: Layout) -> None:
     """Use a release as an activation, a status and an update do."""
     release = read_release(layout, ID)
-    units = units_of(release)
+    units = release.manifest.units
     batches(units)
     needs_of(units, {})
     public_targets(release)
@@ -101,8 +102,8 @@ def used(layout: Layout) -> None:
     for unit in units:
         direct_targets(release, unit, "a")
         unit.serves("web")
-    assert isinstance(release.complete, bool) and isinstance(release.images, list)
-    json.dumps(release.manifest, ensure_ascii=False).encode()
+    assert isinstance(release.manifest.complete, bool) and isinstance(release.images, tuple)
+    text_of(release.manifest).encode()
 
 
 @pytest.mark.parametrize("path", list(places(MANIFEST))[1:], ids=lambda p: ".".join(map(str, p)))
@@ -119,8 +120,52 @@ def test_every_value_of_a_manifest_is_right_or_told(layout: Layout, path: tuple[
 def test_a_whole_manifest_is_read(layout: Layout) -> None:
     (layout.releases / ID / "release.json").write_text(json.dumps(MANIFEST))
     used(layout)
-    assert read_release(layout, ID).complete
+    assert read_release(layout, ID).manifest.complete
     assert release_names(layout.releases) == [ID]
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "near"),
+    [
+        ((), "vresion", "version"),
+        (("units", 0), "one_of", "one_off"),
+        (("units", 0, "update"), "paralelism", "parallelism"),
+        (("edge", "pools", "web:8000"), "prot", "port"),
+    ],
+)
+def test_a_key_that_the_format_does_not_have_is_told_and_older_ones_may_have_it(
+    layout: Layout, place: tuple[Any, ...], key: str, near: str
+) -> None:
+    document = copy.deepcopy(MANIFEST)
+    at: Any = document
+    for name in place:
+        at = at[name]
+    at[key] = 1
+    file = layout.releases / ID / "release.json"
+    file.write_text(json.dumps(document))
+    with pytest.raises(ReleaseError, match=rf"{key}: there is no such key; .* is {near}\."):
+        read_release(layout, ID)
+    file.write_text(json.dumps({**document, "format": FORMAT - 1}))
+    assert read_release(layout, ID).manifest.complete
+
+
+def test_a_release_of_a_newer_moorage_is_told_apart(layout: Layout) -> None:
+    newer = {**MANIFEST, "format": FORMAT + 1, "more": {}}
+    (layout.releases / ID / "release.json").write_text(json.dumps(newer))
+    with pytest.raises(ReleaseError, match=f"format: {FORMAT + 1} is of a newer version"):
+        read_release(layout, ID)
+
+
+def test_what_is_written_is_read_as_it_was() -> None:
+    said = parse(MANIFEST)
+    assert parse(json.loads(text_of(said))) == said
+    assert text_of(parse(data_of(said))) == text_of(said)
+
+
+def test_the_oldest_releases_say_where_their_services_run() -> None:
+    said = parse({"topology": "containers", "services": [{"name": "web", "container": "s-web"}]})
+    assert [service.containers for service in said.services] == [("s-web",)]
+    assert not said.complete
 
 
 @dataclass

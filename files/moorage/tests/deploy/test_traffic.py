@@ -16,6 +16,7 @@ from moorage.deploy.release import Release
 from moorage.deploy.traffic import BudgetSpent, Traffic
 from moorage.edge import Edge
 from moorage.edge.model import Settings
+from moorage.release.manifest import parse
 
 
 class Site:
@@ -63,6 +64,7 @@ class Site:
         """Return the part of a release that the prober reads."""
         port = self.server.server_address[1]
         manifest = {
+            "topology": "containers",
             "edge": {
                 "pools": {"web:5000": {"service": "web", "port": 5000}},
                 "listeners": [{"port": port, "address": "", "pool": "web:5000"}],
@@ -79,7 +81,7 @@ class Site:
                 "targets": [{"service": "web", "port": 5000, "path": "/", "expect": [200, 399]}],
             },
         }
-        return cast(Release, SimpleNamespace(manifest=manifest, id="0123456789ab"))
+        return cast(Release, SimpleNamespace(manifest=parse(manifest), id="0123456789ab"))
 
 
 @pytest.fixture

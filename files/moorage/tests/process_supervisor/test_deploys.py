@@ -15,8 +15,8 @@ from moorage.deploy.docker import Container
 from moorage.deploy.gate import wait_until_healthy
 from moorage.deploy.release import Release
 from moorage.deploy.unified import UnifiedTopology
-from moorage.deploy.unit import Unit
 from moorage.release.layout import Layout
+from moorage.release.manifest import Manifest, Unit
 from process_supervisor.client import ControlError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Deploy:
         (rig.directory / "run").mkdir(exist_ok=True)
         (directory / "unified").symlink_to(rig.run_dir)
         self.driver = UnifiedTopology(Layout("shop", directory, directory))
-        self.release = Release("0" * 12, directory, {"topology": "unified"})
+        self.release = Release("0" * 12, directory, Manifest("unified"))
         facts: dict[str, Any] = {"state": "running", "slot": "", "service": "unified"}
         self.container = cast(Container, SimpleNamespace(name="shop-unified", **facts))
         self.unit = Unit("shop-unified", "unified", "", rolled=False, keys={"": "unified"},

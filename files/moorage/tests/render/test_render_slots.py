@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from moorage.render.rendering import UnitFact
+from moorage.release.manifest import Policy, Pool, Unit
 
 SHOP = """\
 x-moorage: {unified: {build: .}}
@@ -52,7 +52,7 @@ def shop(render: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def units(rendered: Any) -> dict[str, UnitFact]:
+def units(rendered: Any) -> dict[str, Unit]:
     return {unit.name: unit for unit in rendered.rendering.units}
 
 
@@ -155,15 +155,8 @@ def test_the_policy_of_a_rollout(shop: Callable[..., Any]) -> None:
         " rollback_config: {parallelism: 0}}}}"
     )
     first = rendered.rendering.units[0]
-    assert first.update == {
-        "parallelism": 2,
-        "delay": 60.0,
-        "order": "stop-first",
-        "monitor": 1.5,
-        "failure_action": "pause",
-        "max_failure_ratio": 0.5,
-    }
-    assert first.rollback["parallelism"] == 0
+    assert first.update == Policy(2, 60.0, "stop-first", 1.5, "pause", 0.5)
+    assert first.rollback.parallelism == 0
     assert [unit.name for unit in rendered.rendering.units] == ["shop-a-1", "shop-a-2", "shop-a-3"]
     assert [unit.keys["b"] for unit in rendered.rendering.units] == ["a.1.b", "a.2.b", "a.3.b"]
     assert rendered.services["a.2.a"]["labels"]["moorage.replica"] == "2"
@@ -220,7 +213,7 @@ def test_without_an_edge_ports_are_the_services_own(shop: Callable[..., Any]) ->
     assert units(rendered)["shop-web"].peers == {"": {}}
     assert rendered.rendering.edge is None
     assert rendered.rendering.loopback == ()
-    assert rendered.rendering.probe["targets"] == []
+    assert rendered.rendering.probe.targets == ()
 
 
 def test_a_singleton_is_behind_the_edge_too(shop: Callable[..., Any]) -> None:
@@ -229,7 +222,7 @@ def test_a_singleton_is_behind_the_edge_too(shop: Callable[..., Any]) -> None:
     port = unit.peers[""]["8000"]
     assert rendered.rendering.loopback == ("shop/a/1//8000",)
     assert rendered.services["a"]["ports"][0]["published"] == str(port)
-    assert rendered.rendering.edge["pools"] == {"a:8000": {"service": "a", "port": 8000}}
+    assert rendered.rendering.edge.pools == {"a:8000": Pool("a", 8000)}
 
 
 def test_replicas_behind_the_edge(shop: Callable[..., Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from moorage.release.manifest import Hooks, Rollout
+
 STACK = """\
 x-moorage:
   unified: {build: .}
@@ -29,7 +31,8 @@ services:
 @pytest.mark.parametrize("topology", ["containers", "unified"])
 def test_steps(topology: str, render: Callable[..., Any]) -> None:
     rendering = render(STACK, topology=topology).rendering
-    assert rendering.hooks == {
+    said = rendering.to_dict()
+    assert said["hooks"] == {
         "before": [
             {
                 "name": "Dump it",
@@ -49,28 +52,20 @@ def test_steps(topology: str, render: Callable[..., Any]) -> None:
             }
         ],
     }
-    assert rendering.migrations == {"service": "migrate", "plan": ["migrate", "--plan"]}
-    assert rendering.rollout == {
-        "drain_seconds": 10.0,
-        "monitor_seconds": 0.5,
-        "hook_timeout_seconds": 600.0,
-    }
+    assert said["migrations"] == {"service": "migrate", "plan": ["migrate", "--plan"]}
+    assert rendering.rollout == Rollout(10.0, 0.5, 600.0)
 
 
 def test_none(render: Callable[..., Any]) -> None:
     rendering = render("services: {a: {image: x}}").rendering
-    assert (rendering.hooks, rendering.migrations) == ({"before": [], "after": []}, None)
+    assert (rendering.hooks, rendering.migrations) == (Hooks(), None)
 
 
 def test_times(render: Callable[..., Any]) -> None:
     times = {"drain_seconds": "3", "monitor_seconds": 2, "hook_timeout_seconds": 30}
     rendering = render(STACK, **times).rendering
-    assert rendering.rollout == {
-        "drain_seconds": 3.0,
-        "monitor_seconds": 2.0,
-        "hook_timeout_seconds": 30.0,
-    }
-    assert [hook["timeout_seconds"] for hook in rendering.hooks["after"]] == [30.0]
+    assert rendering.rollout == Rollout(3.0, 2.0, 30.0)
+    assert [hook.timeout_seconds for hook in rendering.hooks.after] == [30.0]
 
 
 @pytest.mark.parametrize("topology", ["containers", "unified"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,9 +28,11 @@ services:
 @pytest.fixture(params=["containers", "unified"])
 def shop(render: Callable[..., Any], request: pytest.FixtureRequest) -> Callable[..., Any]:
     def run(text: str = SHOP, **settings: Any) -> Any:
-        return render(
-            text, **{"topology": request.param, "behind_edge": True, **settings}
-        ).rendering
+        options = {"topology": request.param, "behind_edge": True, **settings}
+        found = render(text, **options).rendering
+        return SimpleNamespace(
+            edge=found.to_dict()["edge"], probe=found.to_dict()["probe"], ports=found.ports
+        )
 
     return run
 
@@ -55,6 +58,12 @@ def test_listeners_and_pools(shop: Callable[..., Any]) -> None:
         "hsts_seconds": 0,
         "hold_seconds": 10,
         "upstream_keepalive_seconds": 1,
+        "private_paths": [],
+        "private_networks": [],
+        "stream_timeout_seconds": 3600,
+        "max_bodies_bytes": 0,
+        "min_body_rate_bytes": 1024,
+        "services": {},
     }
 
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from moorage.control.contract import ControlError
+from moorage.release.manifest import Manifest, parse
 from moorage.release.names import SERVICE_LABEL, STACK_LABEL
 
 PROJECT_LABEL = "com.docker.compose.project"
@@ -51,7 +51,7 @@ class Membership:
                 facts = os.stat(self._path)
                 seen = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
                 if seen != self._seen:
-                    self._members = _members(json.loads(self._path.read_text()))
+                    self._members = _members(parse(json.loads(self._path.read_text())))
                     self._seen = seen
             except FileNotFoundError:
                 raise _unknown(f"no release of {self._stack} runs here") from None
@@ -80,25 +80,25 @@ class Membership:
         )
 
 
-def _members(manifest: Mapping[str, Any]) -> dict[str, Member]:
+def _members(manifest: Manifest) -> dict[str, Member]:
     found: dict[str, Member] = {}
-    units = {unit["name"]: unit for unit in manifest.get("units", ())}
-    for service in manifest["services"]:
-        if service["kind"] != "container":
+    units = {unit.name: unit for unit in manifest.units}
+    for service in manifest.services:
+        if service.kind != "container":
             continue
-        containers = service.get("containers") or [service["container"]]
-        for number, container in enumerate(containers, 1):
-            name = service["name"] if len(containers) == 1 else f"{service['name']}-{number}"
+        for number, container in enumerate(service.containers, 1):
+            alone = len(service.containers) == 1
+            name = service.name if alone else f"{service.name}-{number}"
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no service's name")
             found[name] = Member(
                 name=name,
                 container=container,
-                service=service["name"],
-                ports=tuple(service.get("ports", ())),
-                one_off=bool(service.get("one_off")),
-                on_demand=bool(service.get("on_demand")),
-                keys=tuple(units[container]["keys"].values()) if units else (service["name"],),
+                service=service.name,
+                ports=service.ports,
+                one_off=service.one_off,
+                on_demand=service.on_demand,
+                keys=tuple(units[container].keys.values()) if units else (service.name,),
             )
     return found
 

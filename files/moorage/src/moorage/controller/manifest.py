@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,55 +10,51 @@ from typing import Any
 from moorage.compose import Stack
 from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.settings import prefix
+from moorage.release.digest import digest
+from moorage.release.manifest import FORMAT, Directory, Manifest, data_of
 from moorage.release.names import GATEWAY_UNIT, RELEASE_ID_LENGTH
-from moorage.render import Rendering, Settings, content_hash
+from moorage.render import Rendering, Settings
 from moorage.render.gateway_unit import gateway_rotation
-from moorage.render.rendering import DirectoryFact, SecretFact, VolumeFact
+from moorage.render.rendering import SecretFact
 from moorage.render.templates import installed_file
-
-# A change of this number makes every release a new one: raise it when the meaning of a release's
-# files changes without their content.
-FORMAT = 3
 
 
 def release_id(settings: Settings, rendering: Rendering) -> str:
     """The name of a release: a hash of what it consists of and of what it is called."""
-    extra = {"format": FORMAT, "version": settings.version}
-    return content_hash(rendering, extra)[:RELEASE_ID_LENGTH]
+    what = {"rendering": rendering.to_dict(), "format": FORMAT, "version": settings.version}
+    return digest(what, RELEASE_ID_LENGTH)
 
 
 def manifest(name: str, settings: Settings, rendering: Rendering) -> dict[str, Any]:
     """What release.json says: all that a host needs to know of the release."""
-    return {
-        "format": FORMAT,
-        "stack": name,
-        "id": release_id(settings, rendering),
-        "version": settings.version,
-        "topology": settings.topology,
-        "images": sorted(set(settings.image_refs.values())),
-        "services": [asdict(service) for service in rendering.services],
+    said = Manifest(
+        format=FORMAT,
+        stack=name,
+        id=release_id(settings, rendering),
+        version=settings.version,
+        topology=settings.topology,
+        images=tuple(sorted(set(settings.image_refs.values()))),
+        services=rendering.services,
         # What has to lie at a path of its own, whatever the release that it comes from.
-        "install": {
+        install={
             path: file.install_as for path, file in rendering.files.items() if file.install_as
         },
-        "runtime": runtime_directories(settings, rendering),
+        runtime=runtime_directories(settings, rendering),
         # Those change hands with the release; all others are root's, and provisioning's.
-        "directories": [
-            {key: value for key, value in entry.items() if key != "keep"}
+        directories=tuple(
+            Directory(**{key: value for key, value in entry.items() if key != "keep"})
             for entry in directories_of(settings, rendering)
             if entry["keep"]
-        ],
-        "units": rendering.to_dict()["units"],
-        "edge": rendering.edge,
-        "probe": rendering.probe,
-        "rollout": {
-            **rendering.rollout,
-            # Alone in not being part of the release's hash: it says nothing of how it runs.
-            "gate_timeout_seconds": settings.gate_timeout_seconds,
-        },
-        "hooks": rendering.hooks,
-        "migrations": rendering.migrations,
-    }
+        ),
+        units=rendering.units,
+        edge=rendering.edge,
+        probe=rendering.probe,
+        rollout=rendering.rollout,
+        hooks=rendering.hooks,
+        migrations=rendering.migrations,
+    )
+    data: dict[str, Any] = data_of(said)
+    return data
 
 
 def secrets_of(
@@ -109,16 +105,10 @@ def directories_of(settings: Settings, rendering: Rendering) -> list[dict[str, A
     logs = _directory(f"{base}/logs", settings.user, "0755")
     found = {entry["path"]: {**entry, "keep": False} for entry in own}
     found[logs["path"]] = {**logs, "keep": True}
-    facts: list[DirectoryFact | VolumeFact] = [*rendering.directories, *rendering.volumes]
-    for fact in facts:
-        found[fact.path] = {
-            "path": fact.path,
-            "owner": fact.uid,
-            "group": fact.gid,
-            "mode": fact.mode,
-            # The supervisor's configuration is root's.
-            "keep": not fact.path.startswith(f"{base}/config/"),
-        }
+    for fact in (*rendering.directories, *rendering.volumes):
+        # The supervisor's configuration is root's.
+        keep = not fact.path.startswith(f"{base}/config/")
+        found[fact.path] = {**asdict(fact), "keep": keep}
     return [
         entry
         for path, entry in sorted(found.items())
@@ -126,17 +116,13 @@ def directories_of(settings: Settings, rendering: Rendering) -> list[dict[str, A
     ]
 
 
-def runtime_directories(settings: Settings, rendering: Rendering) -> list[dict[str, Any]]:
+def runtime_directories(settings: Settings, rendering: Rendering) -> tuple[Directory, ...]:
     """Directories below /run, which are gone after a boot."""
-    return [
-        {"path": fact.path, "owner": fact.uid, "group": fact.gid, "mode": fact.mode}
-        for fact in rendering.directories
-        if fact.path.startswith(f"{settings.run_dir}/")
-    ]
+    return tuple(d for d in rendering.directories if d.path.startswith(f"{settings.run_dir}/"))
 
 
 def with_tmpfiles(
-    rendering: Rendering, name: str, run_dir: str, runtime: Iterable[Mapping[str, Any]]
+    rendering: Rendering, name: str, run_dir: str, runtime: Iterable[Directory]
 ) -> Rendering:
     """Add what makes the release's directories below /run at a boot, before the engine starts.
 
@@ -171,8 +157,8 @@ def with_rotation(rendering: Rendering, name: str, settings: Settings, days: int
                 stack=name,
                 logs_dir=logs,
                 days=days,
-                uid=fact.uid,
-                gid=fact.gid,
+                uid=fact.owner,
+                gid=fact.group,
             )
     return replace(rendering, files=files)
 

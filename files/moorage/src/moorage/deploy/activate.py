@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moorage.common.files import discard, write_atomically
 from moorage.common.lock import Locked, hold
@@ -45,7 +45,6 @@ from moorage.deploy.traffic import BudgetSpent, Traffic
 from moorage.deploy.waves import Paused
 from moorage.edge import Edge, EdgeError
 from moorage.release.layout import Layout
-from moorage.settings.stack import Settings
 from process_supervisor.client import ControlError
 
 FAILURES = (
@@ -215,7 +214,7 @@ class Activation:
         self._marker = read_marker(layout)
         self._previous = self._readable_previous()
         release = self._release = read_release(layout, request.release)
-        if not release.complete:
+        if not release.manifest.complete:
             raise ReleaseError(
                 f"release {release.id} was made by an older version of Moorage, which published "
                 f"its ports itself: deploy it anew instead"
@@ -234,7 +233,7 @@ class Activation:
         todo = bool(plan.todo or plan.left or rollout.scene.owners.turns())
         anything = todo or bool(request.restart) or bool(self._marker)
         moved = self._previous is None or self._previous.id != release.id
-        if anything and self._previous is not None and self._previous.complete:
+        if anything and self._previous is not None and self._previous.manifest.complete:
             self._traffic.watch(self._previous, release)
         if moved and self._previous is not None:
             found = docker.containers_of(layout.stack)
@@ -292,7 +291,7 @@ class Activation:
         if previous is None or previous.id != rollout.release.id:
             point_current_at(self._layout, rollout.release, self._request.action)
 
-    def _run_hooks(self, kind: str, release: Release) -> None:
+    def _run_hooks(self, kind: Literal["before", "after"], release: Release) -> None:
         found = docker.containers_of(self._layout.stack)
         done = hooks.run_hooks(kind, release, self._layout, found, self._request.keep)
         self._hooks += done
@@ -338,7 +337,7 @@ class Activation:
         # Going back may need it on a full disk.
         self._room.give()
         previous, asked = self._previous, self._request.release
-        if previous is None or not previous.complete:
+        if previous is None or not previous.manifest.complete:
             kept = previous.id if previous else None
             return Outcome("failed", asked, kept, True, why, failed.did.to_dict())
         try:
@@ -382,14 +381,14 @@ class Activation:
         restoring: bool = False,
         held: list[str] | None = None,
     ) -> Rollout:
-        rollout, probe = release.manifest["rollout"], release.manifest["probe"]
+        rollout, probe = release.manifest.rollout, release.manifest.probe
         limits = Limits(
             start=self._request.start_timeout,
             gate=self._request.gate_timeout,
-            drain=float(rollout["drain_seconds"]),
-            monitor=float(rollout["monitor_seconds"]),
-            smoke=float(probe["timeout_seconds"]),
-            one_off=float(rollout.get("hook_timeout_seconds", Settings.hook_timeout_seconds)),
+            drain=rollout.drain_seconds,
+            monitor=rollout.monitor_seconds,
+            smoke=probe.timeout_seconds,
+            one_off=rollout.hook_timeout_seconds,
         )
         find = self._find_driver(release.topology, self._layout)
         scene = Scene(self._layout, release, find, self._traffic, limits, restoring)

@@ -23,6 +23,7 @@ from moorage.deploy.release import Release, ReleaseError, readable_release
 from moorage.edge.errors import EdgeError
 from moorage.edge.store import Store
 from moorage.release.layout import DEFAULT_BASE, Layout, known_stacks
+from moorage.release.manifest import data_of
 from moorage.release.names import COMPOSE_JSON, NEXT, SERVICE_LABEL
 
 # Who has the ports of the edge that all stacks with domains have together.
@@ -260,7 +261,7 @@ def claims_on_host(base: Path = DEFAULT_BASE) -> dict[str, list[Claim]]:
     for stack in known_stacks(base):
         release = readable_release(Layout.of(stack, base))
         if release is not None:
-            manifest = {**release.manifest, "stack": stack}
+            manifest = {**data_of(release.manifest), "stack": stack}
             held[stack] = claims_of(manifest, read_note(release.path / COMPOSE_JSON), ports)
     # The edge listens for what it was told, were it by a first release that never got well.
     for path in (store.base / "stacks").glob("*.json") if ports else ():
@@ -271,12 +272,12 @@ def claims_on_host(base: Path = DEFAULT_BASE) -> dict[str, list[Claim]]:
 
 def refuse_held(release: Release, base: Path = DEFAULT_BASE) -> None:
     """Raise ReleaseError when a release asks for what another stack of this host has."""
-    stack = str(release.manifest.get("stack"))
+    stack = release.manifest.stack
     held = claims_on_host(base)
     if not held.keys() - {stack}:
         return
     wanted = claims_of(
-        release.manifest, read_note(release.path / COMPOSE_JSON), _domain_ports(base)
+        data_of(release.manifest), read_note(release.path / COMPOSE_JSON), _domain_ports(base)
     )
     blocked = turns({stack: wanted}, held).blocked
     if blocked:

@@ -13,8 +13,8 @@ from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
 from moorage.deploy.release import Release, install_files, remove_files
 from moorage.deploy.topology import Gap
-from moorage.deploy.unit import Unit, units_of
 from moorage.release.layout import Layout
+from moorage.release.manifest import Unit
 
 _LOG_LINES = 15
 _RESTART_SECONDS = 120
@@ -42,7 +42,7 @@ class ContainersTopology:
         """Return the containers of services that have to start anew."""
         return {
             unit.name
-            for unit in units_of(release)
+            for unit in release.manifest.units
             if unit.service in restart and (unit.rolled or unit.singleton or unit.one_off)
         }
 

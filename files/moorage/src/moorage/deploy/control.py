@@ -164,7 +164,7 @@ class Services:
             process = ProcessBackend(str(socket), timeout=_TIMEOUT_SECONDS)
             found.append(Part(_SUPERVISOR, process))
         release = readable_release(self._layout)
-        if release is not None and GATEWAY_UNIT in release.manifest.get("install", {}):
+        if release is not None and GATEWAY_UNIT in release.manifest.install:
             path = str(self._layout.control_socket(GATEWAY))
             found.append(Part(GATEWAY, HttpBackend(path, timeout=_TIMEOUT_SECONDS)))
         return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moorage.deploy.docker import ANYWHERE, Container
-from moorage.deploy.unit import Unit
+from moorage.release.manifest import Unit
 from moorage.release.names import NEXT
 
 

@@ -93,7 +93,7 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
             "removed": sorted(did.get("removed", [])),
         },
         "owners": did.get("owners", []),
-        "partial": bool(after.manifest.get("partial")),
+        "partial": bool(after.manifest.partial),
         "requests": {name: figures.to_dict() for name, figures in facts.figures.items()},
         "judged": bool(facts.verdict.get("judged")),
         "too_busy": str(facts.verdict.get("too_busy", "")),
@@ -106,19 +106,18 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
         "restored": done["outcome"] == "restored",
         "migrations": facts.migrations,
         "hooks": facts.hooks,
-        "edge": {"kind": facts.edge_kind if after.manifest.get("edge") else None},
+        "edge": {"kind": facts.edge_kind if after.manifest.edge else None},
     }
 
 
 def _side(release: Release, digests: Mapping[str, str]) -> dict[str, Any]:
     return {
         "release": release.id,
-        "version": release.manifest.get("version", ""),
+        "version": release.manifest.version,
         "images": {ref: {"ref": ref, "digest": digests.get(ref)} for ref in release.images},
     }
 
 
 def _budget(release: Release) -> dict[str, Any]:
-    probe = release.manifest.get("probe") or {}
     names = ("budget", "p99_factor", "p99_floor_seconds", "rate", "timeout_seconds")
-    return {name: probe[name] for name in names if name in probe}
+    return {name: getattr(release.manifest.probe, name) for name in names}

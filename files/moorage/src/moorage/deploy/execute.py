@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moorage.deploy import docker
-from moorage.deploy.manifest import Processes
 from moorage.deploy.release import Release, current_release, read_part
-from moorage.deploy.unit import Unit, is_of, units_of
+from moorage.release.directory import Processes
 from moorage.release.layout import Layout
+from moorage.release.manifest import Unit, is_of
 from moorage.release.names import NEXT, STACK_LABEL, SUPERVISOR
 
 
@@ -27,7 +27,7 @@ def command_in(
     same description. Its exit status is the command's. Raises ExecuteError.
     """
     release = current_release(layout)
-    if release is None or "units" not in release.manifest:
+    if release is None or not release.manifest.complete:
         raise ExecuteError(f"no release of {layout.stack} runs here: deploy it first")
     unit = _unit(release, service)
     container = next(
@@ -58,7 +58,7 @@ def apart(
     The release need not be the running one. Raises ExecuteError.
     """
     unit = _unit(release, service)
-    stack = str(release.manifest["stack"])
+    stack = release.manifest.stack
     return [
         "compose", "--progress", "quiet", "--project-name", stack,
         "--file", str(release.compose_file), "--profile", "*",
@@ -70,13 +70,13 @@ def apart(
 
 
 def _unit(release: Release, service: str) -> Unit:
-    units = units_of(release)
+    units = release.manifest.units
     for unit in units:
         if unit.serves(service):
             return unit
-    known = sorted({entry["name"] for entry in release.manifest["services"]})
+    known = sorted({entry.name for entry in release.manifest.services})
     raise ExecuteError(
-        f"{release.manifest['stack']} has no service {service!r}: it has {', '.join(known)}"
+        f"{release.manifest.stack} has no service {service!r}: it has {', '.join(known)}"
     )
 
 

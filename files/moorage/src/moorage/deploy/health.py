@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from moorage.deploy.docker import Container
 from moorage.deploy.release import Release
 from moorage.deploy.traffic import direct_targets
-from moorage.deploy.unit import Unit
 from moorage.probe import Target
 from moorage.probe import smoke as ask
+from moorage.release.manifest import Unit
 
 _TIMEOUT_SECONDS = 1.0
 _POLL_SECONDS = 0.1
@@ -31,13 +31,13 @@ def answers(unit: Unit, container: Container) -> bool:
     """
     if unit.health_url is None or container.state != "running" or container.restarts:
         return False
-    peer = container.peer(unit.health_url["port"])
+    peer = container.peer(unit.health_url.port)
     if peer is None:
         return False
     address, _, port = peer.rpartition(":")
     connection = http.client.HTTPConnection(address, int(port), timeout=_TIMEOUT_SECONDS)
     try:
-        connection.request("GET", str(unit.health_url["path"]))
+        connection.request("GET", unit.health_url.path)
         return 200 <= connection.getresponse().status < 400
     except (OSError, http.client.HTTPException):
         return False
@@ -58,15 +58,14 @@ def smoke(
     Once, where a health check has said that they are ready; for a while where there is none. What
     starts only when it is handed over is asked with ``moved``, and then nothing else is.
     """
-    known = {service["name"]: service for service in release.manifest["services"]}
+    checked = {service.name for service in release.manifest.services if service.health}
     sure: list[Target] = []
     unsure: list[Target] = []
     for unit in units:
         for target in direct_targets(release, unit, slots[unit.name]):
             if unit.moves(target.service) != moved:
                 continue
-            checked = known.get(target.service, {}).get("health")
-            (sure if checked else unsure).append(target)
+            (sure if target.service in checked else unsure).append(target)
     wrong = _ask(sure, timeout_seconds, 0.0) or _ask(unsure, timeout_seconds, _PATIENCE_SECONDS)
     if wrong:
         said = "\n".join(f"  {line}" for line in wrong)

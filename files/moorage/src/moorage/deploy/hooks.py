@@ -10,10 +10,10 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from moorage.common.readers import decode
 from moorage.common.shape import fit
@@ -21,10 +21,9 @@ from moorage.deploy import docker
 from moorage.deploy.docker import Container, DockerError
 from moorage.deploy.execute import apart
 from moorage.deploy.release import Release, make_runtime
-from moorage.deploy.unit import units_of
 from moorage.release.layout import Layout
+from moorage.release.manifest import Hook
 from moorage.release.names import NEXT
-from moorage.settings.stack import Settings
 
 _PLAN_SECONDS = 120.0
 _SAID_LINES = 15
@@ -52,27 +51,31 @@ class HookFailed(Exception):
 
 
 def run_hooks(
-    kind: str, release: Release, layout: Layout, containers: Sequence[Container], keep: int
+    kind: Literal["before", "after"],
+    release: Release,
+    layout: Layout,
+    containers: Sequence[Container],
+    keep: int,
 ) -> list[dict[str, Any]]:
     """Run the hooks ``before`` or ``after`` of a release in the containers that run now.
 
     Returns name, duration in seconds and the path saved to for each. Raises HookFailed.
     """
     done = []
-    for hook in (release.manifest.get("hooks") or {}).get(kind, []):
+    for hook in getattr(release.manifest.hooks, kind):
         container = _container(hook, release, containers)
         if container is None:
             if kind == "before":
                 # Nothing runs yet that could be saved.
                 continue
-            raise HookFailed(f"hook {hook['name']!r}: no container of {hook['service']} runs")
+            raise HookFailed(f"hook {hook.name!r}: no container of {hook.service} runs")
         began = time.monotonic()
         saved = _run(hook, release, layout, container)
         if saved is not None:
-            _forget_old(saved, hook["save_as"], keep)
+            _forget_old(saved, hook.save_as, keep)
         done.append(
             {
-                "name": hook["name"],
+                "name": hook.name,
                 "seconds": round(time.monotonic() - began, 3),
                 "saved": str(saved) if saved else None,
             }
@@ -80,36 +83,34 @@ def run_hooks(
     return done
 
 
-def _container(
-    hook: Mapping[str, Any], release: Release, containers: Sequence[Container]
-) -> Container | None:
-    homes = {unit.name for unit in units_of(release) if unit.serves(hook["service"])}
+def _container(hook: Hook, release: Release, containers: Sequence[Container]) -> Container | None:
+    homes = {unit.name for unit in release.manifest.units if unit.serves(hook.service)}
     return next(
         (
             c
             for c in containers
-            if c.state == "running" and (c.name in homes or c.service == hook["service"])
+            if c.state == "running" and (c.name in homes or c.service == hook.service)
             if not c.name.endswith(NEXT)
         ),
         None,
     )
 
 
-def _run(
-    hook: Mapping[str, Any], release: Release, layout: Layout, container: Container
-) -> Path | None:
-    argv = ["docker", "exec", container.name, *hook["command"]]
+def _run(hook: Hook, release: Release, layout: Layout, container: Container) -> Path | None:
+    argv = ["docker", "exec", container.name, *hook.command]
     target = None
-    if hook.get("save_as"):
+    if hook.save_as:
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         layout.backups.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = layout.backups / f"{release.id}-{moment}-{hook['save_as']}.gz"
+        target = layout.backups / f"{release.id}-{moment}-{hook.save_as}.gz"
     try:
-        _execute(argv, target, float(hook.get("timeout_seconds") or Settings.hook_timeout_seconds))
+        _execute(
+            argv, target, hook.timeout_seconds or release.manifest.rollout.hook_timeout_seconds
+        )
     except (OSError, DockerError) as trouble:
         if target is not None:
             _scratch(target).unlink(missing_ok=True)
-        raise HookFailed(f"hook {hook['name']!r} failed: {trouble}") from None
+        raise HookFailed(f"hook {hook.name!r} failed: {trouble}") from None
     return target
 
 
@@ -177,23 +178,21 @@ def migrations(
     Raises HookFailed when its code cannot work with the schema that is there, or when a migration
     is one-way and nobody has said yes to that.
     """
-    asked = release.manifest.get("migrations")
-    unit = next((u for u in units_of(release) if asked and u.serves(asked["service"])), None)
+    asked = release.manifest.migrations
+    unit = next((u for u in release.manifest.units if asked and u.serves(asked.service)), None)
     if not asked or unit is None:
         return None
     old = next((c for c in containers if c.name == unit.name), None)
     if old is None or old.config == unit.config:
         return None  # the first deploy, or nothing of it changed
     make_runtime(release)
-    said = docker.run(
-        apart(release, asked["service"], asked["plan"]), timeout_seconds=_PLAN_SECONDS
-    )
+    said = docker.run(apart(release, asked.service, asked.plan), timeout_seconds=_PLAN_SECONDS)
     try:
         plan: dict[str, Any] = decode(said.encode())
         fit(plan, _Plan)
     except ValueError as trouble:
         raise HookFailed(
-            f"{' '.join(asked['plan'])} did not print a plan ({trouble}) but: {said[:300]}"
+            f"{' '.join(asked.plan)} did not print a plan ({trouble}) but: {said[:300]}"
         ) from None
     if not plan.get("compatible", True):
         raise HookFailed(

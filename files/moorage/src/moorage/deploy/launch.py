@@ -23,8 +23,8 @@ from moorage.common.readers import read_object
 from moorage.common.shape import fit, make
 from moorage.deploy.activate import Outcome, Request, activate
 from moorage.deploy.journal import SPARE, Journal, follow
-from moorage.deploy.unit import DEFAULT_PIDS
 from moorage.release.layout import Layout
+from moorage.release.manifest import DEFAULT_PIDS
 
 _JOURNALS_KEPT = 100
 _JOURNAL_BYTES = 256 << 10

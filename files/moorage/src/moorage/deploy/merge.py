@@ -7,7 +7,6 @@ release has beside its ``compose.yaml``), since a host has no YAML parser.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from moorage.deploy.parts import (
     ordered,
     target_of,
 )
+from moorage.release.digest import digest
 from moorage.release.names import (
     COMPOSE,
     COMPOSE_JSON,
@@ -75,9 +75,8 @@ def merge(running: Content, planned: Content, service: str) -> Merged:
 
 def content_id(content: Content) -> str:
     """Return the id that follows from the content: twelve hexadecimal digits."""
-    data = {"files": dict(content.files), "manifest": facts_of(content)}
-    text = json.dumps(data, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:RELEASE_ID_LENGTH]
+    what = {"files": dict(content.files), "manifest": facts_of(content)}
+    return digest(what, RELEASE_ID_LENGTH)
 
 
 def _require_common_ground(running: Content, planned: Content, service: str) -> None:
@@ -126,8 +125,7 @@ def _unit(parts: Parts, unit: Entry, before: Entry | None) -> Entry:
     }
     extra = _extra_mounts(parts, unit, before)
     if extra:
-        text = json.dumps([unit["config"], extra], sort_keys=True)
-        merged["config"] = hashlib.sha256(text.encode()).hexdigest()[: len(unit["config"])]
+        merged["config"] = digest([unit["config"], extra], len(unit["config"]))
     return merged
 
 

@@ -17,6 +17,7 @@ from moorage.deploy.difference import Owned, Turn, sees, turns
 from moorage.deploy.foreign import Passed, pass_on
 from moorage.deploy.release import Release, list_releases, readable_release
 from moorage.release.layout import Layout
+from moorage.release.manifest import Directory, text_of
 from moorage.release.names import MANIFEST
 
 Pair = tuple[int, int]
@@ -84,28 +85,22 @@ def with_owners(release: Release, other: Release) -> Release:
 
     Nothing of ``other`` has run yet, so they are as the release wants them.
     """
-    if "directories" in release.manifest:
+    if release.manifest.directories is not None:
         return release
     there = _there(_wanted(other, "directories"))
-    entries = [
-        {"path": path, "owner": now.uid, "group": now.gid, "mode": f"{now.mode:04o}"}
-        for path, now in there.items()
-    ]
-    manifest = {**release.manifest, "directories": entries}
+    found = (Directory(p, now.uid, now.gid, f"{now.mode:04o}") for p, now in there.items())
+    manifest = replace(release.manifest, directories=tuple(found))
     path = release.path / MANIFEST
     brought = path.stat()
-    write_atomically(path, json.dumps(manifest, indent=2) + "\n")
+    write_atomically(path, text_of(manifest))
     # When it was brought tells how long it is kept.
     os.utime(path, ns=(brought.st_atime_ns, brought.st_mtime_ns))
     return replace(release, manifest=manifest)
 
 
 def _wanted(release: Release, *keys: str) -> dict[str, Owned]:
-    entries = [entry for key in keys for entry in release.manifest.get(key) or ()]
-    return {
-        str(e["path"]): Owned(int(e["owner"]), int(e["group"]), int(str(e["mode"]), 8))
-        for e in entries
-    }
+    found = (entry for key in keys for entry in getattr(release.manifest, key) or ())
+    return {entry.path: Owned(entry.owner, entry.group, int(entry.mode, 8)) for entry in found}
 
 
 def _there(paths: Iterable[str]) -> dict[str, Owned]:

@@ -17,12 +17,12 @@ from typing import Any
 
 from moorage.common.files import lead, put_aside, write_atomically
 from moorage.common.readers import Damaged, read_bytes, read_lines, read_object
-from moorage.common.shape import fit, make, read_shaped
+from moorage.common.shape import make, read_shaped
 from moorage.deploy.accounts import with_names
 from moorage.deploy.foreign import give, remove_tree
-from moorage.deploy.manifest import Manifest
 from moorage.release.layout import RELEASE_ID as _ID
 from moorage.release.layout import Layout, release_names
+from moorage.release.manifest import Directory, Manifest, parse, text_of
 from moorage.release.names import COMPOSE, MANIFEST, RECEIPT, RECEIPTS
 
 ROTATIONS = Path("/etc/logrotate.d")
@@ -44,7 +44,7 @@ class Release:
 
     id: str
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def compose_file(self) -> Path:
@@ -54,17 +54,12 @@ class Release:
     @property
     def topology(self) -> str:
         """The topology that the release was rendered for."""
-        return str(self.manifest["topology"])
+        return self.manifest.topology
 
     @property
-    def complete(self) -> bool:
-        """Whether it says all that an activation needs; those of older versions do not."""
-        return self.manifest.keys() >= {"units", "probe", "rollout"}
-
-    @property
-    def images(self) -> list[str]:
+    def images(self) -> tuple[str, ...]:
         """Every image reference that the release needs."""
-        return [str(ref) for ref in self.manifest.get("images", [])]
+        return self.manifest.images
 
 
 def read_release(layout: Layout, release_id: str) -> Release:
@@ -76,19 +71,18 @@ def read_release(layout: Layout, release_id: str) -> Release:
         raise ReleaseError(f"{release_id!r} is no release id: twelve hexadecimal digits")
     path = layout.releases / release_id
     try:
-        manifest = read_object(path / MANIFEST)
+        found = read_object(path / MANIFEST)
     except Damaged as damage:
         raise ReleaseError(f"{damage}. {_MEND}") from None
-    if manifest is None:
+    if found is None:
         kept = ", ".join(r.id for r in list_releases(layout)) or "none"
         raise ReleaseError(
             f"{layout.stack} has no release {release_id} on this host (kept: {kept})"
         )
     try:
-        fit(manifest, Manifest)
+        return Release(release_id, path, parse(found))
     except ValueError as trouble:
         raise ReleaseError(f"{Damaged(path / MANIFEST, str(trouble))}. {_MEND}") from None
-    return Release(release_id, path, manifest)
 
 
 def list_releases(layout: Layout) -> list[Release]:
@@ -223,7 +217,7 @@ def install_files(release: Release) -> None:
     Stable paths and not the release's: a container that mounts a release directory would have to
     be replaced at every change of a process.
     """
-    for name, target in release.manifest.get("install", {}).items():
+    for name, target in release.manifest.install.items():
         path, wanted = Path(target), _content(release, name)
         if path.parent == ROTATIONS:
             wanted = with_names(wanted)
@@ -260,11 +254,11 @@ def _holds(path: Path, wanted: bytes) -> bool:
 
 def make_runtime(release: Release) -> None:
     """Make the directories below /run that containers of the release mount."""
-    for entry in release.manifest.get("runtime", []):
-        _runtime_directory(Path(entry["path"]), entry)
+    for entry in release.manifest.runtime:
+        _runtime_directory(Path(entry.path), entry)
 
 
-def _runtime_directory(path: Path, entry: Mapping[str, Any]) -> None:
+def _runtime_directory(path: Path, entry: Directory) -> None:
     """Make a directory that is gone after a boot; then the release's tmpfiles.d entry makes it.
 
     One that is there may be at work for what runs: it changes hands when that has stopped.
@@ -272,13 +266,13 @@ def _runtime_directory(path: Path, entry: Mapping[str, Any]) -> None:
     if path.is_dir():
         return
     path.mkdir(mode=0o755, parents=True, exist_ok=True)
-    give(path, entry["owner"], entry["group"], int(entry["mode"], 8))
+    give(path, entry.owner, entry.group, int(entry.mode, 8))
 
 
 def only_of(release: Release, stays: Release | None) -> list[Path]:
     """Return the paths at which a release has installed a file and the one that stays has none."""
-    kept = set(stays.manifest.get("install", {}).values()) if stays else set()
-    return [Path(t) for t in release.manifest.get("install", {}).values() if t not in kept]
+    kept = set(stays.manifest.install.values()) if stays else set()
+    return [Path(t) for t in release.manifest.install.values() if t not in kept]
 
 
 def remove_files(release: Release, stays: Release | None = None) -> None:
@@ -310,13 +304,13 @@ def write_release(
     returned as it stands: its name is the hash of its content. One that has not that content any
     more is made anew.
     """
-    path = layout.releases / release_id
+    path, said = layout.releases / release_id, parse(manifest)
     try:
         there = read_release(layout, release_id)
     except ReleaseError:
         # None, or one that was cut short: it is made, or made anew.
         there = None
-    if there is not None and _is_whole(there, files, manifest):
+    if there is not None and _is_whole(there, files, said):
         # It is wanted again: `prune_releases` sees that.
         os.utime(path / MANIFEST)
         return there
@@ -326,7 +320,7 @@ def write_release(
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(target, content, mode)
         # The manifest is last: a directory without one is no release.
-        write_atomically(scratch / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        write_atomically(scratch / MANIFEST, text_of(said))
         if path.exists():
             # Its receipts stay: they tell of what ran.
             for receipt in path.glob(f"{RECEIPTS}*"):
@@ -343,20 +337,9 @@ def write_release(
     return read_release(layout, release_id)
 
 
-def _lasting(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest without the gate's time, which is no part of what the name is a hash of."""
-    rollout = manifest.get("rollout")
-    if isinstance(rollout, dict):
-        rollout = {k: v for k, v in rollout.items() if k != "gate_timeout_seconds"}
-    return {**manifest, "rollout": rollout}
-
-
-def _is_whole(
-    there: Release, files: Mapping[str, tuple[str, int]], manifest: Mapping[str, Any]
-) -> bool:
+def _is_whole(there: Release, files: Mapping[str, tuple[str, int]], manifest: Manifest) -> bool:
     """Tell whether a release on the disk still is what its name says."""
-    found, wanted = _lasting(there.manifest), _lasting(json.loads(json.dumps(manifest)))
-    if found != wanted:
+    if there.manifest != manifest:
         return False
     try:
         content = read_files(there)

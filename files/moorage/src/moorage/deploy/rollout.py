@@ -20,8 +20,8 @@ from moorage.deploy.planning import Plan, plan
 from moorage.deploy.scene import Scene
 from moorage.deploy.topology import Gap
 from moorage.deploy.traffic import pools_of
-from moorage.deploy.unit import DEFAULT_PIDS, Unit
 from moorage.deploy.waves import Waves
+from moorage.release.manifest import DEFAULT_PIDS, Unit
 from moorage.release.names import NEXT
 
 
@@ -104,7 +104,7 @@ class Rollout:
     def _install(self) -> None:
         scene = self.scene
         self.did.units = scene.driver.install(self.release)
-        if not self.release.manifest.get("edge") and scene.traffic.routed():
+        if not self.release.manifest.edge and scene.traffic.routed():
             # The edge lets go of the ports first: what comes now publishes them itself.
             scene.traffic.route(self.release)
 
@@ -219,7 +219,7 @@ class Rollout:
     def _settle_pools(self) -> None:
         """Have the edge know exactly the containers that there are."""
         scene = self.scene
-        if not self.release.manifest.get("edge"):
+        if not self.release.manifest.edge:
             return
         if scene.traffic.route(self.release):
             self.did.changed = True

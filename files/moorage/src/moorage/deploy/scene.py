@@ -11,13 +11,13 @@ from moorage.deploy.difference import Turn, free_slot, in_the_way, needs_of, shu
 from moorage.deploy.docker import LOOPBACK, Compose, Container
 from moorage.deploy.gate import Check
 from moorage.deploy.gentle import Gentle
-from moorage.deploy.manifest import Composed
 from moorage.deploy.owners import Owners
 from moorage.deploy.release import Release, read_part
 from moorage.deploy.topology import Gap, Topology
 from moorage.deploy.traffic import Traffic, hold_seconds, pools_of
-from moorage.deploy.unit import Policy, Unit, units_of
+from moorage.release.directory import Composed
 from moorage.release.layout import Layout
+from moorage.release.manifest import Edge, Policy, Unit
 from moorage.release.names import COMPOSE_JSON, NEXT, UNIFIED
 
 _STOP_MARGIN_SECONDS = 60.0
@@ -83,7 +83,7 @@ class Scene:
         self.layout = layout
         self.stack = layout.stack
         self.release = release
-        self.units = units_of(release)
+        self.units = release.manifest.units
         self.driver = driver
         self.traffic = traffic
         self.limits = limits
@@ -249,11 +249,11 @@ class Scene:
 
     def pools(self, units: Sequence[Unit], live: dict[str, Container]) -> dict[str, list[str]]:
         """Return the pools that some of ``units`` serve, with the peers among ``live``."""
-        facts = self.release.manifest.get("edge") or {}
+        edge = self.release.manifest.edge or Edge()
         concerned = {
             name
-            for name, pool in facts.get("pools", {}).items()
-            if any(unit.serves(str(pool["service"])) for unit in units)
+            for name, pool in edge.pools.items()
+            if any(unit.serves(pool.service) for unit in units)
         }
         pools = pools_of(self.release, self.units, live)
         return {name: peers for name, peers in pools.items() if name in concerned}
@@ -280,11 +280,11 @@ class Scene:
         There is never a second one of them: they serve when they were handed over.
         """
         live = {unit.name: c for unit in units if (c := self.found.get(unit.next_name))}
-        pools = (self.release.manifest.get("edge") or {}).get("pools", {})
+        pools = (self.release.manifest.edge or Edge()).pools
         return {
             name: peers
             for name, peers in self.pools(units, live).items()
-            if any(unit.moves(str(pools[name]["service"])) for unit in units)
+            if any(unit.moves(pools[name].service) for unit in units)
         }
 
     def lead_away(self, names: Collection[str]) -> None:

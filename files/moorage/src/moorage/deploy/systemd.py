@@ -16,7 +16,7 @@ UNIT_DIRECTORY = Path("/etc/systemd/system")
 
 def units_of(release: Release) -> list[str]:
     """Return the names of the units among the files that the release installs."""
-    targets = [Path(target) for target in release.manifest.get("install", {}).values()]
+    targets = [Path(target) for target in release.manifest.install.values()]
     return sorted(t.name for t in targets if t.parent == UNIT_DIRECTORY)
 
 

@@ -10,7 +10,7 @@ from moorage.deploy.difference import Operation
 from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
 from moorage.deploy.release import Release
-from moorage.deploy.unit import Unit
+from moorage.release.manifest import Unit
 
 
 @dataclass(frozen=True)

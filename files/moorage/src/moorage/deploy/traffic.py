@@ -11,10 +11,11 @@ from typing import Any
 from moorage.deploy.docker import LOOPBACK, Container
 from moorage.deploy.gate import Check
 from moorage.deploy.release import Release, ReleaseError
-from moorage.deploy.unit import Unit
 from moorage.edge import Edge
 from moorage.edge.report import unheard
 from moorage.probe import Figures, Prober, Sample, Target, smoke, too_busy, verdict
+from moorage.release import manifest
+from moorage.release.manifest import Unit
 
 _POLL_SECONDS = 0.02
 # Longer than that hardly any client waits for an answer.
@@ -37,7 +38,7 @@ class Traffic:
         self._edge = edge
         self._prober: Prober | None = None
         self._targets: Sequence[Target] = ()
-        self._settings: Mapping[str, Any] = {}
+        self._settings = manifest.Probe()
         self._began = 0.0
         self._judged = False
         # From when on what is new serves; and who is no part of it, each until what moment.
@@ -75,27 +76,29 @@ class Traffic:
 
         ``pools`` has the peers of those that are new; without any, visitors wait in the edge.
         """
-        facts = release.manifest.get("edge")
-        if facts and not self._edge.present():
+        edge = release.manifest.edge
+        if edge and not self._edge.present():
             raise ReleaseError(
                 f"release {release.id} is reached through the edge, which this host does not have: "
                 f"run playbooks/provision.yml, or set edge_kind: none"
             )
         if not self._edge.present():
             return False
-        return self._edge.apply(self._stack, facts or None, pools, hold_seconds(release))
+        return self._edge.apply(
+            self._stack, manifest.data_of(edge) if edge else None, pools, hold_seconds(release)
+        )
 
     def new_listeners(self, release: Release) -> set[int]:
         """Return the ports that the edge would have to open for the release."""
-        facts = release.manifest.get("edge") or {}
-        open_now = (self._edge.facts(self._stack) if self._edge.present() else None) or {}
-        return _ports(facts) - _ports(open_now)
+        return _ports(release) - self._open()
 
     def closing_listeners(self, release: Release) -> set[int]:
         """Return the ports that the edge has open for the stack and the release does not want."""
-        facts = release.manifest.get("edge") or {}
-        open_now = (self._edge.facts(self._stack) if self._edge.present() else None) or {}
-        return _ports(open_now) - _ports(facts)
+        return self._open() - _ports(release)
+
+    def _open(self) -> set[int]:
+        facts = (self._edge.facts(self._stack) if self._edge.present() else None) or {}
+        return {int(listener["port"]) for listener in facts.get("listeners", [])}
 
     def routed(self) -> bool:
         """Tell whether the edge knows the stack."""
@@ -117,8 +120,8 @@ class Traffic:
 
     def watch(self, release: Release, wanted: Release) -> None:
         """Begin to send requests through the edge to what both releases serve."""
-        settings = wanted.manifest["probe"]
-        if not settings["rate"] or not self._edge.present() or not self.serving():
+        settings = wanted.manifest.probe
+        if not settings.rate or not self._edge.present() or not self.serving():
             return
         edge = self._edge.store.settings()
         # What only sends on to https says nothing of the application behind it.
@@ -128,7 +131,7 @@ class Traffic:
         if not targets:
             return
         self._settings, self._targets = settings, targets
-        self._prober = Prober(targets, settings["rate"], settings["timeout_seconds"])
+        self._prober = Prober(targets, settings.rate, settings.timeout_seconds)
         self._prober.window("before")
         self._prober.start()
         self._began = time.monotonic()
@@ -140,11 +143,11 @@ class Traffic:
         """
         if self._prober is None or self._judged:
             return
-        rest = self._began + self._settings["before_seconds"] - time.monotonic()
+        rest = self._began + self._settings.before_seconds - time.monotonic()
         time.sleep(max(0.0, rest))
         # On a busy host the prober takes its time to start, and nothing would be known of before.
         deadline = time.monotonic() + _FIRST_ANSWERS_SECONDS
-        due = float(self._settings["rate"]) * float(self._settings["before_seconds"])
+        due = self._settings.rate * self._settings.before_seconds
         wanted = min(due, float(len(self._targets)))
         while self._prober.figures("before").requests < wanted and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
@@ -180,7 +183,7 @@ class Traffic:
         if self._prober is None:
             yield
             return
-        timeout = self._settings["timeout_seconds"]
+        timeout = self._settings.timeout_seconds
         self._prober.window("in_place")
         # Who is on the way still gets an answer from what is about to stop.
         self._prober.figures("during" if self._judged else "before")
@@ -217,7 +220,7 @@ class Traffic:
         if self._prober is None or served is None:
             return
         names = ("budget", "p99_factor", "p99_floor_seconds")
-        limits = {name: self._settings[name] for name in names}
+        limits = {name: getattr(self._settings, name) for name in names}
         why = verdict(self._prober.figures("before"), served, **limits)
         if why:
             self._spent = served
@@ -231,7 +234,7 @@ class Traffic:
         if self._spent is not None:
             return {"judged": True, "too_busy": ""}
         names = ("p99_factor", "p99_floor_seconds")
-        limits = {name: self._settings[name] for name in names}
+        limits = {name: getattr(self._settings, name) for name in names}
         why = too_busy(self._prober.figures("before"), served, **limits)
         return {"judged": not why, "too_busy": why}
 
@@ -260,7 +263,7 @@ class Traffic:
         since = self._switched
         if self._prober is None or since is None:
             return True
-        due = min(int(seconds * float(self._settings.get("rate", 0))), len(self._targets))
+        due = min(int(seconds * self._settings.rate), len(self._targets))
         return self._prober.share("during", lambda s: s.sent >= since).requests >= due
 
     def figures(self) -> dict[str, Figures]:
@@ -280,23 +283,25 @@ class Traffic:
 
 def hold_seconds(release: Release) -> float:
     """Return how long visitors wait in the edge for what nobody serves at the moment."""
-    options = (release.manifest.get("edge") or {}).get("options") or {}
-    return float(options.get("hold_seconds", _LONGEST_WAIT_SECONDS))
+    return float(
+        (release.manifest.edge or manifest.Edge()).options.get(
+            "hold_seconds", _LONGEST_WAIT_SECONDS
+        )
+    )
 
 
-def _ports(facts: Mapping[str, Any]) -> set[int]:
-    return {int(listener["port"]) for listener in facts.get("listeners", [])}
+def _ports(release: Release) -> set[int]:
+    return {listener.port for listener in (release.manifest.edge or manifest.Edge()).listeners}
 
 
 def pools_of(
     release: Release, units: Sequence[Unit], containers: Mapping[str, Container]
 ) -> dict[str, list[str]]:
     """Return the peers that a release's pools should have, of containers by unit name."""
-    facts = release.manifest.get("edge") or {}
     found: dict[str, list[str]] = {}
-    for name, pool in facts.get("pools", {}).items():
-        serving = (containers.get(u.name) for u in units if u.serves(str(pool["service"])))
-        peers = (c.peer(pool["port"]) for c in serving if c is not None)
+    for name, pool in (release.manifest.edge or manifest.Edge()).pools.items():
+        serving = (containers.get(u.name) for u in units if u.serves(pool.service))
+        peers = (c.peer(pool.port) for c in serving if c is not None)
         found[name] = [peer for peer in peers if peer]
     return found
 
@@ -306,20 +311,19 @@ def public_targets(release: Release, http_port: int = 80) -> list[Target]:
 
     What has no port of its own is asked for by its domain, at ``http_port``.
     """
-    facts = release.manifest.get("edge") or {}
+    facts = release.manifest.edge or manifest.Edge()
     found = []
-    for entry in (release.manifest.get("probe") or {}).get("targets", []):
-        pool = f"{entry['service']}:{entry['port']}"
-        for listener in facts.get("listeners", []):
-            if listener["pool"] == pool:
+    for entry in release.manifest.probe.targets:
+        pool = f"{entry.service}:{entry.port}"
+        for listener in facts.listeners:
+            if listener.pool == pool:
                 # Wherever it listens, it can be reached from the host itself.
-                address = listener["address"] or LOOPBACK
-                found.append(_target(entry, address, int(listener["port"]), ""))
+                found.append(_target(release, entry, listener.address or LOOPBACK, listener.port))
                 break
         else:
-            host = next(iter(facts.get("domains", [])), "")
-            if host and any(r["pool"] == pool for r in facts.get("routes", [])):
-                found.append(_target(entry, LOOPBACK, http_port, host))
+            host = next(iter(facts.domains), "")
+            if host and any(route.pool == pool for route in facts.routes):
+                found.append(_target(release, entry, LOOPBACK, http_port, host))
     return found
 
 
@@ -336,21 +340,22 @@ def lasting_targets(release: Release, wanted: Release, http_port: int = 80) -> l
 def direct_targets(release: Release, unit: Unit, slot: str) -> list[Target]:
     """Return the same requests to one container, past the edge."""
     found = []
-    for entry in (release.manifest.get("probe") or {}).get("targets", []):
-        port = unit.peers.get(slot, {}).get(str(entry["port"]))
-        if port and unit.serves(str(entry["service"])):
-            found.append(_target(entry, LOOPBACK, port, ""))
+    for entry in release.manifest.probe.targets:
+        port = unit.peers.get(slot, {}).get(str(entry.port))
+        if port and unit.serves(entry.service):
+            found.append(_target(release, entry, LOOPBACK, port))
     return found
 
 
-def _target(entry: Mapping[str, Any], address: str, port: int, host: str) -> Target:
-    low, high = entry["expect"]
+def _target(
+    release: Release, asked: manifest.Target, address: str, port: int, host: str = ""
+) -> Target:
     return Target(
-        service=str(entry["service"]),
+        service=asked.service,
         address=address,
         port=port,
-        path=str(entry["path"]),
-        method=str(entry.get("method", "GET")),
+        path=asked.path,
+        method=release.manifest.probe.method,
         host=host,
-        expect=(int(low), int(high)),
+        expect=asked.expect,
     )

@@ -24,7 +24,6 @@ from moorage.deploy.difference import Operation
 from moorage.deploy.docker import Container
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
-from moorage.deploy.manifest import Processes
 from moorage.deploy.release import (
     ROTATIONS,
     Release,
@@ -36,8 +35,9 @@ from moorage.deploy.release import (
 )
 from moorage.deploy.supervisor import Supervisor
 from moorage.deploy.topology import Gap
-from moorage.deploy.unit import Unit, is_of, units_of
+from moorage.release.directory import Processes
 from moorage.release.layout import Layout
+from moorage.release.manifest import Edge, Unit, is_of
 from moorage.release.names import NEXT, SUPERVISOR, UNIFIED, in_slot
 from process_supervisor.client import Client, ControlError
 from process_supervisor.reload import RESTART_KEYS
@@ -86,7 +86,7 @@ class UnifiedTopology:
         """Return the container when a process changed that visitors reach through the edge."""
         found = set()
         routed = _routed(release)
-        for unit in units_of(release):
+        for unit in release.manifest.units:
             old = containers.get(unit.name)
             if unit.service != UNIFIED:
                 if unit.service in restart and unit.one_off:
@@ -334,8 +334,7 @@ def _own(containers: Sequence[Container]) -> Container | None:
 
 
 def _routed(release: Release) -> set[str]:
-    edge = release.manifest.get("edge") or {}
-    return {str(pool["service"]) for pool in edge.get("pools", {}).values()}
+    return {pool.service for pool in (release.manifest.edge or Edge()).pools.values()}
 
 
 def _clear(directory: Path) -> list[str]:

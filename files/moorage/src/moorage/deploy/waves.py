@@ -12,7 +12,7 @@ from moorage.deploy.journal import Journal
 from moorage.deploy.scene import Scene
 from moorage.deploy.topology import Gap
 from moorage.deploy.traffic import BudgetSpent
-from moorage.deploy.unit import Unit, batches, is_of
+from moorage.release.manifest import Unit, batches, is_of
 
 
 class Paused(Exception):

@@ -7,11 +7,11 @@ import json
 import time
 from collections.abc import Callable
 
-from moorage.deploy.unit import DEFAULT_PIDS
 from moorage.edge.errors import EdgeError
 from moorage.edge.model import Settings
 from moorage.edge.nginx import LABEL, container_facts, image_facts, run, tail
 from moorage.edge.store import Store
+from moorage.release.manifest import DEFAULT_PIDS
 from moorage.release.names import CONFIG_LABEL
 
 _DRAIN_SECONDS = 10.0

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from moorage.edge.errors import EdgeError, refused
+from moorage.release.manifest import Listener, Route
 from moorage.settings.edge import Options, Settings
 from moorage.settings.readers import ROUTE_PATH, Unusable
 from moorage.settings.table import parse
@@ -26,23 +27,6 @@ def host_settings(raw: Mapping[str, Any]) -> Settings:
         return parse(Settings, raw, "setting of the edge")
     except Unusable as error:
         raise refused("edge_", error) from None
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A public port that belongs to one pool as a whole."""
-
-    port: int
-    address: str
-    pool: str
-
-
-@dataclass(frozen=True)
-class Route:
-    """A path of the stack's domains that one pool answers."""
-
-    path: str
-    pool: str
 
 
 def _options(stack: str, raw: Mapping[str, Any]) -> Options:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moorage.compose.errors import did_you_mean
 from moorage.render.containers import render_containers
-from moorage.render.rendering import RenderedFile, Renderer, Rendering, content_hash
+from moorage.render.rendering import RenderedFile, Renderer, Rendering
 from moorage.render.unified import render_unified
 from moorage.settings.stack import Limits, Settings
 
@@ -14,7 +14,6 @@ __all__ = [
     "Renderer",
     "Rendering",
     "Settings",
-    "content_hash",
     "render_containers",
     "render_unified",
     "topologies",

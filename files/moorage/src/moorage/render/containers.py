@@ -7,6 +7,7 @@ from itertools import chain, count
 from typing import Any
 
 from moorage.compose.model import Service, Stack
+from moorage.release import manifest
 from moorage.render.container import container, ordered
 from moorage.render.context import Context, own_user, service_user, set_keys
 from moorage.render.document import compose_files
@@ -14,7 +15,7 @@ from moorage.render.facts import portable_build, rendered, service_fact
 from moorage.render.gateway import connect, gateway
 from moorage.render.mounts import User, config_files
 from moorage.render.ports import direct_ports
-from moorage.render.rendering import BuildFact, Rendering, ServiceFact
+from moorage.render.rendering import BuildFact, Rendering
 from moorage.render.restart import restart_kind
 from moorage.render.slots import Form, place
 from moorage.render.traffic import traffic
@@ -148,7 +149,7 @@ def _check_replicas(ctx: Context, service: Service) -> None:
         ctx.wrong(service.name, key, message, "remove replicas, or what stands against them")
 
 
-def _fact(ctx: Context, service: Service) -> ServiceFact:
+def _fact(ctx: Context, service: Service) -> manifest.Service:
     name, many = f"{ctx.stack.name}-{service.name}", service.replicas
     names = (name,) if many == 1 else tuple(f"{name}-{n}" for n in range(1, many + 1))
     return service_fact(ctx, service, "container", names)

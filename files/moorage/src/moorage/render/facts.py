@@ -8,15 +8,14 @@ from typing import Any, Literal
 from moorage.compose.errors import ComposeError
 from moorage.compose.model import Service
 from moorage.compose.parts import Build
+from moorage.release import manifest
 from moorage.render.context import Context
 from moorage.render.mounts import User, secret_facts, volume_facts
 from moorage.render.ports import listening, port_facts
 from moorage.render.rendering import (
     BuildFact,
-    DirectoryFact,
     RenderedFile,
     Rendering,
-    ServiceFact,
 )
 from moorage.render.slots import Placed
 from moorage.render.steps import hook_facts, migration_facts, rollout_facts
@@ -28,9 +27,9 @@ def rendered(
     files: dict[str, RenderedFile],
     users: dict[str, User | None],
     *,
-    directories: tuple[DirectoryFact, ...],
+    directories: tuple[manifest.Directory, ...],
     builds: tuple[BuildFact, ...],
-    services: tuple[ServiceFact, ...],
+    services: tuple[manifest.Service, ...],
     placed: Placed,
     visitors: Traffic,
 ) -> Rendering:
@@ -66,12 +65,11 @@ def service_fact(
     service: Service,
     kind: Literal["process", "container"],
     containers: tuple[str, ...],
-) -> ServiceFact:
+) -> manifest.Service:
     """How a service runs; `containers` names its containers."""
-    return ServiceFact(
+    return manifest.Service(
         name=service.name,
         kind=kind,
-        container=next(iter(containers), f"{ctx.stack.name}-{service.name}"),
         singleton=service.moorage.singleton,
         ports=tuple(port for port, _ in listening(service)),
         health=bool(service.healthcheck and service.healthcheck.active),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from moorage.compose.model import Service
+from moorage.release.manifest import Directory
 from moorage.release.names import GATEWAY, GATEWAY_UNIT, LIBRARY
 from moorage.render.context import Context
 from moorage.render.gateway_unit import gateway_unit, socket_directory
 from moorage.render.mounts import bind
-from moorage.render.rendering import DirectoryFact, RenderedFile
+from moorage.render.rendering import RenderedFile
 
 VARIABLE = "MOORAGE_CONTROL_SOCKET"
 CONTROL_DIR = "/run/moorage-control"
@@ -23,7 +24,7 @@ def gateway_directory(ctx: Context) -> str:
     return f"{ctx.settings.run_dir}/{GATEWAY}"
 
 
-def gateway(ctx: Context, group: int = 0) -> tuple[dict[str, RenderedFile], DirectoryFact]:
+def gateway(ctx: Context, group: int = 0) -> tuple[dict[str, RenderedFile], Directory]:
     """The gateway's files, and the directory of its socket, which this group may use.
 
     Every stack with containers has one, whether or not a service asks for it: it alone hears and

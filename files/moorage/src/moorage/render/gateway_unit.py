@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from moorage.render.rendering import DirectoryFact, RenderedFile
+from moorage.release.manifest import Directory
+from moorage.render.rendering import RenderedFile
 from moorage.render.templates import installed_file
 
 USER = "moorage-gateway"
@@ -34,9 +35,9 @@ def gateway_unit(stack: str, *, run_dir: str, library: str, group: int) -> Rende
     )
 
 
-def socket_directory(run_dir: str, group: int) -> DirectoryFact:
+def socket_directory(run_dir: str, group: int) -> Directory:
     """The directory of the gateway's socket, which this group may connect to.
 
     Set-group-id: the socket gets the group without the gateway's being a member of it.
     """
-    return DirectoryFact(f"{run_dir}/gateway", USER_ID, group, "2750")
+    return Directory(f"{run_dir}/gateway", USER_ID, group, "2750")

@@ -9,9 +9,10 @@ from typing import Any
 
 from moorage.compose.model import Service
 from moorage.compose.parts import Mount
+from moorage.release.manifest import Directory
 from moorage.release.names import CONFIG_LABEL, CONFIGS
 from moorage.render.context import Context, numeric_user
-from moorage.render.rendering import RenderedFile, SecretFact, VolumeFact
+from moorage.render.rendering import RenderedFile, SecretFact
 
 User = tuple[int, int]
 _VOLUME_MODE = "0750"
@@ -149,7 +150,7 @@ def config_labels(ctx: Context, service: Service) -> dict[str, str]:
     return labels
 
 
-def volume_facts(ctx: Context, users: dict[str, User | None]) -> tuple[VolumeFact, ...]:
+def volume_facts(ctx: Context, users: dict[str, User | None]) -> tuple[Directory, ...]:
     """Directories of the named volumes, with their owners."""
     facts = []
     for name, volume in sorted(ctx.stack.volumes.items()):
@@ -164,7 +165,7 @@ def volume_facts(ctx: Context, users: dict[str, User | None]) -> tuple[VolumeFac
         if owner is not None:
             path = f"{ctx.settings.base_dir}/data/{name}"
             mode = volume.moorage.mode or _VOLUME_MODE
-            facts.append(VolumeFact(name, path, *owner, mode.zfill(4)))
+            facts.append(Directory(path, *owner, mode.zfill(4)))
     return tuple(facts)
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from moorage.compose.model import Stack
+from moorage.release.manifest import (
+    Directory,
+    Edge,
+    Hooks,
+    Migrations,
+    Probe,
+    Rollout,
+    Service,
+    Unit,
+    data_of,
+)
 from moorage.settings.stack import Settings
 
 
@@ -19,17 +27,6 @@ class RenderedFile:
     content: str
     mode: str = "0644"
     install_as: str | None = None
-
-
-@dataclass(frozen=True)
-class VolumeFact:
-    """A directory of the host that holds data of a named volume."""
-
-    name: str
-    path: str
-    uid: int
-    gid: int
-    mode: str
 
 
 @dataclass(frozen=True)
@@ -46,16 +43,6 @@ class SecretFact:
     generate: int | None = None
     source: dict[str, str] = field(default_factory=dict)
     optional: bool = False
-
-
-@dataclass(frozen=True)
-class DirectoryFact:
-    """A directory that must be there before the stack starts."""
-
-    path: str
-    uid: int
-    gid: int
-    mode: str
 
 
 @dataclass(frozen=True)
@@ -80,62 +67,6 @@ class PortFact:
 
 
 @dataclass(frozen=True)
-class ServiceFact:
-    """A service as it runs: a process of the unified container, or a container.
-
-    `containers` names every container that it runs in, `container` the first of them. `one_off`:
-    others wait until it has ended well. `on_demand`: it is created, and started by hand only.
-    """
-
-    name: str
-    kind: Literal["process", "container"]
-    container: str
-    singleton: bool
-    ports: tuple[int, ...]
-    health: bool
-    one_off: bool
-    on_demand: bool = False
-    replicas: int = 1
-    containers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class UnitFact:
-    """One container as a rollout sees it.
-
-    `keys` and `peers` go by slot: "a" and "b" of a unit that is `rolled` (the new container starts
-    beside the old one), "" of one that is replaced in place. `keys`: of its services in the
-    release's compose.yaml; `peers`: container port to loopback port; `config`: tells containers
-    apart that are to be replaced from those that are as described. `needs`: services and the
-    condition to wait for. `singletons` and `processes` are those of the unified container;
-    `slot_install`: files of the release that go to a path of the slot. Times are in seconds.
-    """
-
-    name: str
-    service: str
-    replica: int
-    rolled: bool
-    keys: dict[str, str]
-    config: str
-    image: str
-    peers: dict[str, dict[str, int]]
-    health: bool
-    health_url: dict[str, Any] | None
-    singleton: bool
-    one_off: bool
-    on_demand: bool
-    data: bool
-    singletons: tuple[str, ...]
-    processes: tuple[str, ...]
-    needs: dict[str, str]
-    secrets: tuple[str, ...]
-    stop_seconds: float
-    update: dict[str, Any]
-    rollback: dict[str, Any]
-    slot_install: dict[str, dict[str, str]]
-
-
-@dataclass(frozen=True)
 class Rendering:
     """Files by path relative to the release directory, and derived facts.
 
@@ -146,26 +77,26 @@ class Rendering:
 
     topology: str
     files: dict[str, RenderedFile]
-    volumes: tuple[VolumeFact, ...] = ()
+    volumes: tuple[Directory, ...] = ()
     secrets: tuple[SecretFact, ...] = ()
-    directories: tuple[DirectoryFact, ...] = ()
+    directories: tuple[Directory, ...] = ()
     builds: tuple[BuildFact, ...] = ()
     images: tuple[str, ...] = ()
     ports: tuple[PortFact, ...] = ()
-    services: tuple[ServiceFact, ...] = ()
-    units: tuple[UnitFact, ...] = ()
-    edge: dict[str, Any] | None = None
-    probe: dict[str, Any] = field(default_factory=dict)
-    rollout: dict[str, Any] = field(default_factory=dict)
-    hooks: dict[str, Any] = field(default_factory=dict)
-    migrations: dict[str, Any] | None = None
+    services: tuple[Service, ...] = ()
+    units: tuple[Unit, ...] = ()
+    edge: Edge | None = None
+    probe: Probe = field(default_factory=Probe)
+    rollout: Rollout = field(default_factory=Rollout)
+    hooks: Hooks = field(default_factory=Hooks)
+    migrations: Migrations | None = None
     loopback: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unresolved: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Write the rendering as plain data."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        plain: dict[str, Any] = data_of(self)
         return plain
 
 
@@ -176,10 +107,3 @@ class Renderer(Protocol):
     """
 
     def __call__(self, stack: Stack, settings: Settings) -> Rendering: ...
-
-
-def content_hash(rendering: Rendering, extra: Mapping[str, Any] | None = None) -> str:
-    """SHA-256 (hex) of everything rendered and of `extra`, independent of machine and time."""
-    data = {"rendering": rendering.to_dict(), "extra": dict(extra or {})}
-    text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from moorage.deploy.unit import DEFAULT_PIDS
+from moorage.release.digest import digest
+from moorage.release.manifest import DEFAULT_PIDS, Unit
 from moorage.release.names import CONFIG_LABEL, NEXT, REPLICA_LABEL, SLOT_LABEL, SLOTS, in_slot
 from moorage.render.container import ordered
 from moorage.render.context import Context
 from moorage.render.loopback import assign, loopback_name
 from moorage.render.ports import port_facts
-from moorage.render.rendering import UnitFact
 
 _LOCAL = "127.0.0.1"
 _CONFIG_LENGTH = 16
@@ -30,7 +28,7 @@ class Form:
     """
 
     entry: Mapping[str, Any]
-    unit: UnitFact
+    unit: Unit
     key: str
     targets: tuple[int, ...] = ()
     mounts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -42,7 +40,7 @@ class Placed:
     """Services of the release's compose.yaml, units in the order of starting, loopback names."""
 
     services: dict[str, dict[str, Any]]
-    units: tuple[UnitFact, ...]
+    units: tuple[Unit, ...]
     loopback: tuple[str, ...]
 
 
@@ -97,8 +95,7 @@ def _config(
     otherwise stay where nobody looks for it.
     """
     tied = {name: list(configs.get(name, ())) for name in form.tied}
-    text = json.dumps([form.entry, peers, tied], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:_CONFIG_LENGTH]
+    return digest([form.entry, peers, tied], _CONFIG_LENGTH)
 
 
 def _limited(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
 
 from moorage.compose.extension import HOOK_MOMENTS, Hook
+from moorage.release import manifest
 from moorage.render.context import Context
 
 
-def rollout_facts(ctx: Context) -> dict[str, Any]:
+def rollout_facts(ctx: Context) -> manifest.Rollout:
     """Times of a rollout, in seconds."""
-    settings = ctx.settings
-    return {
-        "drain_seconds": settings.drain_seconds,
-        "monitor_seconds": settings.monitor_seconds,
-        "hook_timeout_seconds": settings.hook_timeout_seconds,
-    }
+    times = {entry.name: getattr(ctx.settings, entry.name) for entry in fields(manifest.Rollout)}
+    return manifest.Rollout(**times)
 
 
-def hook_facts(ctx: Context) -> dict[str, list[dict[str, Any]]]:
+def hook_facts(ctx: Context) -> manifest.Hooks:
     """The hooks, complete; one that nothing could execute is reported."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, tuple[manifest.Hook, ...]] = {}
     for moment in HOOK_MOMENTS:
         hooks: tuple[Hook, ...] = getattr(ctx.stack.moorage.hooks, moment)
         for index, hook in enumerate(hooks):
             _check_hook(ctx, hook, f"x-moorage.hooks.{moment}[{index}].service")
-        found[moment] = [
-            {
-                "name": hook.name,
-                "service": hook.service,
-                "command": list(hook.command),
-                "save_as": hook.save_as,
-                "timeout_seconds": hook.timeout_seconds or ctx.settings.hook_timeout_seconds,
-            }
-            for hook in hooks
-        ]
-    return found
+        usual = ctx.settings.hook_timeout_seconds
+        found[moment] = tuple(
+            manifest.Hook(h.name, h.service, h.command, h.save_as, h.timeout_seconds or usual)
+            for h in hooks
+        )
+    return manifest.Hooks(**found)
 
 
 def _check_hook(ctx: Context, hook: Hook, where: str) -> None:
@@ -48,7 +40,7 @@ def _check_hook(ctx: Context, hook: Hook, where: str) -> None:
         ctx.wrong("", where, message, advice, hook.service)
 
 
-def migration_facts(ctx: Context) -> dict[str, Any] | None:
+def migration_facts(ctx: Context) -> manifest.Migrations | None:
     """The migrations; a service that does not come and go with the stack is reported."""
     migrations = ctx.stack.moorage.migrations
     if migrations is None:
@@ -61,4 +53,4 @@ def migration_facts(ctx: Context) -> dict[str, Any] | None:
             "condition: service_completed_successfully"
         )
         ctx.wrong("", "x-moorage.migrations.service", message, advice, migrations.service)
-    return migrations.to_dict()
+    return manifest.Migrations(migrations.service, migrations.plan)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from moorage.compose.errors import did_you_mean
 from moorage.compose.model import Service
 from moorage.compose.parts import Port
+from moorage.release import manifest
 from moorage.render.context import Context
 from moorage.render.ports import edge_ports, listening, may_be_behind_edge
-from moorage.settings.edge import Options
 from moorage.settings.stack import Route, Target
 
 
@@ -104,7 +103,7 @@ def _one_port(ctx: Context, service: Service, port: int | None, where: str) -> i
     return None
 
 
-def edge_facts(ctx: Context, found: Traffic) -> dict[str, Any] | None:
+def edge_facts(ctx: Context, found: Traffic) -> manifest.Edge | None:
     """What the edge has to know of the stack; None when nothing of it lies behind the edge."""
     if not found.targets:
         return None
@@ -112,56 +111,35 @@ def edge_facts(ctx: Context, found: Traffic) -> dict[str, Any] | None:
     for name in set(options["services"]) - set(found.targets):
         advice = did_you_mean(name, found.targets)
         ctx.wrong("", "settings.edge.services", "is no service behind the edge", advice, name)
-    return {
-        "pools": {
-            pool_name(service, port): {"service": service, "port": port}
+    return manifest.Edge(
+        pools={
+            pool_name(service, port): manifest.Pool(service, port)
             for service, ports in found.targets.items()
             for port in ports
         },
-        "listeners": [
-            {
-                "port": int(port.published or 0),
-                "address": port.host_ip or "",
-                "pool": pool_name(service, port.target),
-            }
+        listeners=tuple(
+            manifest.Listener(
+                int(port.published or 0), port.host_ip or "", pool_name(service, port.target)
+            )
             for service, port in found.listeners
-        ],
-        "domains": list(ctx.settings.domains),
-        "routes": [
-            {"path": path, "pool": pool_name(service, port)} for path, service, port in found.routes
-        ],
-        "options": _options(options),
-    }
+        ),
+        domains=ctx.settings.domains,
+        routes=tuple(
+            manifest.Route(path, pool_name(service, port)) for path, service, port in found.routes
+        ),
+        options=options,
+    )
 
 
-# Options that came later. Where they are not used they are no part of a release: those that are
-# there keep their names.
-_LATER = (
-    "private_paths",
-    "private_networks",
-    "stream_timeout_seconds",
-    "max_bodies_bytes",
-    "min_body_rate_bytes",
-    "services",
-)
-
-
-def _options(options: Mapping[str, Any]) -> dict[str, Any]:
-    usual = asdict(Options())
-    used = {n: v for n, v in options.items() if n not in _LATER or v != usual[n]}
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in used.items()}
-
-
-def probe_facts(ctx: Context, found: Traffic) -> dict[str, Any]:
+def probe_facts(ctx: Context, found: Traffic) -> manifest.Probe:
     """How a rollout of the stack is watched."""
-    options = asdict(ctx.settings.probe)
-    given = ctx.settings.probe.targets
+    options, given = asdict(ctx.settings.probe), ctx.settings.probe.targets
     pairs = {(service, port) for service, ports in found.targets.items() for port in ports}
     targets = _targets(ctx, found) if given is None else _given(ctx, given, pairs)
-    return {**options, "targets": targets}
+    return manifest.Probe(**{**options, "targets": tuple(targets)})
 
 
-def _targets(ctx: Context, found: Traffic) -> list[dict[str, Any]]:
+def _targets(ctx: Context, found: Traffic) -> list[manifest.Target]:
     targets = []
     for name, ports in found.targets.items():
         service = ctx.stack.services[name]
@@ -169,23 +147,23 @@ def _targets(ctx: Context, found: Traffic) -> list[dict[str, Any]]:
         health = health_url(service)
         for port in ports:
             paths = ["/"]
-            if health is not None and health["port"] == port:
-                paths.insert(0, health["path"])
+            if health is not None and health.port == port:
+                paths.insert(0, health.path)
             paths = list(dict.fromkeys(paths)) if own is None else list(own)
-            targets += [_target(name, port, path) for path in paths]
+            targets += [manifest.Target(name, port, path) for path in paths]
     return targets
 
 
 def _given(
     ctx: Context, given: tuple[Target, ...], pairs: Collection[tuple[str, int]]
-) -> list[dict[str, Any]]:
+) -> list[manifest.Target]:
     targets = []
     for index, target in enumerate(given):
         where = f"settings.probe.targets[{index}]"
         ports = sorted(p for name, p in pairs if name == target.service)
         port = ports[0] if target.port is None and len(ports) == 1 else target.port
-        if (target.service, port) in pairs:
-            targets.append(_target(target.service, port, target.path, target.expect))
+        if port is not None and (target.service, port) in pairs:
+            targets.append(manifest.Target(target.service, port, target.path, target.expect))
             continue
         behind = ", ".join(pool_name(*pair) for pair in sorted(pairs)) or "nothing"
         named = target.service if target.port is None else pool_name(target.service, target.port)
@@ -194,16 +172,10 @@ def _given(
     return targets
 
 
-def _target(
-    service: str, port: int | None, path: str, expect: tuple[int, int] = (200, 399)
-) -> dict[str, Any]:
-    return {"service": service, "port": port, "path": path, "expect": list(expect)}
-
-
-def health_url(service: Service) -> dict[str, Any] | None:
+def health_url(service: Service) -> manifest.HealthUrl | None:
     """Port and path of the URL by which a service says that it is well, where it has one."""
     if service.moorage.health_url is None:
         return None
     parts = urlsplit(service.moorage.health_url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return {"port": parts.port or 80, "path": path}
+    return manifest.HealthUrl(parts.port or 80, path)

@@ -8,6 +8,8 @@ from typing import Literal
 
 from moorage.compose.load import started_only
 from moorage.compose.model import Service, Stack
+from moorage.release import manifest
+from moorage.release.manifest import Directory, Unit
 from moorage.release.names import SUPERVISOR, UNIFIED
 from moorage.render.container import container
 from moorage.render.context import Context, own_user, service_user
@@ -19,11 +21,8 @@ from moorage.render.ports import listening
 from moorage.render.process import processes
 from moorage.render.rendering import (
     BuildFact,
-    DirectoryFact,
     RenderedFile,
     Rendering,
-    ServiceFact,
-    UnitFact,
 )
 from moorage.render.slots import Form, place
 from moorage.render.traffic import Traffic, traffic
@@ -151,26 +150,22 @@ def _check_ports(ctx: Context, own: list[Service]) -> None:
                 ctx.wrong(service.name, "ports", message, advice, port)
 
 
-def _directories(
-    ctx: Context, user: User, units: tuple[UnitFact, ...]
-) -> tuple[DirectoryFact, ...]:
+def _directories(ctx: Context, user: User, units: tuple[Unit, ...]) -> tuple[Directory, ...]:
     base = ctx.settings.base_dir
     shared = (
-        DirectoryFact(f"{base}/data/{UNIFIED}", *user, "0750"),
-        DirectoryFact(f"{base}/logs", *user, "0755"),
+        Directory(f"{base}/data/{UNIFIED}", *user, "0750"),
+        Directory(f"{base}/logs", *user, "0755"),
     )
     slots = [slot for unit in units if unit.service == UNIFIED for slot in unit.keys]
     of_slots = [
-        DirectoryFact(path, 0, 0, "0755")
-        if target == CONFIG_DIR
-        else DirectoryFact(path, *user, "0750")
+        Directory(path, 0, 0, "0755") if target == CONFIG_DIR else Directory(path, *user, "0750")
         for slot in slots
         for target, path in slot_directories(ctx, slot).items()
     ]
     return (*shared, *of_slots)
 
 
-def _facts(ctx: Context, service: Service) -> ServiceFact:
+def _facts(ctx: Context, service: Service) -> manifest.Service:
     place = service.name if service.is_data else UNIFIED
     kind: Literal["process", "container"] = "container" if service.is_data else "process"
     return service_fact(ctx, service, kind, (f"{ctx.stack.name}-{place}",))

@@ -8,6 +8,7 @@ from typing import Any
 
 from moorage.compose.model import Service
 from moorage.release.layout import Layout
+from moorage.release.manifest import Unit
 from moorage.release.names import SUPERVISOR, UNIFIED, in_slot
 from moorage.render.container import labels, logging, ordered, published, resources
 from moorage.render.context import Context
@@ -16,7 +17,6 @@ from moorage.render.gateway import mount as mount_gateway
 from moorage.render.mounts import User, bind, config_labels, service_mounts
 from moorage.render.ports import direct_ports
 from moorage.render.process import instances
-from moorage.render.rendering import UnitFact
 from moorage.render.slots import Form, slots_of
 from moorage.render.units import DEFAULT_GRACE, fixed_address, rolling
 from moorage.settings.stack import Limits
@@ -52,21 +52,14 @@ def unified_form(
             f"the unified container is replaced in place at an update, with a gap: {names} has a "
             "port of the host or an address of its own"
         )
-    unit = UnitFact(
+    unit = Unit(
         name=f"{ctx.stack.name}-{UNIFIED}",
         service=UNIFIED,
-        replica=1,
         rolled=rolls,
         keys={},
         config="",
         image=entry["image"],
-        peers={},
         health=True,
-        health_url=None,
-        singleton=False,
-        one_off=False,
-        on_demand=False,
-        data=False,
         singletons=tuple(s.name for s in services if s.moorage.singleton),
         processes=tuple(name for service in services for name in instances(service)),
         needs=_needs(ctx, services),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from moorage.compose.model import Service
 from moorage.compose.units import parse_duration
+from moorage.release.manifest import Policy, Unit
 from moorage.render.context import Context
 from moorage.render.ports import direct_ports
-from moorage.render.rendering import UnitFact
 from moorage.render.traffic import health_url
 
 # The engine's, for a service that names none.
@@ -20,23 +19,19 @@ _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 _SHARED_NETWORKS = ("host", "service", "container")
 
 
-def rolling(service: Service | None, key: str = "update_config") -> dict[str, Any]:
-    """`deploy.update_config` or `rollback_config` with its defaults; times in seconds.
-
-    Unlike in Compose, the default order is start-first: the new one runs before the old one stops.
-    """
+def rolling(service: Service | None, key: str = "update_config") -> Policy:
+    """`deploy.update_config` or `rollback_config`, whose default for a failure is another one."""
     own = {} if service is None else (service.options.get("deploy") or {}).get(key, {})
     monitor = own.get("monitor")
-    return {
-        "parallelism": int(own.get("parallelism", 1)),
-        "delay": parse_duration(own.get("delay", "0s")),
-        "order": own.get("order", "start-first"),
-        "monitor": None if monitor is None else parse_duration(monitor),
-        "failure_action": own.get(
-            "failure_action", "rollback" if key == "update_config" else "pause"
-        ),
-        "max_failure_ratio": float(own.get("max_failure_ratio", 0.0)),
-    }
+    usual = Policy(failure_action="rollback" if key == "update_config" else "pause")
+    return Policy(
+        parallelism=int(own.get("parallelism", usual.parallelism)),
+        delay=parse_duration(own.get("delay", "0s")),
+        order=own.get("order", usual.order),
+        monitor=None if monitor is None else parse_duration(monitor),
+        failure_action=own.get("failure_action", usual.failure_action),
+        max_failure_ratio=float(own.get("max_failure_ratio", usual.max_failure_ratio)),
+    )
 
 
 def fixed_address(service: Service) -> bool:
@@ -105,13 +100,13 @@ def needs(ctx: Context, service: Service, beside: Collection[str]) -> dict[str, 
 
 def unit_facts(
     ctx: Context, service: Service, image: str, beside: Collection[str]
-) -> tuple[UnitFact, ...]:
+) -> tuple[Unit, ...]:
     """The units of a service, one a replica, as far as its slots do not decide them."""
     many = service.replicas
     grace = service.stop_grace_period
     name = f"{ctx.stack.name}-{service.name}"
     return tuple(
-        UnitFact(
+        Unit(
             name=name if many == 1 else f"{name}-{number}",
             service=service.name,
             replica=number,
@@ -119,21 +114,17 @@ def unit_facts(
             keys={},
             config="",
             image=image,
-            peers={},
             health=bool(service.healthcheck and service.healthcheck.active),
             health_url=health_url(service),
             singleton=service.moorage.singleton,
             one_off=ctx.waited_for(service) and many == 1,
             on_demand=service.name in ctx.stack.on_demand,
             data=service.is_data,
-            singletons=(),
-            processes=(),
             needs=needs(ctx, service, beside),
             secrets=tuple(dict.fromkeys(grant.source for grant in service.secrets)),
             stop_seconds=DEFAULT_GRACE if grace is None else grace,
             update=rolling(service),
             rollback=rolling(service, "rollback_config"),
-            slot_install={},
         )
         for number in range(1, many + 1)
     )
