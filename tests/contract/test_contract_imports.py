@@ -27,8 +27,6 @@ LAYERS = (
     "moorage.cli",
 )
 FLOOR = {part: number for number, line in enumerate(LAYERS) for part in line.split()}
-# About to be dissolved into moorage.release.
-OPEN = {"moorage.deploy.unit"}
 
 
 @cache
@@ -51,7 +49,7 @@ def imported(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = {f"{node.module}.{alias.name}" for alias in node.names} & modules().keys()
             found |= inner or {node.module}
-    return found & modules().keys() - OPEN
+    return found & modules().keys()
 
 
 def part(module: str) -> str:
