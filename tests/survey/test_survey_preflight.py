@@ -154,6 +154,10 @@ def test_the_stacks_own_containers_may_hold_its_port() -> None:
 def test_the_stacks_own_units_may_hold_its_port() -> None:
     own = Process(7, "gunicorn", "moorage-tg2em-frontend.service", "")
     assert ports(listeners=[LISTENER], containers=[], holder=own) == []
+    # Another one's name may begin with this one's.
+    for name in ("moorage-tg2em2-frontend.service", "moorage-tg2em2.service"):
+        (found,) = ports(listeners=[LISTENER], containers=[], holder=Process(7, "x", name, ""))
+        assert name in found["value"]
 
 
 def test_a_port_that_another_stack_publishes() -> None:

@@ -219,7 +219,9 @@ def _port_conflict(
             return None
         name = _container_name(owners[0]) if owners else f"container {holder.container[:12]}"
         return _port_problem(want, name)
-    if holder.unit == edge.UNIT or holder.unit.startswith(f"moorage-{want['stack']}"):
+    # Not the name alone: a stack `tg` has no part in what `tg2em` holds.
+    own = tuple(f"moorage-{want['stack']}{end}" for end in ("-", "."))
+    if holder.unit == edge.UNIT or holder.unit.startswith(own):
         return None
     unit = f", {holder.unit}" if holder.unit else ""
     return _port_problem(want, f"{holder.name} (pid {holder.pid}{unit})", holder.unit)

@@ -28,7 +28,8 @@ def hooks(before: list[Any], after: list[Any] | None = None) -> dict[str, Any]:
 
 
 def web(rig: Rig, script: str = "exec sleep 600", **policy: Any) -> dict[str, Any]:
-    return rig.service("web", script, update=policy)
+    found: dict[str, Any] = rig.service("web", script, update=policy)
+    return found
 
 
 def replicas(rig: Rig, *scripts: str, **policy: Any) -> list[dict[str, Any]]:
@@ -39,7 +40,8 @@ def replicas(rig: Rig, *scripts: str, **policy: Any) -> list[dict[str, Any]]:
 
 def test_hooks_run_in_the_running_release_and_in_the_new_one(rig: Rig) -> None:
     old = rig.release(web(rig), **hooks([hook("dump", "cat /proc/1/cmdline", save_as="db.sql")]))
-    assert rig.activate(old).outcome == "activated", "there is nothing to save yet"
+    first = rig.activate(old)
+    assert first.outcome == "activated", first.message
     after = hook("greet", "touch /tmp/greeted; ls /tmp")
     assert rig.activate(rig.release(web(rig, "exec sleep 601"), **hooks([], [after]))).ok
     (dump,) = rig.layout.backups.iterdir()
@@ -89,7 +91,7 @@ def migrating(rig: Rig, script: str = "true", **plan: Any) -> str:
     migrate = rig.service("migrate", script, rolled=False, one_off=True)
     named = [{"name": "migrate"}]
     asked = {"service": "migrate", "plan": said}
-    return rig.release(migrate, web(rig), services=named, migrations=asked)
+    return str(rig.release(migrate, web(rig), services=named, migrations=asked))
 
 
 def test_a_one_way_migration_waits_for_a_yes(rig: Rig) -> None:
@@ -176,7 +178,7 @@ def test_of_a_stop_first_service_there_are_never_two(rig: Rig, order: str) -> No
             f"trap 'rm /data/here/{number}; exit' TERM; sleep {number} & wait"
         )
         entry = {"volumes": [bind]}
-        return rig.release(rig.service("web", script, entry, update={"order": order}))
+        return str(rig.release(rig.service("web", script, entry, update={"order": order})))
 
     rig.activate(one(600))
     outcome = rig.activate(one(601))
