@@ -6,13 +6,14 @@
 #   make down                remove it (make clean: also images and environments)
 #   make test                lint, unit and contract tests, every Molecule scenario
 #   make lint | test-unit | test-molecule SCENARIO=unified
+#   make test-mutation       which small mistakes no fast test notices (MINUTES=20)
 #   make bench               the figures of the closing notes
 #   make bench-rollout       what an update costs, beside docker compose and a start.sh
 #   make docs                write the tables of docs/ and of the roles' READMEs
 #   make lock                renew requirements/*.txt from requirements/*.in
 
 .DEFAULT_GOAL := help
-.PHONY: help up down ssh logs status lint test test-unit test-molecule bench bench-rollout docs lock clean \
+.PHONY: help up down ssh logs status lint test test-unit test-mutation test-molecule bench bench-rollout docs lock clean \
 	controller dev
 
 devtool = .venv/bin/python -m devtool
@@ -35,7 +36,7 @@ down ssh status: controller
 logs: controller
 	@$(devtool) logs $(SERVICE)
 
-lint test-unit: dev
+lint test-unit test-mutation: dev
 	@$(devtool) $@
 
 test: dev

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from devtool import bench, docs, images, local, locks, suite, testhost
+from devtool import bench, docs, images, local, locks, mutation, suite, testhost
 from devtool.ui import Problem, say
 
 
@@ -27,7 +27,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start the throwaway host and deploy to it")
     up.add_argument("--ports", type=_two_ports, metavar="FRONT_END,PICTURES")
-    for name in ("down", "status", "ssh", "inventory", "lint", "test", "test-unit"):
+    for name in (
+        "down",
+        "status",
+        "ssh",
+        "inventory",
+        "lint",
+        "test",
+        "test-unit",
+        "test-mutation",
+    ):
         commands.add_parser(name)
     for name in ("bench", "bench-rollout", "docs", "lock", "clean", "teardown"):
         commands.add_parser(name)
@@ -72,6 +81,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         "lint": suite.lint,
         "test": suite.everything,
         "test-unit": suite.units,
+        "test-mutation": mutation.run,
         "bench": bench.run,
         "bench-rollout": bench.rollout,
         "docs": docs.write,
