@@ -6,6 +6,7 @@
 #   make down                remove it (make clean: also images and environments)
 #   make test                lint, unit and contract tests, every Molecule scenario
 #   make lint | test-unit | test-molecule SCENARIO=unified
+#   make test-long           twenty good and ten bad updates of a host without a free processor
 #   make test-mutation       which small mistakes no fast test notices (MINUTES=20)
 #   make bench               the figures of the closing notes
 #   make bench-rollout       what an update costs, beside docker compose and a start.sh
@@ -13,7 +14,7 @@
 #   make lock                renew requirements/*.txt from requirements/*.in
 
 .DEFAULT_GOAL := help
-.PHONY: help up down ssh logs status lint test test-unit test-mutation test-molecule bench bench-rollout docs lock clean \
+.PHONY: help up down ssh logs status lint test test-unit test-long test-mutation test-molecule bench bench-rollout docs lock clean \
 	controller dev
 
 devtool = .venv/bin/python -m devtool
@@ -36,7 +37,7 @@ down ssh status: controller
 logs: controller
 	@$(devtool) logs $(SERVICE)
 
-lint test-unit test-mutation: dev
+lint test-unit test-long test-mutation: dev
 	@$(devtool) $@
 
 test: dev

@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         "lint",
         "test",
         "test-unit",
+        "test-long",
         "test-mutation",
     ):
         commands.add_parser(name)
@@ -81,6 +82,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         "lint": suite.lint,
         "test": suite.everything,
         "test-unit": suite.units,
+        "test-long": suite.long,
         "test-mutation": mutation.run,
         "bench": bench.run,
         "bench-rollout": bench.rollout,

@@ -30,6 +30,8 @@ _REPORTS = STATE / "reports"
 _PYTEST_NO_TESTS = 5
 # Files of tests are shared out among as many: most of them wait for processes of their own.
 _PYTEST_WORKERS = "2"
+# Good ones, bad ones: molecule/cases/tests/test_60_evidence.py.
+_BUSY_UPDATES = "20,10"
 _BROWSER = (
     ("chromium", "chromium", "the pages are tried in it"),
     ("chromedriver", "chromium-driver", "the tests steer Chromium through it"),
@@ -136,6 +138,15 @@ def some_scenarios(name: str | None) -> int:
     stages = Stages()
     for scenario in [name] if name else known:
         stages.run(f"molecule {scenario}", partial(molecule, scenario))
+    return stages.conclude()
+
+
+def long() -> int:
+    """Play what does not fit into `make test`: thirty updates of a host that has no time left."""
+    prepare()
+    stages = Stages()
+    os.environ |= {"MOORAGE_BUSY_UPDATES": _BUSY_UPDATES, "PYTEST_ADDOPTS": "-s -k busy_host"}
+    stages.run("molecule cases", partial(molecule, "cases"))
     return stages.conclude()
 
 

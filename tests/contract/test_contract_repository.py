@@ -110,6 +110,14 @@ def test_links_between_documents_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_where_to_change_what_holds_the_names_that_it_says() -> None:
+    text = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+    named = re.findall(r"\]\(\.\./(\S+?)\) `(\w+)`", text)
+    assert len(named) >= 15
+    wrong = [(path, name) for path, name in named if name not in (ROOT / path).read_text()]
+    assert wrong == []
+
+
 def outline(path: Path) -> list[int]:
     """Return the levels of a document's headings, in order."""
     text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
