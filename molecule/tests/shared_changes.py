@@ -93,7 +93,7 @@ def test_a_changed_setting_restarts_only_what_it_concerns(settled: Machine, stac
     assert changed(before, settled.runs(stack)) == {"scraper"}
     scraper = settled.described(stack, "scraper")
     # A process gets its environment from its supervisor, a container when it is made.
-    replaced = {scraper["container"]} if scraper["kind"] == "container" else set()
+    replaced = {scraper["containers"][0]} if scraper["kind"] == "container" else set()
     assert changed(containers, settled.container_ids(stack)) == replaced
     new = settled.release(stack)
     assert new != old

@@ -120,7 +120,7 @@ class Machine:
             ).splitlines()
         )
         release = json.loads(self.sh(f"cat /opt/{stack}/current/release.json"))
-        homes = {s["name"]: f"/{s['container']}" for s in release["services"]}
+        homes = {s["name"]: f"/{s['containers'][0]}" for s in release["services"]}
         return {
             name: f"{service['pid']} in {homes[name]} since {starts[homes[name]]}"
             for name, service in self.status(stack).items()
@@ -145,7 +145,7 @@ class Machine:
 
     def container_of(self, stack: str, service: str) -> str:
         """Return the name of the container that a service is, or is a process of."""
-        return str(self.described(stack, service)["container"])
+        return str(self.described(stack, service)["containers"][0])
 
     def described(self, stack: str, service: str) -> dict[str, Any]:
         """Return what the running release says of a service."""
@@ -157,7 +157,7 @@ class Machine:
         """Return the environment of a service's running process, as the kernel has it."""
         known, pid = self.described(stack, service), self.status(stack)[service]["pid"]
         # The pid of a process under our supervisor is one of its container.
-        inside = f"docker exec {known['container']} " if known["kind"] == "process" else ""
+        inside = f"docker exec {known['containers'][0]} " if known["kind"] == "process" else ""
         return self.sh(f"{inside}cat /proc/{pid}/environ | tr '\\0' '\\n'").splitlines()
 
     def restart(self, *, cut_power: bool = False) -> None:

@@ -210,10 +210,10 @@ class Probe:
     """How the prober asks, and what a release may cost visitors; a ``rate`` of 0 asks nothing."""
 
     rate: float = 0.0
-    timeout_seconds: float = 2.0
+    timeout_seconds: float = 1.0
     method: str = "GET"
     budget: float = 0
-    p99_factor: float = 5.0
+    p99_factor: float = 1.0
     p99_floor_seconds: float = 1.0
     before_seconds: float = 0.0
     targets: tuple[Target, ...] = ()
@@ -221,11 +221,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class Rollout:
-    """How long what may take, in seconds."""
+    """How long what may take, in seconds; an hour for hooks of a release that says nothing."""
 
     drain_seconds: float = 0.0
     monitor_seconds: float = 0.0
-    hook_timeout_seconds: float = 600.0
+    hook_timeout_seconds: float = 3600.0
 
 
 @dataclass(frozen=True)
