@@ -13,6 +13,7 @@ description:
     plugin follows the same activation to its end.
   - The release must become healthy within O(gate_timeout); if it does not, the previous release is
     put back and the module fails with what each service showed.
+  - Options that are not given have the defaults of C(moorage activate) on the host.
 options:
   base:
     description: Directory of the stack, such as C(/opt/tg2em).
@@ -27,20 +28,16 @@ options:
       Id of a release that is on the host. Empty, with O(action) V(rollback), is the one that ran
       before the running one.
     type: str
-    default: ""
   action:
     description: What the receipt calls it.
     type: str
     choices: [deploy, update, rollback]
-    default: deploy
   purpose:
     description: What is noted in the lock and in the journal.
     type: str
-    default: deploy
   token:
     description: That of the reservation which this activation is a part of.
     type: str
-    default: ""
   give_back:
     description: Whether the reservation ends with this activation, however it goes.
     type: bool
@@ -48,32 +45,25 @@ options:
   allow_one_way:
     description: Yes to migrations from which no older release comes back.
     type: bool
-    default: false
   hooks:
     description: Whether what the stack wants done before and after an update is done.
     type: bool
-    default: true
   keep:
     description: How many releases are retained.
     type: int
-    default: 5
   start_timeout:
     description: Seconds that the engine may take to start what is new.
-    type: int
-    default: 300
+    type: float
   gate_timeout:
     description: Seconds within which every service must be healthy.
-    type: int
-    default: 120
+    type: float
   lock_wait:
     description: Seconds to wait for another activation of the same stack.
     type: float
-    default: 60
   restart:
     description: Services that start anew even where nothing of the release concerns them.
     type: list
     elements: str
-    default: []
   rejoin:
     description: Follow the activation that was started last instead of starting one.
     type: bool
@@ -132,6 +122,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.moorage_host import names
 
+# What this module keeps to itself; all other options are fields of deploy.activate.Request.
+OWN = ("base", "give_back", "rejoin")
 # The same words as moorage.deploy.activate.Outcome.
 GOOD = ("activated", "unchanged")
 
@@ -145,31 +137,15 @@ def current(base: Path) -> str:
         return ""
 
 
-def command_line(args: dict[str, Any]) -> list[str]:
-    """Return the command that activates the release."""
-    back = args["action"] == "rollback" and not args["rejoin"]
-    argv = [names.COMMAND, "--base", str(Path(args["base"]).parent)]
-    argv += ["rollback" if back else "activate", "--json", "--wait", str(args["lock_wait"])]
-    for option in ("purpose", "token", "keep", "start_timeout", "gate_timeout"):
-        if args[option] != "":
-            argv += [f"--{option.replace('_', '-')}", str(args[option])]
-    if args["allow_one_way"]:
-        argv.append("--allow-one-way")
-    if not args["hooks"]:
-        argv.append("--no-hooks")
-    if not back:
-        argv += ["--action", args["action"]]
-        for service in args["restart"]:
-            argv += ["--restart", service]
-    if args["rejoin"]:
-        argv.append("--rejoin")
-    return [*argv, args["stack"], *([args["release"]] if args["release"] else [])]
+def request(args: dict[str, Any]) -> str:
+    """Return what is asked of the host, as JSON; what is not said has the default of there."""
+    return json.dumps({k: v for k, v in args.items() if k not in OWN and v is not None})
 
 
 def sentence(args: dict[str, Any], outcome: dict[str, Any]) -> str:
     """Return why it failed, the reason first, and then what it was about."""
     lines = [outcome["message"].strip() or "no reason was given"]
-    what = f"{args['action']} of {args['stack']} to release {outcome['release']}"
+    what = f"{args['action'] or 'deploy'} of {args['stack']} to release {outcome['release']}"
     lines.append(f"{what}: {outcome['outcome']}")
     phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in outcome["phases"].items())
     if phases:
@@ -197,22 +173,18 @@ def main() -> None:
         argument_spec={
             "base": {"type": "path", "required": True},
             "stack": {"type": "str", "required": True},
-            "release": {"type": "str", "default": ""},
-            "action": {
-                "type": "str",
-                "choices": ["deploy", "update", "rollback"],
-                "default": "deploy",
-            },
-            "purpose": {"type": "str", "default": "deploy"},
-            "token": {"type": "str", "default": "", "no_log": True},
+            "release": {"type": "str"},
+            "action": {"type": "str", "choices": ["deploy", "update", "rollback"]},
+            "purpose": {"type": "str"},
+            "token": {"type": "str", "no_log": True},
             "give_back": {"type": "bool", "default": False},
-            "allow_one_way": {"type": "bool", "default": False},
-            "hooks": {"type": "bool", "default": True},
-            "keep": {"type": "int", "default": 5},
-            "start_timeout": {"type": "int", "default": 300},
-            "gate_timeout": {"type": "int", "default": 120},
-            "lock_wait": {"type": "float", "default": 60},
-            "restart": {"type": "list", "elements": "str", "default": []},
+            "allow_one_way": {"type": "bool"},
+            "hooks": {"type": "bool"},
+            "keep": {"type": "int"},
+            "start_timeout": {"type": "float"},
+            "gate_timeout": {"type": "float"},
+            "lock_wait": {"type": "float"},
+            "restart": {"type": "list", "elements": "str"},
             "rejoin": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -224,7 +196,9 @@ def main() -> None:
     if module.check_mode:
         changed = bool(before != args["release"] or args["restart"])
         module.exit_json(changed=changed, stack=args["stack"], diff=diff)
-    _, out, err = module.run_command(command_line(args))
+    argv = [names.COMMAND, "--base", str(Path(args["base"]).parent), "request"]
+    argv += ["--rejoin"] if args["rejoin"] else []
+    _, out, err = module.run_command(argv, data=request(args))
     gave_back = bool(args["give_back"] and args["token"])
     if gave_back:
         give_back(module)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from devtool import docs
 from moorage.controller.project import Project
 from moorage.controller.roles import FROM_PLAN, ROLES, settings_of_role
+from moorage.deploy.activate import Request
 from moorage.settings import edge, host, run, stack
 from moorage.settings.readers import Unusable
 from moorage.settings.table import Setting, settings_of
@@ -155,14 +157,19 @@ def test_a_default_of_a_stack_stands_once() -> None:
     assert again == []
 
 
-def test_the_module_of_a_rollout_documents_the_defaults_of_settings() -> None:
+def test_the_module_of_a_rollout_and_its_request_have_the_same_options() -> None:
     source = (ROOT / "plugins/modules/moorage_activate.py").read_text(encoding="utf-8")
     (documented,) = re.findall(r'DOCUMENTATION = r"""(.*?)"""', source, re.DOTALL)
-    options = yaml.safe_load(documented)["options"]
-    names = {"keep": "keep_releases", "gate_timeout": "", "start_timeout": ""}
-    for option, name in names.items():
-        wanted = getattr(stack.Settings, name or f"{option}_seconds")
-        assert options[option].get("default", wanted) == wanted, option
+    (own,) = re.findall(r"^OWN = (\(.*\))$", source, re.M)
+    options = {
+        name: option
+        for name, option in yaml.safe_load(documented)["options"].items()
+        if name not in ast.literal_eval(own)
+    }
+    # Who asks is known on the host.
+    assert options.keys() == {entry.name for entry in fields(Request)} - {"who"}
+    # A default stands with the field alone.
+    assert [name for name, option in options.items() if "default" in option] == []
 
 
 def test_a_rollback_has_the_defaults_of_settings() -> None:

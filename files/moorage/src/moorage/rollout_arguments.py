@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from moorage.settings.stack import Settings
+from moorage.deploy.activate import Request
 
 
 def add_parsers(verbs: Any) -> None:
@@ -18,21 +19,18 @@ def add_parsers(verbs: Any) -> None:
     enact = verbs.add_parser("activate", help="make a retained release the running one")
     enact.add_argument("stack")
     enact.add_argument("release")
-    _add_options(enact, "activation by hand")
-    enact.add_argument(
-        "--restart",
-        action="append",
-        default=[],
-        metavar="SERVICE",
-        help="start it anew in any case",
-    )
-    enact.add_argument("--action", choices=("deploy", "update", "rollback"), default="deploy")
-    enact.add_argument("--rejoin", action="store_true", help="follow the one that was started")
+    _add_request(enact, "action")
 
     back = verbs.add_parser("rollback", help="go back to the previous release, or to a named one")
     back.add_argument("stack")
     back.add_argument("release", nargs="?", default="")
-    _add_options(back, "rollback by hand")
+    _add_request(back, "action", "restart")
+    back.set_defaults(action="rollback")
+
+    # What the module asks, in JSON on standard input.
+    asked = verbs.add_parser("request")
+    asked.add_argument("--rejoin", action="store_true")
+    asked.set_defaults(json=True)
 
     receipt = verbs.add_parser("receipt", help="show what the last rollout measured and did")
     receipt.add_argument("stack")
@@ -60,15 +58,21 @@ def add_parsers(verbs: Any) -> None:
     unit.add_argument("request", type=Path)
 
 
-def _add_options(parser: argparse.ArgumentParser, purpose: str) -> None:
+def _add_request(parser: argparse.ArgumentParser, *without: str) -> None:
+    """Add an option for each field of a request."""
     parser.add_argument("--json", action="store_true")
-    keep = Settings.keep_releases
-    gate, start = float(Settings.gate_timeout_seconds), float(Settings.start_timeout_seconds)
-    parser.add_argument("--keep", type=int, default=keep, help="how many releases to retain")
-    parser.add_argument("--gate-timeout", type=float, default=gate, metavar="SECONDS")
-    parser.add_argument("--start-timeout", type=float, default=start, metavar="SECONDS")
-    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for the lock")
-    parser.add_argument("--purpose", default=purpose)
-    parser.add_argument("--token", default="", help="of the reservation that this is a part of")
-    parser.add_argument("--allow-one-way", action="store_true", help="yes to one-way migrations")
-    parser.add_argument("--no-hooks", action="store_true", help="no backup before, nothing after")
+    for entry in fields(Request):
+        if "help" not in entry.metadata or entry.name in without:
+            continue
+        flag, default = entry.name.replace("_", "-"), entry.default
+        about: dict[str, Any] = {"dest": entry.name, "default": default} | entry.metadata
+        if isinstance(default, bool):
+            flag = f"no-{flag}" if default else flag
+            about["action"] = "store_false" if default else "store_true"
+        elif isinstance(default, tuple):
+            about |= {"action": "append", "default": []}
+        else:
+            about["type"] = type(default)
+        if isinstance(default, float):
+            about |= {"metavar": "SECONDS"}
+        parser.add_argument(f"--{flag}", **about)

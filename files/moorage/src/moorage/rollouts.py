@@ -9,12 +9,14 @@ import pwd
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from moorage.common.lock import Locked, hold, is_held, moment
 from moorage.common.readers import Damaged, read_note, read_object
+from moorage.common.shape import make
 from moorage.common.text import say
 from moorage.deploy import activate as activation
 from moorage.deploy import docker
@@ -125,41 +127,32 @@ def _unreadable(layout: Layout) -> list[str]:
 
 
 def _activate(args: argparse.Namespace) -> int:
-    layout = Layout.of(args.stack, args.base, args.run)
-    listener = _silent if args.json else _say
+    given = {f.name: getattr(args, f.name) for f in fields(Request) if hasattr(args, f.name)}
+    given["restart"] = tuple(given.get("restart", ()))
+    return _launch(Request(**given), args, _silent if args.json else _say)
+
+
+def _requested(args: argparse.Namespace) -> int:
+    try:
+        request = make(Request, json.load(sys.stdin), strict=True)
+    except ValueError as trouble:
+        raise ReleaseError(f"this is no request of this version: {trouble}") from None
     if args.rejoin:
-        return _report(rejoin(args.release, layout, listener), args)
-    request = _request(args, args.release, args.action, args.restart)
-    return _report(launch(request, layout, listener), args)
+        layout = Layout.of(request.stack, args.base, args.run)
+        return _report(rejoin(request.release, layout, _silent), args)
+    return _launch(request, args, _silent)
 
 
-def _rollback(args: argparse.Namespace) -> int:
-    layout = layout_of(args)
-    target = read_release(layout, args.release) if args.release else previous_release(layout)
-    outcome = launch(
-        _request(args, target.id, "rollback", []), layout, _silent if args.json else _say
-    )
-    return _report(outcome, args)
-
-
-def _request(
-    args: argparse.Namespace, release: str, action: str, restart: Sequence[str]
-) -> Request:
-    return Request(
-        stack=args.stack,
-        release=release,
-        who=who(),
-        purpose=args.purpose,
-        action=action,
-        token=args.token,
-        keep=args.keep,
-        gate_timeout=args.gate_timeout,
-        start_timeout=args.start_timeout,
-        lock_wait=args.wait,
-        allow_one_way=args.allow_one_way,
-        hooks=not args.no_hooks,
-        restart=list(restart),
-    )
+def _launch(
+    request: Request, args: argparse.Namespace, listener: Callable[[dict[str, Any]], None]
+) -> int:
+    args.stack = request.stack
+    layout = Layout.of(request.stack, args.base, args.run)
+    if request.action == "rollback":
+        layout = layout_of(args)
+        target = read_release(layout, request.release) if request.release else None
+        request = replace(request, release=(target or previous_release(layout)).id)
+    return _report(launch(replace(request, who=who()), layout, listener), args)
 
 
 def _report(outcome: Outcome, args: argparse.Namespace) -> int:
@@ -279,7 +272,8 @@ def _remove(args: argparse.Namespace) -> int:
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "releases": _releases,
     "activate": _activate,
-    "rollback": _rollback,
+    "rollback": _activate,
+    "request": _requested,
     "receipt": _receipt,
     "exec": _exec,
     "lock": _lock,

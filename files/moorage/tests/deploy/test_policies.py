@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from rig import Rig
 
+from moorage.cli import main
 from moorage.deploy.activate import Request
 from moorage.deploy.launch import launch
 from moorage.deploy.release import current_release
@@ -194,10 +196,9 @@ exit 0
 """
 
 
-def test_of_the_journals_of_rollouts_the_newest_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Runs what systemd would run, at once.
+@pytest.fixture
+def launching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """A stack without a release; what systemd would run is run at once."""
     for name, script in {"systemd-run": SYSTEMD_RUN, "systemctl": "#!/bin/sh\n"}.items():
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
@@ -208,6 +209,37 @@ def test_of_the_journals_of_rollouts_the_newest_stay(
     layout = Layout.of("shop", tmp_path / "opt", tmp_path / "run")
     layout.releases.mkdir(parents=True)
     layout.journals.mkdir(parents=True)
+    return layout
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"release": "f" * 12, "keep": 3, "restart": ["web"]}, "no release ffffffffffff"),
+        ({"release": "f" * 12, "kept": 3}, "keep"),
+        ({"release": "f" * 12, "keep": "three"}, "keep"),
+        ({"release": "f" * 12, "action": "moor"}, "deploy, update, rollback"),
+        ({"action": "rollback"}, "no stack 'shop'"),
+    ],
+)
+def test_a_module_asks_in_json_and_hears_what_is_wrong_with_it(
+    launching: Layout,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: dict[str, Any],
+    said: str,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"stack": "shop", **asked})))
+    base, run = str(launching.base.parent), str(launching.run.parent)
+    assert main(["--base", base, "--run", run, "request"]) != 0
+    told = capsys.readouterr()
+    assert said in told.out + told.err
+    # Nothing is asked of systemd that is no request.
+    assert bool(list(launching.journals.iterdir())) == ("no release" in said)
+
+
+def test_of_the_journals_of_rollouts_the_newest_stay(launching: Layout) -> None:
+    layout = launching
     for number in range(150):
         (layout.journals / f"{number:04}-1.jsonl").touch()
     said: list[dict[str, Any]] = []

@@ -45,6 +45,7 @@ from moorage.deploy.traffic import BudgetSpent, Traffic
 from moorage.deploy.waves import Paused
 from moorage.edge import Edge, EdgeError
 from moorage.release.layout import Layout
+from moorage.settings.stack import Settings
 from process_supervisor.client import ControlError
 
 FAILURES = (
@@ -61,27 +62,35 @@ FAILURES = (
 )
 
 
+def _option(default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"help": meaning})
+
+
 @dataclass(frozen=True)
 class Request:
     """What is asked of an activation. Times are in seconds; ``keep`` counts releases.
 
-    ``action`` is deploy, update or rollback. ``restart`` names services that start anew even
-    where their part of the release is unchanged. ``token`` is that of a reservation.
+    A field is an option of `moorage activate` and of the module moorage_activate by its own name,
+    and its default stands here alone. No ``release`` is the one that ran before.
     """
 
     stack: str
-    release: str
+    release: str = ""
     who: str = "root"
-    purpose: str = "deploy"
-    action: str = "deploy"
-    token: str = ""
-    keep: int = 5
-    gate_timeout: float = 120.0
-    start_timeout: float = 300.0
-    lock_wait: float = 0.0
-    allow_one_way: bool = False
-    hooks: bool = True
-    restart: list[str] = field(default_factory=list)
+    purpose: str = _option("by hand", "what is noted in the lock and in the journal")
+    action: Literal["deploy", "update", "rollback"] = _option("deploy", "what the receipt calls it")
+    token: str = _option("", "of the reservation that this is a part of")
+    keep: int = _option(Settings.keep_releases, "how many releases to retain")
+    gate_timeout: float = _option(
+        float(Settings.gate_timeout_seconds), "within which every service must be healthy"
+    )
+    start_timeout: float = _option(
+        float(Settings.start_timeout_seconds), "that the engine may take to start what is new"
+    )
+    lock_wait: float = _option(0.0, "to wait for another activation of the stack")
+    allow_one_way: bool = _option(False, "yes to one-way migrations")
+    hooks: bool = _option(True, "no backup before, nothing after")
+    restart: tuple[str, ...] = _option((), "a service that starts anew in any case")
 
 
 @dataclass

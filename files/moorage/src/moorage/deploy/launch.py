@@ -20,7 +20,7 @@ from typing import Any
 
 from moorage.common.files import write_atomically
 from moorage.common.readers import read_object
-from moorage.common.shape import fit, make
+from moorage.common.shape import make
 from moorage.deploy.activate import Outcome, Request, activate
 from moorage.deploy.journal import SPARE, Journal, follow
 from moorage.release.layout import Layout
@@ -113,8 +113,7 @@ def run_activation(asked: Path, base: Path, run: Path) -> Outcome:
     asked.unlink()
     try:
         where = Path(fields.pop("journal"))
-        fit(fields, Request)
-        request = Request(**fields)
+        request = make(Request, fields, strict=True)
     except (KeyError, TypeError, ValueError) as damage:
         raise LaunchError(f"{asked} is no request of this version: {damage}") from None
     return activate(request, Layout.of(request.stack, base, run), Journal(where))
@@ -189,6 +188,6 @@ def _wait_for_other(unit: str, request: Request) -> None:
             raise LaunchError(
                 f"{unit} is still at work on this host (an earlier run that lost its connection, "
                 f"or a colleague): follow it with `journalctl -fu {unit}`, or wait longer with "
-                f"--wait SECONDS"
+                f"--lock-wait SECONDS"
             )
         time.sleep(_POLL_SECONDS)
