@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "molecule" / "tests")]
 from load import Load, Seen, load  # noqa: E402
 
 from bench.rollout.ways import BenchError, Compose, Host, Moorage, Turn  # noqa: E402
-from moorage.tables import table  # noqa: E402
+from moorage.cli.tables import table  # noqa: E402
 
 _RATE = 150
 _IDLE_SECONDS = 3.0

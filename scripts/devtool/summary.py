@@ -10,7 +10,7 @@ from typing import Any
 from devtool import shell
 from devtool.testhost import Host
 from devtool.ui import Problem, say
-from moorage.tables import duration, table
+from moorage.cli.tables import duration, table
 
 STACK = "tg2em"
 _PASSWORD_FILE = f"/opt/{STACK}/secrets/admin_password"

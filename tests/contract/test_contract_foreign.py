@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "files/moorage/src/moorage"
 # What runs as root on a host.
 CODE = [
+    *(PACKAGE / "cli").glob("*.py"),
     *(PACKAGE / "common").glob("*.py"),
     *(PACKAGE / "deploy").glob("*.py"),
     *(PACKAGE / "release").glob("*.py"),
-    *(PACKAGE / name for name in ("cli.py", "rollouts.py")),
     *(ROOT / "plugins/modules").glob("*.py"),
     *(ROOT / "plugins/module_utils/moorage_host").glob("*.py"),
 ]

@@ -17,13 +17,11 @@ LAYERS = (
     "moorage moorage.common moorage.packets",
     "moorage.release moorage.settings",
     "moorage.control moorage.images moorage.probe",
-    "moorage.tables",
     "moorage.edge moorage.gateway moorage.panel",
     "moorage.compose",
     "moorage.render",
     "moorage.deploy",
     "moorage.controller",
-    "moorage.rollouts moorage.rollout_arguments",
     "moorage.cli",
 )
 FLOOR = {part: number for number, line in enumerate(LAYERS) for part in line.split()}

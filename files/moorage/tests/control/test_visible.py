@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from moorage.cli import _pass_on
+from moorage.cli.main import _pass_on
+from moorage.cli.tables import table
 from moorage.common.text import say, visible
-from moorage.tables import table
 
 ATTACK = "\x1b]0;owned\x07\x1b[2J\x9b31m gnp\u202egnp.exe \u2066x\u2069\u200b\r\x08done"
 SHOWN = r"\x1b]0;owned\x07\x1b[2J\x9b31m gnp\u202egnp.exe \u2066x\u2069\u200b\x0d\x08done"

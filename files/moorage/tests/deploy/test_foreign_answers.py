@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from moorage.cli.tables import event_rows, status_rows, table
 from moorage.control.contract import ControlError
 from moorage.control.process import ProcessBackend
 from moorage.deploy.supervisor import Supervisor
 from moorage.probe.receipt import write_receipt
-from moorage.tables import event_rows, status_rows, table
 from process_supervisor.client import ControlError as Refusal
 
 Answer = Callable[[bytes], Path]

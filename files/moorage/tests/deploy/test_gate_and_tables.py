@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from moorage.cli.tables import duration, status_rows, table
 from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
-from moorage.tables import duration, status_rows, table
 
 
 class Clock:

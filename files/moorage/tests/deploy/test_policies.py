@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rig import Rig
 
-from moorage.cli import main
+from moorage.cli.main import main
 from moorage.deploy.activate import Request
 from moorage.deploy.launch import launch
 from moorage.deploy.release import current_release

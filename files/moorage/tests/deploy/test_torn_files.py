@@ -6,11 +6,12 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torn import FOREIGN, IN_PLACE, ONE, TWO, deployed, odd, stand_in
 
-from moorage.cli import main
+from moorage.cli.main import main
 from moorage.common.lock import hold
 from moorage.common.readers import Damaged, read_note, read_object
 from moorage.deploy import room
@@ -55,7 +56,7 @@ def read_reserved(layout: Layout) -> None:
 
 
 def read_marked(layout: Layout) -> None:
-    from moorage.rollouts import interrupted
+    from moorage.cli.releases import interrupted
 
     assert "interrupted" in interrupted(layout)
 
@@ -127,11 +128,13 @@ def test_a_damaged_release_is_told_and_made_anew(layout: Layout) -> None:
         b'{"topology": "x", "edge": []}',
     ]
     # Another text in a text's place, or nothing in a list's, is no damage that anybody could see.
-    said, empty = json.loads(whole), {"edge": {}, "directories": []}
+    said = json.loads(whole)
+    empty: dict[str, Any] = {"edge": {}, "directories": []}
+    others: list[Any] = ["text", {}, [], None]
     sound = {
         json.dumps({**said, name: other}).encode()
         for name, value in said.items()
-        for other in ("text", {}, [], None)
+        for other in others
         if type(other) is type(value) or (name in empty and other == empty[name])
     }
     for torn in [content for content in [*spoilt(whole.rstrip()), *wrong] if content not in sound]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torn import FOREIGN, IN_PLACE, ONE, TWO, deployed, odd, stand_in
 
-from moorage.cli import main
+from moorage.cli.main import main
 from moorage.deploy.release import read_release
 from moorage.probe.receipt import write_receipt
 from moorage.release.layout import Layout
@@ -40,7 +40,7 @@ VERBS = [["status"], ["status", "shop"], ["status", "--json"], ["releases", "sho
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     # The engine knows nothing of this stack; to ask it each time takes long.
-    for name in ("deploy.control.docker.containers_of", "cli.containers_of"):
+    for name in ("deploy.control.docker.containers_of", "cli.main.containers_of"):
         monkeypatch.setattr(f"moorage.{name}", lambda _stack: [])
     monkeypatch.setattr("moorage.deploy.docker.missing_images", lambda _refs: [])
     found: Layout = deployed(tmp_path, "shop")

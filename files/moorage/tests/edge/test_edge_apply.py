@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 from edge_rig import Application, EdgeRig, docker, free_port, get, until
 
+from moorage.cli.edge import text
 from moorage.edge import EdgeError
-from moorage.edge.report import local_addresses, report, text, troubles, unheard
+from moorage.edge.report import local_addresses, report, troubles, unheard
 
 Start = Callable[..., Application]
 FACTS = {"pools": {"web:80": {}}, "routes": [{"path": "/", "pool": "web:80"}]}

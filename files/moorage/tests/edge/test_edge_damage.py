@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from edge_rig import Application, EdgeRig, docker, get, until
 
-from moorage.edge.report import report, text
+from moorage.cli.edge import text
+from moorage.edge.report import report
 
 Start = Callable[..., Application]
 TORN = ["", "[]", "null", "\x00" * 9]

@@ -11,7 +11,6 @@ from moorage.edge.core import Edge
 from moorage.edge.errors import EdgeError
 from moorage.edge.model import Facts
 from moorage.edge.tls import missing
-from moorage.tables import table
 
 
 def report(edge: Edge) -> dict[str, Any]:
@@ -114,29 +113,3 @@ def _reached(facts: Facts, pool: str) -> list[str]:
     ports = [f"port {entry.port}" for entry in facts.listeners if entry.pool == pool]
     paths = [entry.path for entry in facts.routes if entry.pool == pool]
     return [*ports, *(f"{domain}{path}" for domain in facts.domains for path in paths)]
-
-
-def text(found: dict[str, Any]) -> str:
-    """Return the state for a person."""
-    if not found["present"]:
-        return "this host has no edge"
-    state = "running" if found["running"] else f"NOT RUNNING: {found['trouble']}"
-    lines = [f"edge ({found['kind']}, TLS {found['tls']}): {state}"]
-    if found["running"] and found["generation"] != found["wanted_generation"]:
-        lines.append("it runs with an older configuration: `moorage edge reload` says why")
-    lines += found["damage"]
-    rows = [["STACK", "POOL", "PEER", "IN FLIGHT", "REACHED BY"]]
-    for stack in found["stacks"]:
-        for pool, peers in stack["pools"].items():
-            reached = ", ".join(stack["reached"][pool])
-            reached += " (maintenance)" if stack["maintenance"] else ""
-            shown = [(peer, str(count)) for peer, count in peers.items()] or [("none", "-")]
-            rows += [[stack["stack"], pool, peer, count, reached] for peer, count in shown]
-        for listener in stack["without_address"]:
-            lines.append(
-                f"{stack['stack']}: nobody reaches {listener} yet: this host does not have that "
-                "address"
-            )
-        for domain in stack["without_certificate"]:
-            lines.append(f"{domain}: self-signed until the ACME server's certificate is there")
-    return "\n".join([*lines, table(rows)] if len(rows) > 1 else lines)

@@ -10,7 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from moorage import __version__, packets, rollouts
+from moorage import __version__, packets
+from moorage.cli import edge, releases
+from moorage.cli.arguments import add_parsers
+from moorage.cli.releases import FAILED, OK, layout_of, who
+from moorage.cli.tables import event_rows, status_rows, table
 from moorage.common.text import say
 from moorage.control import metrics
 from moorage.control.contract import ControlError, Stream
@@ -24,12 +28,8 @@ from moorage.deploy.release import (
 )
 from moorage.deploy.reservation import read_reservation
 from moorage.edge import Edge
-from moorage.edge import cli as edge
 from moorage.edge.report import troubles
 from moorage.release.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stacks
-from moorage.rollout_arguments import add_parsers
-from moorage.rollouts import FAILED, OK, layout_of, who
-from moorage.tables import event_rows, status_rows, table
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(words or ["--help"])
     try:
         return _VERBS[args.verb](args)
-    except (*rollouts.FAILURES, ControlError) as trouble:
+    except (*releases.FAILURES, ControlError) as trouble:
         say(f"moorage: {trouble}", sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -127,7 +127,7 @@ def _services(layout: Layout, *, alone: bool) -> list[dict[str, Any]]:
     """Return the services of a stack; what ails one stack does not hide the others."""
     try:
         return Services(layout).all()
-    except (*rollouts.FAILURES, ControlError) as trouble:
+    except (*releases.FAILURES, ControlError) as trouble:
         if alone:
             raise
         say(f"moorage: {layout.stack}: {trouble}", sys.stderr)
@@ -152,7 +152,7 @@ def _under_way(layout: Layout) -> list[str]:
     holder = read_reservation(layout)
     if holder is not None:
         found.append(holder.describe(layout.stack))
-    left = rollouts.interrupted(layout)
+    left = releases.interrupted(layout)
     return [*found, left] if left else found
 
 
@@ -218,7 +218,7 @@ def _metrics(args: argparse.Namespace) -> int:
     for stack in stacks:
         try:
             found[stack] = Services(Layout.of(stack, args.base, args.run)).measured()
-        except (*rollouts.FAILURES, ControlError) as trouble:
+        except (*releases.FAILURES, ControlError) as trouble:
             say(f"moorage: {stack}: {trouble}", sys.stderr)
     print(metrics.text(found), end="")
     return OK if len(found) == len(stacks) else FAILED
@@ -239,8 +239,5 @@ _VERBS = {
     "metrics": _metrics,
     "reopen": _reopen,
     "edge": edge.run,
-    **rollouts.VERBS,
+    **releases.VERBS,
 }
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from moorage.cli.tables import table
 from moorage.common.text import say
 
 OK, FAILED = 0, 1
@@ -43,11 +44,37 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _status(edge: Any, args: argparse.Namespace) -> int:
-    from moorage.edge.report import report, text
+    from moorage.edge.report import report
 
     found = report(edge)
     print(json.dumps(found, indent=2) if args.json else text(found))
     return OK if found["running"] or not found["present"] else FAILED
+
+
+def text(found: dict[str, Any]) -> str:
+    """Return the state for a person."""
+    if not found["present"]:
+        return "this host has no edge"
+    state = "running" if found["running"] else f"NOT RUNNING: {found['trouble']}"
+    lines = [f"edge ({found['kind']}, TLS {found['tls']}): {state}"]
+    if found["running"] and found["generation"] != found["wanted_generation"]:
+        lines.append("it runs with an older configuration: `moorage edge reload` says why")
+    lines += found["damage"]
+    rows = [["STACK", "POOL", "PEER", "IN FLIGHT", "REACHED BY"]]
+    for stack in found["stacks"]:
+        for pool, peers in stack["pools"].items():
+            reached = ", ".join(stack["reached"][pool])
+            reached += " (maintenance)" if stack["maintenance"] else ""
+            shown = [(peer, str(count)) for peer, count in peers.items()] or [("none", "-")]
+            rows += [[stack["stack"], pool, peer, count, reached] for peer, count in shown]
+        for listener in stack["without_address"]:
+            lines.append(
+                f"{stack['stack']}: nobody reaches {listener} yet: this host does not have that "
+                "address"
+            )
+        for domain in stack["without_certificate"]:
+            lines.append(f"{domain}: self-signed until the ACME server's certificate is there")
+    return "\n".join([*lines, table(rows)] if len(rows) > 1 else lines)
 
 
 def _test(edge: Any, _args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from moorage.cli.tables import release_rows, table
 from moorage.common.lock import Locked, hold, is_held, moment
 from moorage.common.readers import Damaged, read_note, read_object
 from moorage.common.shape import make
@@ -39,7 +40,6 @@ from moorage.deploy.reservation import Reservation, admit, break_reservation, re
 from moorage.probe.receipt import ReceiptError, readable_line, verify_receipt
 from moorage.release.layout import Layout, known_stacks, release_names
 from moorage.release.names import RECEIPT
-from moorage.tables import release_rows, table
 
 OK, FAILED = 0, 1
 FAILURES = (

@@ -1,4 +1,4 @@
-"""The command line of the verbs in `moorage.rollouts`."""
+"""The command line of the verbs in `moorage.cli.releases`."""
 
 from __future__ import annotations
 

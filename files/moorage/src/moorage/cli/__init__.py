@@ -1,0 +1,1 @@
+"""The command `moorage`: what people, playbooks and timers ask on a host."""
