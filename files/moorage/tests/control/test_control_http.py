@@ -139,7 +139,7 @@ def test_health_counts(served: HttpBackend) -> None:
 
 
 def test_actions_are_rated(backend: ProcessBackend, tmp_path: Path) -> None:
-    with serving(backend, tmp_path, rates=Rates(100, 1, 2, 0.001)) as path:
+    with serving(backend, tmp_path, rates=Rates(3, 0.001, 2, 0.001)) as path:
         client = HttpBackend(path)
         for _ in range(2):
             client.perform("restart", "steady", who="ada")
@@ -151,9 +151,16 @@ def test_actions_are_rated(backend: ProcessBackend, tmp_path: Path) -> None:
         # Others, and whoever only looks, are not concerned.
         assert client.perform("restart", "talker", who="ada").running
         assert client.service("steady").running
+        # Three were done, which is all that the stack may have at once; of its own, talker may.
+        status, headers, problem = ask(
+            path, "POST", "/v1/services/talker/restart", {"who": "bob", "reason": "too"}
+        )
+        assert (status, problem["code"]) == (429, "too_many_actions")
+        assert 900 < int(headers["retry-after"]) <= 1000
     noted = [line for line in audit(tmp_path) if line["result"] == "denied"]
     assert [(line["service"], line["status"], line["reason"]) for line in noted] == [
-        ("steady", 429, "again")
+        ("steady", 429, "again"),
+        ("talker", 429, "too"),
     ]
 
 

@@ -1,9 +1,11 @@
 """Who may sign in to a panel of its own: the password file and the limit on guesses."""
 
+import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from control_rig import SOURCES
@@ -27,6 +29,24 @@ def test_one_password_is_one_user_s(tmp_path: Path) -> None:
     for name, password in (("ada", PASSWORD + " "), ("ada", ""), ("bob", PASSWORD), ("", "")):
         assert not accounts.verify(name, password), (name, password)
     assert accounts.epoch("ada") and accounts.epoch("bob") is None
+
+
+def test_an_unknown_name_costs_the_same_work_as_a_known_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = Accounts(password_file(tmp_path, f"ada:{hash_password(PASSWORD)}\n"), "admin")
+    work: list[dict[str, int]] = []
+    scrypt = hashlib.scrypt
+
+    def counted(password: bytes, **cost: Any) -> bytes:
+        work.append({key: value for key, value in cost.items() if key != "salt"})
+        return scrypt(password, **cost)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+    assert not accounts.verify("ada", PASSWORD + " ")
+    assert not accounts.verify("bob", PASSWORD)
+    known, unknown = work
+    assert known == unknown and known["n"] > 1
 
 
 def test_hashes_are_of_many(tmp_path: Path) -> None:
