@@ -14,6 +14,7 @@ from rig import Rig
 
 from moorage.cli.main import main
 from moorage.deploy.activate import Request
+from moorage.deploy.journal import SPARE
 from moorage.deploy.launch import launch
 from moorage.deploy.release import current_release
 from moorage.release.layout import Layout
@@ -242,6 +243,8 @@ def test_of_the_journals_of_rollouts_the_newest_stay(launching: Layout) -> None:
     layout = launching
     for number in range(150):
         (layout.journals / f"{number:04}-1.jsonl").touch()
+    # Of a rollout that was killed.
+    (layout.journals / f".0149-1.jsonl{SPARE}").touch()
     said: list[dict[str, Any]] = []
     outcome = launch(Request("shop", "f" * 12), layout, said.append)
     assert outcome.outcome == "failed" and "no release ffffffffffff" in outcome.message

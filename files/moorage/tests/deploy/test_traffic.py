@@ -198,8 +198,16 @@ def test_what_comes_in_the_place_of_the_old_one_is_judged_at_the_same_address(
         traffic.monitor(1.0, list)
 
 
-def test_what_is_cut_when_the_time_to_leave_is_over_is_counted(traffic: Traffic) -> None:
+@pytest.mark.parametrize("last", [1, 11])
+def test_what_is_cut_when_the_time_to_leave_is_over_is_counted(traffic: Traffic, last: int) -> None:
     edge = cast(Any, traffic._edge)
-    edge.in_flight = lambda peers: {"127.0.0.1:1": 11}
-    assert traffic.drain(["127.0.0.1:1"], 0.0) == {"127.0.0.1:1": 11}
-    assert traffic.cut == 11
+    edge.in_flight = lambda peers: {"127.0.0.1:1": last, "127.0.0.1:2": 0}
+    assert traffic.drain(["127.0.0.1:1", "127.0.0.1:2"], 0.0) == {"127.0.0.1:1": last}
+    assert traffic.cut == last
+
+
+def test_the_last_one_in_flight_is_waited_for(traffic: Traffic) -> None:
+    left = [2, 1, 1, 0]
+    cast(Any, traffic._edge).in_flight = lambda peers: {"127.0.0.1:1": left.pop(0)}
+    assert traffic.drain(["127.0.0.1:1"], 60.0) == {}
+    assert not left and traffic.cut == 0

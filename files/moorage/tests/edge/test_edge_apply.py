@@ -23,6 +23,8 @@ def test_what_nginx_refuses_leaves_everything_as_it_was(rig: EdgeRig, applicatio
         # Longer than nginx's table of names takes: only nginx itself can know.
         long = ".".join(["a" * 60] * 4)
         rig.edge.apply("bad", {**FACTS, "domains": [long]})
+    with pytest.raises(EdgeError, match="nginx refuses"):
+        rig.edge.apply("steady", {**FACTS, "domains": [long]})
     assert rig.edge.store.in_force() == before
     assert rig.edge.facts("bad") is None
     assert rig.edge.facts("steady") == facts

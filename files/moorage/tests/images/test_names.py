@@ -116,6 +116,13 @@ def test_both_forms_of_arguments_and_contexts_mean_the_same() -> None:
         assert mapping == listed
 
 
+def test_a_context_from_elsewhere_counts_by_its_address() -> None:
+    with tree({"f": (b"x", False)}, "FROM scratch\nCOPY --from=lib / /\n") as root:
+        tags = ("example.com/lib:1", "example.com/lib:2")
+        names = {name(root, additional_contexts={"lib": f"docker-image://{tag}"}) for tag in tags}
+        assert len(names) == 2
+
+
 def test_the_dockerfile_and_the_target_change_the_name() -> None:
     text = "FROM scratch AS one\nCOPY . /\nFROM one AS two\n"
     with tree({"f": (b"x", False)}, text) as root:
