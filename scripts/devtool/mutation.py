@@ -50,17 +50,19 @@ def run() -> int:
         for path in project_files():
             (copy / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / path, copy / path, follow_symlinks=False)
-        for package, path, line, what, text in _sample(packages, chance):
+        for package, path, line, what, text in _sample(packages, chance, deadline):
             tests = _tests_of(path, package)
             if time.monotonic() > deadline:
                 break
             # Tests that fail without a mistake tell nothing of one.
-            if not tests or not _sound(copy, tests, sound):
+            if not tests or not _sound(copy, tests, sound, deadline):
                 continue
             before = (copy / path).read_text()
             (copy / path).write_text(text)
-            red = _red(copy, tests)
+            red = _red(copy, tests, deadline)
             (copy / path).write_text(before)
+            if red is None:
+                break
             tried[package] += 1
             caught[package] += red
             say(f"{'caught' if red else 'SURVIVED'}  {path}:{line}  {what}")
@@ -71,10 +73,10 @@ def run() -> int:
 
 
 def _sample(
-    packages: list[str], chance: random.Random
+    packages: list[str], chance: random.Random, deadline: float
 ) -> Iterator[tuple[str, Path, int, str, str]]:
-    """Yield mutations without an end: package, file, line, what it is and the whole new text."""
-    while True:
+    """Yield mutations until the deadline: package, file, line, what it is, the whole new text."""
+    while time.monotonic() < deadline:
         for package in packages:
             own = package if package == "process_supervisor" else f"moorage/{package}"
             path = chance.choice(sorted((ROOT / _SOURCES / own).glob("*.py")))
@@ -122,16 +124,22 @@ def _tests_of(path: Path, package: str) -> list[str]:
     return [str(f.relative_to(ROOT)) for f in found]
 
 
-def _sound(copy: Path, tests: list[str], known: dict[tuple[str, ...], bool]) -> bool:
+def _sound(
+    copy: Path, tests: list[str], known: dict[tuple[str, ...], bool], deadline: float
+) -> bool:
     key = tuple(tests)
     if key not in known:
-        known[key] = not _red(copy, tests)
+        red = _red(copy, tests, deadline)
+        if red is None:
+            return False
+        known[key] = not red
         if not known[key]:
             say(f"left out, red without a mutation: {' '.join(tests)}")
     return known[key]
 
 
-def _red(copy: Path, tests: list[str]) -> bool:
+def _red(copy: Path, tests: list[str], deadline: float) -> bool | None:
+    """Tell whether the tests fail, or never end; None where the deadline came first."""
     argv = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     sources = os.pathsep.join(str(copy / part) for part in (_SOURCES, "scripts", ""))
     env = {**os.environ, "PYTHONPATH": sources, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -139,8 +147,9 @@ def _red(copy: Path, tests: list[str]) -> bool:
     process = subprocess.Popen(
         argv, cwd=copy, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    left = max(0.0, deadline - time.monotonic())
     try:
-        return process.wait(_TEST_SECONDS) != 0
+        return process.wait(min(_TEST_SECONDS, left)) != 0
     except subprocess.TimeoutExpired:
         # Gently first: fixtures take away what they have started.
         process.terminate()
@@ -149,4 +158,4 @@ def _red(copy: Path, tests: list[str]) -> bool:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        return True
+        return True if left > _TEST_SECONDS else None
