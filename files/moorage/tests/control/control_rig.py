@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from moorage.control.process import ProcessBackend
 from process_supervisor.client import Client, ControlError
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
@@ -108,3 +111,20 @@ class ControlRig:
         """Make `talker` write a line."""
         with self._said.open("a") as said:
             said.write(line + "\n")
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlRig]:
+    """A supervisor with services that run, fail and end."""
+    made = ControlRig(tmp_path_factory.mktemp("c"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def backend(rig: ControlRig) -> ProcessBackend:
+    """What the tests are about, on that supervisor."""
+    return ProcessBackend(rig.socket)

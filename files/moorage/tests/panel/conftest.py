@@ -12,26 +12,9 @@ from selenium.webdriver.chrome.service import Service
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "control"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from control_rig import ControlRig
+from control_rig import backend, rig
 
-from moorage.control.process import ProcessBackend
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlRig]:
-    """A supervisor with services that run, fail and end."""
-    made = ControlRig(tmp_path_factory.mktemp("c"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-def backend(rig: ControlRig) -> ProcessBackend:
-    """What the tests are about, on that supervisor."""
-    return ProcessBackend(rig.socket)
+__all__ = ["backend", "chrome", "rig"]
 
 
 @pytest.fixture(scope="module")
