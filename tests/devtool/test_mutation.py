@@ -53,8 +53,10 @@ def test_the_time_is_up_even_while_the_first_tests_run(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     test = checkout / "files/moorage/tests/tiny/test_rules.py"
-    test.write_text(TEST + "    import time\n    time.sleep(600)\n")
+    wait = f"import pathlib, time; time.sleep(20); pathlib.Path({str(checkout)!r}, 'end').touch()"
+    test.write_text(f"{TEST}    {wait}\n")
     monkeypatch.setenv("MINUTES", "0.02")
     assert mutation.run() == 1
     # Nobody knows what those tests would have said.
     assert capsys.readouterr().out.splitlines() == ["SEED=1 MINUTES=0.02 PACKAGES=tiny"]
+    assert not (checkout / "end").exists()
