@@ -1,11 +1,11 @@
 """A gateway takes for its own only what a deploy of its stack has made for that very service."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from moorage.control.membership import Membership
+from moorage.release.manifest import FORMAT, Manifest, Service, Unit, text_of
 
 LABELS = {
     "moorage.stack": "shop",
@@ -18,10 +18,11 @@ LABELS = {
 @pytest.fixture
 def membership(tmp_path: Path) -> Membership:
     """The members of a stack with one service in two slots."""
-    services = [{"name": "web", "kind": "container", "container": "shop-web", "ports": [80]}]
-    units = [{"name": "shop-web", "service": "web", "keys": {"a": "web.a", "b": "web.b"}}]
+    service = Service("web", ports=(80,), containers=("shop-web",))
+    unit = Unit("shop-web", "web", "0123", rolled=True, keys={"a": "web.a", "b": "web.b"})
     path = tmp_path / "release.json"
-    path.write_text(json.dumps({"services": services, "units": units}))
+    said = Manifest("containers", FORMAT, services=(service,), units=(unit,))
+    path.write_text(text_of(said))
     return Membership("shop", path)
 
 

@@ -51,14 +51,10 @@ def test_kept_and_fresh_connections_alternate_and_all_succeed() -> None:
     assert figures.failed == {}
     assert figures.unsent == figures.pending == 0
     assert figures.requests == len(seen)
-    assert (
-        seen[:8]
-        == [
-            *[("GET", "/", "close"), ("GET", "/chunked", "close")],
-            *[("GET", "/", "keep-alive"), ("GET", "/chunked", "keep-alive")],
-        ]
-        * 2
-    )
+    # One may overtake another on its way, but not those to the same path.
+    for path in ("/", "/chunked"):
+        kinds = [kind for _, asked, kind in seen if asked == path]
+        assert kinds[:4] == ["close", "keep-alive"] * 2
     assert figures.p50_ms is not None
     assert figures.p50_ms <= (figures.p95_ms or 0) <= (figures.p99_ms or 0)
     assert verdict(figures, figures, budget=0, p99_factor=5, p99_floor_seconds=1) is None
