@@ -77,7 +77,8 @@ def _environment(
             continue
         seen = {key: value for key, value in result.items() if value is not None}
         path = ("services", name, "env_file", index)
-        outer = {**seen, **variables}
+        # As Compose has it: an earlier file of the service before what the caller has.
+        outer = {**variables, **seen}
         result |= files.dotenv(file, outer, sheet, path)
     for key, value in service.get("environment", {}).items():
         result[key] = variables.get(key) if value is None else value
