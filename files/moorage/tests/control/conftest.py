@@ -1,6 +1,7 @@
 """A supervisor, a stack of containers and a gateway that run for the whole of these tests."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,17 @@ from control_rig import backend, rig
 from gateway_rig import EngineTap, Gateway, Stack
 
 __all__ = ["backend", "gateway", "rig", "stack", "tap"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell the operations apart that schemathesis tries under one name: pytest-xdist tries one."""
+    seen = Counter[str]()
+    for item in items:
+        seen[item.nodeid] += 1
+        if item.parent is not None and seen[item.nodeid] > 1:
+            # There is no public way to give an item another one.
+            item._id = item.parent.id.child(f"{item.name}[{seen[item.nodeid]}]")
 
 
 @pytest.fixture(scope="module")
