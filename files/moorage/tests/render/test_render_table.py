@@ -1,4 +1,4 @@
-"""The table of support.py is what happens, key by key."""
+"""The table of key_table.py is what happens, key by key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from moorage.compose.schema import SERVICE_KEYS
-from moorage.render.support import TABLE
+from moorage.render.key_table import TABLE
 
 TOP = "x-moorage: {unified: {build: .}}\n"
 

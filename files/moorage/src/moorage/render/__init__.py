@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from moorage.compose.errors import did_you_mean
-from moorage.render.containers import render_containers
+from moorage.render.containers.topology import render_containers
 from moorage.render.rendering import RenderedFile, Renderer, Rendering
-from moorage.render.unified import render_unified
+from moorage.render.unified.topology import render_unified
 from moorage.settings.stack import Limits, Settings
 
 __all__ = [

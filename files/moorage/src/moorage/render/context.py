@@ -11,7 +11,7 @@ from moorage.compose.model import Service, Stack
 from moorage.compose.parts import Port
 from moorage.compose.shorthand import parse_ports
 from moorage.release.names import UNIFIED
-from moorage.render.support import TABLE
+from moorage.render.key_table import TABLE
 from moorage.settings.stack import Limits, Settings
 
 _NUMERIC = re.compile(r"(\d+)(?::(\d+))?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from moorage.render.support import TABLE, Entry, Row
+from moorage.render.key_table import TABLE, Entry, Row
 
 # A marked table of a document, by its name.
 SECTION = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

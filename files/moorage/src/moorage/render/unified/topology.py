@@ -11,14 +11,13 @@ from moorage.compose.model import Service, Stack
 from moorage.release import manifest
 from moorage.release.manifest import Directory, Unit
 from moorage.release.names import SUPERVISOR, UNIFIED
+from moorage.render.compose_file import compose_files
 from moorage.render.container import container
 from moorage.render.context import Context, own_user, service_user
-from moorage.render.document import compose_files
 from moorage.render.facts import portable_build, rendered, service_fact
 from moorage.render.gateway import asks, gateway
 from moorage.render.mounts import User, config_files
 from moorage.render.ports import listening
-from moorage.render.process import processes
 from moorage.render.rendering import (
     BuildFact,
     RenderedFile,
@@ -26,13 +25,14 @@ from moorage.render.rendering import (
 )
 from moorage.render.slots import Form, place
 from moorage.render.traffic import Traffic, traffic
-from moorage.render.unified_container import (
+from moorage.render.unified.container import (
     CONFIG_DIR,
     RUN_DIR,
     STATE_DIR,
     slot_directories,
     unified_form,
 )
+from moorage.render.unified.process import processes
 from moorage.render.units import tied, unit_facts
 from moorage.settings.stack import Settings
 

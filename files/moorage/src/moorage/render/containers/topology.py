@@ -8,9 +8,9 @@ from typing import Any
 
 from moorage.compose.model import Service, Stack
 from moorage.release import manifest
+from moorage.render.compose_file import compose_files
 from moorage.render.container import container, ordered
 from moorage.render.context import Context, own_user, service_user, set_keys
-from moorage.render.document import compose_files
 from moorage.render.facts import portable_build, rendered, service_fact
 from moorage.render.gateway import connect, gateway
 from moorage.render.mounts import User, config_files

@@ -16,8 +16,8 @@ from moorage.render.gateway import beside
 from moorage.render.gateway import mount as mount_gateway
 from moorage.render.mounts import User, bind, config_labels, service_mounts
 from moorage.render.ports import direct_ports
-from moorage.render.process import instances
 from moorage.render.slots import Form, slots_of
+from moorage.render.unified.process import instances
 from moorage.render.units import DEFAULT_GRACE, fixed_address, rolling
 from moorage.settings.stack import Limits
 

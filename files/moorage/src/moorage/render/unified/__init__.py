@@ -1,0 +1,1 @@
+"""The topology unified: own services as processes of one container, data services beside it."""
