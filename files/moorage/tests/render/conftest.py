@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from moorage.compose import ComposeError, Problem, load_stack
-from moorage.render import Rendering, Settings, topology
+from moorage.render import Rendering, Settings, render_stack
 from moorage.settings.table import settings_of
 
 # DOCKER_CONFIG: where the bootstrap has put Compose for a client that came without it.
@@ -45,7 +45,7 @@ def render(tmp_path: Path) -> Callable[..., Rendered]:
         stack = load_stack(directory, profiles=profiles, on_demand=True)
         own = {name: settings.pop(name) for name in _OWN & settings.keys()}
         parsed = Settings.parse(settings, stack.name, **own)
-        return Rendered(topology(parsed.topology)(stack, parsed))
+        return Rendered(render_stack(stack, parsed))
 
     return run
 

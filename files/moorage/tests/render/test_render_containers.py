@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from moorage.compose import load_stack
-from moorage.render import Settings, topology
+from moorage.render import Settings, render_stack
 
 STACKS = Path(__file__).parents[3] / "stacks"
 
@@ -361,7 +361,7 @@ def test_compose_reads_what_was_meant(
 def test_tg2em(compose_config: Callable[[str], dict[str, Any]]) -> None:
     stack = load_stack(STACKS / "tg2em", on_demand=True)
     settings = Settings.parse({"topology": "containers"}, stack=stack.name)
-    rendering = topology("containers")(stack, settings)
+    rendering = render_stack(stack, settings)
     facts = {fact.name: fact for fact in rendering.services}
     assert {name: fact.containers for name, fact in facts.items()} == {
         "mysql": ("tg2em-mysql",),
@@ -397,7 +397,7 @@ def test_tg2em(compose_config: Callable[[str], dict[str, Any]]) -> None:
 def test_data_has_one_owner_in_both_topologies() -> None:
     stack = load_stack(STACKS / "tg2em", on_demand=True)
     volumes = [
-        topology(name)(stack, Settings.parse({"topology": name}, stack=stack.name)).volumes
+        render_stack(stack, Settings.parse({"topology": name}, stack=stack.name)).volumes
         for name in ("containers", "unified")
     ]
     assert volumes[0] == volumes[1]

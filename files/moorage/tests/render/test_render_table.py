@@ -1,4 +1,4 @@
-"""The table of key_table.py is what happens, key by key."""
+"""The table of Compose keys is what happens, key by key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from moorage.compose.schema import SERVICE_KEYS
-from moorage.render.key_table import TABLE
+from moorage.render import planned, topologies
+from moorage.render.containers.keys import SERVICE
+from moorage.render.key_table import KEYS, column, honoured
+from moorage.render.unified.keys import CONTAINER, PROCESS
 
 TOP = "x-moorage: {unified: {build: .}}\n"
 
@@ -58,33 +61,35 @@ def _value(key: str) -> str:
 
 
 def test_the_table_holds_every_key() -> None:
-    assert {key for key in TABLE if not key.startswith("deploy.")} == set(SERVICE_KEYS)
-    assert list(TABLE) == sorted(TABLE)
+    assert {key for key in KEYS if not key.startswith("deploy.")} == set(SERVICE_KEYS)
+    assert {key for key in KEYS if key.startswith("deploy.")} == {f"deploy.{key}" for key in DEPLOY}
+    columns = [c for topology in topologies() for c in topology.columns.values()]
+    assert all(set(found) == set(KEYS) for found in [*columns, *planned.COLUMNS.values()])
+    with pytest.raises(ValueError, match="no keys of Compose: prots"):
+        column(honoured(), {"prots": honoured()})
 
 
 # How a service comes into a column: its topology, and what makes it such a service.
 PLACES = {
-    "process": ("unified", "build: ., command: [c]"),
-    "container": ("unified", "image: x, user: '10001:10001'"),
-    "containers": ("containers", "image: x, user: '10001:10001'"),
+    "process": (PROCESS, "unified", "build: ., command: [c]"),
+    "container": (CONTAINER, "unified", "image: x, user: '10001:10001'"),
+    "containers": (SERVICE, "containers", "image: x, user: '10001:10001'"),
 }
 # A service with build is a process in unified: there is no such container.
-CELLS = [
-    (key, column) for key in TABLE for column in PLACES if (key, column) != ("build", "container")
-]
+CELLS = [(key, place) for key in KEYS for place in PLACES if (key, place) != ("build", "container")]
 
 
-@pytest.mark.parametrize(("key", "column"), CELLS)
+@pytest.mark.parametrize(("key", "place"), CELLS)
 def test_the_table_is_what_happens(
     key: str,
-    column: str,
+    place: str,
     render: Callable[..., Any],
     refused: Callable[..., dict[str, Any]],
 ) -> None:
-    topology, kind = PLACES[column]
+    judged_by, topology, kind = PLACES[place]
     given = "" if f"{key}:" in kind else f", {_value(key)}"
     text = f"{TOP}services: {{web: {{{kind}{given}}}, db: {{image: y}}}}{REST}"
-    entry = TABLE[key].entry(column)
+    entry = judged_by[key]
     if entry.verdict == "refused":
         assert f"services.web.{key}" in refused(text, topology=topology)
         return
@@ -101,21 +106,17 @@ _MOVED = {"mem_limit", "cpus", "pids_limit", "deploy.resources"}
 def test_compose_reads_what_is_honoured_unchanged(
     render: Callable[..., Any], compose_config: Callable[[str], dict[str, Any]]
 ) -> None:
-    honoured = [
-        key
-        for key, row in TABLE.items()
-        if row.containers.verdict == "honoured" and key not in _MOVED
-    ]
+    kept = [key for key in KEYS if SERVICE[key].verdict == "honoured" and key not in _MOVED]
     entries = [
         f"  s{number}: {{image: x, container_name: shop-s{number}, {key}: {VALUES[key]}}}"
-        for number, key in enumerate(honoured)
+        for number, key in enumerate(kept)
         if key != "image"
     ]
     text = "services:\n  db: {image: x}\n" + "\n".join(entries) + REST
     source = compose_config(text)["services"]
     result = compose_config(render(text, topology="containers").text)["services"]
     assert len(entries) > 50
-    for number, key in enumerate(honoured):
+    for number, key in enumerate(kept):
         name = f"s{number}"
         assert source[name].get(key), key
         assert result[name][key] == source[name][key], key

@@ -12,7 +12,7 @@ import pytest
 from moorage.compose import load_stack
 from moorage.compose.errors import ComposeError
 from moorage.release.digest import digest
-from moorage.render import Settings, topologies, topology
+from moorage.render import Settings, render_stack, topologies
 from process_supervisor.config import Config, ProcessConfig
 from process_supervisor.policy import Action, decide
 
@@ -412,7 +412,7 @@ def test_a_stack_of_data_services_only(render: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("path", sorted(STACKS.glob("*/compose.yml")), ids=lambda p: p.parent.name)
 def test_our_stacks(path: Path, compose_config: Callable[[str], dict[str, Any]]) -> None:
     stack = load_stack(path.parent)
-    rendering = topology("unified")(stack, Settings.parse({}, stack=stack.name))
+    rendering = render_stack(stack, Settings.parse({}, stack=stack.name))
     read = compose_config(rendering.files["compose.yaml"].content)
     data = {name for name, service in stack.services.items() if service.is_data}
     assert set(read["services"]) == {"unified", *data}
@@ -426,7 +426,7 @@ def test_the_same_input_gives_the_same_bytes_on_any_machine(tmp_path: Path) -> N
         directory.mkdir(parents=True)
         (directory / "compose.yml").write_text(SHOP, encoding="utf-8")
         stack = load_stack(directory)
-        rendering = topology("unified")(stack, Settings.parse({}, stack="shop"))
+        rendering = render_stack(stack, Settings.parse({}, stack="shop"))
         hashes.add(digest(rendering.to_dict(), 64))
         assert str(tmp_path) not in str(rendering.to_dict())
         shutil.rmtree(directory)
@@ -434,9 +434,10 @@ def test_the_same_input_gives_the_same_bytes_on_any_machine(tmp_path: Path) -> N
 
 
 def test_topologies_by_name() -> None:
-    assert topologies() == ("containers", "unified")
-    with pytest.raises(ValueError, match="did you mean 'unified'"):
-        topology("unifed")
+    assert [topology.name for topology in topologies()] == ["containers", "unified"]
+    stack = load_stack(STACKS / "tg2em")
+    with pytest.raises(ComposeError, match=r"settings\.topology: .* did you mean 'unified'"):
+        render_stack(stack, Settings.parse({"topology": "unifed"}, stack.name))
 
 
 PANEL = """

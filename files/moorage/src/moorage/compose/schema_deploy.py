@@ -23,41 +23,40 @@ _UPDATE = s.record(
         "order": s.choice("start-first", "stop-first"),
     }
 )
-DEPLOY = s.record(
-    {
-        "mode": s.choice("replicated", "global", "replicated-job", "global-job"),
-        "endpoint_mode": s.choice("vip", "dnsrr"),
-        "replicas": s.integer,
-        "labels": s.pairs(""),
-        "update_config": _UPDATE,
-        "rollback_config": _UPDATE,
-        "resources": s.record(
-            {
-                "limits": s.record({"cpus": s.number, "memory": _size, "pids": s.integer}),
-                "reservations": s.record(
-                    {
-                        "cpus": s.number,
-                        "memory": _size,
-                        "generic_resources": s.listed(s.anything),
-                        "devices": s.listed(s.anything),
-                    }
-                ),
-            }
-        ),
-        "restart_policy": s.record(
-            {
-                "condition": s.choice("none", "on-failure", "any"),
-                "delay": s.duration,
-                "max_attempts": s.integer,
-                "window": s.duration,
-            }
-        ),
-        "placement": s.record(
-            {
-                "constraints": s.listed(s.text),
-                "preferences": s.listed(s.record({"spread": s.text})),
-                "max_replicas_per_node": s.integer,
-            }
-        ),
-    }
-)
+DEPLOY_KEYS: dict[str, s.Shape] = {
+    "mode": s.choice("replicated", "global", "replicated-job", "global-job"),
+    "endpoint_mode": s.choice("vip", "dnsrr"),
+    "replicas": s.integer,
+    "labels": s.pairs(""),
+    "update_config": _UPDATE,
+    "rollback_config": _UPDATE,
+    "resources": s.record(
+        {
+            "limits": s.record({"cpus": s.number, "memory": _size, "pids": s.integer}),
+            "reservations": s.record(
+                {
+                    "cpus": s.number,
+                    "memory": _size,
+                    "generic_resources": s.listed(s.anything),
+                    "devices": s.listed(s.anything),
+                }
+            ),
+        }
+    ),
+    "restart_policy": s.record(
+        {
+            "condition": s.choice("none", "on-failure", "any"),
+            "delay": s.duration,
+            "max_attempts": s.integer,
+            "window": s.duration,
+        }
+    ),
+    "placement": s.record(
+        {
+            "constraints": s.listed(s.text),
+            "preferences": s.listed(s.record({"spread": s.text})),
+            "max_replicas_per_node": s.integer,
+        }
+    ),
+}
+DEPLOY = s.record(DEPLOY_KEYS)

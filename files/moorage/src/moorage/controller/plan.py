@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from moorage.compose import Stack, load_stack
-from moorage.compose.errors import ComposeError, Problem, shown
+from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.edge import plan_edge
 from moorage.controller.images import image_map, references
 from moorage.controller.manifest import (
@@ -27,8 +27,9 @@ from moorage.controller.roles import ROLES
 from moorage.controller.settings import gather, host_settings, prefix, variables_named
 from moorage.deploy.claims import as_data, claims_of
 from moorage.images import ImageMap
+from moorage.release.manifest import Service
 from moorage.release.names import COMPOSE_JSON, NEXT
-from moorage.render import Rendering, Settings, topology
+from moorage.render import Rendering, Settings, render_stack
 from moorage.render.loopback import assign
 
 # Settings that no file of a release depends on.
@@ -213,13 +214,8 @@ def _interpolation(settings: Settings, proxies: Mapping[str, str]) -> dict[str, 
 
 
 def _render(stack: Stack, settings: Settings) -> Rendering:
-    try:
-        render = topology(settings.topology)
-    except ValueError as error:
-        where = f"{prefix(stack.name)}_topology"
-        raise ComposeError([Problem(where, str(error), value=shown(settings.topology))]) from None
     with variables_named(stack.name):
-        return render(stack, settings)
+        return render_stack(stack, settings)
 
 
 def _loopback(drafts: Iterable[Draft], taken: Iterable[int]) -> dict[str, int]:
@@ -285,10 +281,10 @@ def _refuse_shared_names(stacks: Iterable[Mapping[str, Any]]) -> None:
 
 def _names(stack: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield kind and name of what the host keeps for a stack, and what it is for."""
-    for service in stack["services"]:
+    for service in (Service(**entry) for entry in stack["services"]):
         # A process is in a container of several.
-        what = f"{service['name']} and others" if service["kind"] == "process" else service["name"]
-        for name in service["containers"]:
+        what = f"{service.name} and others" if service.kind == "process" else service.name
+        for name in service.containers:
             yield "container", name, what
             # How the new one is called while an update lasts.
             yield "container", f"{name}{NEXT}", what

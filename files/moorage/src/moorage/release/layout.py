@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from moorage.release.names import MANIFEST, UNIFIED, in_slot
+from moorage.release.names import MANIFEST, UNIFIED_STATE, in_slot
 
 RELEASE_ID = re.compile(r"[0-9a-f]{12}")
 DEFAULT_BASE = Path("/opt")
@@ -87,13 +87,13 @@ class Layout:
 
     def state(self, slot: str) -> Path:
         """What the supervisor in ``slot`` ("", "a" or "b") keeps; an application's to write."""
-        return self.base / "data" / in_slot(f"{UNIFIED}-state", slot)
+        return self.base / "data" / in_slot(UNIFIED_STATE, slot)
 
     def runtime(self, slot: str) -> Path:
         """What the supervisor or gateway in ``slot`` has below ``run``; theirs to write."""
         return self.run / slot
 
-    def control_socket(self, slot: str = UNIFIED) -> Path:
+    def control_socket(self, slot: str) -> Path:
         """The control socket of the supervisor or gateway that runs in ``slot``."""
         return self.runtime(slot) / "control.sock"
 

@@ -30,6 +30,8 @@ RECEIPT = f"{RECEIPTS}.json"
 RELEASE_ID_LENGTH = 12
 
 UNIFIED = "unified"
+# What its supervisor keeps, below the data of the stack.
+UNIFIED_STATE = f"{UNIFIED}-state"
 GATEWAY = "gateway"
 SLOTS = ("a", "b")
 # What a container is called while it starts in the free slot, beside the one it takes over from.

@@ -1,40 +1,41 @@
-"""From the model of a stack to the files of a release, one renderer a topology."""
+"""From the model of a stack to the files of a release, a package a topology."""
 
 from __future__ import annotations
 
-from moorage.compose.errors import did_you_mean
-from moorage.render.containers.topology import render_containers
-from moorage.render.rendering import RenderedFile, Renderer, Rendering
-from moorage.render.unified.topology import render_unified
+from moorage.compose.errors import ComposeError, Problem, did_you_mean, shown
+from moorage.compose.load import started_only
+from moorage.compose.model import Stack
+from moorage.render.containers import topology as containers
+from moorage.render.context import Context
+from moorage.render.rendering import RenderedFile, Rendering
+from moorage.render.topology import Topology
+from moorage.render.unified import topology as unified
 from moorage.settings.stack import Limits, Settings
 
-__all__ = [
-    "Limits",
-    "RenderedFile",
-    "Renderer",
-    "Rendering",
-    "Settings",
-    "render_containers",
-    "render_unified",
-    "topologies",
-    "topology",
-]
+__all__ = ["Limits", "RenderedFile", "Rendering", "Settings", "render_stack", "topologies"]
 
-_RENDERERS: dict[str, Renderer] = {
-    "containers": render_containers,
-    "unified": render_unified,
-}
+_TOPOLOGIES = {entry.name: entry for entry in (containers.TOPOLOGY, unified.TOPOLOGY)}
 
 
-def topologies() -> tuple[str, ...]:
-    """Names of the topologies that can be rendered."""
-    return tuple(sorted(_RENDERERS))
+def topologies() -> tuple[Topology, ...]:
+    """Return the topologies that a stack can be rendered for."""
+    return tuple(_TOPOLOGIES.values())
 
 
-def topology(name: str) -> Renderer:
-    """The renderer of a topology; ValueError when there is none of that name."""
-    try:
-        return _RENDERERS[name]
-    except KeyError:
-        advice = did_you_mean(name, _RENDERERS)
-        raise ValueError(f"topology {name!r} cannot be rendered; {advice}") from None
+def render_stack(stack: Stack, settings: Settings) -> Rendering:
+    """Render a stack for the topology that its settings name. Pure.
+
+    Raises ComposeError naming service and key for what the topology cannot honour.
+    """
+    topology = _TOPOLOGIES.get(settings.topology)
+    if topology is None:
+        advice = did_you_mean(settings.topology, _TOPOLOGIES)
+        message = f"topology {settings.topology!r} cannot be rendered; {advice}"
+        raise ComposeError([Problem("settings.topology", message, value=shown(settings.topology))])
+    ctx = Context(stack if topology.on_demand else started_only(stack), settings)
+    # A stack that changes its topology may keep its limits.
+    ctx.check_names({unit for entry in topologies() for unit in entry.units})
+    rendering = topology.render(ctx)
+    if ctx.problems:
+        raise ComposeError(ctx.problems)
+    return rendering

@@ -9,6 +9,7 @@ from moorage.compose.model import Service
 from moorage.compose.parts import Port
 from moorage.release.names import OWN_LABELS, SERVICE_LABEL, STACK_LABEL
 from moorage.render.context import Context
+from moorage.render.key_table import Column
 from moorage.render.mounts import User, config_labels, service_mounts
 from moorage.render.ports import direct_ports
 from moorage.render.restart import container_restart
@@ -76,7 +77,7 @@ def resources(limits: Limits) -> dict[str, Any]:
 
 
 def container(
-    ctx: Context, service: Service, user: User | None, column: str, image: str
+    ctx: Context, service: Service, user: User | None, column: Column, image: str
 ) -> dict[str, Any]:
     """A service as it goes into the release's compose.yaml, but for what its slot decides.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +11,7 @@ from moorage.compose.errors import Problem, did_you_mean, shown
 from moorage.compose.model import Service, Stack
 from moorage.compose.parts import Port
 from moorage.compose.shorthand import parse_ports
-from moorage.release.names import UNIFIED
-from moorage.render.key_table import TABLE
+from moorage.render.key_table import Column
 from moorage.settings.stack import Limits, Settings
 
 _NUMERIC = re.compile(r"(\d+)(?::(\d+))?")
@@ -40,21 +40,21 @@ class Context:
         """Record what has no effect here, so that nothing is dropped silently."""
         self.notes.append(f"services.{service}.{key} has no effect: {why}")
 
-    def judge(self, service: Service, column: str) -> None:
-        """Refuse or note the keys of a service that the table says so of."""
+    def judge(self, service: Service, column: Column) -> None:
+        """Refuse or note the keys of a service that the column says so of."""
         for key in set_keys(service):
-            entry = TABLE[key].entry(column)
+            entry = column[key]
             if entry.verdict == "refused":
                 message = f"the topology {self.settings.topology} cannot honour it: {entry.how}"
                 self.wrong(service.name, key, message, "remove it, or choose another topology")
             elif entry.verdict == "ignored":
                 self.note(service.name, key, entry.how)
 
-    def check_names(self, known: set[str]) -> None:
-        """Refuse settings for services that are not there."""
-        names = {*known, UNIFIED}
+    def check_names(self, units: Collection[str]) -> None:
+        """Refuse settings for services that are not there; `units` may have limits beside them."""
+        known = set(self.stack.services)
         for setting in ("publish", "environment", "limits"):
-            allowed = names if setting == "limits" else known
+            allowed = known | set(units) if setting == "limits" else known
             for name in getattr(self.settings, setting):
                 if name not in allowed:
                     advice = did_you_mean(name, allowed)
@@ -130,7 +130,7 @@ def set_keys(service: Service) -> list[str]:
 
 
 def own_user(ctx: Context) -> tuple[int, int]:
-    """The user of own services that name none, and of the unified container."""
+    """The user of own services that name none: the same in all topologies, as is their data."""
     unified = ctx.stack.moorage.unified
     text = (unified.user if unified else None) or ctx.settings.user
     return numeric_user(text) or (0, 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from moorage.render.key_table import TABLE, Entry, Row
+from moorage.render import planned, topologies
+from moorage.render.key_table import KEYS, Column, Entry
 
 # A marked table of a document, by its name.
 SECTION = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -17,26 +18,19 @@ def cell(entry: Entry) -> str:
     return f"{_SIGNS[entry.verdict]} {entry.how}".strip()
 
 
-def table(columns: dict[str, str]) -> str:
-    """The rows of all keys for some columns of the table; `columns` are their titles."""
-    head = ["key", *columns.values()]
+def table(columns: Mapping[str, Column]) -> str:
+    """The rows of all keys for some columns, which go by their titles."""
+    head = ["key", *columns]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    for key, row in TABLE.items():
-        lines.append(f"| {' | '.join([f'`{key}`', *_cells(row, columns)])} |")
+    for key in KEYS:
+        cells = [cell(column[key]) for column in columns.values()]
+        lines.append(f"| {' | '.join([f'`{key}`', *cells])} |")
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: Row, columns: dict[str, str]) -> list[str]:
-    return [cell(row.entry(column)) for column in columns]
-
-
-TABLES = {
-    "unified": {"process": "own service (process)", "container": "data service (container)"},
-    "containers": {"containers": "service"},
-    "planned": {
-        "host": "host (planned)",
-        "swarm": "swarm (planned)",
-    },
+TABLES: dict[str, Mapping[str, Column]] = {
+    **{topology.name: topology.columns for topology in topologies()},
+    "planned": planned.COLUMNS,
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any, Literal
 
-from moorage.compose.errors import ComposeError
 from moorage.compose.model import Service
 from moorage.compose.parts import Build
 from moorage.release import manifest
@@ -33,9 +32,9 @@ def rendered(
     placed: Placed,
     visitors: Traffic,
 ) -> Rendering:
-    """The rendering; ComposeError when anything was found that the topology cannot honour."""
+    """The rendering, of what the topology has made and what follows from the description."""
     plain = [service.image for service in ctx.stack.services.values() if service.is_data]
-    rendering = Rendering(
+    return Rendering(
         topology=ctx.settings.topology,
         files=files,
         volumes=volume_facts(ctx, users),
@@ -55,9 +54,6 @@ def rendered(
         notes=tuple(dict.fromkeys(ctx.notes)),
         unresolved=tuple(dict.fromkeys(ctx.unresolved)),
     )
-    if ctx.problems:
-        raise ComposeError(ctx.problems)
-    return rendering
 
 
 def service_fact(

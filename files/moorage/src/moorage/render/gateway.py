@@ -15,8 +15,6 @@ from moorage.render.rendering import RenderedFile
 VARIABLE = "MOORAGE_CONTROL_SOCKET"
 CONTROL_DIR = "/run/moorage-control"
 CONTROL_URL = f"unix+http://{CONTROL_DIR}/control.sock"
-# Of the unified container: its supervisor, and who has the data services beside it.
-BOTH_URL = f"unix+supervisor:///run/supervisor/control.sock,{CONTROL_URL}"
 
 
 def gateway_directory(ctx: Context) -> str:
@@ -49,13 +47,6 @@ def mount(ctx: Context) -> dict[str, Any]:
 def asks(ctx: Context, service: Service) -> bool:
     """Whether a service wants to control the stack."""
     return bool(ctx.environment(service).get(VARIABLE))
-
-
-def beside(ctx: Context) -> bool:
-    """Whether a process of the unified container wants to control data services beside it too."""
-    services = ctx.stack.services.values()
-    wants = any(asks(ctx, service) for service in services if not service.is_data)
-    return wants and any(service.is_data for service in services)
 
 
 def connect(ctx: Context, name: str, container: dict[str, Any]) -> bool:

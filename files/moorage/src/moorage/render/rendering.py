@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from moorage.compose.model import Stack
 from moorage.release.manifest import (
     Directory,
     Edge,
@@ -17,7 +16,6 @@ from moorage.release.manifest import (
     Unit,
     data_of,
 )
-from moorage.settings.stack import Settings
 
 
 @dataclass(frozen=True)
@@ -98,12 +96,3 @@ class Rendering:
         """Write the rendering as plain data."""
         plain: dict[str, Any] = data_of(self)
         return plain
-
-
-class Renderer(Protocol):
-    """A topology: model and operator's settings in, files and facts out. Pure.
-
-    Raises ComposeError naming service and key for what the topology cannot honour.
-    """
-
-    def __call__(self, stack: Stack, settings: Settings) -> Rendering: ...

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from moorage.compose.model import Service
 from moorage.compose.units import parse_duration
 from moorage.release.manifest import Policy, Unit
@@ -78,19 +76,15 @@ def tied(ctx: Context, service: Service) -> tuple[str, ...]:
     )
 
 
-def needs(ctx: Context, service: Service, beside: Collection[str]) -> dict[str, str]:
-    """What a container waits for before it starts, with the condition; `beside`: containers."""
+def needs(ctx: Context, service: Service) -> dict[str, str]:
+    """What a container waits for before it starts, with the condition."""
     found = {}
     for name, dependency in service.depends_on.items():
         other = ctx.stack.services.get(name)
         if other is None or ctx.only_on_demand(service, other):
             continue  # not required, and of a profile that is not enabled
         check = other.healthcheck
-        if name not in beside:
-            advice = "let the process wait for the data service instead"
-            message = "a container cannot wait for a process of the unified container"
-            ctx.wrong(service.name, f"depends_on.{name}", message, advice)
-        elif dependency.condition == "service_healthy" and check and not check.active:
+        if dependency.condition == "service_healthy" and check and not check.active:
             message = f"waits for {name} to be healthy, whose health check is off"
             advice = f"give {name} a test, or wait for service_started"
             ctx.wrong(service.name, f"depends_on.{name}", message, advice)
@@ -98,9 +92,7 @@ def needs(ctx: Context, service: Service, beside: Collection[str]) -> dict[str, 
     return found
 
 
-def unit_facts(
-    ctx: Context, service: Service, image: str, beside: Collection[str]
-) -> tuple[Unit, ...]:
+def unit_facts(ctx: Context, service: Service, image: str) -> tuple[Unit, ...]:
     """The units of a service, one a replica, as far as its slots do not decide them."""
     many = service.replicas
     grace = service.stop_grace_period
@@ -120,7 +112,7 @@ def unit_facts(
             one_off=ctx.waited_for(service) and many == 1,
             on_demand=service.name in ctx.stack.on_demand,
             data=service.is_data,
-            needs=needs(ctx, service, beside),
+            needs=needs(ctx, service),
             secrets=tuple(dict.fromkeys(grant.source for grant in service.secrets)),
             stop_seconds=DEFAULT_GRACE if grace is None else grace,
             update=rolling(service),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import chain, count
 from typing import Any
 
-from moorage.compose.model import Service, Stack
+from moorage.compose.model import Service
 from moorage.release import manifest
 from moorage.render.compose_file import compose_files
 from moorage.render.container import container, ordered
+from moorage.render.containers.keys import SERVICE
 from moorage.render.context import Context, own_user, service_user, set_keys
 from moorage.render.facts import portable_build, rendered, service_fact
 from moorage.render.gateway import connect, gateway
@@ -18,17 +18,13 @@ from moorage.render.ports import direct_ports
 from moorage.render.rendering import BuildFact, Rendering
 from moorage.render.restart import restart_kind
 from moorage.render.slots import Form, place
+from moorage.render.topology import Topology
 from moorage.render.traffic import traffic
 from moorage.render.units import fixed_address, shared, tied, unit_facts
-from moorage.settings.stack import Settings
-
-CONTAINERS = "containers"
 
 
-def render_containers(stack: Stack, settings: Settings) -> Rendering:
-    """Render a stack for the topology containers; see `Renderer`."""
-    ctx = Context(stack, replace(settings, topology=CONTAINERS))
-    ctx.check_names(set(stack.services))
+def _render(ctx: Context) -> Rendering:
+    stack = ctx.stack
     users = {service.name: _user(ctx, service) for service in stack.services.values()}
     builds, keys = _builds(ctx)
     visitors = traffic(ctx)
@@ -67,7 +63,7 @@ def _forms(
             targets=targets,
             tied=tied(ctx, service),
         )
-        for unit in unit_facts(ctx, service, entry["image"], ctx.stack.services)
+        for unit in unit_facts(ctx, service, entry["image"])
     ]
 
 
@@ -96,7 +92,7 @@ def _service(
     else:
         key = keys[service.name]
         image = ctx.image(key, f"moorage/{ctx.stack.name}-{key}")
-    entry = container(ctx, service, user, CONTAINERS, image)
+    entry = container(ctx, service, user, SERVICE, image)
     if not service.is_data:
         entry["pull_policy"] = "never"
     if service.name in ctx.stack.on_demand:
@@ -153,3 +149,6 @@ def _fact(ctx: Context, service: Service) -> manifest.Service:
     name, many = f"{ctx.stack.name}-{service.name}", service.replicas
     names = (name,) if many == 1 else tuple(f"{name}-{n}" for n in range(1, many + 1))
     return service_fact(ctx, service, "container", names)
+
+
+TOPOLOGY = Topology(name="containers", render=_render, columns={"service": SERVICE})

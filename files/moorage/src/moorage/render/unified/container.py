@@ -12,17 +12,15 @@ from moorage.release.manifest import Unit
 from moorage.release.names import SUPERVISOR, UNIFIED, in_slot
 from moorage.render.container import labels, logging, ordered, published, resources
 from moorage.render.context import Context
-from moorage.render.gateway import beside
 from moorage.render.gateway import mount as mount_gateway
 from moorage.render.mounts import User, bind, config_labels, service_mounts
 from moorage.render.ports import direct_ports
 from moorage.render.slots import Form, slots_of
-from moorage.render.unified.process import instances
+from moorage.render.unified.process import RUN_DIR, beside, instances
 from moorage.render.units import DEFAULT_GRACE, fixed_address, rolling
 from moorage.settings.stack import Limits
 
-CONFIG_DIR, RUN_DIR = "/etc/process_supervisor", "/run/supervisor"
-STATE_DIR = "/var/lib/supervisor"
+CONFIG_DIR, STATE_DIR = "/etc/process_supervisor", "/var/lib/supervisor"
 _OF_SLOT = (CONFIG_DIR, RUN_DIR, STATE_DIR)
 # What the supervisor and its init take besides their processes.
 _OWN_MEMORY, _OWN_PIDS = 32 * 1024**2, 16

@@ -8,14 +8,18 @@ from typing import Any
 from moorage.compose.model import Service
 from moorage.compose.parts import Healthcheck
 from moorage.compose.units import parse_duration
-from moorage.render import gateway
 from moorage.render.context import Context, set_keys
+from moorage.render.gateway import CONTROL_URL, VARIABLE, asks
 from moorage.render.mounts import User
 from moorage.render.ports import listening
 from moorage.render.restart import deploy_policy, restart_kind
+from moorage.render.unified.keys import PROCESS
 from moorage.render.units import DEFAULT_GRACE
 
 WORKING_DIR = "/app"
+RUN_DIR = "/run/supervisor"
+# The supervisor, and who has the data services beside its container.
+_BOTH_URL = f"unix+supervisor://{RUN_DIR}/control.sock,{CONTROL_URL}"
 _CONDITIONS = {
     "service_started": "started",
     "service_healthy": "healthy",
@@ -41,7 +45,7 @@ def instances(service: Service) -> list[str]:
 
 def processes(ctx: Context, service: Service, user: User, log_dir: str) -> list[dict[str, Any]]:
     """The entries of a service in supervisor.json."""
-    ctx.judge(service, "process")
+    ctx.judge(service, PROCESS)
     _check(ctx, service, user)
     names = instances(service)
     return [_process(ctx, service, name, log_dir) for name in names]
@@ -66,9 +70,16 @@ def _check(ctx: Context, service: Service, user: User) -> None:
 
 def _environment(ctx: Context, service: Service) -> dict[str, str]:
     found = dict(sorted(ctx.environment(service).items()))
-    if found.get(gateway.VARIABLE) and gateway.beside(ctx):
-        found[gateway.VARIABLE] = gateway.BOTH_URL
+    if found.get(VARIABLE) and beside(ctx):
+        found[VARIABLE] = _BOTH_URL
     return found
+
+
+def beside(ctx: Context) -> bool:
+    """Whether a process wants to control data services beside the container too."""
+    services = ctx.stack.services.values()
+    wants = any(asks(ctx, service) for service in services if not service.is_data)
+    return wants and any(service.is_data for service in services)
 
 
 def _process(ctx: Context, service: Service, name: str, log_dir: str) -> dict[str, Any]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Literal
 
-from moorage.compose.load import started_only
-from moorage.compose.model import Service, Stack
+from moorage.compose.model import Service
 from moorage.release import manifest
 from moorage.release.manifest import Directory, Unit
 from moorage.release.names import SUPERVISOR, UNIFIED
@@ -24,23 +22,21 @@ from moorage.render.rendering import (
     Rendering,
 )
 from moorage.render.slots import Form, place
+from moorage.render.topology import Topology
 from moorage.render.traffic import Traffic, traffic
 from moorage.render.unified.container import (
     CONFIG_DIR,
-    RUN_DIR,
     STATE_DIR,
     slot_directories,
     unified_form,
 )
-from moorage.render.unified.process import processes
+from moorage.render.unified.keys import CONTAINER, PROCESS
+from moorage.render.unified.process import RUN_DIR, processes
 from moorage.render.units import tied, unit_facts
-from moorage.settings.stack import Settings
 
 
-def render_unified(stack: Stack, settings: Settings) -> Rendering:
-    """Render a stack for the unified topology; see `Renderer`."""
-    stack = started_only(stack)
-    ctx = Context(stack, replace(settings, topology=UNIFIED))
+def _render(ctx: Context) -> Rendering:
+    stack = ctx.stack
     own = [service for service in stack.services.values() if not service.is_data]
     data = [service for service in stack.services.values() if service.is_data]
     user = own_user(ctx)
@@ -48,7 +44,6 @@ def render_unified(stack: Stack, settings: Settings) -> Rendering:
         **{service.name: user for service in own},
         **{service.name: service_user(service) for service in data},
     }
-    ctx.check_names(set(stack.services))
     builds = _builds(ctx, own)
     visitors = traffic(ctx)
     placed = place(ctx, _forms(ctx, own, data, users, visitors))
@@ -103,12 +98,12 @@ def _forms(
     users: dict[str, User | None],
     visitors: Traffic,
 ) -> list[Form]:
-    beside = {service.name for service in data}
     forms = []
     for service in data:
+        _check_waits(ctx, service)
         image = ctx.image(service.image or "", service.image or "")
-        entry = container(ctx, service, users[service.name], "container", image)
-        units = unit_facts(ctx, service, image, beside)
+        entry = container(ctx, service, users[service.name], CONTAINER, image)
+        units = unit_facts(ctx, service, image)
         forms += [Form(entry, unit, service.name, tied=tied(ctx, service)) for unit in units]
     if own:
         if UNIFIED in ctx.stack.services:
@@ -117,6 +112,15 @@ def _forms(
         targets = tuple(port for ports in visitors.targets.values() for port in ports)
         forms.append(unified_form(ctx, own, own_user(ctx), _dirs(ctx), targets))
     return forms
+
+
+def _check_waits(ctx: Context, service: Service) -> None:
+    for name in service.depends_on:
+        other = ctx.stack.services.get(name)
+        if other is not None and not other.is_data:
+            advice = "let the process wait for the data service instead"
+            message = "a container cannot wait for a process of the unified container"
+            ctx.wrong(service.name, f"depends_on.{name}", message, advice)
 
 
 def _supervisor(ctx: Context, own: list[Service], user: User) -> RenderedFile:
@@ -169,3 +173,12 @@ def _facts(ctx: Context, service: Service) -> manifest.Service:
     place = service.name if service.is_data else UNIFIED
     kind: Literal["process", "container"] = "container" if service.is_data else "process"
     return service_fact(ctx, service, kind, (f"{ctx.stack.name}-{place}",))
+
+
+TOPOLOGY = Topology(
+    name=UNIFIED,
+    render=_render,
+    columns={"own service (process)": PROCESS, "data service (container)": CONTAINER},
+    units=(UNIFIED,),
+    on_demand=False,
+)
