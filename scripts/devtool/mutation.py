@@ -79,7 +79,7 @@ def _sample(
     while time.monotonic() < deadline:
         for package in packages:
             own = package if package == "process_supervisor" else f"moorage/{package}"
-            path = chance.choice(sorted((ROOT / _SOURCES / own).glob("*.py")))
+            path = chance.choice(sorted((ROOT / _SOURCES / own).rglob("*.py")))
             tree = ast.parse(path.read_text())
             spots = [n for n, node in enumerate(ast.walk(tree)) if mutate(deepcopy(node))]
             if not spots:

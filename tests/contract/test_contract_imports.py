@@ -13,7 +13,14 @@ SOURCES = Path(__file__).resolve().parents[2] / "files/moorage/src"
 # From the ground up: whoever stands in a line imports from lines above it, and from its own part.
 # Parts in one line know nothing of each other.
 LAYERS = (
-    "process_supervisor",
+    "process_supervisor.common process_supervisor.config",
+    "process_supervisor.guardian process_supervisor.output",
+    "process_supervisor.service",
+    "process_supervisor.supervisor",
+    "process_supervisor.control",
+    "process_supervisor.cli process_supervisor.client process_supervisor.daemon",
+    "process_supervisor.boot process_supervisor.embedded process_supervisor.init",
+    "process_supervisor process_supervisor.__main__",
     "moorage moorage.common moorage.packets",
     "moorage.release moorage.settings",
     "moorage.control moorage.images moorage.probe",
@@ -30,7 +37,7 @@ FLOOR = {part: number for number, line in enumerate(LAYERS) for part in line.spl
 @cache
 def modules() -> dict[str, ast.Module]:
     """Return the modules that hosts, images and the controller run, by name."""
-    paths = [*SOURCES.glob("moorage/**/*.py"), *SOURCES.glob("process_supervisor/*.py")]
+    paths = [*SOURCES.glob("moorage/**/*.py"), *SOURCES.glob("process_supervisor/**/*.py")]
     names = (".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in paths)
     return {
         name.removesuffix(".__init__"): ast.parse(path.read_text(encoding="utf-8"))
@@ -52,18 +59,12 @@ def imported(tree: ast.AST) -> set[str]:
 
 def part(module: str) -> str:
     """Return the package, or the module beside the packages, that a module is of."""
-    first, _, rest = module.partition(".")
-    return first if first == "process_supervisor" else ".".join([first, *rest.split(".")[:1]])
+    return ".".join(module.split(".")[:2])
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    # What only a checker of types sees counts as well. The supervisor's processes and their engine
-    # know each other in that way.
-    graph = {
-        name: imported(tree) - {name}
-        for name, tree in modules().items()
-        if name.startswith("moorage")
-    }
+    # What only a checker of types sees counts as well.
+    graph = {name: imported(tree) - {name} for name, tree in modules().items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as circle:
@@ -71,12 +72,11 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_no_arrow_runs_back_up() -> None:
-    assert {part(name).rstrip(".") for name in modules()} == FLOOR.keys()
+    assert {part(name) for name in modules()} == FLOOR.keys()
     odd = [
         f"{name} imports {other}"
         for name, tree in modules().items()
         for other in imported(tree)
-        if (mine := part(name).rstrip(".")) != (theirs := part(other).rstrip("."))
-        and FLOOR[theirs] >= FLOOR[mine]
+        if (mine := part(name)) != (theirs := part(other)) and FLOOR[theirs] >= FLOOR[mine]
     ]
     assert odd == []

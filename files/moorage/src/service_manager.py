@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from process_supervisor.client import Client, ControlError
+from process_supervisor.control.client import Client, ControlError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

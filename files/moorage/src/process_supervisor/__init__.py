@@ -8,17 +8,19 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from process_supervisor.api import ProcessSupervisor, get_supervisor
-    from process_supervisor.config import ConfigError, ProcessConfig
+    from process_supervisor.common.version import __version__
+    from process_supervisor.config.reader import ConfigError
+    from process_supervisor.config.settings import ProcessConfig
+    from process_supervisor.embedded import ProcessSupervisor, get_supervisor
 
-__all__ = ["ConfigError", "ProcessConfig", "ProcessSupervisor", "get_supervisor"]
-__version__ = "0.1.0"
+__all__ = ["ConfigError", "ProcessConfig", "ProcessSupervisor", "__version__", "get_supervisor"]
 
 _HOMES = {
-    "ConfigError": "config",
-    "ProcessConfig": "config",
-    "ProcessSupervisor": "api",
-    "get_supervisor": "api",
+    "ConfigError": "config.reader",
+    "ProcessConfig": "config.settings",
+    "ProcessSupervisor": "embedded",
+    "__version__": "common.version",
+    "get_supervisor": "embedded",
 }
 
 

@@ -1,7 +1,7 @@
-"""`python -m process_supervisor`: see cli.py."""
+"""`python -m process_supervisor`: see cli/main.py."""
 
 import sys
 
-from process_supervisor.cli import main
+from process_supervisor.cli.main import main
 
 sys.exit(main())

@@ -14,17 +14,19 @@ import signal
 import sys
 import time
 
-from process_supervisor import init, procfs, reload, resume
-from process_supervisor.config import Config, ConfigError, load
-from process_supervisor.engine import Engine
-from process_supervisor.guardian import Guardian
-from process_supervisor.loop import EventLoop
-from process_supervisor.protocol import ControlError
-from process_supervisor.server import Server
-from process_supervisor.store import kept_config
+from process_supervisor.common import procfs
+from process_supervisor.common.loop import EventLoop
+from process_supervisor.config.reader import ConfigError
+from process_supervisor.config.settings import Config, load
+from process_supervisor.control import operations
+from process_supervisor.control.server import Server
+from process_supervisor.guardian import guard
+from process_supervisor.guardian.link import GuardianLink
+from process_supervisor.supervisor import reload, resume
+from process_supervisor.supervisor.store import kept_config
+from process_supervisor.supervisor.supervisor import Supervisor
 
 EXIT_BUSY, EXIT_CONFIG = 73, 78
-EXITS_FD = 3
 LOCK_PATIENCE = 3.0
 
 
@@ -81,39 +83,41 @@ class Daemon:
     def __init__(self, options: Options, config: Config) -> None:
         self.options = options
         self.loop = EventLoop()
-        fd = EXITS_FD if options.guardian else None
-        self.engine = Engine(config, self.loop, Guardian(self.loop, options.guardian, fd))
-        self.server = Server(self.engine, options.config)
+        fd = guard.EXITS_FD if options.guardian else None
+        self.supervisor = Supervisor(
+            config, self.loop, GuardianLink(self.loop, options.guardian, fd)
+        )
+        self.server = Server(self.supervisor, options.config, operations.dispatch)
 
     def run(self) -> int:
         """Supervise until a shutdown is complete."""
         # systemd ends a host by a SIGTERM to every process there is, so it also comes twice: from
         # the guardian, which had one too. That must not cut short anybody's grace period.
-        self.loop.on_signal(signal.SIGTERM, self.engine.shutdown)
+        self.loop.on_signal(signal.SIGTERM, self.supervisor.shutdown)
         for number in (signal.SIGINT, signal.SIGQUIT):
             self.loop.on_signal(number, self._interrupted)
         self.loop.on_signal(signal.SIGHUP, self._reload)
         for number in (signal.SIGUSR1, signal.SIGUSR2):
-            self.loop.on_signal(number, self.engine.reopen)
+            self.loop.on_signal(number, self.supervisor.reopen)
         if self.options.guardian:
             self._watch_guardian()
-        resume.begin(self.engine)
+        resume.begin(self.supervisor)
         if self.options.shutdown:
-            self.engine.shutdown()
+            self.supervisor.shutdown()
         self.loop.run()
         self.server.close()
-        self.engine.events.add("supervisor ended")
+        self.supervisor.events.add("supervisor ended")
         return 0
 
     def _interrupted(self) -> None:
         # The second time it is from somebody who does not want to wait.
-        self.engine.shutdown(grace=0.0 if self.engine.shutting_down else None)
+        self.supervisor.shutdown(grace=0.0 if self.supervisor.shutting_down else None)
 
     def _reload(self) -> None:
         try:
-            reload.reload(self.engine, self.options.config)
-        except ControlError as error:
-            self.engine.events.add("error", reason=f"reload: {error.message}")
+            reload.reload(self.supervisor, self.options.config)
+        except ConfigError as error:
+            self.supervisor.events.add("error", reason=f"reload: {error}")
 
     def _watch_guardian(self) -> None:
         """Become the guardian when it dies.
@@ -131,11 +135,11 @@ class Daemon:
             self._replace_guardian()
 
     def _replace_guardian(self) -> None:
-        self.engine.events.add("guardian lost", reason="taking its place")
-        self.engine.save()
-        init.become_subreaper()
+        self.supervisor.events.add("guardian lost", reason="taking its place")
+        self.supervisor.save()
+        guard.become_subreaper()
         options = ["--config", self.options.config, "--run-dir", self.options.run_dir]
-        init.replace_by_guardian(options)
+        guard.replace_by_guardian(options)
 
 
 def main(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from moorage.control.process import ProcessBackend
-from process_supervisor.client import Client, ControlError
+from process_supervisor.control.client import Client, ControlError
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 

@@ -20,7 +20,7 @@ from moorage.deploy.release import Release
 from moorage.deploy.unified import UnifiedTopology
 from moorage.release.layout import Layout
 from moorage.release.manifest import parse
-from process_supervisor.client import Client, ControlError
+from process_supervisor.control.client import Client, ControlError
 
 APPLICATION = 10001
 SECRET = "for root alone\n"

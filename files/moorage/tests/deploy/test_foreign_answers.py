@@ -17,7 +17,7 @@ from moorage.control.contract import ControlError
 from moorage.control.process import ProcessBackend
 from moorage.deploy.supervisor import Supervisor
 from moorage.probe.receipt import write_receipt
-from process_supervisor.client import ControlError as Refusal
+from process_supervisor.control.client import ControlError as Refusal
 
 Answer = Callable[[bytes], Path]
 STATUS = {

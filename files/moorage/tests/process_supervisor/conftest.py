@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from process_supervisor import procfs
-from process_supervisor.client import Client, ControlError
+from process_supervisor.common import procfs
+from process_supervisor.control.client import Client, ControlError
 
 SOURCES = Path(__file__).parents[2] / "src"
 

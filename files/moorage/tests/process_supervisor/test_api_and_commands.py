@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import process_supervisor
-from process_supervisor import ConfigError, ProcessConfig, ProcessSupervisor, get_supervisor
-from process_supervisor.client import Client, ControlError
+from process_supervisor import (
+    ConfigError,
+    ProcessConfig,
+    ProcessSupervisor,
+    client,
+    get_supervisor,
+)
+from process_supervisor.control.client import Client, ControlError
 from service_manager import ServiceManager
 
 if TYPE_CHECKING:
@@ -124,6 +131,17 @@ def test_the_usual_way_in_is_light() -> None:
     assert done.stdout == b"False False\n"
     with pytest.raises(AttributeError):
         _ = process_supervisor.no_such_name
+
+
+def test_documented_names_stay_where_they_are() -> None:
+    assert (client.Client, client.ControlError) == (Client, ControlError)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", process_supervisor.__version__)
+
+
+def test_nothing_is_called_like_a_module_of_the_standard_library() -> None:
+    # boot.py has its own directory on the path first where the configuration is YAML.
+    names = {path.stem for path in Path(process_supervisor.__file__).parent.iterdir()}
+    assert "boot" in names and not names & sys.stdlib_module_names
 
 
 def test_service_manager(rig: Rig, until: Callable[..., Any]) -> None:

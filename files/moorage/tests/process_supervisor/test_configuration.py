@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from process_supervisor.config import Config, ConfigError, ProcessConfig, find_cycle, load, parse
+from process_supervisor.config.reader import ConfigError
+from process_supervisor.config.settings import Config, ProcessConfig, find_cycle, load, parse
 
 
 def problems(*processes: dict[str, Any], **top: Any) -> list[str]:

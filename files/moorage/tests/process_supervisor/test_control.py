@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from process_supervisor.client import Client, ControlError
+from process_supervisor.control.client import Client, ControlError
 
 if TYPE_CHECKING:
     from files.moorage.tests.process_supervisor.conftest import Rig

@@ -17,7 +17,7 @@ from moorage.deploy.release import Release
 from moorage.deploy.unified import UnifiedTopology
 from moorage.release.layout import Layout
 from moorage.release.manifest import Manifest, Unit
-from process_supervisor.client import ControlError
+from process_supervisor.control.client import ControlError
 
 if TYPE_CHECKING:
     from files.moorage.tests.process_supervisor.conftest import Rig

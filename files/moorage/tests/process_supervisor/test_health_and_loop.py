@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from process_supervisor import checks
-from process_supervisor.config import HealthConfig, ProcessConfig
-from process_supervisor.health import HealthState
-from process_supervisor.loop import EventLoop
-from process_supervisor.schema import Reader
-from process_supervisor.states import Health
+from process_supervisor.common.loop import EventLoop
+from process_supervisor.config.reader import Reader
+from process_supervisor.config.settings import HealthConfig, ProcessConfig
+from process_supervisor.service import checks
+from process_supervisor.service.health import HealthState
+from process_supervisor.service.states import Health
 
 
 def health_config(**settings: Any) -> HealthConfig:

@@ -14,11 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from process_supervisor.logfile import LogFile
-from process_supervisor.loop import EventLoop
-from process_supervisor.pump import Pump
-from process_supervisor.spawn import make_fifo
-from process_supervisor.tail import Follower, last_lines
+from process_supervisor.common.loop import EventLoop
+from process_supervisor.output.logfile import LogFile
+from process_supervisor.output.pump import Pump, make_fifo
+from process_supervisor.output.tail import Follower, last_lines
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from process_supervisor import memory
-from process_supervisor.client import Client, ControlError
+from process_supervisor.control.client import Client, ControlError
+from process_supervisor.service import memory
 
 SOURCES = Path(__file__).parents[2] / "src"
 PYTHON = "/usr/bin/python3"

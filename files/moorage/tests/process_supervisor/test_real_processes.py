@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from process_supervisor import procfs
-from process_supervisor.client import ControlError
-from process_supervisor.leftovers import kill_all, remaining
-from process_supervisor.spawn import RLIMIT_LOCKS
-from process_supervisor.store import variable_name
+from process_supervisor.common import procfs
+from process_supervisor.control.client import ControlError
+from process_supervisor.service.leftovers import kill_all, remaining
+from process_supervisor.service.spawn import RLIMIT_LOCKS
+from process_supervisor.supervisor.store import variable_name
 
 if TYPE_CHECKING:
     from files.moorage.tests.process_supervisor.conftest import Rig

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from process_supervisor.config import ProcessConfig
-from process_supervisor.policy import (
+from process_supervisor.config.settings import ProcessConfig
+from process_supervisor.service.policy import (
     GOOD_RUN,
     SMALLEST_STEP,
     Action,
@@ -16,7 +16,7 @@ from process_supervisor.policy import (
     recent,
     remembered,
 )
-from process_supervisor.states import (
+from process_supervisor.service.states import (
     ALIVE,
     SETTLED,
     TRANSITIONS,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from process_supervisor import procfs
-from process_supervisor.client import ControlError
-from process_supervisor.store import Store
+from process_supervisor.common import procfs
+from process_supervisor.control.client import ControlError
+from process_supervisor.supervisor.store import Store
 
 if TYPE_CHECKING:
     from files.moorage.tests.process_supervisor.conftest import Rig

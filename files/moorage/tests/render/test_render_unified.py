@@ -13,8 +13,8 @@ from moorage.compose import load_stack
 from moorage.compose.errors import ComposeError
 from moorage.release.digest import digest
 from moorage.render import Settings, render_stack, topologies
-from process_supervisor.config import Config, ProcessConfig
-from process_supervisor.policy import Action, decide
+from process_supervisor.config.settings import Config, ProcessConfig
+from process_supervisor.service.policy import Action, decide
 
 STACKS = Path(__file__).parents[3] / "stacks"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from process_supervisor.visible import visible
+from process_supervisor.common.visible import visible
 
 __all__ = ["say", "visible"]
 

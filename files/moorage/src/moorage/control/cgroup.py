@@ -6,7 +6,7 @@ the files cannot be read.
 
 from dataclasses import dataclass
 
-from process_supervisor.procfs import read
+from process_supervisor.common.procfs import read
 
 _ROOT = "/sys/fs/cgroup"
 _PROC = "/proc"

@@ -13,7 +13,7 @@ from moorage.control.docker_status import exit_status
 from moorage.control.engine import Engine
 from moorage.control.membership import PROJECT_LABEL, Member, Membership
 from moorage.release.names import STACK_LABEL
-from process_supervisor.events import Events
+from process_supervisor.common.events import Events
 
 # The engine remembers its last few hundred events: at the first start this is how far back.
 _LOOK_BACK_NS = 86_400 * 10**9

@@ -15,9 +15,9 @@ from moorage.control.contract import (
     State,
     Stream,
 )
-from process_supervisor.client import Client, connect
-from process_supervisor.client import ControlError as Refusal
-from process_supervisor.protocol import decode, encode
+from process_supervisor.control.client import Client, connect
+from process_supervisor.control.client import ControlError as Refusal
+from process_supervisor.control.protocol import decode, encode
 
 Read = TypeVar("Read")
 _BEYOND = 1 << 63

@@ -46,7 +46,7 @@ from moorage.deploy.waves import Paused
 from moorage.edge import Edge, EdgeError
 from moorage.release.layout import Layout
 from moorage.settings.stack import Settings
-from process_supervisor.client import ControlError
+from process_supervisor.control.client import ControlError
 
 FAILURES = (
     BudgetSpent,

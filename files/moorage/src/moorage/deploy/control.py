@@ -28,7 +28,7 @@ from moorage.deploy import docker
 from moorage.deploy.release import readable_release
 from moorage.release.layout import Layout
 from moorage.release.names import GATEWAY, GATEWAY_UNIT, NEXT, UNIFIED, in_slot
-from process_supervisor.client import Client
+from process_supervisor.control.client import Client
 
 _SUPERVISOR = "supervisor"
 _TIMEOUT_SECONDS = 60.0

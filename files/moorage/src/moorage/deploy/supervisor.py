@@ -7,7 +7,7 @@ It runs as the application's user: whoever that is may answer in its stead, and 
 from typing import Any, NotRequired, TypedDict
 
 from moorage.common.shape import fit
-from process_supervisor.client import Client, ControlError
+from process_supervisor.control.client import Client, ControlError
 
 
 class Exit(TypedDict, total=False):

@@ -39,8 +39,8 @@ from moorage.release.directory import Processes
 from moorage.release.layout import Layout
 from moorage.release.manifest import Edge, Unit, is_of
 from moorage.release.names import NEXT, SUPERVISOR, UNIFIED, in_slot
-from process_supervisor.client import Client, ControlError
-from process_supervisor.reload import RESTART_KEYS
+from process_supervisor.config.settings import RESTART_KEYS
+from process_supervisor.control.client import Client, ControlError
 
 _WHO = "moorage"
 _CONTROL_TIMEOUT_SECONDS = 5.0

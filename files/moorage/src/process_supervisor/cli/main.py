@@ -1,0 +1,216 @@
+"""The command line: `process_supervisor` or `python -m process_supervisor`.
+
+Exit status: 0 done or healthy, 1 the supervisor refused or something is not as it should be,
+2 wrong usage, 3 no supervisor answers, 78 unusable configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from process_supervisor.cli import show
+from process_supervisor.common.visible import visible
+from process_supervisor.config.reader import ConfigError
+from process_supervisor.config.settings import load
+from process_supervisor.control.client import Client, ControlError, default_socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CONFIG = 1, 3, 78
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's definition."""
+    top = argparse.ArgumentParser(
+        prog="process_supervisor", description="Run and control supervised processes.",
+        epilog="Exit status: 0 done, 1 refused or not well, 2 usage, 3 no supervisor, 78 config.",
+    )  # fmt: skip
+    top.add_argument(
+        "-s", "--socket", default=default_socket(),
+        help="control socket (default: $PROCESS_SUPERVISOR_SOCKET, else %(default)s)",
+    )  # fmt: skip
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, names: str | None = None) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        if names:
+            sub.add_argument("names", nargs=names, metavar="NAME")
+        return sub
+
+    sub = add("run", "guard a supervisor in the foreground")
+    sub.add_argument("-c", "--config", required=True, metavar="FILE")
+    sub.add_argument(
+        "--takeover", action="store_true", help="replace a supervisor that runs, not its processes"
+    )
+    sub = add("check-config", "check a configuration file and do nothing else")
+    sub.add_argument("-c", "--config", required=True, metavar="FILE")
+    sub = add("status", "show the processes", "*")
+    sub.add_argument("--json", action="store_true", help="as JSON, one object or a list")
+    for name in ("start", "stop", "restart"):
+        sub = add(name, f"{name} processes and wait for the outcome", "*")
+        sub.add_argument("--all", action="store_true", help="every process")
+        sub.add_argument("--reason", help="noted in the events")
+        sub.add_argument("--wait", type=float, default=60.0, help="seconds (default: %(default)g)")
+    add("reload", "read the configuration again; only what changed restarts")
+    add("reopen", "open the log files anew, after a log rotator moved them")
+    sub = add("logs", "show the last lines of a log")
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("-f", "--follow", action="store_true", help="go on with new lines")
+    sub.add_argument("-n", "--lines", type=int, default=100, help="default: %(default)d")
+    sub.add_argument("--stderr", action="store_true", help="standard error instead of output")
+    add("pid", "print a process's pid, or the supervisor's without a name", "?")
+    sub = add("signal", "send a signal to a main process")
+    sub.add_argument("signal", metavar="SIGNAL")
+    sub.add_argument("name", metavar="NAME")
+    sub = add("events", "show what happened")
+    sub.add_argument("-n", "--limit", type=int, default=100, help="default: %(default)d")
+    sub.add_argument("--since", type=int, default=0, metavar="SEQ", help="only after this event")
+    sub.add_argument("--json", action="store_true", help="one JSON object a line")
+    add("health", "say whether everything that should be up is; exit status 1 if not")
+    add("shutdown", "stop everything, dependants first, and end the supervisor")
+    return top
+
+
+def requester() -> str:
+    """Return who sits at the keyboard, for the events."""
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}"
+
+
+class Commands:
+    """The commands that speak to a supervisor; each returns the exit status."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.client = Client(arguments.socket)
+
+    def status(self) -> int:
+        """Print a table or JSON."""
+        names = self.arguments.names
+        found = [self.client.status(name) for name in names] if names else self.client.status()
+        if self.arguments.json:
+            print(json.dumps(found[0] if len(names) == 1 else found, indent=2))
+        else:
+            show.table(found)
+        return 0
+
+    def act(self) -> int:
+        """Start, stop or restart."""
+        names = self.arguments.names
+        if self.arguments.all == bool(names):
+            raise ControlError("bad-request", "name the processes, or give --all")
+        if self.arguments.all:
+            names = [item["name"] for item in self.client.status()]
+        action = getattr(self.client, self.arguments.command)
+        good = True
+        for name in names:
+            item = action(
+                name, who=requester(), reason=self.arguments.reason, wait=self.arguments.wait
+            )
+            show.line(item)
+            good = good and (self.arguments.command == "stop" or show.well(item))
+        return 0 if good else EXIT_REFUSED
+
+    start = stop = restart = act
+
+    def reload(self) -> int:
+        """Reload and say what that did."""
+        for kind, names in self.client.reload(who=requester()).items():
+            if names:
+                print(f"{kind.replace('_', ' ')}: {', '.join(names)}")
+        return 0
+
+    def reopen(self) -> int:
+        """Reopen."""
+        self.client.reopen()
+        return 0
+
+    def logs(self) -> int:
+        """Print lines."""
+        arguments = self.arguments
+        stream = "stderr" if arguments.stderr else "stdout"
+        if arguments.follow:
+            for line in self.client.follow(arguments.name, stream, arguments.lines):
+                print(visible(line), flush=True)
+        else:
+            for line in self.client.logs(arguments.name, stream, arguments.lines):
+                print(visible(line))
+        return 0
+
+    def pid(self) -> int:
+        """Print a pid."""
+        name = self.arguments.names
+        pid = self.client.status(name)["pid"] if name else self.client.info()["pid"]
+        if pid is None:
+            raise ControlError("conflict", f"{name} does not run")
+        print(pid)
+        return 0
+
+    def signal(self) -> int:
+        """Send a signal."""
+        self.client.signal(self.arguments.name, self.arguments.signal, who=requester())
+        return 0
+
+    def events(self) -> int:
+        """Print events."""
+        for entry in self.client.events(self.arguments.since, self.arguments.limit):
+            as_json = self.arguments.json
+            print(json.dumps(entry) if as_json else show.event(entry))
+        return 0
+
+    def health(self) -> int:
+        """Print what is not well."""
+        found: list[dict[str, Any]] = self.client.status()
+        bad = [item for item in found if not show.well(item)]
+        for item in bad:
+            show.line(item)
+        print(f"{len(found) - len(bad)} of {len(found)} as they should be")
+        return EXIT_REFUSED if bad else 0
+
+    def shutdown(self) -> int:
+        """End everything."""
+        self.client.shutdown(who=requester())
+        return 0
+
+
+def check_config(path: str) -> int:
+    """Print what is wrong with a configuration file, or what it configures."""
+    try:
+        config = load(path)
+    except ConfigError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        return EXIT_CONFIG
+    print(f"{path}: {len(config.processes)} processes: {', '.join(config.processes)}")
+    return 0
+
+
+def guard(path: str, takeover: bool) -> NoReturn:
+    """Become the guardian."""
+    from process_supervisor.guardian.guard import main
+
+    main(["--config", path, *(["--takeover"] if takeover else [])])
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    arguments = parser().parse_args(words)
+    if arguments.command == "run":
+        guard(arguments.config, arguments.takeover)
+    if arguments.command == "check-config":
+        return check_config(arguments.config)
+    try:
+        status: int = getattr(Commands(arguments), arguments.command)()
+        return status
+    except ControlError as error:
+        print(f"process_supervisor: {visible(error.message)}", file=sys.stderr)
+        return EXIT_UNREACHABLE if error.code == "unreachable" else EXIT_REFUSED
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; the interpreter must not complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130

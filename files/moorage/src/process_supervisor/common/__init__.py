@@ -1,0 +1,1 @@
+"""What every part stands on: the event loop, what the kernel says, files, text."""

@@ -1,0 +1,376 @@
+"""The configuration: what to run and how, read from JSON or YAML and checked as a whole."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+
+from process_supervisor.config.places import RUN_DIR, SOCKET_NAME
+from process_supervisor.config.reader import ConfigError, Reader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+CONDITIONS = ("started", "healthy", "completed")
+RESTARTS = ("always", "on-failure", "never")
+URL = re.compile(r"http://(\[[0-9a-fA-F:.]+\]|[^/:?#\s\[\]]+)(?::(\d{1,5}))?([/?]\S*)?\Z")
+# Everything else is about supervising and applies to the running process.
+RESTART_KEYS = ("command", "working_dir", "environment", "user")
+
+
+def stop_signal(reader: Reader, key: str) -> str:
+    """Read a signal as `TERM`, `SIGTERM` or 15 and return its name without SIG."""
+    value = reader.raw(key)
+    if value is None:
+        return "TERM"
+    try:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return signal.Signals(value).name.removeprefix("SIG")
+        return signal_named(str(value)).name.removeprefix("SIG")
+    except ValueError:
+        reader.fail(key, f"is not a signal: {value!r}")
+        return "TERM"
+
+
+def signal_named(name: str) -> signal.Signals:
+    """Return the signal called name (`TERM`, `sigterm` or `15`), ValueError if there is none."""
+    if name.isdigit():
+        return signal.Signals(int(name))
+    try:
+        return signal.Signals["SIG" + name.upper().removeprefix("SIG")]
+    except KeyError as error:
+        raise ValueError(f"no such signal: {name}") from error
+
+
+class HealthConfig:
+    """How to see whether a process does its work. Times are seconds."""
+
+    __slots__ = (
+        "command", "host", "interval", "path", "port", "restart_when_unhealthy", "retries",
+        "start_interval", "start_period", "timeout", "type", "url",
+    )  # fmt: skip
+
+    type: str
+    url: str | None
+    host: str
+    port: int
+    path: str
+    command: list[str]
+    interval: float
+    timeout: float
+    retries: int
+    start_period: float
+    start_interval: float
+    restart_when_unhealthy: bool
+
+    def __init__(self, reader: Reader) -> None:
+        self.type = reader.choice("type", "", ("http", "tcp", "command"))
+        self.url, self.host, self.port, self.path, self.command = None, "127.0.0.1", 0, "/", []
+        if self.type == "http":
+            self._read_url(reader)
+        elif self.type == "tcp":
+            self.host = reader.text("host", "127.0.0.1") or ""
+            self.port = reader.integer("port", 0, 1)
+            if not 0 < self.port < 65536:
+                reader.fail("port", "must be between 1 and 65535")
+        elif self.type == "command":
+            self.command = reader.words("command", required=True)
+        else:
+            reader.fail("type", "is required: http, tcp or command")
+        self.interval = reader.number("interval", 10.0, 0.01)
+        self.timeout = reader.number("timeout", 3.0, 0.01)
+        self.retries = reader.integer("retries", 3, 1)
+        self.start_period = reader.number("start_period", 5.0)
+        self.start_interval = reader.number("start_interval", 0.5, 0.01)
+        self.restart_when_unhealthy = reader.flag("restart_when_unhealthy", True)
+        reader.finish()
+
+    def _read_url(self, reader: Reader) -> None:
+        self.url = reader.text("url", required=True) or ""
+        found = URL.match(self.url)
+        if not found or int(found[2] or 80) not in range(1, 65536):
+            # TLS would cost the supervisor 4 MB; a command check can do it in a process of its own.
+            reader.fail("url", f"must look like http://host:port/path (no https), not {self.url!r}")
+            return
+        self.host = found[1].strip("[]")
+        self.port = int(found[2] or 80)
+        path = found[3] or "/"
+        self.path = path if path.startswith("/") else "/" + path
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the settings in the form that the configuration file has."""
+        keys = {"http": ("url",), "tcp": ("host", "port"), "command": ("command",)}[self.type]
+        common = ("type", "interval", "timeout", "retries", "start_period", "start_interval",
+                  "restart_when_unhealthy")  # fmt: skip
+        return {key: getattr(self, key) for key in (*common, *keys)}
+
+
+class ProcessConfig:
+    """One process: what to run and how to keep it running. Times are seconds.
+
+    `restart_limit` None means no limit; `autorestart` also takes True (always) and False (never).
+    Raises ConfigError for a wrong value or an unknown setting, naming process and key.
+    """
+
+    name: str
+    command: list[str]
+    working_dir: str | None
+    environment: dict[str, str]
+    user: str | None
+    autostart: bool
+    autorestart: str
+    restart_limit: int | None
+    restart_window: float
+    restart_delay: float
+    restart_delay_max: float
+    restart_backoff: float
+    restart_jitter: float
+    stop_signal: str
+    stop_grace: float
+    stdout_logfile: str | None
+    stderr_logfile: str | None
+    log_max_bytes: int
+    log_backups: int
+    depends_on: dict[str, str]
+    health_check: HealthConfig | None
+    ports: list[int]
+    labels: dict[str, str]
+
+    def __init__(self, name: str, command: Sequence[str], **settings: object) -> None:
+        problems: list[str] = []
+        data = {"name": name, "command": list(command), **settings}
+        self._read(Reader(data, f"process {name}", problems), problems)
+        if problems:
+            raise ConfigError(problems)
+
+    @classmethod
+    def read(cls, data: Mapping[str, object], where: str, problems: list[str]) -> ProcessConfig:
+        """Build from a mapping, adding mistakes to problems instead of raising."""
+        self = cls.__new__(cls)
+        self._read(Reader(data, where, problems), problems)
+        return self
+
+    def _read(self, reader: Reader, problems: list[str]) -> None:
+        self.name = reader.text("name", required=True) or ""
+        if self.name and not NAME.match(self.name):
+            reader.fail("name", f"must be letters, digits, '.', '_' and '-', not {self.name!r}")
+        self.command = reader.words("command", required=True)
+        self.working_dir = reader.text("working_dir")
+        self.environment = reader.strings("environment")
+        for key in self.environment:
+            if "=" in key:
+                reader.fail(f"environment.{key}", "has '=' in its name")
+        user = reader.raw("user")
+        self.user = None if user is None else str(user)
+        self.autostart = reader.flag("autostart", True)
+        self._read_restart(reader)
+        self.stop_signal = stop_signal(reader, "stop_signal")
+        self.stop_grace = reader.number("stop_grace", 10.0)
+        self.stdout_logfile = reader.text("stdout_logfile")
+        self.stderr_logfile = reader.text("stderr_logfile")
+        self.log_max_bytes = reader.integer("log_max_bytes", 0)
+        self.log_backups = reader.integer("log_backups", 5, 0)
+        self.depends_on = reader.strings("depends_on")
+        for other, condition in self.depends_on.items():
+            if condition not in CONDITIONS:
+                reader.fail(f"depends_on.{other}", f"must be one of {', '.join(CONDITIONS)}")
+        self.health_check = self._read_health(reader, problems)
+        ports = reader.raw("ports") or []
+        if not isinstance(ports, (list, tuple)) or not all(type(port) is int for port in ports):
+            reader.fail("ports", f"must be a list of numbers, not {ports!r}")
+            ports = []
+        self.ports = list(ports)
+        self.labels = reader.strings("labels")
+        reader.finish()
+
+    def _read_restart(self, reader: Reader) -> None:
+        raw = reader.raw("autorestart")
+        if isinstance(raw, bool):
+            self.autorestart = "always" if raw else "never"
+        else:
+            self.autorestart = reader.choice("autorestart", "always", RESTARTS)
+        unlimited = "restart_limit" in reader.data and reader.raw("restart_limit") is None
+        self.restart_limit = None if unlimited else reader.integer("restart_limit", 10)
+        self.restart_window = reader.number("restart_window", 60.0)
+        self.restart_delay = reader.number("restart_delay", 0.0)
+        self.restart_delay_max = reader.number("restart_delay_max", 30.0)
+        self.restart_backoff = reader.number("restart_backoff", 2.0, 1.0)
+        self.restart_jitter = reader.number("restart_jitter", 0.1)
+        if self.restart_jitter > 1:
+            reader.fail("restart_jitter", "must be between 0 and 1")
+
+    def _read_health(self, reader: Reader, problems: list[str]) -> HealthConfig | None:
+        data = reader.raw("health_check")
+        if data is None:
+            return None
+        if not isinstance(data, dict):
+            reader.fail("health_check", f"must be a mapping, not {data!r}")
+            return None
+        return HealthConfig(Reader(data, f"{reader.where}: health_check", problems))
+
+    def as_dict(self) -> dict[str, object]:
+        """Return all settings, defaults included, in the form that the configuration file has."""
+        result = {key: getattr(self, key) for key in ProcessConfig.__annotations__}
+        result["health_check"] = self.health_check.as_dict() if self.health_check else None
+        return result
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ProcessConfig) and self.as_dict() == other.as_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"ProcessConfig({self.name!r}, {self.command!r})"
+
+
+def needs_restart(old: ProcessConfig, new: ProcessConfig) -> bool:
+    """Return whether a running process cannot take over the new settings as it is."""
+    if any(getattr(old, key) != getattr(new, key) for key in RESTART_KEYS):
+        return True
+    return streams(old) != streams(new)
+
+
+def streams(config: ProcessConfig) -> tuple[bool, bool]:
+    """Return which FIFOs a process writes to; the files behind them may change at any time."""
+    out, err = config.stdout_logfile, config.stderr_logfile
+    return bool(out), bool(err) and err != out
+
+
+class Config:
+    """A whole configuration file: the supervisor's own settings and the processes by name."""
+
+    def __init__(self, data: Mapping[str, object]) -> None:
+        problems: list[str] = []
+        reader = Reader(data, "configuration", problems)
+        if reader.raw("version") != 1:
+            reader.fail("version", f"must be 1, not {reader.raw('version')!r}")
+        section = reader.raw("supervisor") or {}
+        if not isinstance(section, dict):
+            reader.fail("supervisor", "must be a mapping")
+            section = {}
+        self._read_supervisor(Reader(section, "supervisor", problems))
+        self.processes: dict[str, ProcessConfig] = {}
+        items = reader.raw("processes") or []
+        if not isinstance(items, list):
+            reader.fail("processes", "must be a list")
+            items = []
+        for index, item in enumerate(items):
+            self._read_process(index, item, problems)
+        reader.finish()
+        check_together(self.processes, problems)
+        if problems:
+            raise ConfigError(problems)
+
+    def _read_supervisor(self, reader: Reader) -> None:
+        self.run_dir = reader.text("run_dir", RUN_DIR) or ""
+        self.socket = reader.text("socket", f"{self.run_dir}/{SOCKET_NAME}") or ""
+        if len(self.socket.encode()) > 107:
+            reader.fail("socket", "is longer than the 107 bytes that a Unix socket's path may have")
+        mode = reader.text("socket_mode", "0660") or ""
+        self.socket_mode = 0o660
+        if re.fullmatch(r"0?[0-7]{3}", mode):
+            self.socket_mode = int(mode, 8)
+        else:
+            reader.fail("socket_mode", f"must be octal digits in quotes like '0660', not {mode!r}")
+        self.state_dir = reader.text("state_dir", f"{self.run_dir}/state") or ""
+        self.log_file = reader.text("log_file")
+        self.pids_file = reader.text("pids_file")
+        reader.finish()
+
+    def _read_process(self, index: int, item: object, problems: list[str]) -> None:
+        if not isinstance(item, dict):
+            problems.append(f"process number {index + 1}: must be a mapping, not {item!r}")
+            return
+        process = ProcessConfig.read(item, f"process {item.get('name', index + 1)}", problems)
+        if process.name in self.processes:
+            problems.append(f"process {process.name}: name: is used twice")
+        self.processes[process.name] = process
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the whole configuration in the form that the file has."""
+        supervisor = {
+            key: getattr(self, key)
+            for key in ("run_dir", "socket", "state_dir", "log_file", "pids_file")
+        }
+        supervisor["socket_mode"] = f"0{self.socket_mode:o}"
+        processes = [process.as_dict() for process in self.processes.values()]
+        return {"version": 1, "supervisor": supervisor, "processes": processes}
+
+
+def check_together(processes: Mapping[str, ProcessConfig], problems: list[str]) -> None:
+    """Check what one process alone cannot say: dependencies, cycles, shared names and files."""
+    variables: dict[str, str] = {}
+    files: dict[str, str] = {}
+    for name, process in processes.items():
+        for other, condition in process.depends_on.items():
+            if other not in processes:
+                problems.append(f"process {name}: depends_on.{other}: there is no such process")
+            elif condition == "healthy" and processes[other].health_check is None:
+                problems.append(f"process {name}: depends_on.{other}: it has no health_check")
+        key = name.upper().replace("-", "_").replace(".", "_")
+        if key in variables:
+            problems.append(f"process {name}: name: clashes with {variables[key]} in pids.env")
+        variables[key] = name
+        for path in {process.stdout_logfile, process.stderr_logfile} - {None}:
+            if files.setdefault(str(path), name) != name:
+                problems.append(f"process {name}: {path}: is also {files[str(path)]}'s log file")
+    cycle = find_cycle({name: list(process.depends_on) for name, process in processes.items()})
+    if cycle:
+        problems.append(f"process {cycle[0]}: depends_on: is a cycle: {' -> '.join(cycle)}")
+
+
+def find_cycle(edges: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return one cycle of the graph as a path whose ends are equal, or an empty list."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for other in edges.get(name, ()):
+            found = visit(other, [*path, name])
+            if found:
+                return found
+        done.add(name)
+        return []
+
+    for start in edges:
+        found = visit(start, [])
+        if found:
+            return found
+    return []
+
+
+def parse(text: str, yaml: bool = False) -> Config:
+    """Parse the text of a configuration file; raises ConfigError."""
+    try:
+        if yaml:
+            from yaml import YAMLError, safe_load
+
+            try:
+                data: object = safe_load(text)
+            except YAMLError as error:
+                raise ConfigError([f"not valid YAML: {error}"]) from error
+        else:
+            data = json.loads(text)
+    except ImportError as error:
+        raise ConfigError(["YAML needs the PyYAML package; write the file as JSON"]) from error
+    except json.JSONDecodeError as error:
+        raise ConfigError([f"not valid JSON: {error}"]) from error
+    if not isinstance(data, dict):
+        raise ConfigError(["the configuration must be a mapping"])
+    return Config(data)
+
+
+def load(path: str) -> Config:
+    """Read a configuration file, YAML if its name ends so; raises ConfigError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: {error}"]) from error
+    return parse(text, yaml=path.endswith((".yaml", ".yml")))

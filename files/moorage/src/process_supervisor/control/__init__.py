@@ -1,0 +1,1 @@
+"""The control socket: protocol, client, server and what each operation does."""

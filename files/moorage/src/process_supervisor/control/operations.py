@@ -1,0 +1,271 @@
+"""What the control socket's operations do."""
+
+from __future__ import annotations
+
+import os
+
+from process_supervisor.common.version import __version__
+from process_supervisor.config.reader import ConfigError
+from process_supervisor.config.settings import signal_named
+from process_supervisor.control.protocol import VERSION, ControlError
+from process_supervisor.output import tail
+from process_supervisor.service.states import SETTLED, State
+from process_supervisor.service.status import status_of
+from process_supervisor.supervisor import reload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from process_supervisor.control.server import Connection
+    from process_supervisor.service.process import Process
+    from process_supervisor.supervisor.supervisor import Supervisor
+
+MOST_LINES = 10_000
+MOST_WAIT = 86_400.0  # a job may take hours to end
+
+
+class Request:
+    """One request: its arguments, checked as they are asked for."""
+
+    def __init__(self, connection: Connection, request_id: object, args: object) -> None:
+        if not isinstance(args, dict):
+            raise ControlError("bad-request", "args must be an object")
+        self.connection = connection
+        self.supervisor: Supervisor = connection.supervisor
+        self.id = request_id
+        self.args: dict[str, Any] = args
+
+    def text(self, key: str, default: str | None = None) -> str | None:
+        """Return a string argument."""
+        value = self.args.get(key, default)
+        if value is not None and not isinstance(value, str):
+            raise ControlError("bad-request", f"{key} must be a string")
+        return value
+
+    def number(self, key: str, default: float, most: float) -> float:
+        """Return a number argument, at most `most`."""
+        value = self.args.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            raise ControlError("bad-request", f"{key} must be a number of at least 0")
+        return min(value, most)
+
+    def process(self) -> Process:
+        """Return the process that the argument `name` names."""
+        name = self.text("name")
+        if name is None:
+            raise ControlError("bad-request", "name is required")
+        if name not in self.supervisor.processes:
+            known = ", ".join(self.supervisor.processes) or "none"
+            raise ControlError("not-found", f"there is no process {name} (there are: {known})")
+        return self.supervisor.processes[name]
+
+    def record(self, op: str, process: str | None = None) -> None:
+        """Put the request on the audit trail with who asked and why."""
+        self.supervisor.events.add(
+            "request", process, op=op, who=(self.text("who") or "")[:200] or None,
+            peer=self.connection.peer, reason=(self.text("reason") or "")[:500] or None,
+        )  # fmt: skip
+
+    def answer(self, result: object) -> None:
+        """Send the result."""
+        self.connection.answer(self.id, result)
+
+    def status(self, process: Process) -> dict[str, Any]:
+        """Return a process's status."""
+        return status_of(process, self.supervisor.usage)
+
+
+def dispatch(connection: Connection, request_id: object, op: object, args: object) -> None:
+    """Carry out a request; the answer may come later. Raises ControlError to refuse it."""
+    request = Request(connection, request_id, args)
+    operation = OPERATIONS.get(op) if isinstance(op, str) else None
+    if operation is None:
+        raise ControlError("bad-request", f"unknown op {op!r} (known: {', '.join(OPERATIONS)})")
+    operation(request)
+
+
+def status(request: Request) -> None:
+    """One process's status, or the list of all."""
+    request.supervisor.look_for_kills()
+    if request.args.get("name") is not None:
+        request.answer(request.status(request.process()))
+    else:
+        request.answer([request.status(item) for item in request.supervisor.processes.values()])
+
+
+def start(request: Request) -> None:
+    """Start, and answer when it runs or when it is clear that it does not yet."""
+    process = accepting(request)
+    request.record("start", process.name)
+    request.supervisor.start(process.name)
+    until(request, process, started)
+
+
+def restart(request: Request) -> None:
+    """Stop and start."""
+    process = accepting(request)
+    request.record("restart", process.name)
+    before = process.pid
+    request.supervisor.restart(process.name)
+    until(request, process, lambda item: started(item) and (item.pid is None or item.pid != before))
+
+
+def stop(request: Request) -> None:
+    """Stop, and answer when it and everything of its family has ended."""
+    process = request.process()
+    request.record("stop", process.name)
+    request.supervisor.stop(process.name)
+    until(request, process, lambda item: item.state in SETTLED)
+
+
+def accepting(request: Request) -> Process:
+    """Return the named process if it may be started now."""
+    process = request.process()
+    if request.supervisor.shutting_down or process.name in request.supervisor.leaving:
+        raise ControlError("conflict", f"{process.name} is being shut down")
+    return process
+
+
+def started(process: Process) -> bool:
+    """Whether a start has come to a point that is worth an answer."""
+    waits = process.state is State.STARTING and process.supervisor.waiting_for(process) is not None
+    return waits or process.state in (*SETTLED, State.RUNNING, State.BACKOFF)
+
+
+def until(request: Request, process: Process, settled: Callable[[Process], bool]) -> None:
+    """Answer with the status as soon as a condition holds, refuse when that takes too long."""
+    wait = request.number("wait", 30.0, MOST_WAIT)
+    supervisor = request.supervisor
+
+    def look() -> None:
+        if settled(process):
+            end()
+            request.answer(request.status(process))
+
+    def give_up() -> None:
+        end()
+        message = f"{process.name} is {process.state} after {wait:g} s; the request goes on"
+        request.connection.refuse(request.id, ControlError("timeout", message))
+
+    def end() -> None:
+        timer.cancel()
+        supervisor.listeners.remove(look)
+        request.connection.on_close.remove(end)
+
+    timer = supervisor.loop.call_later(wait, give_up)
+    supervisor.listeners.append(look)
+    request.connection.on_close.append(end)
+    supervisor.touch()
+
+
+def reload_config(request: Request) -> None:
+    """Read the configuration file again."""
+    path = request.connection.server.config_path
+    if path is None:
+        raise ControlError("conflict", "this supervisor has no configuration file")
+    request.record("reload")
+    try:
+        request.answer(reload.reload(request.supervisor, path))
+    except ConfigError as error:
+        raise ControlError("config", str(error)) from error
+
+
+def reopen(request: Request) -> None:
+    """Open the log files anew."""
+    request.record("reopen")
+    request.supervisor.reopen()
+    request.answer({"reopened": list(request.supervisor.processes)})
+
+
+def send_signal(request: Request) -> None:
+    """Send a signal to a main process."""
+    process = request.process()
+    try:
+        number = signal_named(request.text("signal") or "")
+    except ValueError as error:
+        raise ControlError("bad-request", str(error)) from error
+    if process.main is None:
+        raise ControlError("conflict", f"{process.name} does not run (it is {process.state})")
+    request.record(f"signal {number.name}", process.name)
+    process.main.send(number)
+    request.answer(request.status(process))
+
+
+def log_path(request: Request) -> str:
+    """Return the log file that a request names."""
+    process, stream = request.process(), request.text("stream", "stdout")
+    if stream not in ("stdout", "stderr"):
+        raise ControlError("bad-request", "stream must be stdout or stderr")
+    path = process.output.path_of(stream)
+    if path is None:
+        raise ControlError("conflict", f"{process.name}'s {stream} is not logged to a file")
+    process.output.drain()
+    return path
+
+
+def logs(request: Request) -> None:
+    """The last lines of a log."""
+    count = int(request.number("lines", 100, MOST_LINES))
+    request.answer(tail.last_lines(log_path(request), count))
+
+
+def follow(request: Request) -> None:
+    """The last lines of a log, then each new one until the client goes."""
+    path, connection = log_path(request), request.connection
+    if connection.on_room is not None:
+        raise ControlError("conflict", "this connection already follows a log")
+    process = request.process()
+    try:
+        follower = tail.Follower(path, int(request.number("lines", 10, MOST_LINES)))
+    except OSError as error:
+        raise ControlError("conflict", f"{path}: {error.strerror}") from error
+
+    def push() -> None:
+        while not connection.closed and connection.has_room:
+            lines = follower.read()
+            if not lines and not follower.more:
+                return
+            for line in lines:
+                connection.send({"id": request.id, "line": line})
+
+    def end() -> None:
+        process.output.followers.remove(push)
+        follower.close()
+
+    process.output.followers.append(push)
+    connection.on_room = push
+    connection.on_close.append(end)
+    push()
+
+
+def events(request: Request) -> None:
+    """What happened."""
+    since, limit = request.number("since", 0, 1e15), request.number("limit", 100, MOST_LINES)
+    request.answer(request.supervisor.events.since(int(since), int(limit)))
+
+
+def info(request: Request) -> None:
+    """The supervisor itself."""
+    supervisor = request.supervisor
+    request.answer({
+        "pid": os.getpid(), "guardian_pid": supervisor.guardian.pid or None, "protocol": VERSION,
+        "version": __version__, "started_at": supervisor.started_at,
+        "config": request.connection.server.config_path, "shutting_down": supervisor.shutting_down,
+        "stray_memory_kills": supervisor.shortage.strays,
+    })  # fmt: skip
+
+
+def shutdown(request: Request) -> None:
+    """Stop everything and end."""
+    request.record("shutdown")
+    request.answer({"shutting_down": True})
+    request.supervisor.loop.call_soon(request.supervisor.shutdown)
+
+
+OPERATIONS: dict[str, Callable[[Request], None]] = {
+    "status": status, "start": start, "stop": stop, "restart": restart, "reload": reload_config,
+    "reopen": reopen, "signal": send_signal, "logs": logs, "follow": follow, "events": events,
+    "info": info, "shutdown": shutdown,
+}  # fmt: skip

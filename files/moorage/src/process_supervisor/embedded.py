@@ -1,0 +1,297 @@
+"""The supervisor inside a Python program, driven by a thread of its own.
+
+The thread starts with the ProcessSupervisor. Children outlive the program unless it calls
+`shutdown`: a ProcessSupervisor that is made later on the same run_dir takes them over.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+
+from process_supervisor.common.loop import EventLoop
+from process_supervisor.config.reader import ConfigError
+from process_supervisor.config.settings import Config, ProcessConfig, load
+from process_supervisor.control import operations
+from process_supervisor.control.server import Server
+from process_supervisor.daemon import lock
+from process_supervisor.guardian.link import GuardianLink
+from process_supervisor.service import states
+from process_supervisor.service.process import Process
+from process_supervisor.service.states import State
+from process_supervisor.service.status import status_of
+from process_supervisor.supervisor import resume
+from process_supervisor.supervisor.supervisor import Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+CONFIG_VARIABLE = "PROCESS_SUPERVISOR_CONFIG"
+
+
+class RunningProcess:
+    """A process that runs now; only its pid is of interest."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+
+class ManagedProcess:
+    """A view of one process; every attribute is the truth of the moment."""
+
+    def __init__(self, supervisor: ProcessSupervisor, name: str) -> None:
+        self._supervisor = supervisor
+        self.name = name
+
+    @property
+    def status(self) -> str:
+        """The state in lower case: running, stopped, fatal and so on."""
+        return str(self._supervisor.get_process_status(self.name)["status"])
+
+    @property
+    def process(self) -> RunningProcess | None:
+        """The main process, None while none runs."""
+        pid = self._supervisor.get_process_status(self.name)["pid"]
+        return None if pid is None else RunningProcess(pid)
+
+    def is_running(self) -> bool:
+        """Whether the main process runs."""
+        return self.status == "running"
+
+
+class ProcessSupervisor:
+    """Supervises processes from within a program.
+
+    config is a file's path, the mapping that such a file holds, or ProcessConfigs. Raises
+    ConfigError when it is unusable, RuntimeError when another supervisor has the run_dir.
+    """
+
+    def __init__(self, config: str | Mapping[str, object] | Iterable[ProcessConfig] = ()) -> None:
+        path = os.path.abspath(config) if isinstance(config, str) else None
+        settings = self._configuration(config)
+        self._lock = lock(settings.run_dir)
+        if self._lock is None:
+            raise RuntimeError(f"another supervisor runs on {settings.run_dir}")
+        self._loop = EventLoop()
+        self._supervisor = Supervisor(settings, self._loop, GuardianLink(self._loop))
+        self._supervisor.monitoring = False
+        self._server = Server(self._supervisor, path, operations.dispatch)
+        self._server.listen()
+        resume.begin(self._supervisor, autostart=False)
+        self._thread = threading.Thread(target=self._run, name="process_supervisor", daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _configuration(config: str | Mapping[str, object] | Iterable[ProcessConfig]) -> Config:
+        if isinstance(config, str):
+            return load(config)
+        if isinstance(config, dict):
+            return Config(config)
+        processes = [item.as_dict() for item in config]  # type: ignore[union-attr]
+        run_dir = default_run_dir()
+        # A program's standard error is its own.
+        section = {"run_dir": run_dir, "log_file": f"{run_dir}/supervisor.log"}
+        return Config({"version": 1, "supervisor": section, "processes": processes})
+
+    def _run(self) -> None:
+        self._loop.run()
+        self._server.close()
+        self._loop.close()
+        assert self._lock is not None
+        os.close(self._lock)
+
+    def _call(self, function: Callable[[], T]) -> T:
+        """Run a function in the loop's thread and return its result."""
+        if not self._thread.is_alive():
+            raise RuntimeError("the supervisor has been shut down")
+        done = threading.Event()
+        results: list[T] = []
+        errors: list[Exception] = []
+
+        def work() -> None:
+            try:
+                results.append(function())
+            except Exception as error:
+                errors.append(error)
+            done.set()
+
+        self._loop.call_from_thread(work)
+        done.wait()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def _wait(self, name: str, reached: Callable[[Process], bool], timeout: float) -> bool:
+        """Wait until a process has got somewhere; False when it did not in time."""
+        arrived = threading.Event()
+
+        def look() -> None:
+            if reached(self._supervisor.processes[name]):
+                arrived.set()
+
+        def listen() -> None:
+            self._supervisor.listeners.append(look)
+            look()
+
+        self._call(listen)
+        result = arrived.wait(timeout)
+        self._call(lambda: self._supervisor.listeners.remove(look))
+        return result
+
+    def _known(self, name: str) -> Process:
+        try:
+            return self._supervisor.processes[name]
+        except KeyError:
+            raise KeyError(f"there is no process {name}") from None
+
+    @property
+    def processes(self) -> dict[str, ManagedProcess]:
+        """The processes by name."""
+        return {name: ManagedProcess(self, name) for name in self._call(self._names)}
+
+    def _names(self) -> list[str]:
+        return list(self._supervisor.processes)
+
+    def add_process(self, config: ProcessConfig) -> None:
+        """Supervise one more process; it is not started. Raises ConfigError if it does not fit."""
+
+        def add() -> None:
+            merged = self._supervisor.config.as_dict()
+            processes = [*self._supervisor.config.processes.values(), config]
+            self._supervisor.config = Config(
+                {**merged, "processes": [item.as_dict() for item in processes]}
+            )
+            self._supervisor.processes[config.name] = Process(config, self._supervisor)
+
+        self._call(add)
+
+    def start_process(self, name: str, timeout: float = 30.0) -> bool:
+        """Start a process; True once it runs, False when it waits, failed or took too long."""
+        settled = (*states.SETTLED, State.RUNNING, State.BACKOFF)
+
+        def begin() -> None:
+            self._known(name)
+            self._supervisor.start(name)
+
+        def arrived(process: Process) -> bool:
+            return process.state in settled or self._supervisor.waiting_for(process) is not None
+
+        self._call(begin)
+        self._wait(name, arrived, timeout)
+        return self.processes[name].is_running()
+
+    def stop_process(self, name: str, timeout: float = 60.0) -> bool:
+        """Stop a process and keep it stopped; True once it and its family have ended."""
+
+        def begin() -> None:
+            self._known(name)
+            self._supervisor.stop(name)
+
+        self._call(begin)
+        return self._wait(name, lambda process: process.state in states.SETTLED, timeout)
+
+    def restart_process(self, name: str, timeout: float = 60.0) -> bool:
+        """Stop a process if it runs and start it; True once it runs again."""
+        before = self._call(lambda: self._known(name).pid)
+
+        def again(process: Process) -> bool:
+            return process.state is State.RUNNING and process.pid != before
+
+        self._call(lambda: self._supervisor.restart(name))
+        return self._wait(name, again, timeout)
+
+    def start_all_processes(self) -> dict[str, bool]:
+        """Start every process with autostart, in the order of their dependencies."""
+
+        def begin() -> list[str]:
+            names = [
+                name for name, item in self._supervisor.processes.items() if item.config.autostart
+            ]
+            for name in names:
+                self._supervisor.start(name)
+            return names
+
+        names = self._call(begin)
+        found = self.get_all_status()
+        return {name: found[name]["status"] == "running" for name in names}
+
+    def stop_all_processes(self, timeout: float = 60.0) -> dict[str, bool]:
+        """Stop every process, dependants before what they depend on."""
+        order = self._call(lambda: dependants_first(self._supervisor.processes))
+        return {name: self.stop_process(name, timeout) for name in order}
+
+    def get_process_status(self, name: str) -> dict[str, Any]:
+        """Return a process's status as in the control protocol, and `status` in lower case."""
+
+        def read() -> dict[str, Any]:
+            found = status_of(self._known(name), self._supervisor.usage)
+            return {**found, "status": found["state"].lower()}
+
+        return self._call(read)
+
+    def get_all_status(self) -> dict[str, dict[str, Any]]:
+        """Return the status of every process by name."""
+        return {name: self.get_process_status(name) for name in self._call(self._names)}
+
+    def start_monitoring(self) -> None:
+        """Restart processes that end or become unhealthy, from now on."""
+        self._call(lambda: self._supervisor.monitor(True))
+
+    def stop_monitoring(self) -> None:
+        """Leave processes that end as they are until monitoring starts again."""
+        self._call(lambda: self._supervisor.monitor(False))
+
+    def shutdown(self, timeout: float | None = None) -> None:
+        """Stop every process and end the supervisor; it cannot be used afterwards."""
+        if self._thread.is_alive():
+            self._call(self._supervisor.shutdown)
+            self._thread.join(timeout)
+
+
+def dependants_first(processes: Mapping[str, Process]) -> list[str]:
+    """Return the names so that each comes before everything it depends on."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name not in order:
+            for other in processes[name].config.depends_on:
+                visit(other)
+            order.append(name)
+
+    for name in processes:
+        visit(name)
+    return order[::-1]
+
+
+def default_run_dir() -> str:
+    """Return a directory for sockets and state that only this user can enter."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    path = f"{base}/process_supervisor" if base else ""
+    path = path or f"{tempfile.gettempdir()}/process_supervisor-{os.getuid()}"
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    if os.stat(path).st_uid != os.getuid():
+        raise RuntimeError(f"{path} belongs to somebody else")
+    return path
+
+
+_shared: list[ProcessSupervisor] = []
+
+
+def get_supervisor(
+    config: str | Mapping[str, object] | Iterable[ProcessConfig] | None = None,
+) -> ProcessSupervisor:
+    """Return the program's one supervisor, made at the first call.
+
+    Without a config the file that PROCESS_SUPERVISOR_CONFIG names is used, if any.
+    """
+    if not _shared or not _shared[0]._thread.is_alive():
+        found = config if config is not None else os.environ.get(CONFIG_VARIABLE) or ()
+        _shared[:] = [ProcessSupervisor(found)]
+    elif config is not None:
+        raise ConfigError(["get_supervisor: the supervisor exists already; pass config only once"])
+    return _shared[0]

@@ -1,0 +1,1 @@
+"""What runs as PID 1 and outlives the supervisor, and how the two know of each other."""

@@ -1,0 +1,1 @@
+"""Where the output of processes goes: FIFOs, log files, their rotation, reading them."""

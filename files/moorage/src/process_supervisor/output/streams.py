@@ -1,0 +1,151 @@
+"""Where a process's output goes: FIFOs in run_dir, pumps, log files."""
+
+from __future__ import annotations
+
+import os
+
+from process_supervisor.output import tail
+from process_supervisor.output.logfile import LogFile
+from process_supervisor.output.pump import Pump, make_fifo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from process_supervisor.common.loop import EventLoop
+    from process_supervisor.config.settings import ProcessConfig
+
+TAIL_LINES = 20
+STREAMS = ("stdout", "stderr")
+
+
+class Output:
+    """The two streams of one process.
+
+    Without a stdout_logfile the output is discarded; without a stderr_logfile, or with the same
+    one, stderr goes where stdout goes, in the order in which it was written. hold_fifos is called
+    when there is another FIFO for the guardian to keep open.
+    """
+
+    def __init__(
+        self, loop: EventLoop, config: ProcessConfig, run_dir: str, hold_fifos: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._config = config
+        self._run_dir = run_dir
+        self._hold_fifos = hold_fifos
+        self.pumps: dict[str, Pump] = {}
+        self.followers: list[Callable[[], None]] = []
+
+    def paths(self) -> dict[str, str]:
+        """Return the log file of each stream that has its own."""
+        config = self._config
+        found = {}
+        if config.stdout_logfile:
+            found["stdout"] = config.stdout_logfile
+        if config.stderr_logfile and config.stderr_logfile != config.stdout_logfile:
+            found["stderr"] = config.stderr_logfile
+        return found
+
+    def path_of(self, stream: str) -> str | None:
+        """Return the file that has a stream's lines, None when they are discarded."""
+        paths = self.paths()
+        return paths.get(stream) or (paths.get("stdout") if stream == "stderr" else None)
+
+    def ensure(self, owner: int | None = None) -> None:
+        """Have FIFOs and pumps for every stream that is logged; raises OSError."""
+        for stream, path in self.paths().items():
+            if stream in self.pumps and owner is None:
+                continue
+            fifo = make_fifo(self._fifo(stream), owner)
+            if stream in self.pumps:
+                os.close(fifo)
+                continue
+            try:
+                log = LogFile(path, self._note(stream), self._config.log_max_bytes,
+                              self._config.log_backups)  # fmt: skip
+            except OSError:
+                os.close(fifo)
+                raise
+            self.pumps[stream] = Pump(self._loop, fifo, log, self._written)
+            self._hold_fifos()
+
+    def resume(self) -> None:
+        """Go on reading what an earlier supervisor's processes wrote; raises OSError."""
+        if any(os.path.exists(self._fifo(stream)) for stream in self.paths()):
+            self.ensure()
+
+    def open_ends(self, owner: int | None = None) -> tuple[int, int]:
+        """Return descriptors for a new process's stdout and stderr, to be closed after the start.
+
+        They read and write, so that the process itself keeps its FIFO readable while there is no
+        supervisor. They are opened anew, because non-blocking mode belongs to an open file.
+        """
+        self.ensure(owner)
+        paths = self.paths()
+        for stream in set(self.pumps) - set(paths):
+            self.pumps.pop(stream).close()
+        out = self._end("stdout" if "stdout" in paths else None)
+        return out, self._end("stderr") if "stderr" in paths else os.dup(out)
+
+    def drain(self) -> None:
+        """Move what is in the FIFOs now into the log files."""
+        for pump in self.pumps.values():
+            pump.drain()
+
+    def reopen(self) -> None:
+        """Open the log files anew."""
+        for pump in self.pumps.values():
+            pump.reopen()
+
+    def last_lines(self) -> list[str]:
+        """Return the last lines that say why it failed: stderr's, else stdout's."""
+        self.drain()
+        for stream in ("stderr", "stdout"):
+            path = self.paths().get(stream)
+            lines = tail.last_lines(path, TAIL_LINES) if path else []
+            if lines:
+                return lines
+        return []
+
+    def reconfigure(self, config: ProcessConfig) -> None:
+        """Go on into other files or with other limits; the process notices nothing."""
+        old, self._config = self.paths(), config
+        for stream, path in self.paths().items():
+            pump = self.pumps.get(stream)
+            if pump is None:
+                continue
+            if old.get(stream) != path:
+                self.pumps.pop(stream).close()
+            else:
+                pump.log.max_bytes = config.log_max_bytes
+                pump.log.backups = config.log_backups
+        if self.pumps or old:
+            self.ensure()
+
+    def problem(self) -> str | None:
+        """Return what keeps output from being written, None when nothing does."""
+        return next((pump.problem for pump in self.pumps.values() if pump.problem), None)
+
+    def close(self, forget: bool = False) -> None:
+        """Free everything; forget also removes the FIFOs of a process that is no more."""
+        for pump in self.pumps.values():
+            pump.close()
+        self.pumps.clear()
+        for stream in STREAMS if forget else ():
+            for path in (self._fifo(stream), self._note(stream)):
+                if os.path.exists(path):
+                    os.unlink(path)
+
+    def _written(self) -> None:
+        for push in list(self.followers):
+            push()
+
+    def _end(self, stream: str | None) -> int:
+        return os.open(self._fifo(stream) if stream else os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+    def _fifo(self, stream: str) -> str:
+        return f"{self._run_dir}/fifo/{self._config.name}.{stream}"
+
+    def _note(self, stream: str) -> str:
+        return f"{self._run_dir}/log-{self._config.name}.{stream}.json"

@@ -1,0 +1,104 @@
+"""The status of a process as plain data, the form that the protocol documents."""
+
+from __future__ import annotations
+
+import time
+
+from process_supervisor.common import procfs
+from process_supervisor.service.memory import REMEMBERED, told
+from process_supervisor.service.states import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from process_supervisor.service.process import Process
+
+SHORTEST_SPAN = 0.2
+
+
+class Usage:
+    """CPU shares between two looks at a process, because a share needs a span of time."""
+
+    def __init__(self) -> None:
+        self._looks: dict[tuple[str, int], tuple[float, int, float]] = {}
+
+    def cpu_percent(self, process: Process, ticks: int) -> float:
+        """Return the share of one CPU used since the last look, or since the start at the first."""
+        assert process.pid is not None
+        now, key = time.monotonic(), (process.name, process.pid)
+        at, before, percent = self._looks.get(key, (process.started, 0, 0.0))
+        if now - at < SHORTEST_SPAN:
+            return percent
+        percent = round(max(0, ticks - before) / procfs.TICKS / (now - at) * 100, 1)
+        self._looks = {known: look for known, look in self._looks.items() if known[0] != key[0]}
+        self._looks[key] = (now, ticks, percent)
+        return percent
+
+
+def measure(pid: int) -> tuple[int, int]:
+    """Return CPU ticks and resident bytes of a process and everything below it.
+
+    Memory that processes share is counted once for each.
+    """
+    ticks = memory = 0
+    for member in procfs.descendants([pid]):
+        facts = procfs.stat(member)
+        if facts is not None:
+            ticks += facts.ticks
+            memory += procfs.resident(member)
+    return ticks, memory
+
+
+def ending(process: Process) -> str | None:
+    """Say how long a process that is being stopped may still take."""
+    left = process.deadline - process.supervisor.loop.time()
+    if process.state is not State.STOPPING or left <= 0:
+        return None
+    return f"{process.reason or 'stopping'}, may take {left:.0f} s to end"
+
+
+def shortage(process: Process) -> str | None:
+    """Say that memory lacked within the last day: for it, or for something of its container."""
+    since = time.time() - REMEMBERED
+    if process.lacked_memory and process.lacked_memory > since:
+        return told(process.lacked_memory)
+    at = process.supervisor.shortage.at
+    if process.pid and at and at > since:
+        return told(at, "a process of its container")
+    return None
+
+
+def status_of(process: Process, usage: Usage) -> dict[str, Any]:
+    """Return everything about a process that somebody outside may want to know."""
+    pid = process.pid
+    ticks, memory = measure(pid) if pid else (0, 0)
+    config = process.config
+    return {
+        "name": process.name,
+        "state": str(process.state),
+        "health": str(process.health),
+        "wanted": "up" if process.wanted else "down",
+        "pid": pid,
+        "started_at": process.started_at if pid else None,
+        "uptime": round(process.supervisor.loop.time() - process.started, 3) if pid else 0.0,
+        "restarts": process.restarts,
+        "exit": process.exit,
+        "reason": (
+            ending(process)
+            or process.reason
+            or process.health_reason
+            or process.output.problem()
+            or shortage(process)
+        ),
+        "memory_kills": process.memory_kills,
+        "cpu_percent": usage.cpu_percent(process, ticks) if pid else 0.0,
+        "memory_bytes": memory,
+        "ports": config.ports,
+        "autorestart": config.autorestart,
+        "autostart": config.autostart,
+        "labels": config.labels,
+        "log_tail": process.log_tail if process.state is State.FATAL else [],
+        "stdout_logfile": process.output.path_of("stdout"),
+        "stderr_logfile": process.output.path_of("stderr"),
+    }

@@ -1,0 +1,1 @@
+"""All processes together: order, state that survives, events, beginning and reload."""
