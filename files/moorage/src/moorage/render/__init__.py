@@ -8,6 +8,7 @@ from moorage.compose.model import Stack
 from moorage.render.containers import topology as containers
 from moorage.render.context import Context
 from moorage.render.rendering import RenderedFile, Rendering
+from moorage.render.service import placed_services
 from moorage.render.topology import Topology
 from moorage.render.unified import topology as unified
 from moorage.settings.stack import Limits, Settings
@@ -32,7 +33,9 @@ def render_stack(stack: Stack, settings: Settings) -> Rendering:
         advice = did_you_mean(settings.topology, _TOPOLOGIES)
         message = f"topology {settings.topology!r} cannot be rendered; {advice}"
         raise ComposeError([Problem("settings.topology", message, value=shown(settings.topology))])
-    ctx = Context(stack if topology.on_demand else started_only(stack), settings)
+    stack = stack if topology.on_demand else started_only(stack)
+    services, problems = placed_services(stack, settings)
+    ctx = Context(stack, settings, services, problems)
     # A stack that changes its topology may keep its limits.
     ctx.check_names({unit for entry in topologies() for unit in entry.units})
     rendering = topology.render(ctx)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from moorage.compose.extension import EXTENSION
-from moorage.compose.model import Service
 from moorage.compose.parts import Port
 from moorage.release.names import OWN_LABELS, SERVICE_LABEL, STACK_LABEL
 from moorage.render.context import Context
 from moorage.render.key_table import Column
 from moorage.render.mounts import User, config_labels, service_mounts
-from moorage.render.ports import direct_ports
 from moorage.render.restart import container_restart
+from moorage.render.service import PlacedService
 from moorage.settings.stack import Limits, Settings
 
 # What the keys of a service come in, so that files read alike and differ only where they do.
@@ -35,7 +34,7 @@ def ordered(service: dict[str, Any]) -> dict[str, Any]:
     return {**first, **{key: service[key] for key in sorted(service) if key not in first}}
 
 
-def logging(settings: Settings, service: Service | None = None) -> dict[str, Any]:
+def logging(settings: Settings, service: PlacedService | None = None) -> dict[str, Any]:
     """Bounded logs: the description's own, with limits where it names none."""
     limits = {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files)}
     own: dict[str, Any] = service.options.get("logging", {}) if service else {}
@@ -77,7 +76,7 @@ def resources(limits: Limits) -> dict[str, Any]:
 
 
 def container(
-    ctx: Context, service: Service, user: User | None, column: Column, image: str
+    ctx: Context, service: PlacedService, user: User | None, column: Column, image: str
 ) -> dict[str, Any]:
     """A service as it goes into the release's compose.yaml, but for what its slot decides.
 
@@ -90,15 +89,15 @@ def container(
     data |= {
         "image": image,
         "user": name if name or user is None else f"{user[0]}:{user[1]}",
-        "environment": ctx.environment(service),
+        "environment": service.variables,
         "restart": container_restart(ctx, service),
-        "ports": published(direct_ports(ctx, service)),
+        "ports": published(service.direct_ports),
         "volumes": service_mounts(ctx, service, user),
         "logging": logging(ctx.settings, service),
         "labels": {
             **own_labels(service), **config_labels(ctx, service), **labels(ctx, service.name)
         },
-        "deploy": _deploy(ctx, service),
+        "deploy": _deploy(service),
     }  # fmt: skip
     if ctx.settings.dns and "dns" not in data:
         data["dns"] = list(ctx.settings.dns)
@@ -108,14 +107,14 @@ def container(
     )
 
 
-def own_labels(service: Service) -> dict[str, str]:
+def own_labels(service: PlacedService) -> dict[str, str]:
     """Labels of the description; those that begin with `moorage.` are Moorage's to give."""
     return {k: v for k, v in service.labels.items() if not k.startswith(OWN_LABELS)}
 
 
-def _deploy(ctx: Context, service: Service) -> dict[str, Any]:
+def _deploy(service: PlacedService) -> dict[str, Any]:
     """What Compose itself reads of `deploy`; the rest is in the units, for the rollout."""
     own = (service.options.get("deploy") or {}).get("resources", {}).get("reservations")
-    limits = resources(ctx.limits(service)).get("resources", {})
+    limits = resources(service.limits).get("resources", {})
     merged = {**limits, **({"reservations": own} if own else {})}
     return {"resources": merged} if merged else {}

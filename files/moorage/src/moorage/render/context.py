@@ -9,23 +9,22 @@ from typing import Any
 
 from moorage.compose.errors import Problem, did_you_mean, shown
 from moorage.compose.model import Service, Stack
-from moorage.compose.parts import Port
-from moorage.compose.shorthand import parse_ports
 from moorage.render.key_table import Column
-from moorage.settings.stack import Limits, Settings
+from moorage.render.service import PlacedService
+from moorage.settings.stack import Settings
 
 _NUMERIC = re.compile(r"(\d+)(?::(\d+))?")
-_COMPLETED = "service_completed_successfully"
 # Values that say no more than the key's absence.
 _USUAL = {"replicas": 1, "scale": 1, "mode": "replicated"}
 
 
 @dataclass
 class Context:
-    """One rendering in progress."""
+    """One rendering in progress; `services` are the stack's, as they are to run."""
 
     stack: Stack
     settings: Settings
+    services: dict[str, PlacedService]
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unresolved: list[str] = field(default_factory=list)
@@ -52,7 +51,7 @@ class Context:
 
     def check_names(self, units: Collection[str]) -> None:
         """Refuse settings for services that are not there; `units` may have limits beside them."""
-        known = set(self.stack.services)
+        known = set(self.services)
         for setting in ("publish", "environment", "limits"):
             allowed = known | set(units) if setting == "limits" else known
             for name in getattr(self.settings, setting):
@@ -67,55 +66,6 @@ class Context:
             self.unresolved.append(key)
             return fallback
         return reference
-
-    def only_on_demand(self, service: Service, other: Service) -> bool:
-        """Whether `other` waits for a person while `service` is started without it.
-
-        Compose hashes dependencies too: were this one written, `up` with and without the profile
-        would each replace the other's container.
-        """
-        on_demand = self.stack.on_demand
-        return other.name in on_demand and service.name not in on_demand
-
-    def waited_for(self, service: Service) -> bool:
-        """Whether others wait for a service to have ended well."""
-        return any(
-            other.depends_on[service.name].condition == _COMPLETED
-            for other in self.stack.services.values()
-            if service.name in other.depends_on and not self.only_on_demand(other, service)
-        )
-
-    def ports(self, service: Service) -> tuple[Port, ...]:
-        """The ports that a service publishes, after the operator's say."""
-        publish = self.settings.publish.get(service.name)
-        if publish is None:
-            return tuple(port for port in service.ports if port.published)
-        found = []
-        for text in publish:
-            try:
-                found += parse_ports(text)
-            except ValueError as error:
-                where = f"settings.publish.{service.name}"
-                self.wrong("", where, str(error), "write ADDRESS:HOST_PORT:CONTAINER_PORT", text)
-        return tuple(found)
-
-    def environment(self, service: Service) -> dict[str, str]:
-        """Variables of a service with the operator's; those without a value are left out."""
-        own = {key: value for key, value in service.environment.items() if value is not None}
-        return own | self.settings.environment.get(service.name, {})
-
-    def limits(self, service: Service) -> Limits:
-        """Limits of a service: the operator's, else those of the description."""
-        given = self.settings.limits.get(service.name, Limits())
-        limits = (service.options.get("deploy") or {}).get("resources", {}).get("limits", {})
-        memory = service.options.get("mem_limit", limits.get("memory"))
-        cpus = service.options.get("cpus", limits.get("cpus"))
-        pids = service.options.get("pids_limit", limits.get("pids"))
-        return Limits(
-            given.memory or (None if memory is None else int(memory)),
-            given.cpus or (None if cpus is None else float(cpus)),
-            given.pids or (None if pids is None else int(pids)),
-        )
 
 
 def set_keys(service: Service) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any, Literal
 
-from moorage.compose.model import Service
 from moorage.compose.parts import Build
 from moorage.release import manifest
 from moorage.render.context import Context
@@ -16,7 +15,8 @@ from moorage.render.rendering import (
     RenderedFile,
     Rendering,
 )
-from moorage.render.slots import Placed
+from moorage.render.service import PlacedService
+from moorage.render.slots import Slotted
 from moorage.render.steps import hook_facts, migration_facts, rollout_facts
 from moorage.render.traffic import Traffic, edge_facts, probe_facts
 
@@ -29,11 +29,11 @@ def rendered(
     directories: tuple[manifest.Directory, ...],
     builds: tuple[BuildFact, ...],
     services: tuple[manifest.Service, ...],
-    placed: Placed,
+    slotted: Slotted,
     visitors: Traffic,
 ) -> Rendering:
     """The rendering, of what the topology has made and what follows from the description."""
-    plain = [service.image for service in ctx.stack.services.values() if service.is_data]
+    plain = [service.image for service in ctx.services.values() if service.is_data]
     return Rendering(
         topology=ctx.settings.topology,
         files=files,
@@ -44,21 +44,20 @@ def rendered(
         images=tuple(dict.fromkeys(image for image in plain if image)),
         ports=port_facts(ctx),
         services=services,
-        units=placed.units,
+        units=slotted.units,
         edge=edge_facts(ctx, visitors),
         probe=probe_facts(ctx, visitors),
         rollout=rollout_facts(ctx),
         hooks=hook_facts(ctx),
         migrations=migration_facts(ctx),
-        loopback=placed.loopback,
+        loopback=slotted.loopback,
         notes=tuple(dict.fromkeys(ctx.notes)),
         unresolved=tuple(dict.fromkeys(ctx.unresolved)),
     )
 
 
 def service_fact(
-    ctx: Context,
-    service: Service,
+    service: PlacedService,
     kind: Literal["process", "container"],
     containers: tuple[str, ...],
 ) -> manifest.Service:
@@ -69,8 +68,8 @@ def service_fact(
         singleton=service.moorage.singleton,
         ports=tuple(port for port, _ in listening(service)),
         health=bool(service.healthcheck and service.healthcheck.active),
-        one_off=ctx.waited_for(service) and service.replicas == 1,
-        on_demand=service.name in ctx.stack.on_demand,
+        one_off=service.one_off,
+        on_demand=service.on_demand,
         replicas=service.replicas,
         containers=containers,
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from moorage.compose.model import Service
 from moorage.release.manifest import Directory
 from moorage.release.names import GATEWAY, GATEWAY_UNIT, LIBRARY
 from moorage.render.context import Context
 from moorage.render.gateway_unit import gateway_unit, socket_directory
 from moorage.render.mounts import bind
 from moorage.render.rendering import RenderedFile
+from moorage.render.service import PlacedService
 
 VARIABLE = "MOORAGE_CONTROL_SOCKET"
 CONTROL_DIR = "/run/moorage-control"
@@ -44,9 +44,9 @@ def mount(ctx: Context) -> dict[str, Any]:
     return bind(gateway_directory(ctx), CONTROL_DIR, read_only=True)
 
 
-def asks(ctx: Context, service: Service) -> bool:
+def asks(service: PlacedService) -> bool:
     """Whether a service wants to control the stack."""
-    return bool(ctx.environment(service).get(VARIABLE))
+    return bool(service.variables.get(VARIABLE))
 
 
 def connect(ctx: Context, name: str, container: dict[str, Any]) -> bool:

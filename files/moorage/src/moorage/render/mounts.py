@@ -97,7 +97,7 @@ def _is_steady(ctx: Context, service: Service, key: str, mount: Mount, below: st
     writer = next(
         (
             other.name
-            for other in ctx.stack.services.values()
+            for other in ctx.services.values()
             for entry in other.volumes
             if entry.type == "volume" and entry.source == mount.source and not entry.read_only
             if (above := _below(entry)) != below and f"{below}/".startswith(above and f"{above}/")
@@ -171,7 +171,7 @@ def volume_facts(ctx: Context, users: dict[str, User | None]) -> tuple[Directory
 
 def _owner(ctx: Context, volume: str, users: dict[str, User | None]) -> User | None:
     owners: dict[User, str] = {}
-    for service in ctx.stack.services.values():
+    for service in ctx.services.values():
         if not any(m.type == "volume" and m.source == volume for m in service.volumes):
             continue
         user = users[service.name]
@@ -194,7 +194,7 @@ def secret_facts(ctx: Context, users: dict[str, User | None]) -> tuple[SecretFac
     for name, secret in sorted(ctx.stack.secrets.items()):
         readers = {
             user[0]
-            for service in ctx.stack.services.values()
+            for service in ctx.services.values()
             for grant in service.secrets
             if grant.source == name and (user := users[service.name]) is not None
         }

@@ -36,7 +36,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Placed:
+class Slotted:
     """Services of the release's compose.yaml, units in the order of starting, loopback names."""
 
     services: dict[str, dict[str, Any]]
@@ -49,7 +49,7 @@ def slots_of(rolled: bool) -> tuple[str, ...]:
     return SLOTS if rolled else ("",)
 
 
-def place(ctx: Context, forms: Sequence[Form]) -> Placed:
+def in_slots(ctx: Context, forms: Sequence[Form]) -> Slotted:
     """Put every container into its slots."""
     _check_names(ctx, forms)
     names = [name for form in forms for name in _names(ctx, form).values()]
@@ -67,7 +67,7 @@ def place(ctx: Context, forms: Sequence[Form]) -> Placed:
         units.append(replace(form.unit, config=config, peers=peers, keys=keys))
         for slot, key in keys.items():
             services[key] = _entry(form, slot, key, config, peers[slot])
-    return Placed(services, tuple(units), tuple(sorted(names)))
+    return Slotted(services, tuple(units), tuple(sorted(names)))
 
 
 def _names(ctx: Context, form: Form) -> dict[tuple[str, int], str]:

@@ -31,9 +31,9 @@ def hook_facts(ctx: Context) -> manifest.Hooks:
 
 
 def _check_hook(ctx: Context, hook: Hook, where: str) -> None:
-    service = ctx.stack.services.get(hook.service)
-    waits = service is None or service.name in ctx.stack.on_demand
-    if service is None or waits or ctx.waited_for(service):
+    service = ctx.services.get(hook.service)
+    waits = service is None or service.on_demand
+    if service is None or waits or service.waited_for:
         message = "is not running when the hook is due"
         why = "a service on demand" if waits else "a service that others wait for to end"
         advice = f"name a service that goes on running: this is {why}"
@@ -45,8 +45,8 @@ def migration_facts(ctx: Context) -> manifest.Migrations | None:
     migrations = ctx.stack.moorage.migrations
     if migrations is None:
         return None
-    service = ctx.stack.services.get(migrations.service)
-    if service is None or service.is_data or not ctx.waited_for(service):
+    service = ctx.services.get(migrations.service)
+    if service is None or service.is_data or not service.waited_for:
         message = "is no service that migrates"
         advice = (
             "name one with build: that others wait for with "

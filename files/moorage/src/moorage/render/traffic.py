@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 from moorage.compose.errors import did_you_mean
-from moorage.compose.model import Service
 from moorage.compose.parts import Port
 from moorage.release import manifest
 from moorage.render.context import Context
-from moorage.render.ports import edge_ports, listening, may_be_behind_edge
+from moorage.render.ports import listening
+from moorage.render.service import PlacedService
 from moorage.settings.stack import Route, Target
 
 
@@ -32,8 +32,8 @@ def traffic(ctx: Context) -> Traffic:
     """Work out what lies behind the edge; what cannot be routed is reported."""
     listeners = tuple(
         (service.name, port)
-        for service in ctx.stack.services.values()
-        for port in edge_ports(ctx, service)
+        for service in ctx.services.values()
+        for port in service.edge_ports
         if (port.published or "").isdigit()
     )
     routes = _routes(ctx)
@@ -76,12 +76,12 @@ def _routes(ctx: Context) -> tuple[tuple[str, str, int], ...]:
 
 
 def _route_port(ctx: Context, route: Route, where: str) -> int | None:
-    service = ctx.stack.services.get(route.service)
+    service = ctx.services.get(route.service)
     if service is None:
-        advice = did_you_mean(route.service, ctx.stack.services)
+        advice = did_you_mean(route.service, ctx.services)
         ctx.wrong("", f"{where}.service", "is no service here", advice, route.service)
         return None
-    if not may_be_behind_edge(ctx, service):
+    if not service.behind_edge:
         message = "is not behind the edge"
         advice = "route to a service with build: that goes on running, without edge: false"
         ctx.wrong("", f"{where}.service", message, advice, route.service)
@@ -89,11 +89,11 @@ def _route_port(ctx: Context, route: Route, where: str) -> int | None:
     return _one_port(ctx, service, route.port, where)
 
 
-def _one_port(ctx: Context, service: Service, port: int | None, where: str) -> int | None:
+def _one_port(ctx: Context, service: PlacedService, port: int | None, where: str) -> int | None:
     """The port that is meant: the one named, or the only one that it can be."""
     if port is not None:
         return port
-    published = {port.target for port in edge_ports(ctx, service)}
+    published = {port.target for port in service.edge_ports}
     inside = {port for port, protocol in listening(service) if protocol == "tcp"}
     choice = sorted(published or inside)
     if len(choice) == 1:
@@ -142,7 +142,7 @@ def probe_facts(ctx: Context, found: Traffic) -> manifest.Probe:
 def _targets(ctx: Context, found: Traffic) -> list[manifest.Target]:
     targets = []
     for name, ports in found.targets.items():
-        service = ctx.stack.services[name]
+        service = ctx.services[name]
         own = service.moorage.probe_paths
         health = health_url(service)
         for port in ports:
@@ -172,7 +172,7 @@ def _given(
     return targets
 
 
-def health_url(service: Service) -> manifest.HealthUrl | None:
+def health_url(service: PlacedService) -> manifest.HealthUrl | None:
     """Port and path of the URL by which a service says that it is well, where it has one."""
     if service.moorage.health_url is None:
         return None

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from moorage.compose.model import Service
 from moorage.compose.units import parse_duration
 from moorage.release.manifest import Policy, Unit
 from moorage.render.context import Context
-from moorage.render.ports import direct_ports
+from moorage.render.service import PlacedService, only_on_demand
 from moorage.render.traffic import health_url
 
 # The engine's, for a service that names none.
 DEFAULT_GRACE = 10.0
-# What no two containers can both have.
-ADDRESSES = ("ipv4_address", "ipv6_address", "link_local_ips", "mac_address")
 _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 _SHARED_NETWORKS = ("host", "service", "container")
 
 
-def rolling(service: Service | None, key: str = "update_config") -> Policy:
+def rolling(service: PlacedService | None, key: str = "update_config") -> Policy:
     """`deploy.update_config` or `rollback_config`, whose default for a failure is another one."""
     own = {} if service is None else (service.options.get("deploy") or {}).get(key, {})
     monitor = own.get("monitor")
@@ -32,22 +29,16 @@ def rolling(service: Service | None, key: str = "update_config") -> Policy:
     )
 
 
-def fixed_address(service: Service) -> bool:
-    """Whether a service has an address that a second container of it cannot have."""
-    networks = [options or {} for options in service.networks.values()]
-    return any(key in options for options in [*networks, service.options] for key in ADDRESSES)
-
-
-def rolled(ctx: Context, service: Service) -> bool:
+def rolled(ctx: Context, service: PlacedService) -> bool:
     """Whether a new container of a service can run beside the old one for a while."""
     network = str(service.options.get("network_mode", "")).partition(":")[0]
     return not (
         service.is_data
         or service.moorage.singleton
-        or service.name in ctx.stack.on_demand
-        or ctx.waited_for(service)
-        or direct_ports(ctx, service)
-        or fixed_address(service)
+        or service.on_demand
+        or service.waited_for
+        or service.direct_ports
+        or service.fixed_address
         or network in _SHARED_NETWORKS
         or service.name in shared(ctx)
     )
@@ -56,7 +47,7 @@ def rolled(ctx: Context, service: Service) -> bool:
 def shared(ctx: Context) -> set[str]:
     """Services that others are bound to by name: by links, `volumes_from` or a namespace."""
     found = set()
-    for service in ctx.stack.services.values():
+    for service in ctx.services.values():
         options = service.options
         found |= {link.partition(":")[0] for link in options.get("links", [])}
         found |= {source.partition(":")[0] for source in options.get("volumes_from", [])}
@@ -66,22 +57,22 @@ def shared(ctx: Context) -> set[str]:
     return found
 
 
-def tied(ctx: Context, service: Service) -> tuple[str, ...]:
+def tied(ctx: Context, service: PlacedService) -> tuple[str, ...]:
     """Services with which a service is replaced: `depends_on` with restart, and shared volumes."""
     sources = {source.partition(":")[0] for source in service.options.get("volumes_from", [])}
     return tuple(
         name
         for name, dependency in service.depends_on.items()
-        if name in ctx.stack.services and (dependency.restart or name in sources)
+        if name in ctx.services and (dependency.restart or name in sources)
     )
 
 
-def needs(ctx: Context, service: Service) -> dict[str, str]:
+def needs(ctx: Context, service: PlacedService) -> dict[str, str]:
     """What a container waits for before it starts, with the condition."""
     found = {}
     for name, dependency in service.depends_on.items():
-        other = ctx.stack.services.get(name)
-        if other is None or ctx.only_on_demand(service, other):
+        other = ctx.services.get(name)
+        if other is None or only_on_demand(ctx.stack, service.name, name):
             continue  # not required, and of a profile that is not enabled
         check = other.healthcheck
         if dependency.condition == "service_healthy" and check and not check.active:
@@ -92,7 +83,7 @@ def needs(ctx: Context, service: Service) -> dict[str, str]:
     return found
 
 
-def unit_facts(ctx: Context, service: Service, image: str) -> tuple[Unit, ...]:
+def unit_facts(ctx: Context, service: PlacedService, image: str) -> tuple[Unit, ...]:
     """The units of a service, one a replica, as far as its slots do not decide them."""
     many = service.replicas
     grace = service.stop_grace_period
@@ -109,8 +100,8 @@ def unit_facts(ctx: Context, service: Service, image: str) -> tuple[Unit, ...]:
             health=bool(service.healthcheck and service.healthcheck.active),
             health_url=health_url(service),
             singleton=service.moorage.singleton,
-            one_off=ctx.waited_for(service) and many == 1,
-            on_demand=service.name in ctx.stack.on_demand,
+            one_off=service.one_off,
+            on_demand=service.on_demand,
             data=service.is_data,
             needs=needs(ctx, service),
             secrets=tuple(dict.fromkeys(grant.source for grant in service.secrets)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import chain, count
 from typing import Any
 
-from moorage.compose.model import Service
 from moorage.release import manifest
 from moorage.render.compose_file import compose_files
 from moorage.render.container import container, ordered
@@ -14,45 +13,44 @@ from moorage.render.context import Context, own_user, service_user, set_keys
 from moorage.render.facts import portable_build, rendered, service_fact
 from moorage.render.gateway import connect, gateway
 from moorage.render.mounts import User, config_files
-from moorage.render.ports import direct_ports
 from moorage.render.rendering import BuildFact, Rendering
 from moorage.render.restart import restart_kind
-from moorage.render.slots import Form, place
+from moorage.render.service import PlacedService
+from moorage.render.slots import Form, in_slots
 from moorage.render.topology import Topology
 from moorage.render.traffic import traffic
-from moorage.render.units import fixed_address, shared, tied, unit_facts
+from moorage.render.units import shared, tied, unit_facts
 
 
 def _render(ctx: Context) -> Rendering:
-    stack = ctx.stack
-    users = {service.name: _user(ctx, service) for service in stack.services.values()}
+    users = {service.name: _user(ctx, service) for service in ctx.services.values()}
     builds, keys = _builds(ctx)
     visitors = traffic(ctx)
     forms: list[Form] = []
     controlling: list[str] = []
-    for service in stack.services.values():
+    for service in ctx.services.values():
         _check(ctx, service)
         entry = _service(ctx, service, users[service.name], keys)
         if connect(ctx, service.name, entry):
             controlling.append(service.name)
         targets = visitors.targets.get(service.name, ())
         forms += _forms(ctx, service, ordered(entry), targets)
-    placed = place(ctx, forms)
+    slotted = in_slots(ctx, forms)
     of_gateway, directory = gateway(ctx, _group(ctx, controlling, users))
     return rendered(
         ctx,
-        {**compose_files(ctx, placed.services), **config_files(ctx), **of_gateway},
+        {**compose_files(ctx, slotted.services), **config_files(ctx), **of_gateway},
         users,
         directories=(directory,),
         builds=builds,
-        services=tuple(_fact(ctx, service) for service in stack.services.values()),
-        placed=placed,
+        services=tuple(_fact(ctx, service) for service in ctx.services.values()),
+        slotted=slotted,
         visitors=visitors,
     )
 
 
 def _forms(
-    ctx: Context, service: Service, entry: dict[str, Any], targets: tuple[int, ...]
+    ctx: Context, service: PlacedService, entry: dict[str, Any], targets: tuple[int, ...]
 ) -> list[Form]:
     many = service.replicas > 1
     return [
@@ -78,14 +76,14 @@ def _group(ctx: Context, controlling: list[str], users: dict[str, User | None]) 
     return first
 
 
-def _user(ctx: Context, service: Service) -> User | None:
+def _user(ctx: Context, service: PlacedService) -> User | None:
     """The user of a service; own services that name none run as they do in unified."""
     named = service.moorage.user or service.user
     return own_user(ctx) if named is None and not service.is_data else service_user(service)
 
 
 def _service(
-    ctx: Context, service: Service, user: User | None, keys: dict[str, str]
+    ctx: Context, service: PlacedService, user: User | None, keys: dict[str, str]
 ) -> dict[str, Any]:
     if service.is_data:
         image = ctx.image(service.image or "", service.image or "")
@@ -95,17 +93,17 @@ def _service(
     entry = container(ctx, service, user, SERVICE, image)
     if not service.is_data:
         entry["pull_policy"] = "never"
-    if service.name in ctx.stack.on_demand:
+    if service.on_demand:
         entry["profiles"] = list(service.profiles)
     return entry
 
 
 def _builds(ctx: Context) -> tuple[tuple[BuildFact, ...], dict[str, str]]:
     """Each different build once, and the key of the build of every own service."""
-    plain = {service.image for service in ctx.stack.services.values() if service.is_data}
+    plain = {service.image for service in ctx.services.values() if service.is_data}
     facts: dict[str, BuildFact] = {}
     keys: dict[str, str] = {}
-    for service in ctx.stack.services.values():
+    for service in ctx.services.values():
         if service.build is None:
             continue
         build = portable_build(ctx, service.build)
@@ -120,22 +118,22 @@ def _builds(ctx: Context) -> tuple[tuple[BuildFact, ...], dict[str, str]]:
     return tuple(facts.values()), keys
 
 
-def _check(ctx: Context, service: Service) -> None:
+def _check(ctx: Context, service: PlacedService) -> None:
     kind, _ = restart_kind(service)
-    if kind in ("always", "unless-stopped") and ctx.waited_for(service):
+    if kind in ("always", "unless-stopped") and service.waited_for:
         message = "others wait until it has ended, and it would be started again"
         ctx.wrong(service.name, "restart", message, "write restart: on-failure", kind)
     if service.replicas > 1:
         _check_replicas(ctx, service)
 
 
-def _check_replicas(ctx: Context, service: Service) -> None:
+def _check_replicas(ctx: Context, service: PlacedService) -> None:
     reasons = []
-    if direct_ports(ctx, service):
+    if service.direct_ports:
         reasons.append("they would share a host port")
     if service.moorage.singleton:
         reasons.append("it must run once")
-    if fixed_address(service):
+    if service.fixed_address:
         reasons.append("they would share an address")
     if service.name in shared(ctx):
         reasons.append("others are bound to one of them by links, volumes_from or a namespace")
@@ -145,10 +143,10 @@ def _check_replicas(ctx: Context, service: Service) -> None:
         ctx.wrong(service.name, key, message, "remove replicas, or what stands against them")
 
 
-def _fact(ctx: Context, service: Service) -> manifest.Service:
+def _fact(ctx: Context, service: PlacedService) -> manifest.Service:
     name, many = f"{ctx.stack.name}-{service.name}", service.replicas
     names = (name,) if many == 1 else tuple(f"{name}-{n}" for n in range(1, many + 1))
-    return service_fact(ctx, service, "container", names)
+    return service_fact(service, "container", names)
 
 
 TOPOLOGY = Topology(name="containers", render=_render, columns={"service": SERVICE})

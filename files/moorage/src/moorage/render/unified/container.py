@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from moorage.compose.model import Service
 from moorage.release.layout import Layout
 from moorage.release.manifest import Unit
 from moorage.release.names import SUPERVISOR, UNIFIED, in_slot
@@ -14,10 +13,10 @@ from moorage.render.container import labels, logging, ordered, published, resour
 from moorage.render.context import Context
 from moorage.render.gateway import mount as mount_gateway
 from moorage.render.mounts import User, bind, config_labels, service_mounts
-from moorage.render.ports import direct_ports
+from moorage.render.service import PlacedService
 from moorage.render.slots import Form, slots_of
 from moorage.render.unified.process import RUN_DIR, beside, instances
-from moorage.render.units import DEFAULT_GRACE, fixed_address, rolling
+from moorage.render.units import DEFAULT_GRACE, rolling
 from moorage.settings.stack import Limits
 
 CONFIG_DIR, STATE_DIR = "/etc/process_supervisor", "/var/lib/supervisor"
@@ -36,19 +35,19 @@ _CONDITIONS = ("service_started", "service_healthy", "service_completed_successf
 
 def unified_form(
     ctx: Context,
-    services: Sequence[Service],
+    services: Sequence[PlacedService],
     user: User,
     dirs: tuple[str, str],
     targets: tuple[int, ...],
 ) -> Form:
     """The unified container; `dirs` are its data and log directories inside."""
     entry = _entry(ctx, services, user, dirs)
-    rolls = not any(direct_ports(ctx, service) or fixed_address(service) for service in services)
-    if ctx.settings.behind_edge and not rolls:
-        names = ", ".join(s.name for s in services if direct_ports(ctx, s) or fixed_address(s))
+    alone = [s.name for s in services if s.direct_ports or s.fixed_address]
+    rolls = not alone
+    if ctx.settings.behind_edge and alone:
         ctx.notes.append(
-            f"the unified container is replaced in place at an update, with a gap: {names} has a "
-            "port of the host or an address of its own"
+            "the unified container is replaced in place at an update, with a gap: "
+            f"{', '.join(alone)} has a port of the host or an address of its own"
         )
     unit = Unit(
         name=f"{ctx.stack.name}-{UNIFIED}",
@@ -93,7 +92,7 @@ def _slot_mounts(ctx: Context, slot: str) -> list[dict[str, Any]]:
 
 
 def _entry(
-    ctx: Context, services: Sequence[Service], user: User, dirs: tuple[str, str]
+    ctx: Context, services: Sequence[PlacedService], user: User, dirs: tuple[str, str]
 ) -> dict[str, Any]:
     base = ctx.settings.base_dir
     own = [bind(f"{base}/data/{UNIFIED}", dirs[0]), bind(f"{base}/logs", dirs[1])]
@@ -113,7 +112,7 @@ def _entry(
         },
         "restart": "unless-stopped",
         "stop_grace_period": f"{grace:g}s",
-        "ports": published(tuple(port for s in services for port in direct_ports(ctx, s))),
+        "ports": published(tuple(port for s in services for port in s.direct_ports)),
         "networks": _networks(ctx, services),
         "extra_hosts": _hosts(ctx, services),
         "volumes": _mounts(ctx, services, user, own),
@@ -127,7 +126,7 @@ def _entry(
     return ordered({key: value for key, value in data.items() if value not in (None, {}, [])})
 
 
-def longest_stop(services: Sequence[Service]) -> float:
+def longest_stop(services: Sequence[PlacedService]) -> float:
     """Seconds until the last process has stopped: they stop in order, dependents first."""
     by_name = {service.name: service for service in services}
     known: dict[str, float] = {}
@@ -144,12 +143,12 @@ def longest_stop(services: Sequence[Service]) -> float:
     return max((chain(name) for name in by_name), default=0.0)
 
 
-def _start_period(services: Sequence[Service]) -> float:
+def _start_period(services: Sequence[PlacedService]) -> float:
     checks = [service.healthcheck for service in services if service.healthcheck]
     return 15.0 + sum(check.start_period or 0.0 for check in checks)
 
 
-def _agreed(ctx: Context, services: Sequence[Service]) -> dict[str, Any]:
+def _agreed(ctx: Context, services: Sequence[PlacedService]) -> dict[str, Any]:
     """Container-wide keys: what the services that name them agree on.
 
     `read_only` counts as named by all, because leaving it out means a writable file system.
@@ -174,12 +173,12 @@ def _agreed(ctx: Context, services: Sequence[Service]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value not in (None, False)}
 
 
-def _needs(ctx: Context, services: Sequence[Service]) -> dict[str, str]:
+def _needs(ctx: Context, services: Sequence[PlacedService]) -> dict[str, str]:
     """The data services that the container waits for, with the strictest condition."""
     found: dict[str, str] = {}
     for service in services:
         for name, dependency in service.depends_on.items():
-            other = ctx.stack.services.get(name)
+            other = ctx.services.get(name)
             if other is None or not other.is_data:
                 continue
             if dependency.restart:
@@ -189,7 +188,7 @@ def _needs(ctx: Context, services: Sequence[Service]) -> dict[str, str]:
     return found
 
 
-def _networks(ctx: Context, services: Sequence[Service]) -> dict[str, Any]:
+def _networks(ctx: Context, services: Sequence[PlacedService]) -> dict[str, Any]:
     first = services[0]
     names = set(first.networks)
     merged: dict[str, dict[str, Any]] = {key: {} for key in first.networks}
@@ -210,7 +209,7 @@ def _networks(ctx: Context, services: Sequence[Service]) -> dict[str, Any]:
 
 
 def _merge_network(
-    ctx: Context, service: Service, key: str, into: dict[str, Any], options: dict[str, Any]
+    ctx: Context, service: PlacedService, key: str, into: dict[str, Any], options: dict[str, Any]
 ) -> None:
     for name, value in options.items():
         if name in ("aliases", "link_local_ips"):
@@ -221,7 +220,7 @@ def _merge_network(
             ctx.wrong(service.name, where, message, "keep one of them", value)
 
 
-def _hosts(ctx: Context, services: Sequence[Service]) -> list[str]:
+def _hosts(ctx: Context, services: Sequence[PlacedService]) -> list[str]:
     names = [name for service in services for name in _names(service)]
     hosts = [f"{name}=127.0.0.1" for name in names]
     for service in services:
@@ -234,12 +233,12 @@ def _hosts(ctx: Context, services: Sequence[Service]) -> list[str]:
     return hosts
 
 
-def _names(service: Service) -> list[str]:
+def _names(service: PlacedService) -> list[str]:
     return list(dict.fromkeys([service.name, *instances(service)]))
 
 
 def _mounts(
-    ctx: Context, services: Sequence[Service], user: User, own: list[dict[str, Any]]
+    ctx: Context, services: Sequence[PlacedService], user: User, own: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     supervisors = [*_slot_mounts(ctx, ""), *own, *([mount_gateway(ctx)] if beside(ctx) else [])]
     taken: dict[str, tuple[str, dict[str, Any]]] = {
@@ -256,7 +255,7 @@ def _mounts(
     return [mount for target, (_, mount) in taken.items() if target not in _OF_SLOT]
 
 
-def _tmpfs(ctx: Context, services: Sequence[Service]) -> list[str]:
+def _tmpfs(ctx: Context, services: Sequence[PlacedService]) -> list[str]:
     found: dict[str, str] = {}
     for service in services:
         for entry in service.options.get("tmpfs", []):
@@ -268,10 +267,10 @@ def _tmpfs(ctx: Context, services: Sequence[Service]) -> list[str]:
     return list(found.values())
 
 
-def _limits(ctx: Context, services: Sequence[Service]) -> Limits:
+def _limits(ctx: Context, services: Sequence[PlacedService]) -> Limits:
     """The operator's limits, else the sum of the processes' when each of them has one."""
     given = ctx.settings.limits.get(UNIFIED, Limits())
-    each = [(ctx.limits(service), service.replicas, service.name) for service in services]
+    each = [(service.limits, service.replicas, service.name) for service in services]
     sums: dict[str, float | None] = {}
     for key, extra in (("memory", _OWN_MEMORY), ("cpus", 0), ("pids", _OWN_PIDS)):
         without = [name for limits, _, name in each if getattr(limits, key) is None]
@@ -290,7 +289,7 @@ def _limits(ctx: Context, services: Sequence[Service]) -> Limits:
     )
 
 
-def _config_labels(ctx: Context, services: Sequence[Service]) -> dict[str, str]:
+def _config_labels(ctx: Context, services: Sequence[PlacedService]) -> dict[str, str]:
     return {
         key: value for service in services for key, value in config_labels(ctx, service).items()
     }

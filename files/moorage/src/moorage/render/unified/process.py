@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from moorage.compose.model import Service
 from moorage.compose.parts import Healthcheck
 from moorage.compose.units import parse_duration
 from moorage.render.context import Context, set_keys
@@ -13,6 +12,7 @@ from moorage.render.gateway import CONTROL_URL, VARIABLE, asks
 from moorage.render.mounts import User
 from moorage.render.ports import listening
 from moorage.render.restart import deploy_policy, restart_kind
+from moorage.render.service import PlacedService
 from moorage.render.unified.keys import PROCESS
 from moorage.render.units import DEFAULT_GRACE
 
@@ -36,14 +36,16 @@ _QUIET = re.compile(r"-[sS]+|--silent|--show-error")
 _SHELL_SIGNS = re.compile(r"[;&|<>$`'\"\\()*?{}\[\]~#\n]")
 
 
-def instances(service: Service) -> list[str]:
+def instances(service: PlacedService) -> list[str]:
     """Names of the processes that a service becomes."""
     if service.replicas == 1:
         return [service.name]
     return [f"{service.name}-{number}" for number in range(1, service.replicas + 1)]
 
 
-def processes(ctx: Context, service: Service, user: User, log_dir: str) -> list[dict[str, Any]]:
+def processes(
+    ctx: Context, service: PlacedService, user: User, log_dir: str
+) -> list[dict[str, Any]]:
     """The entries of a service in supervisor.json."""
     ctx.judge(service, PROCESS)
     _check(ctx, service, user)
@@ -51,7 +53,7 @@ def processes(ctx: Context, service: Service, user: User, log_dir: str) -> list[
     return [_process(ctx, service, name, log_dir) for name in names]
 
 
-def _check(ctx: Context, service: Service, user: User) -> None:
+def _check(ctx: Context, service: PlacedService, user: User) -> None:
     if not service.command and not service.entrypoint:
         advice = "write the command out: the image's own is not known here"
         ctx.wrong(service.name, "command", "is missing", advice)
@@ -68,8 +70,8 @@ def _check(ctx: Context, service: Service, user: User) -> None:
             ctx.wrong(service.name, key, message, "remove replicas, or choose another topology")
 
 
-def _environment(ctx: Context, service: Service) -> dict[str, str]:
-    found = dict(sorted(ctx.environment(service).items()))
+def _environment(ctx: Context, service: PlacedService) -> dict[str, str]:
+    found = dict(sorted(service.variables.items()))
     if found.get(VARIABLE) and beside(ctx):
         found[VARIABLE] = _BOTH_URL
     return found
@@ -77,12 +79,12 @@ def _environment(ctx: Context, service: Service) -> dict[str, str]:
 
 def beside(ctx: Context) -> bool:
     """Whether a process wants to control data services beside the container too."""
-    services = ctx.stack.services.values()
-    wants = any(asks(ctx, service) for service in services if not service.is_data)
+    services = ctx.services.values()
+    wants = any(asks(service) for service in services if not service.is_data)
     return wants and any(service.is_data for service in services)
 
 
-def _process(ctx: Context, service: Service, name: str, log_dir: str) -> dict[str, Any]:
+def _process(ctx: Context, service: PlacedService, name: str, log_dir: str) -> dict[str, Any]:
     settings = ctx.settings
     grace = service.stop_grace_period
     entry: dict[str, Any] = {
@@ -113,7 +115,7 @@ def _process(ctx: Context, service: Service, name: str, log_dir: str) -> dict[st
     return entry
 
 
-def _restart(service: Service) -> dict[str, Any]:
+def _restart(service: PlacedService) -> dict[str, Any]:
     policy = deploy_policy(service)
     kind, limit = restart_kind(service)
     names = {"no": "never", "on-failure": "on-failure"}
@@ -137,10 +139,10 @@ def _restart(service: Service) -> dict[str, Any]:
     return result
 
 
-def _dependencies(ctx: Context, service: Service) -> dict[str, str]:
+def _dependencies(ctx: Context, service: PlacedService) -> dict[str, str]:
     found = {}
     for name, dependency in service.depends_on.items():
-        other = ctx.stack.services.get(name)
+        other = ctx.services.get(name)
         if other is None or other.is_data:
             continue  # a data service is waited for by the whole container
         if dependency.restart:
@@ -156,7 +158,7 @@ def _dependencies(ctx: Context, service: Service) -> dict[str, str]:
     return found
 
 
-def _health(service: Service) -> dict[str, Any] | None:
+def _health(service: PlacedService) -> dict[str, Any] | None:
     check = service.healthcheck
     if check is None or not check.active or check.test is None:
         return None

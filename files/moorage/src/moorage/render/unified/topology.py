@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Literal
 
-from moorage.compose.model import Service
 from moorage.release import manifest
 from moorage.release.manifest import Directory, Unit
 from moorage.release.names import SUPERVISOR, UNIFIED
@@ -21,7 +20,8 @@ from moorage.render.rendering import (
     RenderedFile,
     Rendering,
 )
-from moorage.render.slots import Form, place
+from moorage.render.service import PlacedService
+from moorage.render.slots import Form, in_slots
 from moorage.render.topology import Topology
 from moorage.render.traffic import Traffic, traffic
 from moorage.render.unified.container import (
@@ -36,9 +36,8 @@ from moorage.render.units import tied, unit_facts
 
 
 def _render(ctx: Context) -> Rendering:
-    stack = ctx.stack
-    own = [service for service in stack.services.values() if not service.is_data]
-    data = [service for service in stack.services.values() if service.is_data]
+    own = [service for service in ctx.services.values() if not service.is_data]
+    data = [service for service in ctx.services.values() if service.is_data]
     user = own_user(ctx)
     users: dict[str, User | None] = {
         **{service.name: user for service in own},
@@ -46,12 +45,12 @@ def _render(ctx: Context) -> Rendering:
     }
     builds = _builds(ctx, own)
     visitors = traffic(ctx)
-    placed = place(ctx, _forms(ctx, own, data, users, visitors))
+    slotted = in_slots(ctx, _forms(ctx, own, data, users, visitors))
     # The supervisor knows its processes alone; what is beside them the gateway has.
-    controlling = any(asks(ctx, service) for service in own)
+    controlling = any(asks(service) for service in own)
     of_gateway, directory = gateway(ctx, user[1] if controlling else 0)
     files = {
-        **compose_files(ctx, placed.services),
+        **compose_files(ctx, slotted.services),
         **(of_gateway if data else {}),
         **({SUPERVISOR: _supervisor(ctx, own, user)} if own else {}),
         **config_files(ctx),
@@ -62,12 +61,12 @@ def _render(ctx: Context) -> Rendering:
         files,
         users,
         directories=(
-            *(_directories(ctx, user, placed.units) if own else ()),
+            *(_directories(ctx, user, slotted.units) if own else ()),
             *((directory,) if data else ()),
         ),
         builds=builds,
-        services=tuple(_facts(ctx, service) for service in stack.services.values()),
-        placed=placed,
+        services=tuple(_facts(ctx, service) for service in ctx.services.values()),
+        slotted=slotted,
         visitors=visitors,
     )
 
@@ -77,7 +76,7 @@ def _dirs(ctx: Context) -> tuple[str, str]:
     return (unified.data_dir, unified.log_dir) if unified else ("/app/data", "/app/logs")
 
 
-def _builds(ctx: Context, own: list[Service]) -> tuple[BuildFact, ...]:
+def _builds(ctx: Context, own: list[PlacedService]) -> tuple[BuildFact, ...]:
     if not own:
         return ()
     unified = ctx.stack.moorage.unified
@@ -93,8 +92,8 @@ def _builds(ctx: Context, own: list[Service]) -> tuple[BuildFact, ...]:
 
 def _forms(
     ctx: Context,
-    own: list[Service],
-    data: list[Service],
+    own: list[PlacedService],
+    data: list[PlacedService],
     users: dict[str, User | None],
     visitors: Traffic,
 ) -> list[Form]:
@@ -106,7 +105,7 @@ def _forms(
         units = unit_facts(ctx, service, image)
         forms += [Form(entry, unit, service.name, tied=tied(ctx, service)) for unit in units]
     if own:
-        if UNIFIED in ctx.stack.services:
+        if UNIFIED in ctx.services:
             message = "is the name of the unified container itself"
             ctx.wrong(UNIFIED, "name", message, "give the service another name")
         targets = tuple(port for ports in visitors.targets.values() for port in ports)
@@ -114,16 +113,16 @@ def _forms(
     return forms
 
 
-def _check_waits(ctx: Context, service: Service) -> None:
+def _check_waits(ctx: Context, service: PlacedService) -> None:
     for name in service.depends_on:
-        other = ctx.stack.services.get(name)
+        other = ctx.services.get(name)
         if other is not None and not other.is_data:
             advice = "let the process wait for the data service instead"
             message = "a container cannot wait for a process of the unified container"
             ctx.wrong(service.name, f"depends_on.{name}", message, advice)
 
 
-def _supervisor(ctx: Context, own: list[Service], user: User) -> RenderedFile:
+def _supervisor(ctx: Context, own: list[PlacedService], user: User) -> RenderedFile:
     data_dir, log_dir = _dirs(ctx)
     config = {
         "version": 1,
@@ -142,7 +141,7 @@ def _supervisor(ctx: Context, own: list[Service], user: User) -> RenderedFile:
     return RenderedFile(content)
 
 
-def _check_ports(ctx: Context, own: list[Service]) -> None:
+def _check_ports(ctx: Context, own: list[PlacedService]) -> None:
     """Two processes cannot listen on one port: they share the container's network."""
     taken: dict[tuple[int, str], str] = {}
     for service in own:
@@ -169,10 +168,10 @@ def _directories(ctx: Context, user: User, units: tuple[Unit, ...]) -> tuple[Dir
     return (*shared, *of_slots)
 
 
-def _facts(ctx: Context, service: Service) -> manifest.Service:
+def _facts(ctx: Context, service: PlacedService) -> manifest.Service:
     place = service.name if service.is_data else UNIFIED
     kind: Literal["process", "container"] = "container" if service.is_data else "process"
-    return service_fact(ctx, service, kind, (f"{ctx.stack.name}-{place}",))
+    return service_fact(service, kind, (f"{ctx.stack.name}-{place}",))
 
 
 TOPOLOGY = Topology(
