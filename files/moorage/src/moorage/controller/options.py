@@ -78,7 +78,7 @@ def slips(project: Project, known: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(name, "unknown setting", f"did you mean {near!r}?")
 
 
-def _settings(project: Project) -> set[str]:
+def _settings(project: Project) -> frozenset[str]:
     return project.provisioning_settings() | GLOBAL | _of_stacks(project.stacks())
 
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from moorage.compose.errors import ComposeError, Problem
@@ -86,7 +87,7 @@ class Project:
         variable = next(
             (
                 v
-                for v in self._taken_variables()
+                for v in _taken_variables(self.root)
                 if v.startswith(start) or (v.endswith("_") and start.startswith(v))
             ),
             None,
@@ -107,12 +108,9 @@ class Project:
         message = f"the name {name} is reserved: {name} {reason}"
         raise ComposeError([Problem(str(directory / name), message, "give the stack another name")])
 
-    def _taken_variables(self) -> list[str]:
-        return sorted({*_TAKEN_VARIABLES, *settings_of(Options), *self.provisioning_settings()})
-
-    def provisioning_settings(self) -> set[str]:
+    def provisioning_settings(self) -> frozenset[str]:
         """Return the names of all settings of the roles that provision a host."""
-        return {name for role in ROLES for name in settings_of_role(self.root, role)}
+        return _provisioning_settings(self.root)
 
     def runtime_files(self) -> dict[str, Path]:
         """Return what the host's package consists of, by its path in the package."""
@@ -125,13 +123,23 @@ class Project:
         return found
 
 
+@cache
+def _provisioning_settings(root: Path) -> frozenset[str]:
+    return frozenset(name for role in ROLES for name in settings_of_role(root, role))
+
+
+@cache
+def _taken_variables(root: Path) -> list[str]:
+    return sorted({*_TAKEN_VARIABLES, *settings_of(Options), *_provisioning_settings(root)})
+
+
 def tree(directory: Path) -> list[Path]:
     """Return all files below ``directory``, sorted, without what tools leave behind."""
-    return sorted(
-        path
-        for path in directory.rglob("*")
-        if path.is_file() and not _IGNORED_DIRECTORIES.intersection(path.parts)
-    )
+    found = []
+    for where, below, names in directory.walk():
+        below[:] = [name for name in below if name not in _IGNORED_DIRECTORIES]
+        found += [path for name in names if (path := where / name).is_file()]
+    return sorted(found)
 
 
 def hash_files(files: Iterable[tuple[str, Path]]) -> str:
