@@ -38,6 +38,12 @@ def ansible_module() -> Callable[[str], ModuleType]:
 
 
 @pytest.fixture(scope="session")
+def ansible_action() -> Callable[[str], ModuleType]:
+    """Import one of our action plugins by its name."""
+    return lambda name: load(ROOT / f"plugins/action/{name}.py")
+
+
+@pytest.fixture(scope="session")
 def data() -> Callable[[str], str]:
     """Read a file of tests/survey/data, each taken from a running Debian 13 host."""
     return lambda name: (ROOT / "tests/survey/data" / name).read_text(encoding="utf-8")

@@ -1,5 +1,4 @@
-#!/usr/bin/python
-"""Make a release the running one, in a unit on the host that outlives the connection."""
+"""Documentation of moorage_activate; the work is done by the action plugin of the same name."""
 
 from __future__ import annotations
 
@@ -9,8 +8,8 @@ module: moorage_activate
 short_description: Make a release the running one
 description:
   - Asks the C(moorage) command on the host, which does the work in a transient systemd unit, so
-    that a lost connection does not stop it half-way. When the connection comes back, the action
-    plugin follows the same activation to its end.
+    that a lost connection does not stop it half-way. When the connection comes back, the same
+    activation is followed to its end.
   - The release must become healthy within O(gate_timeout); if it does not, the previous release is
     put back and the module fails with what each service showed.
   - Options that are not given have the defaults of C(moorage activate) on the host.
@@ -64,10 +63,6 @@ options:
     description: Services that start anew even where nothing of the release concerns them.
     type: list
     elements: str
-  rejoin:
-    description: Follow the activation that was started last instead of starting one.
-    type: bool
-    default: false
 attributes:
   check_mode:
     support: full
@@ -114,122 +109,3 @@ receipt:
   returned: when the host did the work
   type: str
 """
-
-import json
-from pathlib import Path
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.moorage_host import names
-
-# What this module keeps to itself; all other options are fields of deploy.activate.Request.
-OWN = ("base", "give_back", "rejoin")
-# The same words as moorage.deploy.activate.Outcome.
-GOOD = ("activated", "unchanged")
-
-
-def current(base: Path) -> str:
-    """Return the id of the running release, or an empty string."""
-    try:
-        return (base / "current").readlink().name
-    except OSError:
-        # There is none yet, or it is no link: the rollout says so.
-        return ""
-
-
-def request(args: dict[str, Any]) -> str:
-    """Return what is asked of the host, as JSON; what is not said has the default of there."""
-    return json.dumps({k: v for k, v in args.items() if k not in OWN and v is not None})
-
-
-def sentence(args: dict[str, Any], outcome: dict[str, Any]) -> str:
-    """Return why it failed, the reason first, and then what it was about."""
-    lines = [outcome["message"].strip() or "no reason was given"]
-    what = f"{args['action'] or 'deploy'} of {args['stack']} to release {outcome['release']}"
-    lines.append(f"{what}: {outcome['outcome']}")
-    phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in outcome["phases"].items())
-    if phases:
-        lines.append(f"phases: {phases}")
-    if outcome.get("receipt"):
-        lines.append(f"receipt: {outcome['receipt']}")
-    return "\n".join(lines)
-
-
-def give_back(module: AnsibleModule) -> None:
-    """End the reservation that this was a part of."""
-    import sys
-
-    sys.path.insert(0, names.LIBRARY)
-    from moorage.deploy import reservation
-    from moorage.release.layout import Layout
-
-    args = module.params
-    reservation.give_back(Layout.of(args["stack"], Path(args["base"]).parent), args["token"])
-
-
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "base": {"type": "path", "required": True},
-            "stack": {"type": "str", "required": True},
-            "release": {"type": "str"},
-            "action": {"type": "str", "choices": ["deploy", "update", "rollback"]},
-            "purpose": {"type": "str"},
-            "token": {"type": "str", "no_log": True},
-            "give_back": {"type": "bool", "default": False},
-            "allow_one_way": {"type": "bool"},
-            "hooks": {"type": "bool"},
-            "keep": {"type": "int"},
-            "start_timeout": {"type": "float"},
-            "gate_timeout": {"type": "float"},
-            "lock_wait": {"type": "float"},
-            "restart": {"type": "list", "elements": "str"},
-            "rejoin": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
-    args = module.params
-    before = current(Path(args["base"]))
-    wanted = args["release"] or "what ran before"
-    diff = {"before": f"{before}\n" if before else "", "after": f"{wanted}\n"}
-    if module.check_mode:
-        changed = bool(before != args["release"] or args["restart"])
-        module.exit_json(changed=changed, stack=args["stack"], diff=diff)
-    argv = [names.COMMAND, "--base", str(Path(args["base"]).parent), "request"]
-    argv += ["--rejoin"] if args["rejoin"] else []
-    _, out, err = module.run_command(argv, data=request(args))
-    gave_back = bool(args["give_back"] and args["token"])
-    if gave_back:
-        give_back(module)
-    try:
-        outcome = json.loads(out)
-    except ValueError:
-        message = (err or out).strip() or f"{names.COMMAND} said nothing"
-        message = message.removeprefix("moorage: ")
-        module.fail_json(msg=message, stack=args["stack"], reservation_ended=gave_back)
-    result = {
-        "stack": args["stack"],
-        "reservation_ended": gave_back,
-        "outcome": outcome,
-        "phases": outcome["phases"],
-        "receipt": outcome.get("receipt"),
-    }
-    for line in outcome.get("warnings", []):
-        module.warn(f"{args['stack']}: {line}")
-    if outcome["outcome"] not in GOOD:
-        # The message tells all of it; a play needs the rest to decide what to do.
-        short = {key: outcome[key] for key in ("outcome", "release", "previous", "changed")}
-        module.fail_json(
-            msg=sentence(args, outcome),
-            changed=bool(outcome["changed"]),
-            stack=args["stack"],
-            reservation_ended=gave_back,
-            outcome=short,
-        )
-    diff["after"] = f"{outcome['release']}\n"
-    module.exit_json(changed=outcome["changed"], diff=diff, **result)
-
-
-if __name__ == "__main__":
-    main()

@@ -160,7 +160,8 @@ def test_a_default_of_a_stack_stands_once() -> None:
 def test_the_module_of_a_rollout_and_its_request_have_the_same_options() -> None:
     source = (ROOT / "plugins/modules/moorage_activate.py").read_text(encoding="utf-8")
     (documented,) = re.findall(r'DOCUMENTATION = r"""(.*?)"""', source, re.DOTALL)
-    (own,) = re.findall(r"^OWN = (\(.*\))$", source, re.M)
+    action = (ROOT / "plugins/action/moorage_activate.py").read_text(encoding="utf-8")
+    (own,) = re.findall(r"^OWN = (\(.*\))$", action, re.M)
     options = {
         name: option
         for name, option in yaml.safe_load(documented)["options"].items()

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from moorage.deploy.activate import Request
 from moorage.deploy.journal import SPARE
 from moorage.deploy.launch import launch
 from moorage.deploy.release import current_release
+from moorage.deploy.reservation import Reservation, read_reservation, reserve
 from moorage.release.layout import Layout
 
 SICK = "echo boom; exit 3"
@@ -237,6 +239,20 @@ def test_a_module_asks_in_json_and_hears_what_is_wrong_with_it(
     assert said in told.out + told.err
     # Nothing is asked of systemd that is no request.
     assert bool(list(launching.journals.iterdir())) == ("no release" in said)
+
+
+@pytest.mark.parametrize("ends", ["--give-back", ""])
+def test_a_reservation_ends_with_its_rollout_when_that_was_asked(
+    launching: Layout, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    held = reserve(launching, Reservation("ada", "here", 1, time.time(), "update"))
+    asked = {"stack": "shop", "release": "f" * 12, "token": held.token}
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asked)))
+    base, run = str(launching.base.parent), str(launching.run.parent)
+    # However it went: there is no such release.
+    assert main(["--base", base, "--run", run, "request", *filter(None, [ends])]) != 0
+    left = read_reservation(launching)
+    assert (left is None) == bool(ends)
 
 
 def test_of_the_journals_of_rollouts_the_newest_stay(launching: Layout) -> None:

@@ -27,9 +27,10 @@ def add_parsers(verbs: Any) -> None:
     _add_request(back, "action", "restart")
     back.set_defaults(action="rollback")
 
-    # What the module asks, in JSON on standard input.
+    # What Ansible asks, in JSON on standard input.
     asked = verbs.add_parser("request")
     asked.add_argument("--rejoin", action="store_true")
+    asked.add_argument("--give-back", action="store_true")
     asked.set_defaults(json=True)
 
     receipt = verbs.add_parser("receipt", help="show what the last rollout measured and did")

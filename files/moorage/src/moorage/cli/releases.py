@@ -36,7 +36,7 @@ from moorage.deploy.release import (
     readable_release,
 )
 from moorage.deploy.removal import remove
-from moorage.deploy.reservation import Reservation, admit, break_reservation, reserve
+from moorage.deploy.reservation import Reservation, admit, break_reservation, give_back, reserve
 from moorage.probe.receipt import ReceiptError, readable_line, verify_receipt
 from moorage.release.layout import Layout, known_stacks, release_names
 from moorage.release.names import RECEIPT
@@ -137,10 +137,14 @@ def _requested(args: argparse.Namespace) -> int:
         request = make(Request, json.load(sys.stdin), strict=True)
     except ValueError as trouble:
         raise ReleaseError(f"this is no request of this version: {trouble}") from None
-    if args.rejoin:
-        layout = Layout.of(request.stack, args.base, args.run)
-        return _report(rejoin(request.release, layout, _silent), args)
-    return _launch(request, args, _silent)
+    layout = Layout.of(request.stack, args.base, args.run)
+    try:
+        if args.rejoin:
+            return _report(rejoin(request.release, layout, _silent), args)
+        return _launch(request, args, _silent)
+    finally:
+        if args.give_back:
+            give_back(layout, request.token)
 
 
 def _launch(
