@@ -103,8 +103,7 @@ def everything() -> int:
     stages = Stages()
     stages.run("lint", quality.run)
     _unit_stages(stages)
-    for scenario in scenarios():
-        stages.run(f"molecule {scenario}", partial(molecule, scenario))
+    _scenario_stages(stages, scenarios())
     return stages.conclude()
 
 
@@ -136,8 +135,7 @@ def some_scenarios(name: str | None) -> int:
         raise Problem(f"there is no scenario {name!r}", f"There are: {', '.join(known)}")
     prepare()
     stages = Stages()
-    for scenario in [name] if name else known:
-        stages.run(f"molecule {scenario}", partial(molecule, scenario))
+    _scenario_stages(stages, [name] if name else known)
     return stages.conclude()
 
 
@@ -165,6 +163,12 @@ def molecule(scenario: str) -> bool:
         for name in testhost.names(scenario):
             testhost.destroy(name)
     return status == 0
+
+
+def _scenario_stages(stages: Stages, names: list[str]) -> None:
+    with testhost.building_once():
+        for name in names:
+            stages.run(f"molecule {name}", partial(molecule, name))
 
 
 def _unit_stages(stages: Stages) -> None:

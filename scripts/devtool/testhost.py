@@ -7,12 +7,16 @@ and destroy playbooks and the tests all come here.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from devtool import images, shell
-from devtool.paths import ROOT
+from devtool.paths import ROOT, STATE
 from devtool.ui import Problem
 
 LABEL = "moorage.testhost"
@@ -29,6 +33,14 @@ _UNPRIVILEGED = (
     "--security-opt=systempaths=unconfined",
     "--device-cgroup-rule=a *:* rwm",
 )
+
+# Where hosts leave images for one another: on this machine, named in the environment while they
+# do, and on a host. The programs that do it stand before those that a host's packages bring.
+_KEPT = STATE / "once"
+_KEPT_VARIABLE = "MOORAGE_BUILT_ONCE"
+_KEPT_ON_HOST = "/var/cache/once"
+_PROGRAMS = ROOT / "molecule" / "shared" / "once"
+_PLACES = ("/usr/local/lib/docker/cli-plugins/docker-buildx", "/usr/local/bin/mmdebstrap")
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,22 @@ def destroy(name: str) -> bool:
     return True
 
 
+@contextmanager
+def building_once() -> Iterator[None]:
+    """Let hosts that are created meanwhile, by child processes too, build each image once for all.
+
+    What is kept goes in the end: a run never takes an image from another one, or another commit.
+    """
+    shutil.rmtree(_KEPT, ignore_errors=True)
+    _KEPT.mkdir(parents=True)
+    os.environ[_KEPT_VARIABLE] = str(_KEPT)
+    try:
+        yield
+    finally:
+        del os.environ[_KEPT_VARIABLE]
+        shutil.rmtree(_KEPT, ignore_errors=True)
+
+
 def names(scenario: str | None = None) -> list[str]:
     """Return the names of the test hosts made by this checkout, of one scenario or of all."""
     wanted = LABEL if scenario is None else f"{LABEL}={scenario}"
@@ -156,7 +184,7 @@ def _run(spec: Spec) -> None:
         f"--label={_CHECKOUT}",
         *(f"--publish={port}" for port in spec.ports),
         *(f"--network={network}" for network in spec.networks),
-        *(f"--volume={volume}" for volume in spec.volumes),
+        *(f"--volume={volume}" for volume in (*spec.volumes, *_once())),
     ]
     done = shell.capture((*argv, *_PRIVILEGED, spec.image), timeout=120)
     if done.returncode != 0 and "caps" in done.stderr:
@@ -166,6 +194,15 @@ def _run(spec: Spec) -> None:
     if done.returncode != 0:
         shell.capture(("docker", "rm", "--force", "--volumes", spec.name))
         raise Problem(f"test host {spec.name} does not start", *_explain(done.stderr, spec))
+
+
+def _once() -> list[str]:
+    """Return the volumes of a host that shares what it builds; none outside `building_once`."""
+    kept = os.environ.get(_KEPT_VARIABLE)
+    if not kept:
+        return []
+    programs = [f"{_PROGRAMS / Path(place).name}:{place}:ro" for place in _PLACES]
+    return [f"{kept}:{_KEPT_ON_HOST}", *programs]
 
 
 def _published(found: dict[str, Any]) -> dict[int, int]:
