@@ -288,7 +288,7 @@ def operations(
     """
     base = Path(args["base"])
     if not (base / "current").exists():
-        return [f"container to make: {unit['name']}" for unit in manifest.get("units", [])]
+        return [f"to make: {unit['name']}" for unit in manifest.get("units", [])]
     try:
         from moorage.deploy.planning import operations as find
         from moorage.release.layout import Layout

@@ -13,10 +13,11 @@ from typing import Any
 from moorage.common.readers import Damaged
 from moorage.deploy.activate import Outcome, Request, activate
 from moorage.deploy.difference import Operation
-from moorage.deploy.docker import Container, containers_of
 from moorage.deploy.journal import Journal
 from moorage.deploy.planning import operations
 from moorage.deploy.release import ReleaseError, read_release
+from moorage.deploy.runtimes.base import Instance
+from moorage.deploy.runtimes.docker import Docker
 from moorage.edge import Edge
 from moorage.release.layout import Layout
 from moorage.release.manifest import FORMAT
@@ -118,14 +119,14 @@ class Rig:
         events = [json.loads(line) for line in self.journal.read_text().splitlines()]
         return [event["name"] for event in events if event["event"] == "phase-end"]
 
-    def containers(self) -> dict[str, Container]:
+    def containers(self) -> dict[str, Instance]:
         """Return the containers, by name without the stack's."""
-        found = containers_of(self.stack)
+        found = Docker().instances(self.stack)
         return {container.name.removeprefix(f"{self.stack}-"): container for container in found}
 
     def clear(self) -> None:
         """Take everything away."""
-        names = [container.name for container in containers_of(self.stack)]
+        names = [container.name for container in Docker().instances(self.stack)]
         if names:
             docker("rm", "--force", "--volumes", *names)
         networks = docker("network", "ls", "-q", "--filter", f"name={self.stack}_default")
@@ -175,13 +176,13 @@ class Rig:
 def _done(told: list[Operation]) -> dict[str, set[str]]:
     """Return what a dry run has told of, as an outcome tells of it."""
     kinds = {
-        "containers": (
-            "container to make",
-            "container to replace",
-            "container to start",
+        "instances": (
+            "to make",
+            "to replace",
+            "to start",
             "one-off",
         ),
-        "removed": ("container to remove",),
+        "removed": ("to remove",),
         "processes": ("process to change", "service to restart"),
         "owners": ("directory to change hands",),
     }
@@ -193,4 +194,4 @@ def _done(told: list[Operation]) -> dict[str, set[str]]:
 
 def _did(did: Mapping[str, Any]) -> dict[str, set[str]]:
     owners = {turn["path"] for turn in did["owners"]}
-    return {**{k: set(did[k]) for k in ("containers", "removed", "processes")}, "owners": owners}
+    return {**{k: set(did[k]) for k in ("instances", "removed", "processes")}, "owners": owners}

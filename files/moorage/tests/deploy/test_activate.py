@@ -10,8 +10,9 @@ from rig import IMAGE, Rig, docker
 
 from moorage.common.lock import hold
 from moorage.deploy.control import Services
-from moorage.deploy.docker import DockerError, rename_if_it_runs
 from moorage.deploy.release import current_release
+from moorage.deploy.runtimes.base import RuntimeFault
+from moorage.deploy.runtimes.docker import Docker
 from moorage.release.manifest import FORMAT
 
 WELL = "touch /tmp/well; exec sleep 600"
@@ -203,7 +204,7 @@ def test_services_that_are_named_start_anew(rig: Rig) -> None:
     before = running(rig)
     outcome = rig.activate(release, restart=["web"])
     after = running(rig)
-    assert outcome.changed and outcome.did["containers"] == [f"{rig.stack}-web"]
+    assert outcome.changed and outcome.did["instances"] == [f"{rig.stack}-web"]
     assert after["web"] != before["web"] and after["other"] == before["other"]
 
 
@@ -235,13 +236,13 @@ def test_one_that_ends_as_it_is_renamed_is_made_anew(
     while rig.containers()["web-next"].restarts < 5:
         assert time.monotonic() < deadline, rig.containers()
         time.sleep(0.1)
-    rename_if_it_runs(name, f"{rig.stack}-web")
+    Docker().rename_if_it_runs(name, f"{rig.stack}-web")
     assert rig.containers() == {}
-    monkeypatch.setattr("moorage.deploy.docker._LOOKING_SECONDS", 0.2)
+    monkeypatch.setattr("moorage.deploy.runtimes.docker._LOOKING_SECONDS", 0.2)
     docker("run", *argv, f"--name={name}", IMAGE, "sleep", "600")
     docker("run", *argv, f"--name={rig.stack}-web", IMAGE, "sleep", "600")
-    with pytest.raises(DockerError, match="is already in use"):
-        rename_if_it_runs(name, f"{rig.stack}-web")
+    with pytest.raises(RuntimeFault, match="is already in use"):
+        Docker().rename_if_it_runs(name, f"{rig.stack}-web")
     assert set(running(rig)) == {"web", "web-next"}, "another reason is no reason to remove it"
 
 

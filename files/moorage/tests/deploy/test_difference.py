@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from moorage.deploy.difference import difference, leftovers
-from moorage.deploy.docker import Container, Published
 from moorage.deploy.release import Release
+from moorage.deploy.runtimes.base import Instance, Published
 from moorage.deploy.traffic import direct_targets, lasting_targets, pools_of, public_targets
 from moorage.deploy.waves import levels
 from moorage.release.manifest import Policy, Unit, batches, parse
@@ -31,8 +31,8 @@ TOOL = Unit("shop-tool", "tool", "new", False, {"": "tool"}, on_demand=True)
 UNITS = [DB, MIGRATE, WEB, TOOL]
 
 
-def container(unit: Unit, **other: Any) -> Container:
-    found = Container(
+def container(unit: Unit, **other: Any) -> Instance:
+    found = Instance(
         id=unit.name,
         name=unit.name,
         service=unit.service,
@@ -58,7 +58,7 @@ RUNNING = [
 ]
 
 
-def changed(name: str, **other: Any) -> list[Container]:
+def changed(name: str, **other: Any) -> list[Instance]:
     return [replace(c, **other) if c.name == name else c for c in RUNNING]
 
 
@@ -81,7 +81,7 @@ def test_what_is_as_described_is_left_alone() -> None:
         (changed("shop-db", state="exited"), "start", ["shop-db"]),
     ],
 )
-def test_each_difference_has_its_way(found: list[Container], kind: str, names: list[str]) -> None:
+def test_each_difference_has_its_way(found: list[Instance], kind: str, names: list[str]) -> None:
     assert [item.name for item in getattr(difference(UNITS, found), kind)] == names
 
 
@@ -101,7 +101,7 @@ def test_what_has_to_start_anew_does_although_it_is_as_described() -> None:
     assert difference(UNITS, RUNNING, anew={"shop-web"}).roll == [WEB]
 
 
-def candidate(**other: Any) -> Container:
+def candidate(**other: Any) -> Instance:
     ports = (Published("80", "127.0.0.1", 20002),)
     return container(WEB, name=WEB.name + NEXT, slot="b", published=ports, **other)
 

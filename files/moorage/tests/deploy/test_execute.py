@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from moorage.deploy import docker
 from moorage.deploy.execute import ExecuteError, command_in
 from moorage.deploy.release import point_current_at, write_release
+from moorage.deploy.runtimes.docker import Docker
 from moorage.release.layout import Layout
 from moorage.release.manifest import FORMAT
 
@@ -55,7 +55,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     }
     point_current_at(found, write_release(found, "0" * 12, files, manifest))
     running = [SimpleNamespace(name=f"shop-{s}", state="running") for s in ("unified", "mysql")]
-    monkeypatch.setattr(docker, "containers_of", lambda _: running)
+    monkeypatch.setattr(Docker, "instances", lambda *_: running)
     return found
 
 

@@ -14,10 +14,11 @@ import pytest
 
 from moorage.control.contract import ControlError as Refused
 from moorage.control.process import ProcessBackend
-from moorage.deploy import docker
+from moorage.deploy.drivers.unified import UnifiedDriver
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.release import Release
-from moorage.deploy.unified import UnifiedTopology
+from moorage.deploy.runtimes.base import Instance
+from moorage.deploy.runtimes.docker import Docker
 from moorage.release.layout import Layout
 from moorage.release.manifest import parse
 from process_supervisor.control.client import Client, ControlError
@@ -66,11 +67,11 @@ class Site:
 
     def prepare(self) -> list[str]:
         """Begin slot b while the container of slot a runs."""
-        old = docker.Container(
+        old = Instance(
             "0", "shop-unified", "unified", "image", "running", "none", 0, 1, "", 0, "no", slot="a"
         )
         unit = self.release.manifest.units[0]
-        return UnifiedTopology(self.layout).prepare(self.release, unit, "b", old, ["web"])
+        return UnifiedDriver(self.layout, Docker()).prepare(self.release, unit, "b", old, ["web"])
 
     def untouched(self) -> bool:
         """Whether nothing outside was read, written, made or given away."""

@@ -12,7 +12,7 @@ import pytest
 from rig import Rig
 
 from moorage.deploy.difference import Needs, free_slot, in_the_way, needs_of
-from moorage.deploy.docker import Container, Published
+from moorage.deploy.runtimes.base import Instance, Published
 from moorage.release.manifest import Unit
 
 # Says for itself when it began and ended to write.
@@ -128,10 +128,10 @@ def test_a_service_becomes_one_that_cannot_run_twice_and_back(rig: Rig) -> None:
         assert rig.containers()["web"].state == "running"
 
 
-def container(name: str, *, writes: tuple[str, ...] = (), ports: tuple[int, ...] = ()) -> Container:
+def container(name: str, *, writes: tuple[str, ...] = (), ports: tuple[int, ...] = ()) -> Instance:
     found = tuple(Published("80", "0.0.0.0", port) for port in ports)
     facts = ("1", name, name, "image", "running", "none", 0, 1, "", 0, "always")
-    return Container(*facts, published=found, writes=writes)
+    return Instance(*facts, published=found, writes=writes)
 
 
 def unit(name: str, **facts: Any) -> Unit:
@@ -161,7 +161,7 @@ DB = Needs(frozenset({"/opt/s/data/db"}), frozenset({("127.0.0.1", 3306)}))
     ],
 )
 def test_what_is_in_the_way(
-    there: Container, others: dict[str, Needs], facts: dict[str, Any], stops: bool
+    there: Instance, others: dict[str, Needs], facts: dict[str, Any], stops: bool
 ) -> None:
     found = in_the_way(unit("new", **facts), [there], {"new": DB, **others})
     assert bool(found) is stops
@@ -199,6 +199,6 @@ def test_one_that_becomes_two_stays_until_visitors_have_left_it(held: int, free:
     described = {"web.1.a": published(7001), "web.1.b": published(7002)}
     there = Published("80", "127.0.0.1", held)
     facts = ("1", "s-web", "web", "image", "running", "none", 0, 1, "", 0, "always")
-    single = Container(*facts, published=(there,))
+    single = Instance(*facts, published=(there,))
     assert in_the_way(first, [single], needs_of([first], described)) == []
     assert free_slot(first, "", [single], described) == free

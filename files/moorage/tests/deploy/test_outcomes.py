@@ -11,12 +11,13 @@ import pytest
 from rig import Rig, docker
 
 from moorage.deploy.activate import Activation
-from moorage.deploy.docker import containers_of, reason_first, run
 from moorage.deploy.foreign import remove_tree
 from moorage.deploy.journal import follow
 from moorage.deploy.launch import LaunchError, run_activation
 from moorage.deploy.release import read_release, write_release
 from moorage.deploy.removal import remove
+from moorage.deploy.runtimes.base import RuntimeFault
+from moorage.deploy.runtimes.docker import Docker, reason_first, run
 from moorage.release.layout import Layout
 
 ORPHANS = 'time="2026-11-28T20:11:07Z" level=warning msg="Found orphan containers ([a])"'
@@ -81,12 +82,10 @@ def test_a_fault_of_our_own_is_an_outcome_that_says_where(
 def test_an_engine_that_gives_no_digests_costs_no_receipt(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moorage.deploy import docker as engine
-
     def broken(*_: object) -> None:
-        raise engine.DockerError("it went away")
+        raise RuntimeFault("it went away")
 
-    monkeypatch.setattr(engine, "digests", broken)
+    monkeypatch.setattr(Docker, "digests", broken)
     outcome = rig.activate(rig.release(rig.service("web")))
     assert outcome.ok and outcome.receipt
     assert json.loads(Path(outcome.receipt).read_text())["outcome"] == "activated"
@@ -149,11 +148,11 @@ def test_what_the_engine_could_not_start_was_stopped_by_nobody(rig: Rig) -> None
                f"--publish=127.0.0.1:{port}:1", "moorage/base:trixie", "sleep", "600")  # fmt: skip
         with pytest.raises(Exception, match="address already in use"):
             run(["start", name])
-    (found,) = containers_of(rig.stack)
+    (found,) = Docker().instances(rig.stack)
     assert not found.held and "address already in use" in found.refused
     run(["start", name])
     run(["stop", "--time=0", name])
-    (found,) = containers_of(rig.stack)
+    (found,) = Docker().instances(rig.stack)
     assert found.held and not found.refused
 
 
@@ -206,7 +205,7 @@ def test_a_candidate_that_has_begun_a_job_ends_it_before_it_goes(rig: Rig, tmp_p
     assert (tmp_path / "job1/ended").exists(), "it was killed in the middle"
     assert list(rig.containers()) == ["worker"]
     events = [json.loads(line) for line in rig.journal.read_text().splitlines()]
-    assert [e["containers"] for e in events if e["event"] == "ending"] == [
+    assert [e["instances"] for e in events if e["event"] == "ending"] == [
         [f"{rig.stack}-worker-next"]
     ]
 

@@ -16,11 +16,11 @@ from rig import Rig
 
 from moorage.deploy import foreign, owners
 from moorage.deploy.difference import Owned, Turn, needs_of, shut_out, turns
-from moorage.deploy.docker import Container
-from moorage.deploy.docker import run as docker
 from moorage.deploy.foreign import Passed, pass_on
 from moorage.deploy.owners import Owners, astray, with_owners
 from moorage.deploy.release import Release, make_runtime, read_release
+from moorage.deploy.runtimes.base import Instance
+from moorage.deploy.runtimes.docker import run as docker
 from moorage.deploy.scene import Scene
 from moorage.release.layout import Layout
 from moorage.release.manifest import Directory, Manifest, Unit, parse
@@ -107,8 +107,8 @@ def test_a_directory_that_lies_on_another_disk_is_seen_by_whoever_mounts_it(tmp_
     assert needs_of([unit], described)["web"].mounts(str(link))
     turn = Turn(str(link), owned(A), owned(B))
     facts = ("1", "old", "old", "image", "running", "none", 0, 1, "", 0, "always")
-    writer = Container(*facts, writes=(str(link),))
-    reader = Container(*facts, reads=(str(tmp_path / "disk"),))
+    writer = Instance(*facts, writes=(str(link),))
+    reader = Instance(*facts, reads=(str(tmp_path / "disk"),))
     for there in (writer, reader):
         assert shut_out(unit, [turn], [there], {"web": "new"}) == [there]
     assert set(owners._writers(str(link), described)) == {(B, B)}
@@ -504,5 +504,5 @@ def test_what_is_wrong_by_hand_is_put_right_and_nobody_is_stopped(rig: Rig, volu
     before = rig.containers()["web"].id
     os.chown(volume, B, B)
     outcome = rig.activate(release)
-    assert outcome.outcome == "activated" and outcome.did["containers"] == []
+    assert outcome.outcome == "activated" and outcome.did["instances"] == []
     assert whose(volume) == (A, A) and rig.containers()["web"].id == before

@@ -68,9 +68,9 @@ def read_locked(layout: Layout) -> None:
 
 
 def read_held(layout: Layout) -> None:
-    from moorage.deploy.containers import held
+    from moorage.deploy.drivers.registry import driver
 
-    held(layout, [])
+    driver("containers", layout).held(read_release(layout, TWO), [])
 
 
 def read_hands(layout: Layout) -> None:

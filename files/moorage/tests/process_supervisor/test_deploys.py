@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from moorage.deploy import unified
-from moorage.deploy.docker import Container
+from moorage.deploy.drivers import unified
 from moorage.deploy.gate import wait_until_healthy
 from moorage.deploy.release import Release
-from moorage.deploy.unified import UnifiedTopology
+from moorage.deploy.runtimes.base import Instance
+from moorage.deploy.runtimes.docker import Docker
 from moorage.release.layout import Layout
 from moorage.release.manifest import Manifest, Unit
 from process_supervisor.control.client import ControlError
@@ -30,10 +30,10 @@ class Deploy:
         self.rig, self.directory = rig, directory
         (rig.directory / "run").mkdir(exist_ok=True)
         (directory / "unified").symlink_to(rig.run_dir)
-        self.driver = UnifiedTopology(Layout("shop", directory, directory))
+        self.driver = unified.UnifiedDriver(Layout("shop", directory, directory), Docker())
         self.release = Release("0" * 12, directory, Manifest("unified"))
         facts: dict[str, Any] = {"state": "running", "slot": "", "service": "unified"}
-        self.container = cast(Container, SimpleNamespace(name="shop-unified", **facts))
+        self.container = cast(Instance, SimpleNamespace(name="shop-unified", **facts))
         self.unit = Unit("shop-unified", "unified", "", rolled=False, keys={"": "unified"},
                          singletons=("worker",), processes=("worker",),
                          slot_install={"": {"supervisor.json": str(rig.config_path)}})  # fmt: skip

@@ -19,7 +19,6 @@ from moorage.common.text import say
 from moorage.control import metrics
 from moorage.control.contract import ControlError, Stream
 from moorage.deploy.control import Services
-from moorage.deploy.docker import DockerError, containers_of
 from moorage.deploy.release import (
     ReleaseError,
     current_release,
@@ -27,6 +26,8 @@ from moorage.deploy.release import (
     readable_release,
 )
 from moorage.deploy.reservation import read_reservation
+from moorage.deploy.runtimes.base import RuntimeFault
+from moorage.deploy.runtimes.registry import runtime
 from moorage.edge import Edge
 from moorage.edge.report import troubles
 from moorage.release.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stacks
@@ -159,8 +160,8 @@ def _under_way(layout: Layout) -> list[str]:
 def _lost(stack: str) -> list[str]:
     """Return the packet rules that visitors of the stack need and do not have."""
     try:
-        running = [entry for entry in containers_of(stack) if entry.state == "running"]
-    except DockerError:
+        running = [entry for entry in runtime().instances(stack) if entry.state == "running"]
+    except RuntimeFault:
         return []
     return packets.look(
         [(entry.name, port.address, port.port, "") for entry in running for port in entry.published]
@@ -174,10 +175,9 @@ def _logs(args: argparse.Namespace) -> int:
         for line in services.log(args.service, args.lines, stream, args.times):
             say(line)
         return OK
-    container = services.container_name(args.service)
-    if container is not None:
-        argv = ["docker", "logs", "--follow", "--tail", str(args.lines)]
-        return _pass_on([*argv, *(["--timestamps"] if args.times else []), container])
+    argv = services.followed_by(args.service, args.lines, args.times)
+    if argv is not None:
+        return _pass_on(argv)
     for line in services.follow(args.service, args.lines, stream, args.times):
         say(line)
     return OK

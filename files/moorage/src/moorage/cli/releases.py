@@ -20,7 +20,6 @@ from moorage.common.readers import Damaged, read_note, read_object
 from moorage.common.shape import make
 from moorage.common.text import say
 from moorage.deploy import activate as activation
-from moorage.deploy import docker
 from moorage.deploy.activate import Outcome, Request
 from moorage.deploy.control import UnknownService
 from moorage.deploy.execute import ExecuteError, command_in
@@ -37,6 +36,7 @@ from moorage.deploy.release import (
 )
 from moorage.deploy.removal import remove
 from moorage.deploy.reservation import Reservation, admit, break_reservation, give_back, reserve
+from moorage.deploy.runtimes.registry import runtime
 from moorage.probe.receipt import ReceiptError, readable_line, verify_receipt
 from moorage.release.layout import Layout, known_stacks, release_names
 from moorage.release.names import RECEIPT
@@ -89,7 +89,7 @@ def interrupted(layout: Layout) -> str:
 def _releases(args: argparse.Namespace) -> int:
     layout = layout_of(args)
     running = readable_release(layout)
-    activated = history(layout)
+    activated, runs = history(layout), runtime()
     rows = [
         {
             "release": release.id,
@@ -98,7 +98,7 @@ def _releases(args: argparse.Namespace) -> int:
             "topology": release.topology,
             "activated": [h["at"] for h in activated if h["release"] == release.id],
             "outcome": _last_outcome(release),
-            "missing_images": docker.missing_images(release.images),
+            "missing_images": runs.missing(release.images),
         }
         for release in list_releases(layout)
     ]

@@ -28,7 +28,11 @@ _MENDS = {
 }
 
 
-class DockerError(Exception):
+class RuntimeFault(Exception):
+    """What runs things on this host cannot be asked, or has refused; the message says why."""
+
+
+class DockerError(RuntimeFault):
     """The engine cannot be asked, or a docker command failed; the message says what and why."""
 
 

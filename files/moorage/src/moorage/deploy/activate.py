@@ -17,10 +17,10 @@ from typing import Any, Literal
 from moorage.common.files import discard, write_atomically
 from moorage.common.lock import Locked, hold
 from moorage.common.readers import Damaged
-from moorage.deploy import docker, evidence, hooks, systemd
+from moorage.deploy import evidence, hooks, systemd
 from moorage.deploy.claims import refuse_held
-from moorage.deploy.docker import DockerError
-from moorage.deploy.drivers import driver
+from moorage.deploy.drivers.base import Driver
+from moorage.deploy.drivers.registry import driver
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
@@ -38,9 +38,9 @@ from moorage.deploy.release import (
 from moorage.deploy.reservation import admit
 from moorage.deploy.rollout import Rollout
 from moorage.deploy.room import Room
+from moorage.deploy.runtimes.base import RuntimeFault
 from moorage.deploy.scene import Limits, Scene
 from moorage.deploy.secretfiles import note_secrets, stale_secrets
-from moorage.deploy.topology import Topology
 from moorage.deploy.traffic import BudgetSpent, Traffic
 from moorage.deploy.waves import Paused
 from moorage.edge import Edge, EdgeError
@@ -52,11 +52,11 @@ FAILURES = (
     BudgetSpent,
     ControlError,
     Damaged,
-    DockerError,
     EdgeError,
     GateClosed,
     OSError,
     ReleaseError,
+    RuntimeFault,
     Unfit,
     hooks.HookFailed,
 )
@@ -123,7 +123,7 @@ class Outcome:
         return asdict(self)
 
 
-FindDriver = Callable[[str, Layout], Topology]
+FindDriver = Callable[[str, Layout], Driver]
 
 
 def activate(
@@ -229,7 +229,8 @@ class Activation:
                 f"its ports itself: deploy it anew instead"
             )
         refuse_held(release, layout.base.parent)
-        missing = docker.missing_images(release.images)
+        rollout = self._rollout(release, request.restart)
+        missing = rollout.scene.runtime.missing(release.images)
         if missing:
             raise ReleaseError(
                 f"release {release.id} needs images that this host does not hold: "
@@ -237,7 +238,6 @@ class Activation:
             )
         if self._previous is not None:
             self._previous = with_owners(self._previous, release)
-        rollout = self._rollout(release, request.restart)
         plan = rollout.prepare()
         todo = bool(plan.todo or plan.left or rollout.scene.owners.turns())
         anything = todo or bool(request.restart) or bool(self._marker)
@@ -245,8 +245,7 @@ class Activation:
         if anything and self._previous is not None and self._previous.manifest.complete:
             self._traffic.watch(self._previous, release)
         if moved and self._previous is not None:
-            found = docker.containers_of(layout.stack)
-            self._migrations = hooks.migrations(release, found, request.allow_one_way)
+            self._migrations = hooks.migrations(rollout.scene, request.allow_one_way)
         note = {
             "release": release.id,
             "previous": before.id if (before := self._before()) else None,
@@ -283,15 +282,15 @@ class Activation:
         hooked = self._request.hooks and (previous is None or previous.id != rollout.release.id)
         if hooked and previous is not None:
             with self._journal.phase("hooks-before"):
-                # Those of the release that runs: they are made for its containers.
-                self._run_hooks("before", previous)
+                # Those of the release that runs: they are made for its instances.
+                self._run_hooks("before", previous, rollout.scene)
         self._traffic.begin()
         rollout.run()
         self._journal.note("started", **rollout.did.to_dict())
         self._traffic.judge(until=time.monotonic())
         if hooked:
             with self._journal.phase("hooks-after"):
-                self._run_hooks("after", rollout.release)
+                self._run_hooks("after", rollout.release, rollout.scene)
         self._room.give()
         # Who was asked to start anew reads what is there now; without being asked, nobody did, nor
         # did who stayed behind.
@@ -300,10 +299,8 @@ class Activation:
         if previous is None or previous.id != rollout.release.id:
             point_current_at(self._layout, rollout.release, self._request.action)
 
-    def _run_hooks(self, kind: Literal["before", "after"], release: Release) -> None:
-        found = docker.containers_of(self._layout.stack)
-        done = hooks.run_hooks(kind, release, self._layout, found, self._request.keep)
-        self._hooks += done
+    def _run_hooks(self, kind: Literal["before", "after"], release: Release, scene: Scene) -> None:
+        self._hooks += hooks.run_hooks(kind, release, scene, self._request.keep)
 
     def _done(self, rollout: Rollout) -> Outcome:
         release, previous = rollout.release, self._previous
@@ -320,7 +317,7 @@ class Activation:
                 pruned += prune_releases(self._layout, self._request.keep)
                 if moved or pruned:
                     kept = {ref for r in list_releases(self._layout) for ref in r.images}
-                    pruned += docker.prune_images(self._layout.stack, kept)
+                    pruned += rollout.scene.runtime.prune(self._layout.stack, kept)
         except Exception as trouble:
             # It runs and is the current one: what is left over is no reason to go back.
             said.append(f"what is not needed any more could not all be removed: {_why(trouble)}")
@@ -365,14 +362,14 @@ class Activation:
         # What went back changed hands once more.
         failed.did.owners += back.did.owners
         message = f"{why}\nrelease {previous.id} runs again"
-        if not back.did.containers:
+        if not back.did.instances:
             message = f"{why}\nrelease {previous.id} went on running"
         for name, said in back.scene.forgiven.items():
             message += f"\n{name} of that release did not end well any more: {said}"
         return Outcome("restored", asked, previous.id, True, message, failed.did.to_dict())
 
     def _retire(self, gone: Release | None, stays: Release) -> None:
-        """Take away what one release had beside its containers and the other has not."""
+        """Take away what one release had beside its instances and the other has not."""
         if gone is None or gone.id == stays.id:
             return
         if gone.topology != stays.topology:
@@ -433,6 +430,7 @@ class Activation:
                 outcome=outcome.to_dict(),
                 before=self._before(),
                 after=release,
+                runtime=self._find_driver(release.topology, self._layout).runtime,
                 figures=self._traffic.figures(),
                 phases=dict(self._journal.phases),
                 migrations=self._migrations,

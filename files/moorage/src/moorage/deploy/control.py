@@ -1,8 +1,8 @@
 """The services of a stack on this host, and the means to start and stop them.
 
-Whatever answers the control API of the stack is asked: the supervisor of the unified container, and
-the gateway for what runs in other containers, whose audit trail then has it. What neither knows, as
-all containers while a gateway is down, is asked of the engine itself.
+Whatever answers the control API of the stack is asked: the supervisor of an instance that has one,
+and the gateway for all others, whose audit trail then has it. What neither knows, as everything
+while a gateway is down, is asked of what runs it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ from moorage.control.contract import (
 from moorage.control.http import HttpBackend
 from moorage.control.merged import MergedBackend, Part
 from moorage.control.process import ProcessBackend
-from moorage.deploy import docker
 from moorage.deploy.release import readable_release
+from moorage.deploy.runtimes.base import Instance
+from moorage.deploy.runtimes.registry import runtime
 from moorage.release.layout import Layout
-from moorage.release.names import GATEWAY, GATEWAY_UNIT, NEXT, UNIFIED, in_slot
+from moorage.release.names import GATEWAY, GATEWAY_UNIT, NEXT, in_slot
 from process_supervisor.control.client import Client
 
 _SUPERVISOR = "supervisor"
 _TIMEOUT_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
+# What a stop and a start may take beyond the grace of the instance.
+_MARGIN_SECONDS = 120.0
 _UNREACHABLE = ("unreachable", "timeout")
 
 Answer = TypeVar("Answer")
@@ -47,29 +50,31 @@ class Services:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._runtime = runtime()
 
     def all(self) -> list[dict[str, Any]]:
         """Return the status of every service; a control API that is down is a row of its own."""
-        containers = docker.containers_of(self._layout.stack)
+        instances = self._instances()
         found: list[dict[str, Any]] = []
-        for part in self._parts(containers):
+        for part in self._parts(instances):
             kind = "process" if part.name == _SUPERVISOR else "container"
             # While one form of the stack follows upon another both may know a service.
             rows = {row["service"] for row in found}
             try:
                 own = [_row(status, kind) for status in part.backend.services()]
             except ControlError as trouble:
-                own = [_silent(kind, trouble)]
+                shared = next((i.service for i in instances if i.supervised), "")
+                own = [_silent(shared if kind == "process" else GATEWAY, part.name, trouble)]
             found += [row for row in own if row["service"] not in rows]
-        known = {row["service"] for row in found} | {UNIFIED}
-        names = {container.name for container in containers}
+        known = {row["service"] for row in found}
+        names = {instance.name for instance in instances}
         # During an update there are two; a first one that failed is all that there is.
         shown = (
             c
-            for c in containers
+            for c in instances
             if c.name.removesuffix(NEXT) == c.name or c.name.removesuffix(NEXT) not in names
         )
-        found.extend(_of_container(c) for c in shown if c.service not in known)
+        found += [_of_instance(c) for c in shown if not (c.supervised or c.service in known)]
         return found
 
     def act(
@@ -94,9 +99,14 @@ class Services:
                 found = backend.service(service)
             return self._one(service)
 
-        def by_engine(container: docker.Container) -> dict[str, Any]:
-            grace = docker.grace(container.name)
-            docker.run([verb, container.name], timeout_seconds=grace + 120)
+        def by_engine(instance: Instance) -> dict[str, Any]:
+            seconds = instance.stop_seconds + _MARGIN_SECONDS
+            if verb == "start":
+                self._runtime.start([instance.name])
+            elif verb == "stop":
+                self._runtime.stop([instance.name], timeout_seconds=seconds)
+            else:
+                self._runtime.restart(instance.name, timeout_seconds=seconds)
             return self._one(service)
 
         return self._either(service, by_control, by_engine)
@@ -104,10 +114,9 @@ class Services:
     def reopen(self) -> None:
         """Have the supervisor open its log files anew (after a rotation from outside)."""
         # Both slots during an update: both write into the same files.
-        for container in docker.containers_of(self._layout.stack):
-            if container.service == UNIFIED and container.state == "running":
-                socket = self._layout.control_socket(in_slot(UNIFIED, container.slot))
-                Client(str(socket), timeout=_TIMEOUT_SECONDS).reopen()
+        for instance in self._instances():
+            if instance.supervised and instance.state == "running":
+                Client(self._socket(instance), timeout=_TIMEOUT_SECONDS).reopen()
 
     def log(
         self, service: str, lines: int, stream: Stream = "stdout", times: bool = False
@@ -118,7 +127,7 @@ class Services:
             lambda backend: backend.logs(
                 service, stream=_all(backend, stream), lines=lines, times=times
             ),
-            lambda container: docker.logs(container.name, lines, times),
+            lambda instance: self._runtime.logs(instance.name, lines, times),
         )
 
     def follow(
@@ -126,11 +135,11 @@ class Services:
     ) -> Iterator[str]:
         """Yield a service's log lines as they are written, beginning with the last ``lines``.
 
-        Raises UnknownService for one that only the engine knows: `container_name` names it.
+        Raises UnknownService for one that no control API knows: `followed_by` tells how.
         """
 
-        def refuse(container: docker.Container) -> Iterator[str | None]:
-            raise UnknownService(f"{container.name} is followed by docker logs")
+        def refuse(instance: Instance) -> Iterator[str | None]:
+            raise UnknownService(f"{instance.name} is followed by what runs it")
 
         found = self._either(
             service,
@@ -139,29 +148,38 @@ class Services:
         )
         return (line for line in found if line is not None)
 
-    def container_name(self, service: str) -> str | None:
-        """Return the container of a service that no control API knows, None for any other."""
-        return self._either(service, lambda _: None, lambda container: container.name)
+    def followed_by(self, service: str, lines: int, times: bool) -> list[str] | None:
+        """Return the command line that follows a service no control API knows, None for others."""
+        return self._either(
+            service,
+            lambda _: None,
+            lambda instance: self._runtime.follow(instance.name, lines, times),
+        )
 
     def events(self, limit: int) -> list[Event]:
         """Return what happened to services, oldest first."""
-        backend = self._backend(docker.containers_of(self._layout.stack))
+        backend = self._backend(self._instances())
         return backend.events(limit=limit) if backend else []
 
     def measured(self) -> tuple[list[ServiceStatus], list[Event]]:
         """Return what metrics are made of; empty where nothing answers a control API."""
-        backend = self._backend(docker.containers_of(self._layout.stack))
+        backend = self._backend(self._instances())
         return (backend.services(), backend.events(limit=500)) if backend else ([], [])
+
+    def _instances(self) -> list[Instance]:
+        return self._runtime.instances(self._layout.stack)
+
+    def _socket(self, instance: Instance) -> str:
+        return str(self._layout.control_socket(in_slot(instance.service, instance.slot)))
 
     def _one(self, service: str) -> dict[str, Any]:
         return next(row for row in self.all() if row["service"] == service)
 
-    def _parts(self, containers: list[docker.Container]) -> list[Part]:
+    def _parts(self, instances: list[Instance]) -> list[Part]:
         found = []
-        own = [c for c in containers if c.service == UNIFIED and not c.name.endswith(NEXT)]
+        own = [c for c in instances if c.supervised and not c.name.endswith(NEXT)]
         if own:
-            socket = self._layout.control_socket(in_slot(UNIFIED, own[0].slot))
-            process = ProcessBackend(str(socket), timeout=_TIMEOUT_SECONDS)
+            process = ProcessBackend(self._socket(own[0]), timeout=_TIMEOUT_SECONDS)
             found.append(Part(_SUPERVISOR, process))
         release = readable_release(self._layout)
         if release is not None and GATEWAY_UNIT in release.manifest.install:
@@ -169,8 +187,8 @@ class Services:
             found.append(Part(GATEWAY, HttpBackend(path, timeout=_TIMEOUT_SECONDS)))
         return found
 
-    def _backend(self, containers: list[docker.Container]) -> ControlBackend | None:
-        parts = self._parts(containers)
+    def _backend(self, instances: list[Instance]) -> ControlBackend | None:
+        parts = self._parts(instances)
         if len(parts) == 2:
             return MergedBackend(*parts)
         return parts[0].backend if parts else None
@@ -179,13 +197,13 @@ class Services:
         self,
         service: str,
         by_control: Callable[[ControlBackend], Answer],
-        by_engine: Callable[[docker.Container], Answer],
+        by_engine: Callable[[Instance], Answer],
     ) -> Answer:
         """Ask the control API where it knows the service, the engine where it does not."""
-        containers = docker.containers_of(self._layout.stack)
-        own = [c for c in containers if c.service == service != UNIFIED]
+        instances = self._instances()
+        own = [c for c in instances if c.service == service and not c.supervised]
         silent: ControlError | None = None
-        for part in self._parts(containers):
+        for part in self._parts(instances):
             try:
                 part.backend.service(service)
             except ControlError as trouble:
@@ -195,7 +213,7 @@ class Services:
         if own:
             return by_engine(own[0])
         if silent is not None:
-            # A process is in no container of its own: then there is nobody else to ask.
+            # A process is in no instance of its own: then there is nobody else to ask.
             raise silent
         names = ", ".join(sorted(str(row["service"]) for row in self.all()))
         raise UnknownService(f"{self._layout.stack} has no service {service!r} (it has: {names})")
@@ -230,28 +248,28 @@ def _row(status: ServiceStatus, kind: str) -> dict[str, Any]:
     }
 
 
-def _of_container(container: docker.Container) -> dict[str, Any]:
-    running = container.state == "running"
+def _of_instance(instance: Instance) -> dict[str, Any]:
+    running = instance.state == "running"
     return {
-        "service": container.service,
-        "kind": "container",
-        "state": container.state.upper(),
-        "health": container.health,
-        "pid": container.pid or None,
-        "uptime": _age(container.started_at) if running else None,
-        "restarts": container.restarts,
+        "service": instance.service,
+        "kind": instance.kind,
+        "state": instance.state.upper(),
+        "health": instance.health,
+        "pid": instance.pid or None,
+        "uptime": _age(instance.started_at) if running else None,
+        "restarts": instance.restarts,
         "memory_bytes": None,
-        "exit": None if running else {"code": container.exit_code, "signal": None, "at": None},
+        "exit": None if running else {"code": instance.exit_code, "signal": None, "at": None},
         "ports": [],
-        "reason": None if running else (container.refused or f"exit code {container.exit_code}"),
-        "wanted": "down" if container.held else "up",
+        "reason": None if running else (instance.refused or f"exit code {instance.exit_code}"),
+        "wanted": "down" if instance.held else "up",
     }
 
 
-def _silent(kind: str, trouble: ControlError) -> dict[str, Any]:
+def _silent(service: str, kind: str, trouble: ControlError) -> dict[str, Any]:
     return {
-        "service": UNIFIED if kind == "process" else GATEWAY,
-        "kind": "supervisor" if kind == "process" else "gateway",
+        "service": service,
+        "kind": kind,
         "state": "UNREACHABLE",
         "health": "none",
         "pid": None,

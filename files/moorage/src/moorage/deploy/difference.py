@@ -1,4 +1,4 @@
-"""What lies between the containers that a host has and the units that a release describes."""
+"""What lies between the instances that a host has and the units that a release describes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from moorage.deploy.docker import ANYWHERE, Container
+from moorage.deploy.runtimes.base import ANYWHERE, Instance
 from moorage.release.manifest import Unit
 from moorage.release.names import NEXT
 
@@ -28,48 +28,48 @@ class Difference:
     """What has to be done, by the way in which it is done.
 
     ``roll`` and ``place`` hold units to make anew, beside the old one and in its place;
-    ``start`` containers that are as described and do not run although they should; ``create``
-    units that are made without being started; ``extra`` containers that nothing describes.
+    ``start`` instances that are as described and do not run although they should; ``create``
+    units that are made without being started; ``extra`` instances that nothing describes.
     """
 
     roll: list[Unit] = field(default_factory=list)
     place: list[Unit] = field(default_factory=list)
     create: list[Unit] = field(default_factory=list)
-    start: list[Container] = field(default_factory=list)
-    extra: list[Container] = field(default_factory=list)
+    start: list[Instance] = field(default_factory=list)
+    extra: list[Instance] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.roll or self.place or self.create or self.start or self.extra)
 
     def operations(self, there: Collection[str]) -> list[Operation]:
-        """Return it as operations; ``there`` names the containers that exist."""
+        """Return it as operations; ``there`` names the instances that exist."""
 
         def anew(unit: Unit, replace: str) -> Operation:
             verb = "one-off to run" if unit.one_off else replace
             known = unit.one_off or unit.name in there
-            return Operation(verb if known else "container to make", unit.name)
+            return Operation(verb if known else "to make", unit.name)
 
         return [
-            *(anew(unit, "container to replace") for unit in self.roll),
-            *(anew(unit, "container to replace in its place") for unit in self.place),
-            *(Operation("container to make and not to start", unit.name) for unit in self.create),
-            *(Operation("container to start", container.name) for container in self.start),
-            *(Operation("container to remove", container.name) for container in self.extra),
+            *(anew(unit, "to replace") for unit in self.roll),
+            *(anew(unit, "to replace in its place") for unit in self.place),
+            *(Operation("to make and not to start", unit.name) for unit in self.create),
+            *(Operation("to start", instance.name) for instance in self.start),
+            *(Operation("to remove", instance.name) for instance in self.extra),
         ]
 
 
 def difference(
     units: Sequence[Unit],
-    containers: Sequence[Container],
+    instances: Sequence[Instance],
     *,
     held: Collection[str] = (),
     anew: Collection[str] = (),
 ) -> Difference:
-    """Compare; ``held`` names services that somebody has stopped, ``anew`` names of containers.
+    """Compare; ``held`` names services that somebody has stopped, ``anew`` names of instances.
 
     What is held is kept up to date, and stays stopped.
     """
-    by_name = {container.name: container for container in containers}
+    by_name = {instance.name: instance for instance in instances}
     found = Difference()
     for unit in units:
         old = by_name.get(unit.name)
@@ -82,16 +82,14 @@ def difference(
         elif not (idle or unit.one_off or old is None or old.state == "running" or old.done):
             found.start.append(old)
     names = {unit.name for unit in units}
-    found.extra = [c for c in containers if c.name not in names]
+    found.extra = [c for c in instances if c.name not in names]
     return found
 
 
-def _succeeded(container: Container | None) -> bool:
-    if container is None:
+def _succeeded(instance: Instance | None) -> bool:
+    if instance is None:
         return False
-    return container.state == "running" or (
-        container.state == "exited" and container.exit_code == 0
-    )
+    return instance.state == "running" or (instance.state == "exited" and instance.exit_code == 0)
 
 
 @dataclass(frozen=True)
@@ -138,13 +136,13 @@ def ports_of(entry: Mapping[str, Any]) -> frozenset[tuple[str, int]]:
 
 
 def free_slot(
-    unit: Unit, taken: str, containers: Sequence[Container], described: Mapping[str, Any]
+    unit: Unit, taken: str, instances: Sequence[Instance], described: Mapping[str, Any]
 ) -> str:
-    """Return the slot that a new container starts in when its old one is in ``taken``.
+    """Return the slot that a new instance starts in when its old one is in ``taken``.
 
     One whose ports somebody else has, as a single one has that becomes two, comes last.
     """
-    held = {(p.address, p.port) for c in containers if c.alive for p in c.published}
+    held = {(p.address, p.port) for c in instances if c.alive for p in c.published}
 
     def contested(slot: str) -> bool:
         return bool(ports_of(described.get(unit.keys[slot]) or {}) & held)
@@ -154,9 +152,9 @@ def free_slot(
 
 
 def in_the_way(
-    unit: Unit, containers: Sequence[Container], needs: Mapping[str, Needs]
-) -> list[Container]:
-    """Return the running containers that have to stop before the unit starts.
+    unit: Unit, instances: Sequence[Instance], needs: Mapping[str, Needs]
+) -> list[Instance]:
+    """Return the running instances that have to stop before the unit starts.
 
     They hold what it needs, and are not going to: nothing describes them any more, or they have
     moved elsewhere. What two services are meant to share is theirs together; and what may have its
@@ -165,16 +163,16 @@ def in_the_way(
     own = needs.get(unit.name, Needs())
     alone = not unit.rolled and not unit.one_off
     found = []
-    for container in containers:
-        name = container.name.removesuffix(NEXT)
-        if container.state != "running" or name == unit.name:
+    for instance in instances:
+        name = instance.name.removesuffix(NEXT)
+        if instance.state != "running" or name == unit.name:
             continue
         keeps = needs.get(name, Needs())
-        taken = {(p.address, p.port) for p in container.published} - keeps.ports
-        shared = _real(container.writes) - keeps.writes
+        taken = {(p.address, p.port) for p in instance.published} - keeps.ports
+        shared = _real(instance.writes) - keeps.writes
         ports = any(meet(mine, theirs) for mine in own.ports for theirs in taken)
         if ports or (alone and any(within(a, b) for a in own.writes for b in shared)):
-            found.append(container)
+            found.append(instance)
     return found
 
 
@@ -199,16 +197,16 @@ def meet(one: tuple[str, int], other: tuple[str, int]) -> bool:
 def shut_out(
     unit: Unit | None,
     turning: Sequence[Turn],
-    containers: Sequence[Container],
+    instances: Sequence[Instance],
     configs: Mapping[str, str],
-) -> list[Container]:
-    """Return the running containers that see a directory as the one before, and have to stop.
+) -> list[Instance]:
+    """Return the running instances that see a directory as the one before, and have to stop.
 
     What is as described already (``configs`` by name) works there as the release means it to.
     """
     return [
         c
-        for c in containers
+        for c in instances
         if c.alive and (unit is None or c.name.removesuffix(NEXT) != unit.name)
         if c.config != configs.get(c.name.removesuffix(NEXT))
         if any(sees(turn.path, [*c.writes, *c.reads]) for turn in turning)
@@ -299,10 +297,10 @@ class Leftovers:
     """What an interrupted rollout has left: candidates to remove, and some to finish with.
 
     ``finish`` names canonical names whose candidate serves already; ``rename`` those whose old
-    container is gone.
+    instance is gone.
     """
 
-    remove: list[Container] = field(default_factory=list)
+    remove: list[Instance] = field(default_factory=list)
     finish: list[str] = field(default_factory=list)
     rename: list[str] = field(default_factory=list)
 
@@ -312,7 +310,7 @@ class Leftovers:
     def operations(self) -> list[Operation]:
         """Return what is finished with first."""
         return [
-            *(Operation("candidate to remove", container.name) for container in self.remove),
+            *(Operation("candidate to remove", instance.name) for instance in self.remove),
             *(
                 Operation("candidate to finish with", n + NEXT)
                 for n in (*self.finish, *self.rename)
@@ -321,16 +319,16 @@ class Leftovers:
 
 
 def leftovers(
-    containers: Sequence[Container], serving: Collection[str], wanted: Mapping[str, str]
+    instances: Sequence[Instance], serving: Collection[str], wanted: Mapping[str, str]
 ) -> Leftovers:
     """Find them; ``serving`` holds the peers in the edge's pools, ``wanted`` configs by name.
 
-    Of two containers the one that is as wanted stays; where that does not tell, the one that
+    Of two instances the one that is as wanted stays; where that does not tell, the one that
     visitors reach.
     """
-    by_name = {container.name: container for container in containers}
+    by_name = {instance.name: instance for instance in instances}
     found = Leftovers()
-    for candidate in containers:
+    for candidate in instances:
         if not candidate.name.endswith(NEXT):
             continue
         name = candidate.name.removesuffix(NEXT)

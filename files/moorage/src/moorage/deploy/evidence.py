@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moorage.deploy import docker
 from moorage.deploy.release import Release
 from moorage.deploy.rollout import Rollout
+from moorage.deploy.runtimes.base import Runtime, RuntimeFault
 from moorage.probe import Figures
 from moorage.probe.receipt import ReceiptError, readable_line, write_receipt
 from moorage.release.layout import DEFAULT_LOG
@@ -28,6 +28,7 @@ class Facts:
     outcome: Mapping[str, Any]
     before: Release | None
     after: Release
+    runtime: Runtime
     figures: Mapping[str, Figures]
     phases: Mapping[str, float]
     migrations: Mapping[str, Any] | None
@@ -68,11 +69,11 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
     did = done["did"]
     refs = {ref for r in (facts.before, after) if r is not None for ref in r.images}
     try:
-        digests = docker.digests(sorted(refs))
-    except docker.DockerError:
+        digests = facts.runtime.digests(sorted(refs))
+    except RuntimeFault:
         # What happened is told without them: an engine that fails may be what happened.
         digests = {}
-    updated = sorted(did.get("containers", []))
+    updated = sorted(did.get("instances", []))
     units = [unit.name for unit in rollout.scene.units] if rollout else []
     return {
         "format": 1,

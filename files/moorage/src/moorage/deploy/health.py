@@ -1,4 +1,4 @@
-"""Whether a new container does what visitors will ask of it, before any of them does."""
+"""Whether a new instance does what visitors will ask of it, before any of them does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import http.client
 import time
 from collections.abc import Mapping, Sequence
 
-from moorage.deploy.docker import Container
 from moorage.deploy.release import Release
+from moorage.deploy.runtimes.base import Instance
 from moorage.deploy.traffic import direct_targets
 from moorage.probe import Target
 from moorage.probe import smoke as ask
@@ -20,18 +20,18 @@ _PATIENCE_SECONDS = 30.0
 
 
 class Unfit(Exception):
-    """A container says that it is healthy and does not serve; the message tells what was asked."""
+    """An instance says that it is healthy and does not serve; the message tells what was asked."""
 
 
-def answers(unit: Unit, container: Container) -> bool:
+def answers(unit: Unit, instance: Instance) -> bool:
     """Tell whether the service's health URL answers well, past the engine's own checks.
 
     The engine asks at intervals, the first time half a second after the start; this is the same
     question without the wait. False also when there is no such URL.
     """
-    if unit.health_url is None or container.state != "running" or container.restarts:
+    if unit.health_url is None or instance.state != "running" or instance.restarts:
         return False
-    peer = container.peer(unit.health_url.port)
+    peer = instance.peer(unit.health_url.port)
     if peer is None:
         return False
     address, _, port = peer.rpartition(":")
@@ -53,7 +53,7 @@ def smoke(
     *,
     moved: bool = False,
 ) -> None:
-    """Ask new containers, past the edge, what the prober will ask; raises Unfit.
+    """Ask new instances, past the edge, what the prober will ask; raises Unfit.
 
     Once, where a health check has said that they are ready; for a while where there is none. What
     starts only when it is handed over is asked with ``moved``, and then nothing else is.

@@ -1,4 +1,4 @@
-"""What an update does before and after: hooks in running containers, and a look at migrations."""
+"""What an update does before and after: hooks in running instances, and a look at migrations."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from moorage.common.readers import decode
 from moorage.common.shape import fit
-from moorage.deploy import docker
-from moorage.deploy.docker import Container, DockerError
 from moorage.deploy.execute import apart
 from moorage.deploy.release import Release, make_runtime
+from moorage.deploy.runtimes.base import Instance, RuntimeFault
+from moorage.deploy.scene import Scene
 from moorage.release.layout import Layout
 from moorage.release.manifest import Hook
 from moorage.release.names import NEXT
@@ -53,24 +53,25 @@ class HookFailed(Exception):
 def run_hooks(
     kind: Literal["before", "after"],
     release: Release,
-    layout: Layout,
-    containers: Sequence[Container],
+    scene: Scene,
     keep: int,
 ) -> list[dict[str, Any]]:
-    """Run the hooks ``before`` or ``after`` of a release in the containers that run now.
+    """Run the hooks ``before`` or ``after`` of a release in the instances that run now.
 
     Returns name, duration in seconds and the path saved to for each. Raises HookFailed.
     """
     done = []
+    instances = scene.look().values()
     for hook in getattr(release.manifest.hooks, kind):
-        container = _container(hook, release, containers)
-        if container is None:
+        instance = _instance(hook, release, instances)
+        if instance is None:
             if kind == "before":
                 # Nothing runs yet that could be saved.
                 continue
-            raise HookFailed(f"hook {hook.name!r}: no container of {hook.service} runs")
+            raise HookFailed(f"hook {hook.name!r}: no instance of {hook.service} runs")
         began = time.monotonic()
-        saved = _run(hook, release, layout, container)
+        argv = scene.runtime.within(instance.name, hook.command)
+        saved = _run(hook, release, scene.layout, argv)
         if saved is not None:
             _forget_old(saved, hook.save_as, keep)
         done.append(
@@ -83,12 +84,12 @@ def run_hooks(
     return done
 
 
-def _container(hook: Hook, release: Release, containers: Sequence[Container]) -> Container | None:
+def _instance(hook: Hook, release: Release, instances: Iterable[Instance]) -> Instance | None:
     homes = {unit.name for unit in release.manifest.units if unit.serves(hook.service)}
     return next(
         (
             c
-            for c in containers
+            for c in instances
             if c.state == "running" and (c.name in homes or c.service == hook.service)
             if not c.name.endswith(NEXT)
         ),
@@ -96,8 +97,7 @@ def _container(hook: Hook, release: Release, containers: Sequence[Container]) ->
     )
 
 
-def _run(hook: Hook, release: Release, layout: Layout, container: Container) -> Path | None:
-    argv = ["docker", "exec", container.name, *hook.command]
+def _run(hook: Hook, release: Release, layout: Layout, argv: Sequence[str]) -> Path | None:
     target = None
     if hook.save_as:
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -107,7 +107,7 @@ def _run(hook: Hook, release: Release, layout: Layout, container: Container) -> 
         _execute(
             argv, target, hook.timeout_seconds or release.manifest.rollout.hook_timeout_seconds
         )
-    except (OSError, DockerError) as trouble:
+    except (OSError, RuntimeFault) as trouble:
         if target is not None:
             _scratch(target).unlink(missing_ok=True)
         raise HookFailed(f"hook {hook.name!r} failed: {trouble}") from None
@@ -144,7 +144,7 @@ def _execute(argv: Sequence[str], target: Path | None, timeout_seconds: float) -
     if status != 0:
         how = f"did not end within {timeout_seconds:g} s" if timed_out else f"ended with {status}"
         tail = "\n".join(f"  | {line}" for line in words)
-        raise DockerError(f"`{' '.join(argv)}` {how}\n{tail}".rstrip())
+        raise RuntimeFault(f"`{' '.join(argv)}` {how}\n{tail}".rstrip())
     if target is not None:
         _scratch(target).replace(target)
 
@@ -170,23 +170,23 @@ def _forget_old(saved: Path, name: str, keep: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def migrations(
-    release: Release, containers: Sequence[Container], allow_one_way: bool
-) -> dict[str, Any] | None:
-    """Ask the release which migrations it would run; None when it says nothing of them.
+def migrations(scene: Scene, allow_one_way: bool) -> dict[str, Any] | None:
+    """Ask the scene's release which migrations it would run; None when it says nothing of them.
 
     Raises HookFailed when its code cannot work with the schema that is there, or when a migration
     is one-way and nobody has said yes to that.
     """
+    release = scene.release
     asked = release.manifest.migrations
     unit = next((u for u in release.manifest.units if asked and u.serves(asked.service)), None)
     if not asked or unit is None:
         return None
-    old = next((c for c in containers if c.name == unit.name), None)
+    old = scene.look().get(unit.name)
     if old is None or old.config == unit.config:
         return None  # the first deploy, or nothing of it changed
     make_runtime(release)
-    said = docker.run(apart(release, asked.service, asked.plan), timeout_seconds=_PLAN_SECONDS)
+    argv = apart(scene.driver, release, asked.service, asked.plan)
+    said = scene.runtime.output(argv, timeout_seconds=_PLAN_SECONDS)
     try:
         plan: dict[str, Any] = decode(said.encode())
         fit(plan, _Plan)

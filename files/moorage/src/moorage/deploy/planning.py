@@ -9,9 +9,9 @@ from typing import Any
 
 from moorage.common.readers import read_note
 from moorage.deploy.difference import Difference, Leftovers, Operation, difference, leftovers
-from moorage.deploy.docker import Container
-from moorage.deploy.drivers import driver
+from moorage.deploy.drivers.registry import driver
 from moorage.deploy.release import Release
+from moorage.deploy.runtimes.base import Instance
 from moorage.deploy.scene import Limits, Scene
 from moorage.deploy.traffic import Traffic
 from moorage.edge.core import Edge
@@ -41,19 +41,19 @@ def plan(scene: Scene, restart: Collection[str], held: Sequence[str] | None = No
     before = list(scene.look().values())
     wanted = {unit.name: unit.config for unit in scene.units}
     left = leftovers(before, scene.traffic.serving(), wanted)
-    containers = _tidied(before, left)
-    there = {container.name: container for container in containers}
+    instances = _tidied(before, left)
+    there = {instance.name: instance for instance in instances}
     # While it is under way, what was handed over looks as if somebody had stopped it.
-    stopped = scene.driver.held(scene.release, containers) if held is None else list(held)
+    stopped = scene.driver.held(scene.release, instances) if held is None else list(held)
     stale = scene.driver.stale(scene.release, there, restart)
-    todo = difference(scene.units, containers, held=stopped, anew=stale)
+    todo = difference(scene.units, instances, held=stopped, anew=stale)
     found = [*left.operations(), *_turns(scene), *todo.operations(there)]
     anew = {unit.name for unit in (*todo.roll, *todo.place, *todo.create)}
     for unit in scene.units:
-        container = there.get(unit.name)
-        runs = container is not None and container.state == "running"
-        if container is not None and runs and unit.name not in anew:
-            found += scene.driver.adapts(scene.release, unit, container, restart)
+        instance = there.get(unit.name)
+        runs = instance is not None and instance.state == "running"
+        if instance is not None and runs and unit.name not in anew:
+            found += scene.driver.adapts(scene.release, unit, instance, restart)
     return Plan(todo, left, stopped, found)
 
 
@@ -84,8 +84,8 @@ def _turns(scene: Scene) -> list[Operation]:
     ]
 
 
-def _tidied(containers: Sequence[Container], left: Leftovers) -> list[Container]:
-    """Return the containers as they are once what was left is finished with."""
+def _tidied(instances: Sequence[Instance], left: Leftovers) -> list[Instance]:
+    """Return the instances as they are once what was left is finished with."""
     gone = {c.name for c in left.remove} | set(left.finish)
     moved = {name + NEXT: name for name in (*left.finish, *left.rename)}
-    return [replace(c, name=moved.get(c.name, c.name)) for c in containers if c.name not in gone]
+    return [replace(c, name=moved.get(c.name, c.name)) for c in instances if c.name not in gone]

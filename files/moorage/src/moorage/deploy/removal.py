@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 
 from moorage.common.files import discard
-from moorage.deploy import docker
-from moorage.deploy.drivers import driver
+from moorage.deploy.drivers.base import Driver
+from moorage.deploy.drivers.registry import driver
 from moorage.deploy.release import list_releases
-from moorage.deploy.topology import Topology
+from moorage.deploy.runtimes.registry import runtime
 from moorage.edge import Edge
 from moorage.release.layout import Layout
 
@@ -18,12 +18,12 @@ _STOP_SECONDS = 300
 
 def remove(
     layout: Layout,
-    find_driver: Callable[[str, Layout], Topology] = driver,
+    find_driver: Callable[[str, Layout], Driver] = driver,
     edge: Edge | None = None,
     *,
     images: bool = False,
 ) -> list[str]:
-    """Take containers, networks, the edge's routes and the control API away.
+    """Take instances, networks, the edge's routes and the control API away.
 
     With ``images`` also the images that were built for the stack. Returns what was removed.
     """
@@ -31,19 +31,19 @@ def remove(
     if edge.present() and edge.facts(layout.stack) is not None:
         edge.apply(layout.stack, None)
         edge.forget(layout.stack)
-    containers = docker.containers_of(layout.stack)
-    gone = [container.name for container in containers]
-    running = [container.name for container in containers if container.state == "running"]
-    longest = max((container.stop_seconds for container in containers), default=0.0)
-    docker.stop(running, timeout_seconds=_STOP_SECONDS + longest)
-    docker.remove(gone)
-    # By labels: the file of a release may be damaged.
-    docker.sweep(layout.stack)
+    runs = runtime()
+    instances = runs.instances(layout.stack)
+    gone = [instance.name for instance in instances]
+    running = [instance.name for instance in instances if instance.state == "running"]
+    longest = max((instance.stop_seconds for instance in instances), default=0.0)
+    runs.stop(running, timeout_seconds=_STOP_SECONDS + longest)
+    runs.remove(gone)
+    runs.sweep(layout.stack)
     if os.path.lexists(layout.current):
         for form in {r.topology: r for r in list_releases(layout)}.values():
             find_driver(form.topology, layout).retire(form)
         discard(layout.current)
     discard(layout.marker)
     if images:
-        gone += docker.prune_images(layout.stack, ())
+        gone += runs.prune(layout.stack, ())
     return gone

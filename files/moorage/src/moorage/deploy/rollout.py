@@ -1,26 +1,29 @@
 """From what a host runs to what a release describes, without letting a visitor down.
 
-New containers start beside the old ones, pass the gate and a smoke check there, and then the edge
+New instances start beside the old ones, pass the gate and a smoke check there, and then the edge
 sends visitors to them; the old ones end when nobody is with them any more. What cannot run twice
 is replaced in its place, and the time without it is noted.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Collection, Sequence
 
-from moorage.deploy import docker, health
-from moorage.deploy.containers import note_held
+from moorage.common.files import write_atomically
+from moorage.common.readers import read_names
+from moorage.deploy import health
 from moorage.deploy.difference import Difference, Leftovers
-from moorage.deploy.docker import Container
+from moorage.deploy.drivers.base import Gap
 from moorage.deploy.gate import GateClosed, wait_until_healthy
 from moorage.deploy.journal import Journal
 from moorage.deploy.planning import Plan, plan
+from moorage.deploy.runtimes.base import Instance, RuntimeFault
 from moorage.deploy.scene import Scene
-from moorage.deploy.topology import Gap
 from moorage.deploy.traffic import pools_of
 from moorage.deploy.waves import Waves
+from moorage.release.layout import Layout
 from moorage.release.manifest import DEFAULT_PIDS, Unit
 from moorage.release.names import NEXT
 
@@ -60,14 +63,14 @@ class Rollout:
             # What ended meanwhile was taken away instead of being given its name.
             self._plan = plan(scene, self._restart, self._known_held)
         self.did.held = self._plan.held
-        note_held(scene.layout, self.did.held)
+        _note_held(scene.layout, self.did.held)
         return found
 
     def run(self) -> None:
         """Do it; raises what stood against it, and leaves the way back to the caller."""
         self._install()
         self._base()
-        extra = [container.name for container in self._plan.todo.extra]
+        extra = [instance.name for instance in self._plan.todo.extra]
         Waves(self.scene, self._journal, extra).run(self._plan.todo.roll)
         with self._journal.phase("stop"):
             self.scene.remove(extra)
@@ -82,9 +85,9 @@ class Rollout:
         """Have everything run again that was stopped for a hand-over."""
         scene = self.scene
         for unit in scene.units:
-            container = scene.found.get(unit.name)
-            if unit.singletons and container is not None and container.state == "running":
-                scene.driver.take_back(self.release, unit, container, self.did.held)
+            instance = scene.found.get(unit.name)
+            if unit.singletons and instance is not None and instance.state == "running":
+                scene.driver.take_back(self.release, unit, instance, self.did.held)
 
     def _tidy(self, left: Leftovers) -> None:
         scene = self.scene
@@ -98,7 +101,7 @@ class Rollout:
             scene.give_up(names, at_work)
         scene.succeed(left.finish)
         for name in left.rename:
-            docker.rename_if_it_runs(name + NEXT, name)
+            scene.runtime.rename_if_it_runs(name + NEXT, name)
         self.did.changed = True
 
     def _install(self) -> None:
@@ -138,7 +141,7 @@ class Rollout:
             gaps.append(Gap(unit.service, started if alone else well))
         else:
             self._replace(unit, ran)
-        self.did.containers.append(unit.name)
+        self.did.instances.append(unit.name)
 
     def _replace(self, unit: Unit, ran: bool) -> tuple[float, float]:
         """Return the seconds from the stop to the start, and those in which nobody was served."""
@@ -151,9 +154,9 @@ class Rollout:
         scene.make_way(unit)
         old = scene.found.get(unit.name)
         if old is not None and old.slot:
-            # It was one of two that could be side by side: Compose knows it by another key.
+            # It was one of two that could be side by side: it has another key.
             scene.stop([unit.name])
-            docker.remove([unit.name])
+            scene.runtime.remove([unit.name])
         began = time.monotonic()
         scene.make([unit])
         started = time.monotonic() - began
@@ -172,17 +175,17 @@ class Rollout:
         for unit in self._plan.todo.place:
             self._place(unit)
         self._make_idle(self._plan.todo.create)
-        # What no new container has asked for; what starts again finds it as it left it.
+        # What no new instance has asked for; what starts again finds it as it left it.
         scene.hand_over()
         for unit in scene.units:
-            container = scene.look().get(unit.name)
-            if container is not None and container.state == "running":
-                self._limit(container)
-                self._adapt(unit, container)
+            instance = scene.look().get(unit.name)
+            if instance is not None and instance.state == "running":
+                self._limit(instance)
+                self._adapt(unit, instance)
         if self._plan.todo.start:
-            names = [container.name for container in self._plan.todo.start]
-            docker.run(["start", *names])
-            self.did.containers += names
+            names = [instance.name for instance in self._plan.todo.start]
+            scene.runtime.start(names)
+            self.did.instances += names
 
     def _make_idle(self, units: Sequence[Unit]) -> None:
         """Make what is not to run: held services, and those that start on demand."""
@@ -191,33 +194,33 @@ class Rollout:
         scene, there = self.scene, set(self.scene.found)
         scene.make(units, start=False)
         scene.succeed([unit.name for unit in units if unit.rolled])
-        # The first container of one that starts on demand is nothing that a person asked about.
+        # The first instance of one that starts on demand is nothing that a person asked about.
         seen = (unit.name for unit in units if unit.name in there or not unit.on_demand)
-        self.did.containers += seen
+        self.did.instances += seen
 
-    def _limit(self, container: Container) -> None:
-        """Limit the processes of a container that was made before there was a default."""
-        if container.pids_limit:
+    def _limit(self, instance: Instance) -> None:
+        """Limit the processes of an instance that was made before there was a default."""
+        if instance.pids_limit:
             return
         try:
-            docker.run(["update", "--pids-limit", str(DEFAULT_PIDS), container.name])
-        except docker.DockerError as trouble:
+            self.scene.runtime.limit(instance.name, DEFAULT_PIDS)
+        except RuntimeFault as trouble:
             # It runs on as it did; its successor is made with a limit.
-            self._journal.note("no limit of processes", unit=container.name, message=str(trouble))
+            self._journal.note("no limit of processes", unit=instance.name, message=str(trouble))
 
-    def _adapt(self, unit: Unit, container: Container) -> None:
+    def _adapt(self, unit: Unit, instance: Instance) -> None:
         if not unit.processes and unit.service not in self._restart:
             return
-        scene, new = self.scene, unit.name in self.did.containers
+        scene, new = self.scene, unit.name in self.did.instances
         if scene.restoring and unit.singletons and not new:
             self.did.processes += scene.driver.take_back(
-                self.release, unit, container, self.did.held
+                self.release, unit, instance, self.did.held
             )
         restart = [] if new else self._restart
-        self.did.processes += scene.driver.adapt(self.release, unit, container, restart)
+        self.did.processes += scene.driver.adapt(self.release, unit, instance, restart)
 
     def _settle_pools(self) -> None:
-        """Have the edge know exactly the containers that there are."""
+        """Have the edge know exactly the instances that there are."""
         scene = self.scene
         if not self.release.manifest.edge:
             return
@@ -229,3 +232,13 @@ class Rollout:
         if wrong:
             scene.traffic.switch(wrong)
             self.did.changed = True
+
+
+def _note_held(layout: Layout, services: Sequence[str]) -> None:
+    """Note the services that somebody has stopped.
+
+    One whose instance was replaced meanwhile looks like one that was never started: the note
+    tells them apart.
+    """
+    if services or read_names(layout.held):
+        write_atomically(layout.held, json.dumps(list(services)) + "\n")

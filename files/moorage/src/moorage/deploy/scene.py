@@ -1,4 +1,4 @@
-"""A stack's containers on this host, as a rollout sees and changes them."""
+"""A stack's instances on this host, as a rollout sees and changes them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from moorage.deploy import docker, health
+from moorage.deploy import health
 from moorage.deploy.difference import Turn, free_slot, in_the_way, needs_of, shut_out
-from moorage.deploy.docker import LOOPBACK, Compose, Container
+from moorage.deploy.drivers.base import Driver, Gap
 from moorage.deploy.gate import Check
 from moorage.deploy.gentle import Gentle
 from moorage.deploy.owners import Owners
 from moorage.deploy.release import Release, read_part
-from moorage.deploy.topology import Gap, Topology
+from moorage.deploy.runtimes.base import LOOPBACK, Instance
 from moorage.deploy.traffic import Traffic, hold_seconds, pools_of
 from moorage.release.directory import Composed
 from moorage.release.layout import Layout
 from moorage.release.manifest import Edge, Policy, Unit
-from moorage.release.names import COMPOSE_JSON, NEXT, UNIFIED
+from moorage.release.names import COMPOSE_JSON, NEXT
 
 _STOP_MARGIN_SECONDS = 60.0
 
@@ -39,12 +39,12 @@ class Limits:
 class Did:
     """What a rollout did. ``changed`` also tells of what has no name here.
 
-    ``behind`` names containers that stayed on the old release, as their service's
+    ``behind`` names instances that stayed on the old release, as their service's
     ``failure_action`` allows. ``owners`` tells which directories changed hands.
     """
 
     changed: bool = False
-    containers: list[str] = field(default_factory=list)
+    instances: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     processes: list[str] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Did:
     @property
     def anything(self) -> bool:
         """Whether the host is another one than before."""
-        done = (self.containers, self.removed, self.processes, self.units, self.owners)
+        done = (self.instances, self.removed, self.processes, self.units, self.owners)
         return self.changed or any(done)
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,13 +69,13 @@ class Did:
 
 
 class Scene:
-    """The units of one release, and the containers that there are."""
+    """The units of one release, and the instances that there are."""
 
     def __init__(
         self,
         layout: Layout,
         release: Release,
-        driver: Topology,
+        driver: Driver,
         traffic: Traffic,
         limits: Limits,
         restoring: bool = False,
@@ -85,6 +85,7 @@ class Scene:
         self.release = release
         self.units = release.manifest.units
         self.driver = driver
+        self.runtime = driver.runtime
         self.traffic = traffic
         self.limits = limits
         self.restoring = restoring
@@ -96,18 +97,17 @@ class Scene:
         # Where it tells what a person should see: the journal of the rollout.
         self.note: Callable[..., None] = lambda _event, **_facts: None
         self.gentle = Gentle(layout.run / "gentle.json")
-        self.found: dict[str, Container] = {}
-        self._compose = Compose(layout.stack, release.compose_file)
+        self.found: dict[str, Instance] = {}
         # Those that made room for their successors.
-        self._gone: dict[str, Container] = {}
+        self._gone: dict[str, Instance] = {}
         described = read_part(release, COMPOSE_JSON, Composed).get("services", {})
         self._described = described
         self._needs = needs_of(self.units, described)
         self.owners = Owners(layout, release, described)
 
-    def look(self) -> dict[str, Container]:
-        """Ask the engine what there is, by name."""
-        self.found = {c.name: c for c in docker.containers_of(self.stack)}
+    def look(self) -> dict[str, Instance]:
+        """See what there is, by name."""
+        self.found = {c.name: c for c in self.runtime.instances(self.stack)}
         return self.found
 
     def policy(self, unit: Unit) -> Policy:
@@ -117,7 +117,7 @@ class Scene:
     # -- making and removing --------------------------------------------------------------
 
     def make(self, units: Sequence[Unit], *, start: bool = True) -> None:
-        """Make new containers: beside the old ones where a unit is rolled, else in their place."""
+        """Make new instances: beside the old ones where a unit is rolled, else in their place."""
         keys = []
         for unit in units:
             old = self.found.get(unit.name) or self._gone.get(unit.name)
@@ -127,32 +127,32 @@ class Scene:
             if odd:
                 self.note("odd", unit=unit.name, found=odd)
             keys.append(unit.keys[slot])
-        act = self._compose.up if start else self._compose.create
-        act(keys, timeout_seconds=self.limits.start)
+        seconds = self.limits.start
+        self.runtime.make(self.release, keys, start=start, timeout_seconds=seconds)
         self.look()
 
     def stop(self, names: Iterable[str]) -> None:
-        """Stop those of the containers that run, each with its own grace."""
+        """Stop those of the instances that run, each with its own grace."""
         running = [n for n in names if n in self.found and self.found[n].alive]
         graces = [unit.stop_seconds for unit in self.units]
         # What another release has made may take longer than any of this one.
         longest = max([*graces, *(self.found[name].stop_seconds for name in running)], default=0.0)
-        docker.stop(running, timeout_seconds=longest + _STOP_MARGIN_SECONDS)
+        self.runtime.stop(running, timeout_seconds=longest + _STOP_MARGIN_SECONDS)
 
     def clear(self, names: Sequence[str]) -> None:
-        """Stop and remove containers to make room for their successors."""
+        """Stop and remove instances to make room for their successors."""
         self.stop(names)
         self._gone.update({name: self.found[name] for name in names if name in self.found})
-        docker.remove(names)
+        self.runtime.remove(names)
         self.look()
 
     def remove(self, names: Sequence[str]) -> None:
-        """Stop and remove containers, after who is with them has left."""
+        """Stop and remove instances, after who is with them has left."""
         there = [name for name in names if name in self.look()]
         self.lead_away(there)
         self.drain(there)
         self.stop(there)
-        docker.remove(there)
+        self.runtime.remove(there)
         self.did.removed += there
 
     def at_work(self, names: Iterable[str]) -> list[str]:
@@ -166,7 +166,7 @@ class Scene:
             for name in names
             if self.found[name].state == "running"
             if not (peers := self.found[name].peers)
-            or self.found[name].service == UNIFIED
+            or self.found[name].supervised
             or serving & set(peers)
         ]
 
@@ -175,9 +175,9 @@ class Scene:
         # Who has met one of them already has his answer first, as when an old one goes.
         self.drain([name for name in names if self.found[name].state == "running"])
         if at_work:
-            self.note("ending", containers=list(at_work))
+            self.note("ending", instances=list(at_work))
             self.stop(at_work)
-        docker.remove(names)
+        self.runtime.remove(names)
 
     def turning(self, unit: Unit) -> list[Turn]:
         """Return the directories of the unit that what runs would be shut out of."""
@@ -187,13 +187,13 @@ class Scene:
         return self._needs[unit.name].mounts(turn.path)
 
     def holders(self, unit: Unit) -> list[str]:
-        """Return the containers that hold a volume or a port that the unit needs."""
+        """Return the instances that hold a volume or a port that the unit needs."""
         there = list(self.found.values())
         found = in_the_way(unit, there, self._needs)
         found += [c for c in self._shut_out(unit, self.turning(unit)) if c not in found]
         return [c.name for c in found]
 
-    def _shut_out(self, unit: Unit | None, turning: Sequence[Turn]) -> list[Container]:
+    def _shut_out(self, unit: Unit | None, turning: Sequence[Turn]) -> list[Instance]:
         configs = {unit.name: unit.config for unit in self.units}
         return shut_out(unit, turning, list(self.found.values()), configs)
 
@@ -226,7 +226,7 @@ class Scene:
         self.hand_over(unit)
 
     def drain(self, names: Sequence[str], but: Collection[str] = ()) -> dict[str, int]:
-        """Wait until visitors have left the containers; return who was still there at the end.
+        """Wait until visitors have left the instances; return who was still there at the end.
 
         Peers of ``but`` still serve.
         """
@@ -234,20 +234,20 @@ class Scene:
         return self.traffic.drain(peers, self.limits.drain)
 
     def succeed(self, names: Sequence[str]) -> None:
-        """Let the candidates take the places of the old containers."""
+        """Let the candidates take the places of the old instances."""
         if not names:
             return
         old = [name for name in names if name in self.look()]
         self.lead_away(old)
         self.stop(old)
-        docker.remove(old)
+        self.runtime.remove(old)
         for name in names:
-            docker.rename(name + NEXT, name)
+            self.runtime.rename(name + NEXT, name)
         self.look()
 
     # -- visitors -------------------------------------------------------------------------
 
-    def pools(self, units: Sequence[Unit], live: dict[str, Container]) -> dict[str, list[str]]:
+    def pools(self, units: Sequence[Unit], live: dict[str, Instance]) -> dict[str, list[str]]:
         """Return the pools that some of ``units`` serve, with the peers among ``live``."""
         edge = self.release.manifest.edge or Edge()
         concerned = {
@@ -275,7 +275,7 @@ class Scene:
         self.traffic.switch(self.without(units), self.hold_seconds)
 
     def moved(self, units: Sequence[Unit]) -> dict[str, list[str]]:
-        """Return the pools whose processes move to the new containers last, with their new peers.
+        """Return the pools whose processes move to the new instances last, with their new peers.
 
         There is never a second one of them: they serve when they were handed over.
         """
@@ -288,7 +288,7 @@ class Scene:
         }
 
     def lead_away(self, names: Collection[str]) -> None:
-        """Send nobody any more to containers that are about to go, whatever has led there."""
+        """Send nobody any more to instances that are about to go, whatever has led there."""
         leaving = {peer for name in names if name in self.found for peer in self.found[name].peers}
         if not leaving:
             return
@@ -307,19 +307,19 @@ class Scene:
         pools = {name: list(dict.fromkeys(peers)) for name, peers in pools.items()}
         self.traffic.switch(pools, self.hold_seconds)
 
-    def old_ones(self) -> dict[str, Container]:
-        """Return the containers that are no candidates, by name."""
+    def old_ones(self) -> dict[str, Instance]:
+        """Return the instances that are no candidates, by name."""
         return {name: c for name, c in self.found.items() if not name.endswith(NEXT)}
 
     def send_back(self, units: Sequence[Unit]) -> None:
-        """Send visitors of ``units`` to the containers that are no candidates."""
+        """Send visitors of ``units`` to the instances that are no candidates."""
         known, back = self.traffic.pools(), self.pools(units, self.old_ones())
         self.traffic.switch({name: p for name, p in back.items() if p and name in known})
 
     # -- health ---------------------------------------------------------------------------
 
     def looker(self, names: Collection[str]) -> Callable[[], list[Check]]:
-        """Return a function that looks at the containers of these names."""
+        """Return a function that looks at the instances of these names."""
         pairs = [(n, u) for u in self.units for n in (u.name, u.next_name) if n in names]
 
         def look() -> list[Check]:
@@ -329,13 +329,13 @@ class Scene:
         return look
 
     def check(self, unit: Unit, name: str) -> Sequence[Check]:
-        """Say how one container is, by what was seen last."""
-        container = self.found.get(name)
-        if container is None:
-            return [Check(unit.service, False, f"its container {name} does not exist", True)]
-        if health.answers(unit, container):
-            return [Check(unit.service, True, f"{container.state}, answers")]
-        return self.driver.checks(unit, container)
+        """Say how one instance is, by what was seen last."""
+        instance = self.found.get(name)
+        if instance is None:
+            return [Check(unit.service, False, f"{name} does not exist", True)]
+        if health.answers(unit, instance):
+            return [Check(unit.service, True, f"{instance.state}, answers")]
+        return self.driver.checks(unit, instance)
 
     def everything(self) -> list[Check]:
         """Look at all that is meant to run."""

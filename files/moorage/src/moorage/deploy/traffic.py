@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from moorage.deploy.docker import LOOPBACK, Container
 from moorage.deploy.gate import Check
 from moorage.deploy.release import Release, ReleaseError
+from moorage.deploy.runtimes.base import LOOPBACK, Instance
 from moorage.edge import Edge
 from moorage.edge.report import unheard
 from moorage.probe import Figures, Prober, Sample, Target, smoke, too_busy, verdict
@@ -295,12 +295,12 @@ def _ports(release: Release) -> set[int]:
 
 
 def pools_of(
-    release: Release, units: Sequence[Unit], containers: Mapping[str, Container]
+    release: Release, units: Sequence[Unit], instances: Mapping[str, Instance]
 ) -> dict[str, list[str]]:
-    """Return the peers that a release's pools should have, of containers by unit name."""
+    """Return the peers that a release's pools should have, of instances by unit name."""
     found: dict[str, list[str]] = {}
     for name, pool in (release.manifest.edge or manifest.Edge()).pools.items():
-        serving = (containers.get(u.name) for u in units if u.serves(pool.service))
+        serving = (instances.get(u.name) for u in units if u.serves(pool.service))
         peers = (c.peer(pool.port) for c in serving if c is not None)
         found[name] = [peer for peer in peers if peer]
     return found
@@ -338,7 +338,7 @@ def lasting_targets(release: Release, wanted: Release, http_port: int = 80) -> l
 
 
 def direct_targets(release: Release, unit: Unit, slot: str) -> list[Target]:
-    """Return the same requests to one container, past the edge."""
+    """Return the same requests to one instance, past the edge."""
     found = []
     for entry in release.manifest.probe.targets:
         port = unit.peers.get(slot, {}).get(str(entry.port))

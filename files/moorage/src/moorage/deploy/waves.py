@@ -6,11 +6,12 @@ import time
 from collections.abc import Collection
 from contextlib import ExitStack
 
-from moorage.deploy import docker, health
+from moorage.deploy import health
+from moorage.deploy.drivers.base import Gap
 from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
 from moorage.deploy.journal import Journal
+from moorage.deploy.runtimes.base import LOOPBACK
 from moorage.deploy.scene import Scene
-from moorage.deploy.topology import Gap
 from moorage.deploy.traffic import BudgetSpent
 from moorage.release.manifest import Unit, batches, is_of
 
@@ -67,7 +68,7 @@ class Waves:
             with phase("monitor"):
                 self._monitor(wave)
         self._relieve(wave)
-        scene.did.containers += [unit.name for unit in wave]
+        scene.did.instances += [unit.name for unit in wave]
 
     def _start(self, wave: list[Unit]) -> None:
         """Start what is new, and wait until it serves."""
@@ -125,7 +126,7 @@ class Waves:
 
     def _switched(self, wave: list[Unit]) -> None:
         fresh = [c for unit in wave if (c := self._scene.found.get(unit.next_name))]
-        self._scene.traffic.switched(peer for container in fresh for peer in container.peers)
+        self._scene.traffic.switched(peer for instance in fresh for peer in instance.peers)
 
     def _monitor(self, wave: list[Unit]) -> None:
         scene = self._scene
@@ -134,7 +135,7 @@ class Waves:
         scene.traffic.monitor(seconds, scene.looker({unit.next_name for unit in wave}))
 
     def _relieve(self, wave: list[Unit]) -> None:
-        """Let the old containers end, once nobody is with them any more."""
+        """Let the old instances end, once nobody is with them any more."""
         scene, phase = self._scene, self._journal.phase
         old = [unit.name for unit in wave if unit.name in scene.found]
         with phase("drain"):
@@ -202,7 +203,7 @@ class Waves:
             c.name
             for c in scene.found.values()
             if c.state == "running" and c.name not in staying
-            if any(p.address != docker.LOOPBACK and p.port in wanted for p in c.published)
+            if any(p.address != LOOPBACK and p.port in wanted for p in c.published)
         ]
         if holders:
             self._journal.note("moving behind the edge", stopped=holders)
@@ -227,7 +228,7 @@ class Waves:
             raise trouble
         self._abandon(wave)
         scene.did.behind = behind
-        self._journal.note("left behind", containers=scene.did.behind, message=str(trouble))
+        self._journal.note("left behind", instances=scene.did.behind, message=str(trouble))
 
     def _abandon(self, wave: list[Unit]) -> None:
         """Send visitors back to what is still there, and remove what was to replace it."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from moorage.deploy.difference import Operation
-from moorage.deploy.docker import Container
 from moorage.deploy.gate import Check
 from moorage.deploy.release import Release
+from moorage.deploy.runtimes.base import Instance, Runtime, Surroundings
 from moorage.release.manifest import Unit
 
 
@@ -25,63 +25,68 @@ class Gap:
         return {"service": self.service, "seconds": round(self.seconds, 3)}
 
 
-class Topology(Protocol):
-    """The driver of one topology on this host."""
+class Driver(Protocol):
+    """The driver of one topology on this host; ``runtime`` runs its instances."""
+
+    runtime: Runtime
 
     def install(self, release: Release) -> list[str]:
-        """Put in place what the release brings beside its containers.
+        """Put in place what the release brings beside its instances.
 
         Returns the names of systemd units that were started.
         """
 
-    def held(self, release: Release, containers: Sequence[Container]) -> list[str]:
+    def held(self, release: Release, instances: Sequence[Instance]) -> list[str]:
         """Return the services that somebody has stopped: an update does not start them.
 
         Changes nothing.
         """
 
     def stale(
-        self, release: Release, containers: Mapping[str, Container], restart: Collection[str]
+        self, release: Release, instances: Mapping[str, Instance], restart: Collection[str]
     ) -> set[str]:
-        """Return the names of containers to make anew although their label says nothing.
+        """Return the names of instances to make anew although their label says nothing.
 
         ``restart`` names services that have to start anew in any case.
         """
 
     def prepare(
-        self, release: Release, unit: Unit, slot: str, old: Container | None, held: Sequence[str]
+        self, release: Release, unit: Unit, slot: str, old: Instance | None, held: Sequence[str]
     ) -> list[str]:
-        """Write what the container that is about to be made in ``slot`` reads when it starts.
+        """Write what the instance that is about to be made in ``slot`` reads when it starts.
 
         What must not run twice, and what is held, does not start with it. Returns what was found
         in directories of the application that does not belong there.
         """
 
-    def checks(self, unit: Unit, container: Container) -> Sequence[Check]:
-        """Look once at what runs in a container."""
+    def checks(self, unit: Unit, instance: Instance) -> Sequence[Check]:
+        """Look once at what runs in an instance."""
 
     def beside(self, release: Release) -> Sequence[Check]:
-        """Look once at what the release has beside its containers."""
+        """Look once at what the release has beside its instances."""
 
     def hand_over(
-        self, release: Release, unit: Unit, old: Container | None, new: Container
+        self, release: Release, unit: Unit, old: Instance | None, new: Instance
     ) -> list[Gap]:
         """Stop in ``old`` what must not run twice, and start it in ``new``."""
 
     def take_back(
-        self, release: Release, unit: Unit, container: Container, held: Sequence[str]
+        self, release: Release, unit: Unit, instance: Instance, held: Sequence[str]
     ) -> list[str]:
-        """Have everything run in a container that is meant to, after a hand-over was given up."""
+        """Have everything run in an instance that is meant to, after a hand-over was given up."""
 
     def adapts(
-        self, release: Release, unit: Unit, container: Container, restart: Collection[str]
+        self, release: Release, unit: Unit, instance: Instance, restart: Collection[str]
     ) -> list[Operation]:
-        """Return what `adapt` would do to a container that runs; changes nothing."""
+        """Return what `adapt` would do to an instance that runs; changes nothing."""
 
     def adapt(
-        self, release: Release, unit: Unit, container: Container, restart: Collection[str]
+        self, release: Release, unit: Unit, instance: Instance, restart: Collection[str]
     ) -> list[str]:
-        """Change what can be changed without a new container; return the services concerned."""
+        """Change what can be changed without a new instance; return the services concerned."""
+
+    def surroundings(self, release: Release, unit: Unit, service: str) -> Surroundings:
+        """Return in what a command runs that is to see what a service of the unit sees."""
 
     def retire(self, release: Release, stays: Release | None = None) -> None:
         """Take away what only this form of the stack had; another form of it runs by now.

@@ -18,25 +18,21 @@ from typing import Any
 from moorage.common.files import write_atomically
 from moorage.common.readers import Damaged
 from moorage.common.shape import read_shaped
-from moorage.deploy import docker, systemd
-from moorage.deploy.containers import check, held, restart_in_place, restarts
 from moorage.deploy.difference import Operation
-from moorage.deploy.docker import Container
+from moorage.deploy.drivers.base import Gap
+from moorage.deploy.drivers.containers import ContainersDriver
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
 from moorage.deploy.release import (
     ROTATIONS,
     Release,
     ReleaseError,
-    install_files,
     read_part,
-    remove_files,
     remove_runtime,
 )
+from moorage.deploy.runtimes.base import AS_IT_IS, Instance, RuntimeFault, Surroundings
 from moorage.deploy.supervisor import Supervisor
-from moorage.deploy.topology import Gap
 from moorage.release.directory import Processes
-from moorage.release.layout import Layout
 from moorage.release.manifest import Edge, Unit, is_of
 from moorage.release.names import NEXT, SUPERVISOR, UNIFIED, in_slot
 from process_supervisor.config.settings import RESTART_KEYS
@@ -56,20 +52,12 @@ _NOT_YET = ("unreachable", "timeout")
 _RESTARTS = (*RESTART_KEYS, "stdout_logfile", "stderr_logfile")
 
 
-class UnifiedTopology:
-    """Driver of the unified topology."""
+class UnifiedDriver(ContainersDriver):
+    """Driver of the unified topology: what runs beside its one container is as in the other."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-
-    def install(self, release: Release) -> list[str]:
-        """Put files in place and have the gateway run; files of a slot come with its container."""
-        install_files(release)
-        return systemd.start(release)
-
-    def held(self, release: Release, containers: Sequence[Container]) -> list[str]:
+    def held(self, release: Release, containers: Sequence[Instance]) -> list[str]:
         """Return the services that somebody has stopped: by the engine, or by the supervisor."""
-        found = held(self._layout, [c for c in containers if c.service != UNIFIED])
+        found = super().held(release, [c for c in containers if c.service != UNIFIED])
         own = _own(containers)
         if own is None or own.state != "running":
             return found
@@ -81,7 +69,7 @@ class UnifiedTopology:
         return sorted({*found, *by_hand})
 
     def stale(
-        self, release: Release, containers: Mapping[str, Container], restart: Collection[str]
+        self, release: Release, containers: Mapping[str, Instance], restart: Collection[str]
     ) -> set[str]:
         """Return the container when a process changed that visitors reach through the edge."""
         found = set()
@@ -98,40 +86,36 @@ class UnifiedTopology:
         return found
 
     def prepare(
-        self, release: Release, unit: Unit, slot: str, old: Container | None, held: Sequence[str]
+        self, release: Release, unit: Unit, slot: str, old: Instance | None, held: Sequence[str]
     ) -> list[str]:
         """Write the slot's configuration and state; the audit trail goes on from the old one's."""
         if unit.service != UNIFIED:
             return []
-        odd = _clear(self._layout.runtime(in_slot(UNIFIED, slot)))
+        odd = _clear(self.layout.runtime(in_slot(UNIFIED, slot)))
         config = _wanted(release)
         for process in config["processes"]:
             if unit.rolled and process["name"] in unit.singletons:
                 process["autostart"] = False
         self._write(unit, slot, config)
-        state = self._layout.state(slot)
+        state = self.layout.state(slot)
         stopped = [name for name in held if name in unit.processes]
-        return odd + _begin_state(state, self._layout.state(old.slot) if old else None, stopped)
+        return odd + _begin_state(state, self.layout.state(old.slot) if old else None, stopped)
 
-    def checks(self, unit: Unit, container: Container) -> Sequence[Check]:
+    def checks(self, unit: Unit, container: Instance) -> Sequence[Check]:
         """Look at every process of the unified container; at others through the engine."""
         if container.service != UNIFIED:
-            return [check(unit, container)]
+            return super().checks(unit, container)
         client = self._client(container)
         try:
             processes = client.status()
         except (ControlError, OSError) as trouble:
-            return [_check_supervisor(unit, container, trouble)]
+            return [self._supervisor(unit, container, trouble)]
         candidate = container.name == unit.next_name
         found = [(_check_process(unit, process, candidate), process) for process in processes]
-        return [_explained(check, process, client, container) for check, process in found]
-
-    def beside(self, release: Release) -> Sequence[Check]:
-        """Look at the units that belong to the stack."""
-        return systemd.checks(release)
+        return [self._explained(check, process, client, container) for check, process in found]
 
     def hand_over(
-        self, release: Release, unit: Unit, old: Container | None, new: Container
+        self, release: Release, unit: Unit, old: Instance | None, new: Instance
     ) -> list[Gap]:
         """Stop the processes that must not run twice, and start them in the new container."""
         before: dict[str, Any] = {}
@@ -149,7 +133,7 @@ class UnifiedTopology:
         return gaps
 
     def take_back(
-        self, release: Release, unit: Unit, container: Container, held: Sequence[str]
+        self, release: Release, unit: Unit, container: Instance, held: Sequence[str]
     ) -> list[str]:
         """Start again in the old container what was stopped for a hand-over."""
         client = self._client(container)
@@ -163,11 +147,11 @@ class UnifiedTopology:
         return idle
 
     def adapts(
-        self, release: Release, unit: Unit, container: Container, restart: Collection[str]
+        self, release: Release, unit: Unit, container: Instance, restart: Collection[str]
     ) -> list[Operation]:
         """Tell what differs, and who has given up; a supervisor that does not answer has nobody."""
         if unit.service != UNIFIED:
-            return restarts(unit, container, restart)
+            return super().adapts(release, unit, container, restart)
         due = set(self._changed(release, unit, container))
         try:
             statuses = self._client(container).status()
@@ -181,11 +165,11 @@ class UnifiedTopology:
         return [Operation("process to change", name) for name in sorted(due)]
 
     def adapt(
-        self, release: Release, unit: Unit, container: Container, restart: Collection[str]
+        self, release: Release, unit: Unit, container: Instance, restart: Collection[str]
     ) -> list[str]:
         """Have the supervisor change what differs; visitors reach none of it."""
         if unit.service != UNIFIED:
-            return restart_in_place(unit, container, restart)
+            return super().adapt(release, unit, container, restart)
         touched = []
         waits = self._waits(release, unit, container)
         if self._changed(release, unit, container, settings=True):
@@ -217,21 +201,32 @@ class UnifiedTopology:
 
     def retire(self, release: Release, stays: Release | None = None) -> None:
         """Take away the configuration of processes; the new form has replaced the container."""
-        systemd.withdraw(release, self._layout, stays)
-        remove_files(release, stays)
+        super().retire(release, stays)
         # Releases of older versions do not bring it themselves.
-        (ROTATIONS / f"moorage-{self._layout.stack}").unlink(missing_ok=True)
+        (ROTATIONS / f"moorage-{self.layout.stack}").unlink(missing_ok=True)
         for slot in ("", "a", "b"):
-            remove_runtime(self._layout.runtime(in_slot(UNIFIED, slot)))
-            config = self._layout.config / in_slot(UNIFIED, slot)
+            remove_runtime(self.layout.runtime(in_slot(UNIFIED, slot)))
+            config = self.layout.config / in_slot(UNIFIED, slot)
             if config.is_dir():
                 remove_tree(config)
 
-    def _client(self, container: Container) -> Supervisor:
-        socket = self._layout.runtime(in_slot(UNIFIED, container.slot)) / "control.sock"
+    def surroundings(self, release: Release, unit: Unit, service: str) -> Surroundings:
+        """Return what a process of the container has."""
+        if not unit.processes:
+            return AS_IT_IS
+        found = (p for p in _wanted(release)["processes"] if is_of(p["name"], service))
+        process: Mapping[str, Any] = next(found, {})
+        return Surroundings(
+            str(process.get("working_dir") or ""),
+            str(process.get("user") or ""),
+            process.get("environment") or {},
+        )
+
+    def _client(self, container: Instance) -> Supervisor:
+        socket = self.layout.runtime(in_slot(UNIFIED, container.slot)) / "control.sock"
         return Supervisor(str(socket), timeout=_CONTROL_TIMEOUT_SECONDS)
 
-    def _answer(self, container: Container) -> Client:
+    def _answer(self, container: Instance) -> Client:
         """Return a client once the supervisor answers; it may be starting."""
         client, deadline = self._client(container), time.monotonic() + _ANSWER_SECONDS
         while True:
@@ -242,14 +237,14 @@ class UnifiedTopology:
                     raise
                 if time.monotonic() >= deadline:
                     raise ReleaseError(
-                        f"the supervisor of {self._layout.stack} did not answer at "
+                        f"the supervisor of {self.layout.stack} did not answer at "
                         f"{client.path}: {trouble}"
                     ) from trouble
                 time.sleep(0.05)
             else:
                 return client
 
-    def _ended(self, container: Container, names: Collection[str], seconds: float) -> None:
+    def _ended(self, container: Instance, names: Collection[str], seconds: float) -> None:
         """Wait until none of the processes is still ending its last job.
 
         The gate begins then: how long a job may take says nothing about what comes after it.
@@ -261,7 +256,7 @@ class UnifiedTopology:
                 return
             time.sleep(0.05)
 
-    def _waits(self, release: Release, unit: Unit, container: Container) -> dict[str, float]:
+    def _waits(self, release: Release, unit: Unit, container: Instance) -> dict[str, float]:
         """Return how long each process may take to end, as it runs and as it will, in seconds."""
         found: dict[str, float] = {}
         for config in (self._installed(unit, container.slot), _wanted(release)):
@@ -293,7 +288,7 @@ class UnifiedTopology:
         self,
         release: Release,
         unit: Unit,
-        container: Container,
+        container: Instance,
         settings: bool = False,
         keys: Collection[str] = (),
     ) -> list[str]:
@@ -317,6 +312,38 @@ class UnifiedTopology:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_atomically(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
+    def _supervisor(self, unit: Unit, container: Instance, trouble: Exception) -> Check:
+        detail = f"container {container.state}, the supervisor does not answer ({trouble})"
+        if container.state in ("exited", "dead"):
+            detail = f"container {container.state}, exit code {container.exit_code}"
+        if container.out_of_memory:
+            detail += ", killed for want of memory"
+        ended = container.name == unit.next_name and (
+            container.restarts >= 3 or container.state in ("exited", "dead")
+        )
+        log = self.runtime.logs(container.name, _LOG_LINES)
+        return Check(UNIFIED, False, detail, hopeless=ended, log=log)
+
+    def _explained(
+        self, found: Check, status: Mapping[str, Any], client: Client, container: Instance
+    ) -> Check:
+        """Add to a failed check what an ended process said last, and whether memory lacked."""
+        ended = status.get("exit") or {}
+        if found.ok or found.log or not (ended or status["restarts"]):
+            return found
+        detail, lines = found.detail, list[str]()
+        try:
+            killed = ended.get("signal") == signal.SIGKILL and "want of memory" not in detail
+            if killed and self.runtime.out_of_memory(container.name):
+                detail += ", for want of memory"
+            streams = (
+                client.logs(found.service, name, _LOG_LINES) for name in ("stderr", "stdout")
+            )
+            lines = next((said for said in streams if said), [])
+        except (ControlError, OSError, RuntimeFault):
+            pass  # it went away meanwhile: what was seen until then is said
+        return replace(found, detail=detail, log=lines)
+
 
 def _wanted(release: Release) -> dict[str, Any]:
     return read_part(release, SUPERVISOR, Processes)
@@ -328,7 +355,7 @@ def _of(process: Mapping[str, Any] | None, keys: Collection[str]) -> dict[str, A
     return {k: v for k, v in process.items() if k != "autostart" and (not keys or k in keys)}
 
 
-def _own(containers: Sequence[Container]) -> Container | None:
+def _own(containers: Sequence[Instance]) -> Instance | None:
     named = [c for c in containers if c.service == UNIFIED]
     return next((c for c in named if not c.name.endswith(NEXT)), None)
 
@@ -373,38 +400,6 @@ def _seconds(moment: float | str) -> float:
         return datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
     except (ValueError, OverflowError):
         return time.time()
-
-
-def _check_supervisor(unit: Unit, container: Container, trouble: Exception) -> Check:
-    detail = f"container {container.state}, the supervisor does not answer ({trouble})"
-    if container.state in ("exited", "dead"):
-        detail = f"container {container.state}, exit code {container.exit_code}"
-    if container.out_of_memory:
-        detail += ", killed for want of memory"
-    ended = container.name == unit.next_name and (
-        container.restarts >= 3 or container.state in ("exited", "dead")
-    )
-    log = docker.logs(container.name, _LOG_LINES)
-    return Check(UNIFIED, False, detail, hopeless=ended, log=log)
-
-
-def _explained(
-    found: Check, status: Mapping[str, Any], client: Client, container: Container
-) -> Check:
-    """Add to a failed check what a process that has ended said last, and whether memory lacked."""
-    ended = status.get("exit") or {}
-    if found.ok or found.log or not (ended or status["restarts"]):
-        return found
-    detail, lines = found.detail, list[str]()
-    try:
-        killed = ended.get("signal") == signal.SIGKILL and "want of memory" not in detail
-        if killed and docker.ran_out_of_memory(container.name):
-            detail += ", for want of memory"
-        streams = (client.logs(found.service, name, _LOG_LINES) for name in ("stderr", "stdout"))
-        lines = next((said for said in streams if said), [])
-    except (ControlError, OSError, docker.DockerError):
-        pass  # it went away meanwhile: what was seen until then is said
-    return replace(found, detail=detail, log=lines)
 
 
 def _gave_up(status: Mapping[str, Any]) -> bool:

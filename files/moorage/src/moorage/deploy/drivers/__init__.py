@@ -1,0 +1,1 @@
+"""What differs between topologies when one release follows another."""
