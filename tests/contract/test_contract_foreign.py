@@ -15,7 +15,7 @@ PACKAGE = ROOT / "files/moorage/src/moorage"
 CODE = [
     *(PACKAGE / "cli").glob("*.py"),
     *(PACKAGE / "common").glob("*.py"),
-    *(PACKAGE / "deploy").glob("*.py"),
+    *(PACKAGE / "deploy").rglob("*.py"),
     *(PACKAGE / "release").glob("*.py"),
     *(ROOT / "plugins/modules").glob("*.py"),
     *(ROOT / "plugins/module_utils/moorage_host").glob("*.py"),
@@ -43,7 +43,7 @@ NAMED = {
     ("unified.py", "retire", "runtime"),
     ("unified.py", "_client", "runtime"),
     ("systemd.py", "withdraw", "runtime"),
-    ("control.py", "reopen", "control_socket"),
+    ("control.py", "_socket", "control_socket"),
     ("control.py", "_parts", "control_socket"),
     ("layout.py", "control_socket", "runtime"),
 }

@@ -13,10 +13,12 @@ from typing import Any
 from moorage.common.readers import Damaged
 from moorage.deploy.activate import Outcome, Request, activate
 from moorage.deploy.difference import Operation
+from moorage.deploy.drivers.base import Driver
+from moorage.deploy.drivers.registry import driver
 from moorage.deploy.journal import Journal
 from moorage.deploy.planning import operations
 from moorage.deploy.release import ReleaseError, read_release
-from moorage.deploy.runtimes.base import Instance
+from moorage.deploy.runtimes.base import Instance, Runtime
 from moorage.deploy.runtimes.docker import Docker
 from moorage.edge import Edge
 from moorage.release.layout import Layout
@@ -51,6 +53,7 @@ class Rig:
         self.layout.releases.mkdir(parents=True)
         self.edge = Edge.of(directory / "edge", directory / "edge-run")
         self.journal = directory / "journal.jsonl"
+        self.runtime: Runtime = Docker()
 
     def service(
         self,
@@ -102,17 +105,21 @@ class Rig:
         asked = Request(self.stack, release, **options)
         try:
             found = read_release(self.layout, release)
-            told = operations(self.layout, found, asked.restart, self.edge)
+            told = operations(self.layout, found, asked.restart, self.edge, self.driver)
         except (ReleaseError, Damaged, ValueError):
             told = None
-        outcome = activate(asked, self.layout, Journal(self.journal), edge=self.edge)
+        outcome = activate(asked, self.layout, Journal(self.journal), self.driver, self.edge)
         lines = self.journal.read_text().splitlines() if self.journal.is_file() else []
         planned = [e for e in map(json.loads, lines) if e["event"] == "planned"]
         if told is not None and planned and outcome.outcome in ("activated", "unchanged"):
             assert [str(operation) for operation in told] == planned[-1]["operations"]
             # What fails and is left behind no dry run foresees.
-            assert outcome.did["behind"] or _done(told) == _did(outcome.did)
+            assert outcome.did["behind"] or _done(told) == _did(outcome.did), outcome
         return outcome
+
+    def driver(self, topology: str, layout: Layout) -> Driver:
+        """Return the driver of a topology, with what runs instances here."""
+        return driver(topology, layout, self.runtime)
 
     def phases(self) -> list[str]:
         """Return the phases that ended, in order."""
@@ -121,7 +128,7 @@ class Rig:
 
     def containers(self) -> dict[str, Instance]:
         """Return the containers, by name without the stack's."""
-        found = Docker().instances(self.stack)
+        found = self.runtime.instances(self.stack)
         return {container.name.removeprefix(f"{self.stack}-"): container for container in found}
 
     def clear(self) -> None:

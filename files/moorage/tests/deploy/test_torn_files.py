@@ -155,7 +155,7 @@ def test_one_damaged_stack_hides_no_other(
     layout = deployed(tmp_path, "shop")
     deployed(tmp_path, "blog")
     (layout.releases / TWO / "release.json").write_bytes(b"")
-    monkeypatch.setattr("moorage.deploy.control.docker.containers_of", lambda _stack: [])
+    monkeypatch.setattr("moorage.deploy.runtimes.docker.Docker.instances", lambda *_: [])
     status = ["--base", str(tmp_path / "opt"), "--run", str(tmp_path / "run"), "status"]
     assert main(status) == 0
     said = capsys.readouterr().out

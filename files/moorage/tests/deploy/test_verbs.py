@@ -40,9 +40,8 @@ VERBS = [["status"], ["status", "shop"], ["status", "--json"], ["releases", "sho
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     # The engine knows nothing of this stack; to ask it each time takes long.
-    for name in ("deploy.control.docker.containers_of", "cli.main.containers_of"):
-        monkeypatch.setattr(f"moorage.{name}", lambda _stack: [])
-    monkeypatch.setattr("moorage.deploy.runtimes.docker.Docker.missing", lambda *_: [])
+    for name in ("instances", "missing"):
+        monkeypatch.setattr(f"moorage.deploy.runtimes.docker.Docker.{name}", lambda *_: [])
     found: Layout = deployed(tmp_path, "shop")
     deployed(tmp_path, "blog")
     write_receipt(read_release(found, TWO).path, RECEIPT, None)

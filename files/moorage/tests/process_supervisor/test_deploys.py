@@ -45,9 +45,9 @@ class Deploy:
             process.update(settings)
         (self.directory / "supervisor.json").write_text(json.dumps(config))
 
-    def adapt(self) -> list[str]:
+    def adapt(self, *held: str) -> list[str]:
         """Bring the container to the release."""
-        return self.driver.adapt(self.release, self.unit, self.container, ())
+        return self.driver.adapt(self.release, self.unit, self.container, (), held)
 
     def gate(self, seconds: float) -> None:
         """Wait as a rollout does."""
@@ -92,7 +92,9 @@ def test_what_somebody_stopped_is_left_alone(rig: Rig, deploy: Deploy) -> None:
     rig.in_state("worker", "FATAL")
     rig.client.stop("worker")
     deploy.wants()
-    assert deploy.adapt() == []
+    assert deploy.adapt("worker") == []
+    # Nobody has: it was stopped for a hand-over that was cut off.
+    assert deploy.adapt() == ["worker"]
 
 
 def test_the_gate_does_not_count_the_end_of_a_job(rig: Rig, deploy: Deploy) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,8 +19,7 @@ from moorage.common.lock import Locked, hold
 from moorage.common.readers import Damaged
 from moorage.deploy import evidence, hooks, systemd
 from moorage.deploy.claims import refuse_held
-from moorage.deploy.drivers.base import Driver
-from moorage.deploy.drivers.registry import driver
+from moorage.deploy.drivers.registry import FindDriver, driver
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
@@ -121,9 +120,6 @@ class Outcome:
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as plain data."""
         return asdict(self)
-
-
-FindDriver = Callable[[str, Layout], Driver]
 
 
 def activate(

@@ -323,8 +323,8 @@ def leftovers(
 ) -> Leftovers:
     """Find them; ``serving`` holds the peers in the edge's pools, ``wanted`` configs by name.
 
-    Of two instances the one that is as wanted stays; where that does not tell, the one that
-    visitors reach.
+    Of two instances that run the one that is as wanted stays; where that does not tell, the one
+    that visitors reach.
     """
     by_name = {instance.name: instance for instance in instances}
     found = Leftovers()
@@ -340,7 +340,8 @@ def leftovers(
         elif old is None:
             # The engine refuses to rename what it is about to start again.
             found.remove.append(candidate)
-        elif serves and old.config != wanted.get(name):
+        elif serves and (old.state != "running" or old.config != wanted.get(name)):
+            # Nobody is led back to what was stopped already: it is made anew beside this one.
             found.finish.append(name)
         else:
             found.remove.append(candidate)

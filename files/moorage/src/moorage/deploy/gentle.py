@@ -70,7 +70,7 @@ class Gentle:
 
     def _weight(self, pid: int) -> Path:
         """Return the file with the weight of a process's group (cgroups(7)); raises OSError."""
-        unified = Path()
+        weight = Path()
         for line in (self._proc / str(pid) / "cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if ".." in Path(path).parts or path == "/":
@@ -78,7 +78,7 @@ class Gentle:
             if "cpu" in controllers.split(","):
                 return self._cgroups / "cpu" / path.lstrip("/") / "cpu.shares"
             if not controllers:
-                unified = self._cgroups / path.lstrip("/") / "cpu.weight"
-        if not unified.is_file():
+                weight = self._cgroups / path.lstrip("/") / "cpu.weight"
+        if not weight.is_file():
             raise FileNotFoundError(f"process {pid} has no weight")
-        return unified
+        return weight

@@ -9,7 +9,7 @@ from typing import Any
 
 from moorage.common.readers import read_note
 from moorage.deploy.difference import Difference, Leftovers, Operation, difference, leftovers
-from moorage.deploy.drivers.registry import driver
+from moorage.deploy.drivers.registry import FindDriver, driver
 from moorage.deploy.release import Release
 from moorage.deploy.runtimes.base import Instance
 from moorage.deploy.scene import Limits, Scene
@@ -53,16 +53,20 @@ def plan(scene: Scene, restart: Collection[str], held: Sequence[str] | None = No
         instance = there.get(unit.name)
         runs = instance is not None and instance.state == "running"
         if instance is not None and runs and unit.name not in anew:
-            found += scene.driver.adapts(scene.release, unit, instance, restart)
+            found += scene.driver.adapts(scene.release, unit, instance, restart, stopped)
     return Plan(todo, left, stopped, found)
 
 
 def operations(
-    layout: Layout, release: Release, restart: Collection[str], edge: Edge | None = None
+    layout: Layout,
+    release: Release,
+    restart: Collection[str],
+    edge: Edge | None = None,
+    find_driver: FindDriver = driver,
 ) -> list[Operation]:
     """Return what an activation of the release would do on this host; changes nothing."""
     traffic = Traffic(layout.stack, edge or Edge.of())
-    scene = Scene(layout, release, driver(release.topology, layout), traffic, Limits())
+    scene = Scene(layout, release, find_driver(release.topology, layout), traffic, Limits())
     return plan(scene, restart, read_marker(layout).get("held")).operations
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from moorage.common.files import discard
-from moorage.deploy.drivers.base import Driver
-from moorage.deploy.drivers.registry import driver
+from moorage.deploy.drivers.registry import FindDriver, driver
 from moorage.deploy.release import list_releases
 from moorage.deploy.runtimes.registry import runtime
 from moorage.edge import Edge
@@ -18,7 +16,7 @@ _STOP_SECONDS = 300
 
 def remove(
     layout: Layout,
-    find_driver: Callable[[str, Layout], Driver] = driver,
+    find_driver: FindDriver = driver,
     edge: Edge | None = None,
     *,
     images: bool = False,

@@ -212,12 +212,8 @@ class Rollout:
         if not unit.processes and unit.service not in self._restart:
             return
         scene, new = self.scene, unit.name in self.did.instances
-        if scene.restoring and unit.singletons and not new:
-            self.did.processes += scene.driver.take_back(
-                self.release, unit, instance, self.did.held
-            )
-        restart = [] if new else self._restart
-        self.did.processes += scene.driver.adapt(self.release, unit, instance, restart)
+        restart, held = [] if new else self._restart, self.did.held
+        self.did.processes += scene.driver.adapt(self.release, unit, instance, restart, held)
 
     def _settle_pools(self) -> None:
         """Have the edge know exactly the instances that there are."""

@@ -76,12 +76,25 @@ class Driver(Protocol):
         """Have everything run in an instance that is meant to, after a hand-over was given up."""
 
     def adapts(
-        self, release: Release, unit: Unit, instance: Instance, restart: Collection[str]
+        self,
+        release: Release,
+        unit: Unit,
+        instance: Instance,
+        restart: Collection[str],
+        held: Sequence[str],
     ) -> list[Operation]:
-        """Return what `adapt` would do to an instance that runs; changes nothing."""
+        """Return what `adapt` would do to an instance that runs; changes nothing.
+
+        ``held`` names what somebody has stopped.
+        """
 
     def adapt(
-        self, release: Release, unit: Unit, instance: Instance, restart: Collection[str]
+        self,
+        release: Release,
+        unit: Unit,
+        instance: Instance,
+        restart: Collection[str],
+        held: Sequence[str],
     ) -> list[str]:
         """Change what can be changed without a new instance; return the services concerned."""
 

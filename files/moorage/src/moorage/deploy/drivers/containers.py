@@ -82,7 +82,12 @@ class ContainersDriver:
         return []
 
     def adapts(
-        self, release: Release, unit: Unit, instance: Instance, restart: Collection[str]
+        self,
+        release: Release,
+        unit: Unit,
+        instance: Instance,
+        restart: Collection[str],
+        held: Sequence[str],
     ) -> list[Operation]:
         """Restart a container in its place, where it cannot be replaced by one beside it."""
         if unit.service not in restart or instance.state != "running":
@@ -90,10 +95,15 @@ class ContainersDriver:
         return [Operation("service to restart", unit.service)]
 
     def adapt(
-        self, release: Release, unit: Unit, instance: Instance, restart: Collection[str]
+        self,
+        release: Release,
+        unit: Unit,
+        instance: Instance,
+        restart: Collection[str],
+        held: Sequence[str],
     ) -> list[str]:
         """Do so."""
-        due = [operation.name for operation in self.adapts(release, unit, instance, restart)]
+        due = [operation.name for operation in self.adapts(release, unit, instance, restart, held)]
         if due:
             seconds = unit.stop_seconds + _RESTART_SECONDS
             self.runtime.restart(instance.name, timeout_seconds=seconds)

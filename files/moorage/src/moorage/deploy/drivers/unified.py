@@ -137,21 +137,24 @@ class UnifiedDriver(ContainersDriver):
     ) -> list[str]:
         """Start again in the old container what was stopped for a hand-over."""
         client = self._client(container)
-        status = {p["name"]: p for p in client.status()}
-        own = [n for n in unit.singletons if n in status and n not in held]
-        idle = [n for n in own if status[n]["wanted"] == "down"]
+        idle = _idle(release, unit, client.status(), held)
         waits = self._waits(release, unit, container)
         for name in idle:
             # It may still be ending the job that it was told to end.
-            client.start(name, who=_WHO, reason="the hand-over was given up", wait=waits[name])
+            client.start(name, who=_WHO, reason="a hand-over did not come about", wait=waits[name])
         return idle
 
     def adapts(
-        self, release: Release, unit: Unit, container: Instance, restart: Collection[str]
+        self,
+        release: Release,
+        unit: Unit,
+        container: Instance,
+        restart: Collection[str],
+        held: Sequence[str],
     ) -> list[Operation]:
         """Tell what differs, and who has given up; a supervisor that does not answer has nobody."""
         if unit.service != UNIFIED:
-            return super().adapts(release, unit, container, restart)
+            return super().adapts(release, unit, container, restart, held)
         due = set(self._changed(release, unit, container))
         try:
             statuses = self._client(container).status()
@@ -162,20 +165,28 @@ class UnifiedDriver(ContainersDriver):
             again = _gave_up(status) or any(is_of(name, service) for service in restart)
             if status["wanted"] == "up" and again:
                 due.add(name)
+        due.update(_idle(release, unit, statuses, held))
         return [Operation("process to change", name) for name in sorted(due)]
 
     def adapt(
-        self, release: Release, unit: Unit, container: Instance, restart: Collection[str]
+        self,
+        release: Release,
+        unit: Unit,
+        container: Instance,
+        restart: Collection[str],
+        held: Sequence[str],
     ) -> list[str]:
         """Have the supervisor change what differs; visitors reach none of it."""
         if unit.service != UNIFIED:
-            return super().adapt(release, unit, container, restart)
-        touched = []
+            return super().adapt(release, unit, container, restart, held)
         waits = self._waits(release, unit, container)
+        # A hand-over that was cut off between its two halves: nothing else starts them again.
+        touched = self.take_back(release, unit, container, held) if unit.singletons else []
         if self._changed(release, unit, container, settings=True):
             self._write(unit, container.slot, _wanted(release))
             result = self._answer(container).reload(who=_WHO, reason=f"release {release.id}")
-            touched = [n for key in ("added", "removed", "changed") for n in result[key]]
+            found = (n for key in ("added", "removed", "changed") for n in result[key])
+            touched += [name for name in found if name not in touched]
             self._ended(container, touched, max(waits.values(), default=0.0))
         client = self._client(container)
         wanted = {p["name"]: p["wanted"] for p in client.status()} if restart else {}
@@ -347,6 +358,15 @@ class UnifiedDriver(ContainersDriver):
 
 def _wanted(release: Release) -> dict[str, Any]:
     return read_part(release, SUPERVISOR, Processes)
+
+
+def _idle(
+    release: Release, unit: Unit, statuses: Sequence[Mapping[str, Any]], held: Collection[str]
+) -> list[str]:
+    """Return what was stopped for a hand-over and has not been started anywhere since."""
+    runs = {p["name"] for p in _wanted(release)["processes"] if p.get("autostart", True)}
+    down = [str(status["name"]) for status in statuses if status["wanted"] == "down"]
+    return [n for n in down if n in unit.singletons and n in runs and n not in held]
 
 
 def _of(process: Mapping[str, Any] | None, keys: Collection[str]) -> dict[str, Any] | None:

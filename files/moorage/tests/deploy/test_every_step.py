@@ -1,0 +1,320 @@
+"""Whole rollouts on a host in memory: their steps in order, and cut off at each of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from files.moorage.tests.deploy.world import FakeRig
+else:
+    from world import FakeRig
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRig:
+    """A host in memory."""
+    return fresh(tmp_path, monkeypatch)
+
+
+def fresh(directory: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRig:
+    """Return a host in memory with its files below a directory."""
+    monkeypatch.setattr("moorage.deploy.evidence.DEFAULT_LOG", directory / "log")
+    (directory / "log" / "rollouts").mkdir(parents=True)
+    return FakeRig(directory)
+
+
+def place(rig: FakeRig, name: str, script: str = "well", **facts: Any) -> dict[str, Any]:
+    """Describe a service without visitors that is replaced in its place."""
+    return rig.service(name, script, rolled=False, **facts)
+
+
+def process(name: str, script: str = "well", **more: Any) -> dict[str, Any]:
+    """Describe a process; with ``single`` it must not run twice."""
+    return {"name": name, "command": [script], **more}
+
+
+# -- the steps ------------------------------------------------------------------------------------
+
+
+def test_a_first_deploy_leads_visitors_to_what_is_well(rig: FakeRig) -> None:
+    assert rig.run(rig.deploy(rig.web())).outcome == "activated"
+    assert rig.steps_done() == [
+        "make web-next (web.a)",
+        "route ['web:80']",
+        "switch web:80 127.0.0.1:21000",
+        "rename web-next to web",
+    ]
+    assert rig.world.pools == {"web:80": ["127.0.0.1:21000"]}
+
+
+def test_an_update_starts_switches_and_then_stops(rig: FakeRig) -> None:
+    rig.run(rig.deploy(rig.web()))
+    rig.steps_done()
+    assert rig.run(rig.deploy(rig.web(image="new"))).outcome == "activated"
+    assert rig.steps_done() == [
+        "make web-next (web.b)",
+        "switch web:80 127.0.0.1:21001",
+        "stop web",
+        "remove web",
+        "rename web-next to web",
+    ]
+    assert rig.world.wrong == []
+
+
+@pytest.mark.parametrize("script", ["crash", "sick", "fails"])
+def test_what_does_not_get_well_never_has_a_visitor(rig: FakeRig, script: str) -> None:
+    one = rig.deploy(rig.web())
+    rig.run(one)
+    before, pools = rig.states(), dict(rig.world.pools)
+    rig.steps_done()
+    outcome = rig.run(rig.deploy(rig.web(script=script)))
+    assert (outcome.outcome, outcome.previous) == ("restored", one)
+    assert rig.states() == before and rig.world.pools == pools and rig.world.wrong == []
+    assert not [step for step in rig.steps_done() if "127.0.0.1:21001" in step]
+
+
+def test_visitors_wait_while_something_is_replaced_in_its_place(rig: FakeRig) -> None:
+    rig.world.patient = frozenset({"web:80"})
+    rig.run(rig.deploy(rig.web(rolled=False)))
+    rig.steps_done()
+    assert rig.run(rig.deploy(rig.web(rolled=False, image="new"))).outcome == "activated"
+    assert rig.steps_done() == [
+        "switch web:80 -",
+        "stop web",
+        "make web (web)",
+        "switch web:80 127.0.0.1:21000",
+    ]
+    assert rig.world.wrong == []
+
+
+def test_what_others_stand_on_comes_first_and_what_nothing_describes_goes_last(
+    rig: FakeRig,
+) -> None:
+    rig.run(rig.deploy(place(rig, "db"), place(rig, "old"), rig.web()))
+    rig.steps_done()
+    migrate = place(rig, "migrate", "ends", one_off=True)
+    new = rig.deploy(place(rig, "db", image="new"), migrate, rig.web(image="new"))
+    assert rig.run(new).outcome == "activated"
+    assert rig.steps_done() == [
+        "stop db",
+        "make db (db)",
+        "make migrate (migrate)",
+        "make web-next (web.b)",
+        "switch web:80 127.0.0.1:21001",
+        "stop web",
+        "remove web",
+        "rename web-next to web",
+        "stop old",
+        "remove old",
+    ]
+
+
+def test_a_migration_that_fails_keeps_what_serves(rig: FakeRig) -> None:
+    rig.run(rig.deploy(rig.web()))
+    before = rig.states()
+    rig.steps_done()
+    outcome = rig.run(rig.deploy(place(rig, "migrate", "fails", one_off=True), rig.web(image="b")))
+    assert outcome.outcome == "restored" and "migrate: exited, exit code 1" in outcome.message
+    assert rig.states() == before
+    assert rig.steps_done() == ["make migrate (migrate)", "remove migrate"]
+
+
+def test_what_must_not_run_twice_ends_before_it_starts(rig: FakeRig) -> None:
+    rig.run(rig.deploy(all_of(rig, image="old")))
+    rig.steps_done()
+    assert rig.run(rig.deploy(all_of(rig, image="new"))).outcome == "activated"
+    assert rig.steps_done() == [
+        "make unified-next (unified.b)",
+        "switch web:80 127.0.0.1:21001",
+        "stop process worker",
+        "reload",
+        "stop unified",
+        "remove unified",
+        "rename unified-next to unified",
+    ]
+    assert rig.states()["unified/worker"] == "RUNNING" and rig.world.wrong == []
+
+
+def test_a_worker_that_fails_at_its_hand_over_is_taken_back(rig: FakeRig) -> None:
+    rig.run(rig.deploy(all_of(rig, image="old")))
+    before = rig.states()
+    bad = rig.deploy(all_of(rig, process("worker", "crash", single=True), image="new"))
+    outcome = rig.run(bad)
+    assert outcome.outcome == "restored" and "worker: FATAL" in outcome.message
+    assert rig.states() == before and rig.world.wrong == []
+
+
+def test_a_process_of_its_own_changes_without_a_new_instance(rig: FakeRig) -> None:
+    rig.run(rig.deploy(all_of(rig)))
+    rig.steps_done()
+    release = rig.deploy(all_of(rig, process("worker", single=True, umask="077")))
+    assert rig.run(release).did["processes"] == ["worker"]
+    assert rig.steps_done() == ["reload"]
+
+
+def test_what_somebody_has_stopped_stays_stopped(rig: FakeRig) -> None:
+    rig.run(rig.deploy(all_of(rig, image="old")))
+    rig.world.supervisors[f"{rig.stack}-unified"].stop("worker")
+    outcome = rig.run(rig.deploy(all_of(rig, image="new")))
+    assert outcome.ok and outcome.did["held"] == ["worker"]
+    assert rig.states()["unified/worker"] == "STOPPED"
+
+
+def all_of(
+    rig: FakeRig, worker: dict[str, Any] | None = None, *, rolled: bool = True, **facts: Any
+) -> dict[str, Any]:
+    """Describe an instance with a site and a worker that must not run twice."""
+    both = process("web"), worker or process("worker", single=True)
+    return rig.all_in_one(*both, rolled=rolled, visited=["web"], **facts)
+
+
+# -- cut off at each of them ----------------------------------------------------------------------
+
+
+def rolled(rig: FakeRig) -> tuple[str, str]:
+    return rig.deploy(rig.web(), rig.web("api")), rig.deploy(rig.web(image="new"), rig.web("api"))
+
+
+def in_place(rig: FakeRig) -> tuple[str, str]:
+    """Data beneath, a one-off before what needs it, something new and something that goes."""
+    migrate = place(rig, "migrate", "ends", one_off=True)
+    old = rig.deploy(place(rig, "db"), place(rig, "old"), rig.web())
+    new = place(rig, "db", image="new"), migrate, rig.web(image="new"), rig.web("api")
+    return old, rig.deploy(*new)
+
+
+def waiting(rig: FakeRig) -> tuple[str, str]:
+    """Visitors wait: it cannot be there twice."""
+    rig.world.patient = frozenset({"web:80"})
+    return rig.deploy(rig.web(rolled=False)), rig.deploy(rig.web(rolled=False, image="new"))
+
+
+def one_by_one(rig: FakeRig) -> tuple[str, str]:
+    def replicas(**facts: Any) -> list[dict[str, Any]]:
+        made = [rig.web(f"web-{n}", replica=n, **facts) for n in (1, 2, 3)]
+        return [{**web, "facts": {**web["facts"], "service": "web"}} for web in made]
+
+    return rig.deploy(*replicas()), rig.deploy(*replicas(image="new"))
+
+
+def handed_over(rig: FakeRig) -> tuple[str, str]:
+    return rig.deploy(all_of(rig)), rig.deploy(all_of(rig, image="new"))
+
+
+def visited_and_single(rig: FakeRig) -> tuple[str, str]:
+    """A site that must not run twice itself."""
+    rig.world.patient = frozenset({"web:80"})
+
+    def site(**facts: Any) -> dict[str, Any]:
+        both = process("web", single=True), process("worker", single=True)
+        return rig.all_in_one(*both, visited=["web"], **facts)
+
+    return rig.deploy(site()), rig.deploy(site(image="new"))
+
+
+def another_form(rig: FakeRig) -> tuple[str, str]:
+    """A change of topology: a worker of its own becomes a process."""
+    rig.world.patient = frozenset({"web:80"})
+    parts = rig.web(), place(rig, "worker", singleton=True)
+    whole = rig.deploy(all_of(rig))
+    return rig.deploy(*parts), whole
+
+
+def and_back(rig: FakeRig) -> tuple[str, str]:
+    one, two = another_form(rig)
+    return two, one
+
+
+SCENES = [
+    rolled,
+    in_place,
+    waiting,
+    one_by_one,
+    handed_over,
+    visited_and_single,
+    another_form,
+    and_back,
+]
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+@pytest.mark.parametrize("then", ["again", "back"])
+def test_whoever_comes_after_a_cut_finishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: Any, then: str
+) -> None:
+    whole = fresh(tmp_path / "whole", monkeypatch)
+    one, two = scene(whole)
+    assert whole.run(one).ok
+    there = whole.states()
+    assert whole.run(two).outcome == "activated" and whole.world.wrong == []
+    steps, after = whole.steps, whole.states()
+    assert steps > 2
+    for number in range(steps):
+        rig = fresh(tmp_path / str(number), monkeypatch)
+        one, two = scene(rig)
+        # Whoever visits what only one of them has is lost by intent.
+        rig.world.patient |= rig.visited[one] ^ rig.visited[two]
+        assert rig.run(one).ok
+        rig.steps_done()
+        assert rig.run(two, left=number) is None
+        cut = [*rig.steps_done(), "CUT"]
+        outcome = rig.run(two if then == "again" else one)
+        said = "\n".join([*cut, *rig.steps_done(), *rig.world.wrong, str(outcome)])
+        assert outcome.ok, said
+        assert rig.states() == (after if then == "again" else there), said
+        assert rig.world.wrong == [], said
+        assert set(rig.world.pools) == set(whole.world.pools) or then == "back", said
+        assert rig.run(two if then == "again" else one).outcome == "unchanged", said
+
+
+def that_crashes(rig: FakeRig) -> tuple[str, str]:
+    return rig.deploy(rig.web()), rig.deploy(rig.web(script="crash"), rig.web("api"))
+
+
+def above_what_fits(rig: FakeRig) -> tuple[str, str]:
+    """What it stands on was replaced when the release turns out to be bad."""
+    old = rig.deploy(place(rig, "db"), rig.web())
+    return old, rig.deploy(place(rig, "db", image="new"), rig.web(script="fails"))
+
+
+def whose_worker_crashes(rig: FakeRig) -> tuple[str, str]:
+    bad = process("worker", "crash", single=True)
+    return rig.deploy(all_of(rig)), rig.deploy(all_of(rig, bad, image="new"))
+
+
+def of_another_form(rig: FakeRig) -> tuple[str, str]:
+    rig.world.patient = frozenset({"web:80"})
+    bad = process("worker", "crash", single=True)
+    old = rig.deploy(rig.web(), place(rig, "worker", singleton=True))
+    return old, rig.deploy(all_of(rig, bad))
+
+
+BAD = [that_crashes, above_what_fits, whose_worker_crashes, of_another_form]
+
+
+@pytest.mark.parametrize("scene", BAD, ids=lambda scene: scene.__name__)
+@pytest.mark.parametrize("then", ["again", "back"])
+def test_a_bad_release_that_was_cut_off_leaves_what_ran_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: Any, then: str
+) -> None:
+    whole = fresh(tmp_path / "whole", monkeypatch)
+    one, two = scene(whole)
+    assert whole.run(one).ok
+    there = whole.states()
+    assert whole.run(two).outcome == "restored" and whole.world.wrong == []
+    assert whole.states() == there
+    for number in range(whole.steps):
+        rig = fresh(tmp_path / str(number), monkeypatch)
+        one, two = scene(rig)
+        rig.world.patient |= rig.visited[one] ^ rig.visited[two]
+        assert rig.run(one).ok
+        rig.steps_done()
+        assert rig.run(two, left=number) is None
+        cut = [*rig.steps_done(), "CUT"]
+        outcome = rig.run(two if then == "again" else one)
+        said = "\n".join([*cut, *rig.steps_done(), *rig.world.wrong, str(outcome)])
+        assert outcome.outcome == ("restored" if then == "again" else "activated"), said
+        assert rig.states() == there and rig.world.wrong == [], said
