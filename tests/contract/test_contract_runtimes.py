@@ -1,28 +1,24 @@
-"""Who knows by what instances are run, and which topologies there are: one place each."""
+"""Only the runtimes know by what instances are run."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 DEPLOY = Path(__file__).resolve().parents[2] / "files/moorage/src/moorage/deploy"
 # What names an engine, or belongs to one.
 ENGINE = ("moorage.common.engine", "moorage.common.dockerapi")
-TOPOLOGY = ("unified", "containers", "UNIFIED")
 
 
 def words(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Yield what code says, names and texts, with its line; not keys, nor what is about it."""
+    """Yield what code says, names and texts, with its line; not what is written about it."""
     about = {
         id(node.body[0].value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if node.body and isinstance(node.body[0], ast.Expr)
     }
-    about |= {id(node.slice) for node in ast.walk(tree) if isinstance(node, ast.Subscript)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in about:
             yield node.value, node.lineno
@@ -41,29 +37,17 @@ def engine(word: str) -> bool:
     return "docker" in parts or word in ENGINE
 
 
-def topology(word: str) -> bool:
-    """Tell whether a word is a topology's name."""
-    return word in TOPOLOGY
-
-
-@pytest.mark.parametrize(
-    ("known", "rooms"),
-    [(engine, ("runtimes",)), (topology, ("drivers", "runtimes"))],
-    ids=["engine", "topology"],
-)
-def test_what_runs_instances_is_known_in_its_own_rooms(
-    known: Callable[[str], bool], rooms: tuple[str, ...]
-) -> None:
+def test_what_runs_instances_is_known_in_one_place() -> None:
     said = {
-        path: {(w, n) for w, n in words(ast.parse(path.read_text(encoding="utf-8"))) if known(w)}
+        path: {(w, n) for w, n in words(ast.parse(path.read_text(encoding="utf-8"))) if engine(w)}
         for path in sorted(DEPLOY.rglob("*.py"))
     }
     there = {path: path.relative_to(DEPLOY) for path, found in said.items() if found}
     odd = [
         f"{inner}:{line}: {word!r}"
         for path, inner in there.items()
-        if inner.parts[0] not in rooms
+        if inner.parts[0] != "runtimes"
         for word, line in sorted(said[path])
     ]
     assert odd == []
-    assert {inner.parts[0] for inner in there.values()} == set(rooms), "who knows it now?"
+    assert {inner.parts[0] for inner in there.values()} == {"runtimes"}, "who knows it now?"

@@ -292,7 +292,18 @@ def of_another_form(rig: FakeRig) -> tuple[str, str]:
     return old, rig.deploy(all_of(rig, bad))
 
 
-BAD = [that_crashes, above_what_fits, whose_worker_crashes, of_another_form]
+def whose_site_crashes(rig: FakeRig) -> tuple[str, str]:
+    """Its worker was handed over and is well when the site, which nobody can have twice, fails."""
+    rig.world.patient = frozenset({"web:80"})
+
+    def site(script: str, **facts: Any) -> dict[str, Any]:
+        both = process("worker", single=True), process("web", script, single=True)
+        return rig.all_in_one(*both, visited=["web"], **facts)
+
+    return rig.deploy(site("well")), rig.deploy(site("crash", image="new"))
+
+
+BAD = [that_crashes, above_what_fits, whose_worker_crashes, whose_site_crashes, of_another_form]
 
 
 @pytest.mark.parametrize("scene", BAD, ids=lambda scene: scene.__name__)

@@ -75,9 +75,8 @@ class World:
     def look(self) -> None:
         """Note what must not be."""
         after = self.done[-1] if self.done else ""
-        serving = {p for i in self.instances.values() if i.state == "running" for p in i.peers}
         for name, peers in self.pools.items():
-            if lost := set(peers) - serving:
+            if lost := set(peers) - self._serving(name.partition(":")[0]):
                 self.wrong.append(f"after {after}: visitors of {name} are led to {lost}")
             if not peers and name not in self.patient:
                 self.wrong.append(f"after {after}: nobody serves {name}")
@@ -86,6 +85,16 @@ class World:
         ]
         if len(running) != len(set(running)):
             self.wrong.append(f"after {after}: {running} run twice")
+
+    def _serving(self, service: str) -> set[str]:
+        """Return where a service answers."""
+        return {
+            peer
+            for name, instance in self.instances.items()
+            if instance.state == "running"
+            if name not in self.supervisors or service in self.supervisors[name].running()
+            for peer in instance.peers
+        }
 
 
 class FakeRuntime:
