@@ -50,6 +50,8 @@ class Rollout:
         scene.note = journal.note
         self._restart = list(restart)
         self._known_held = held
+        # Processes that the last rollout had stopped, and that run again where they did.
+        self._started: list[str] = []
         self._plan = Plan(Difference(), Leftovers(), [], [])
 
     def prepare(self) -> Plan:
@@ -92,13 +94,11 @@ class Rollout:
     def _tidy(self, left: Leftovers) -> None:
         scene = self.scene
         if left.remove:
-            names = [c.name for c in left.remove]
-            at_work = scene.at_work(names)
             if scene.restoring:
                 # The failed release may have had other pools than this one.
                 scene.traffic.route(self.release)
-            scene.send_back(scene.units)
-            scene.give_up(names, at_work)
+            names = [instance.name for instance in left.remove]
+            self._started = scene.go_back(scene.units, names, self._plan.held)
         scene.succeed(left.finish)
         for name in left.rename:
             scene.runtime.rename_if_it_runs(name + NEXT, name)
@@ -213,7 +213,9 @@ class Rollout:
             return
         scene, new = self.scene, unit.name in self.did.instances
         restart, held = [] if new else self._restart, self.did.held
-        self.did.processes += scene.driver.adapt(self.release, unit, instance, restart, held)
+        done = scene.driver.adapt(self.release, unit, instance, restart, held)
+        again = () if new else (name for name in self._started if name in unit.singletons)
+        self.did.processes += sorted({*done, *again})
 
     def _settle_pools(self) -> None:
         """Have the edge know exactly the instances that there are."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from moorage.deploy import health
 from moorage.deploy.difference import Turn, free_slot, in_the_way, needs_of, shut_out
 from moorage.deploy.drivers.base import Driver, Gap
-from moorage.deploy.gate import Check
+from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
 from moorage.deploy.gentle import Gentle
 from moorage.deploy.owners import Owners
 from moorage.deploy.release import Release, read_part
@@ -179,6 +180,31 @@ class Scene:
             self.stop(at_work)
         self.runtime.remove(names)
 
+    def go_back(
+        self, units: Sequence[Unit], names: Sequence[str], held: Sequence[str]
+    ) -> list[str]:
+        """Have the old instances of the units serve as before, and remove these candidates.
+
+        ``held`` names what somebody has stopped. Whoever visits what was handed over, or was about
+        to be, waits in the edge until the old one has it again. Returns what was started there.
+        """
+        at_work, there = self.at_work(names), self.traffic.pools()
+        back = self._back(units)
+        last = {n: p for n, p in self._moving(units, back).items() if p != there[n]}
+        self.traffic.switch({name: peers for name, peers in back.items() if name not in last})
+        self.traffic.switch(dict.fromkeys(last, ()), self.hold_seconds)
+        self.give_up(names, at_work)
+        started = []
+        for unit in units:
+            old = self.look().get(unit.name)
+            if unit.singletons and old is not None and old.state == "running":
+                started += self.driver.take_back(self.release, unit, old, held)
+        if last:
+            with suppress(GateClosed):
+                wait_until_healthy(self.looker({unit.name for unit in units}), self.limits.gate)
+            self.traffic.switch(last)
+        return started
+
     def turning(self, unit: Unit) -> list[Turn]:
         """Return the directories of the unit that what runs would be shut out of."""
         return [t for t in self.owners.turns() if t.shuts_out and self._mounts(unit, t)]
@@ -280,11 +306,16 @@ class Scene:
         There is never a second one of them: they serve when they were handed over.
         """
         live = {unit.name: c for unit in units if (c := self.found.get(unit.next_name))}
-        pools = (self.release.manifest.edge or Edge()).pools
+        return self._moving(units, self.pools(units, live))
+
+    def _moving(
+        self, units: Sequence[Unit], pools: Mapping[str, list[str]]
+    ) -> dict[str, list[str]]:
+        known = (self.release.manifest.edge or Edge()).pools
         return {
             name: peers
-            for name, peers in self.pools(units, live).items()
-            if any(unit.moves(pools[name].service) for unit in units)
+            for name, peers in pools.items()
+            if any(unit.moves(known[name].service) for unit in units)
         }
 
     def lead_away(self, names: Collection[str]) -> None:
@@ -313,8 +344,11 @@ class Scene:
 
     def send_back(self, units: Sequence[Unit]) -> None:
         """Send visitors of ``units`` to the instances that are no candidates."""
+        self.traffic.switch(self._back(units))
+
+    def _back(self, units: Sequence[Unit]) -> dict[str, list[str]]:
         known, back = self.traffic.pools(), self.pools(units, self.old_ones())
-        self.traffic.switch({name: p for name, p in back.items() if p and name in known})
+        return {name: peers for name, peers in back.items() if peers and name in known}
 
     # -- health ---------------------------------------------------------------------------
 

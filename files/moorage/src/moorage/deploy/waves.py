@@ -235,13 +235,7 @@ class Waves:
         scene = self._scene
         found = scene.look()
         given_up = [unit.next_name for unit in wave if unit.next_name in found]
-        at_work = scene.at_work(given_up)
-        scene.send_back(wave)
-        for unit in wave:
-            old = found.get(unit.name)
-            if old is not None and unit.singletons and old.state == "running":
-                scene.driver.take_back(scene.release, unit, old, scene.did.held)
-        scene.give_up(given_up, at_work)
+        scene.go_back(wave, given_up, scene.did.held)
         scene.look()
 
 
