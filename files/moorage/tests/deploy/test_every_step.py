@@ -138,6 +138,34 @@ def test_what_must_not_run_twice_ends_before_it_starts(rig: FakeRig) -> None:
     assert rig.states()["unified/worker"] == "RUNNING" and rig.world.wrong == []
 
 
+def test_visitors_wait_for_what_they_visit_alone(rig: FakeRig) -> None:
+    one, two = visited_and_single(rig)
+    rig.run(one)
+    rig.steps_done()
+    assert rig.run(two).outcome == "activated" and rig.world.wrong == []
+    assert rig.steps_done()[1:-3] == [
+        "switch web:80 -",
+        "stop process web",
+        "reload",
+        "switch web:80 127.0.0.1:21001",
+        "stop process worker",
+        "reload",
+    ]
+
+
+def test_what_a_site_waits_for_is_handed_over_with_it(rig: FakeRig) -> None:
+    rig.world.patient = frozenset({"web:80"})
+    site = process("web", single=True, depends_on={"store": "started"})
+    others = process("store", single=True), process("worker", single=True)
+    for image in ("old", "new"):
+        rig.steps_done()
+        parts = [dict(part) for part in (site, *others)]
+        assert rig.run(rig.deploy(rig.all_in_one(*parts, visited=["web"], image=image))).ok
+    stops = [step for step in rig.steps_done() if "process" in step or step.startswith("switch")]
+    assert stops[:3] == ["switch web:80 -", "stop process web", "stop process store"]
+    assert stops[-1] == "stop process worker" and rig.world.wrong == []
+
+
 def test_a_worker_that_fails_at_its_hand_over_is_taken_back(rig: FakeRig) -> None:
     rig.run(rig.deploy(all_of(rig, image="old")))
     before = rig.states()
@@ -303,7 +331,25 @@ def whose_site_crashes(rig: FakeRig) -> tuple[str, str]:
     return rig.deploy(site("well")), rig.deploy(site("crash", image="new"))
 
 
-BAD = [that_crashes, above_what_fits, whose_worker_crashes, whose_site_crashes, of_another_form]
+def whose_rest_fails(rig: FakeRig) -> tuple[str, str]:
+    """Visitors are with the new site when a worker that nobody visits fails behind it."""
+    rig.world.patient = frozenset({"web:80"})
+
+    def site(script: str, **facts: Any) -> dict[str, Any]:
+        both = process("worker", script, single=True), process("web", single=True)
+        return rig.all_in_one(*both, visited=["web"], **facts)
+
+    return rig.deploy(site("well")), rig.deploy(site("crash", image="new"))
+
+
+BAD = [
+    that_crashes,
+    above_what_fits,
+    whose_worker_crashes,
+    whose_site_crashes,
+    whose_rest_fails,
+    of_another_form,
+]
 
 
 @pytest.mark.parametrize("scene", BAD, ids=lambda scene: scene.__name__)

@@ -154,32 +154,39 @@ class Waves:
         return [peer for name in self._scene.moved(wave) for peer in pools.get(name, [])]
 
     def _hand_over(self, wave: list[Unit]) -> None:
-        scene, gaps = self._scene, list[Gap]()
-        pools = scene.moved(wave)
-        with ExitStack() as apart:
-            if pools:
-                apart.enter_context(scene.traffic.apart(scene.hold_seconds))
+        """Hand over what must not run twice: while visitors wait what they visit, then the rest."""
+        scene, pools = self._scene, self._scene.moved(wave)
+        visited = sorted({pool.rpartition(":")[0] for pool in pools})
+        # Where another form of it goes, nobody knows who waits for whom in that.
+        apart = visited if pools and not self._extra else None
+        if pools:
+            with scene.traffic.apart(scene.hold_seconds):
                 leaving = self._staying(wave)
                 scene.traffic.switch(dict.fromkeys(pools, ()), scene.hold_seconds)
                 began = time.monotonic()
                 scene.traffic.drain(leaving, scene.limits.drain)
-            scene.remove(self._extra)
-            for unit in wave:
-                new, old = scene.found[unit.next_name], scene.found.get(unit.name)
-                gaps += scene.driver.hand_over(scene.release, unit, old, new)
-            self._gate(wave)
-            if pools:
+                gaps = self._handed_over(wave, apart)
                 if not scene.restoring:
                     self._smoke(wave, moved=True)
                 scene.traffic.switch(pools)
                 seconds = time.monotonic() - began
-                visited = sorted({pool.rpartition(":")[0] for pool in pools})
-                gaps = [g for g in gaps if not any(is_of(g.service, v) for v in visited)]
-                # Where nobody served there is nothing that was away.
-                gaps += [Gap(service, seconds) for service in visited if leaving]
-        if pools:
             self._switched(wave)
-        scene.did.singleton_gaps += gaps
+            scene.did.singleton_gaps += [
+                gap for gap in gaps if not any(is_of(gap.service, name) for name in visited)
+            ]
+            # Where nobody served there is nothing that was away.
+            scene.did.singleton_gaps += [Gap(name, seconds) for name in visited if leaving]
+        if apart or not pools:
+            scene.did.singleton_gaps += self._handed_over(wave, None)
+
+    def _handed_over(self, wave: list[Unit], services: Collection[str] | None) -> list[Gap]:
+        scene, gaps = self._scene, list[Gap]()
+        scene.remove(self._extra)
+        for unit in wave:
+            new, old = scene.found[unit.next_name], scene.found.get(unit.name)
+            gaps += scene.driver.hand_over(scene.release, unit, old, new, services)
+        self._gate(wave)
+        return gaps
 
     def _make_room(self, units: list[Unit]) -> None:
         """Take old replicas away before their successors start; visitors wait in the edge."""

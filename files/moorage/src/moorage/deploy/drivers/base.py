@@ -66,9 +66,17 @@ class Driver(Protocol):
         """Look once at what the release has beside its instances."""
 
     def hand_over(
-        self, release: Release, unit: Unit, old: Instance | None, new: Instance
+        self,
+        release: Release,
+        unit: Unit,
+        old: Instance | None,
+        new: Instance,
+        services: Collection[str] | None = None,
     ) -> list[Gap]:
-        """Stop in ``old`` what must not run twice, and start it in ``new``."""
+        """Stop in ``old`` what must not run twice, and start it in ``new``.
+
+        With ``services`` only those, and what they wait for; without, all that are left.
+        """
 
     def take_back(
         self, release: Release, unit: Unit, instance: Instance, held: Sequence[str]

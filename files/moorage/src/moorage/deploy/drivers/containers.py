@@ -70,7 +70,12 @@ class ContainersDriver:
         return systemd.checks(release)
 
     def hand_over(
-        self, release: Release, unit: Unit, old: Instance | None, new: Instance
+        self,
+        release: Release,
+        unit: Unit,
+        old: Instance | None,
+        new: Instance,
+        services: Collection[str] | None = None,
     ) -> list[Gap]:
         """Nothing: what must not run twice is a container of its own here."""
         return []

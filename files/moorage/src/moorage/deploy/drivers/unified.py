@@ -115,18 +115,31 @@ class UnifiedDriver(ContainersDriver):
         return [self._explained(check, process, client, container) for check, process in found]
 
     def hand_over(
-        self, release: Release, unit: Unit, old: Instance | None, new: Instance
+        self,
+        release: Release,
+        unit: Unit,
+        old: Instance | None,
+        new: Instance,
+        services: Collection[str] | None = None,
     ) -> list[Gap]:
         """Stop the processes that must not run twice, and start them in the new container."""
+        config = _wanted(release)
+        names = list(unit.singletons)
+        if services is not None:
+            first = _with_needs(config["processes"], services)
+            names = [name for name in names if name in first]
+            for process in config["processes"]:
+                if process["name"] in unit.singletons and process["name"] not in names:
+                    process["autostart"] = False
         before: dict[str, Any] = {}
         if old is not None and old.service == UNIFIED and old.state == "running":
             waits = self._waits(release, unit, old)
-            before = self._stop(self._client(old), unit.singletons, waits)
-        self._write(unit, new.slot, _wanted(release))
+            before = self._stop(self._client(old), names, waits)
+        self._write(unit, new.slot, config)
         client = self._client(new)
         client.reload(who=_WHO, reason="handed over")
         gaps = []
-        for name in unit.singletons:
+        for name in names:
             after = client.status(name)
             if before.get(name) and after["started_at"]:
                 gaps.append(Gap(name, max(0.0, _seconds(after["started_at"]) - before[name])))
@@ -358,6 +371,19 @@ class UnifiedDriver(ContainersDriver):
 
 def _wanted(release: Release) -> dict[str, Any]:
     return read_part(release, SUPERVISOR, Processes)
+
+
+def _with_needs(processes: Sequence[Mapping[str, Any]], services: Collection[str]) -> set[str]:
+    """Return the processes of services, with all that they wait for."""
+    needs = {str(p["name"]): list(p.get("depends_on") or ()) for p in processes}
+    found: set[str] = set()
+    left = [name for name in needs if any(is_of(name, service) for service in services)]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += needs.get(name, [])
+    return found
 
 
 def _idle(
