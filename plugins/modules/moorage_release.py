@@ -290,13 +290,14 @@ def operations(
     if not (base / "current").exists():
         return [f"to make: {unit['name']}" for unit in manifest.get("units", [])]
     try:
+        from moorage.deploy.drivers.registry import driver
         from moorage.deploy.planning import operations as find
         from moorage.release.layout import Layout
     except ImportError:
         return ["to be seen once playbooks/provision.yml has brought this host up to date"]
     with TemporaryDirectory() as aside:
         found = write(Path(aside) / base.name, ident, files, manifest)
-        told = find(Layout.of(base.name, base.parent), found, args["restart"])
+        told = find(Layout.of(base.name, base.parent), found, args["restart"], driver)
     return [str(operation) for operation in told]
 
 

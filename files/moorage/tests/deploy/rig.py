@@ -15,10 +15,11 @@ from moorage.deploy.activate import Outcome, Request, activate
 from moorage.deploy.difference import Operation
 from moorage.deploy.drivers.base import Driver
 from moorage.deploy.drivers.registry import driver
+from moorage.deploy.instance import Instance
 from moorage.deploy.journal import Journal
 from moorage.deploy.planning import operations
 from moorage.deploy.release import ReleaseError, read_release
-from moorage.deploy.runtimes.base import Instance, Runtime
+from moorage.deploy.runtimes.base import Runtime
 from moorage.deploy.runtimes.docker import Docker
 from moorage.edge import Edge
 from moorage.release.layout import Layout
@@ -105,7 +106,7 @@ class Rig:
         asked = Request(self.stack, release, **options)
         try:
             found = read_release(self.layout, release)
-            told = operations(self.layout, found, asked.restart, self.edge, self.driver)
+            told = operations(self.layout, found, asked.restart, self.driver, self.edge)
         except (ReleaseError, Damaged, ValueError):
             told = None
         outcome = activate(asked, self.layout, Journal(self.journal), self.driver, self.edge)

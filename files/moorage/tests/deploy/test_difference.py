@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from moorage.deploy.difference import difference, leftovers
+from moorage.deploy.instance import Instance, Published
 from moorage.deploy.release import Release
-from moorage.deploy.runtimes.base import Instance, Published
 from moorage.deploy.traffic import direct_targets, lasting_targets, pools_of, public_targets
 from moorage.deploy.waves import levels
 from moorage.release.manifest import Policy, Unit, batches, parse

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from moorage.deploy.drivers.registry import driver
 from moorage.deploy.execute import ExecuteError, command_in
 from moorage.deploy.release import point_current_at, write_release
 from moorage.deploy.runtimes.docker import Docker
@@ -60,20 +61,20 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 
 
 def test_a_service_s_own_container_is_entered(layout: Layout) -> None:
-    argv = command_in(layout, "mysql", ["mariadb", "--version"])
+    argv = command_in(layout, "mysql", ["mariadb", "--version"], driver)
     assert argv == ["docker", "exec", "--interactive", "shop-mysql", "mariadb", "--version"]
-    assert "--tty" in command_in(layout, "mysql", ["sh"], terminal=True)
+    assert "--tty" in command_in(layout, "mysql", ["sh"], driver, terminal=True)
 
 
 def test_a_process_brings_its_directory_and_environment(layout: Layout) -> None:
-    argv = command_in(layout, "web", ["env"])
+    argv = command_in(layout, "web", ["env"], driver)
     assert argv[argv.index("--workdir") + 1] == "/app"
     assert argv[argv.index("--env") + 1] == "TOKEN_FILE=/run/secrets/token"
     assert argv[-2:] == ["shop-unified", "env"]
 
 
 def test_what_does_not_run_gets_a_container_that_is_gone_afterwards(layout: Layout) -> None:
-    argv = command_in(layout, "import", ["python3", "-V"])
+    argv = command_in(layout, "import", ["python3", "-V"], driver)
     assert argv[:2] == ["docker", "compose"]
     assert {"run", "--rm", "--no-deps", "-T"} <= set(argv)
     assert argv[argv.index("--entrypoint") :] == ["--entrypoint", "python3", "import", "-V"]
@@ -83,7 +84,7 @@ def test_what_does_not_run_gets_a_container_that_is_gone_afterwards(layout: Layo
 
 def test_an_unknown_service_and_an_empty_host_are_named(layout: Layout, tmp_path: Path) -> None:
     with pytest.raises(ExecuteError, match="no service 'wbe': it has import, mysql, web"):
-        command_in(layout, "wbe", ["true"])
+        command_in(layout, "wbe", ["true"], driver)
     empty = Layout.of("kiosk", tmp_path / "opt", tmp_path / "run")
     with pytest.raises(ExecuteError, match="no release of kiosk runs here"):
-        command_in(empty, "web", ["true"])
+        command_in(empty, "web", ["true"], driver)

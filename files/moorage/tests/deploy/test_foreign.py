@@ -16,8 +16,8 @@ from moorage.control.contract import ControlError as Refused
 from moorage.control.process import ProcessBackend
 from moorage.deploy.drivers.unified import UnifiedDriver
 from moorage.deploy.foreign import Foreign, remove_tree
+from moorage.deploy.instance import Instance
 from moorage.deploy.release import Release
-from moorage.deploy.runtimes.base import Instance
 from moorage.deploy.runtimes.docker import Docker
 from moorage.release.layout import Layout
 from moorage.release.manifest import parse

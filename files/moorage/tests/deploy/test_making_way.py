@@ -12,7 +12,7 @@ import pytest
 from rig import Rig
 
 from moorage.deploy.difference import Needs, free_slot, in_the_way, needs_of
-from moorage.deploy.runtimes.base import Instance, Published
+from moorage.deploy.instance import Instance, Published
 from moorage.release.manifest import Unit
 
 # Says for itself when it began and ended to write.

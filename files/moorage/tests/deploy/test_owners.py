@@ -17,9 +17,9 @@ from rig import Rig
 from moorage.deploy import foreign, owners
 from moorage.deploy.difference import Owned, Turn, needs_of, shut_out, turns
 from moorage.deploy.foreign import Passed, pass_on
+from moorage.deploy.instance import Instance
 from moorage.deploy.owners import Owners, astray, with_owners
 from moorage.deploy.release import Release, make_runtime, read_release
-from moorage.deploy.runtimes.base import Instance
 from moorage.deploy.runtimes.docker import run as docker
 from moorage.deploy.scene import Scene
 from moorage.release.layout import Layout

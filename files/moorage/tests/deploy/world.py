@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, cast
 from moorage.deploy.drivers.base import Driver
 from moorage.deploy.drivers.containers import ContainersDriver
 from moorage.deploy.drivers.unified import UnifiedDriver
+from moorage.deploy.instance import Instance, Published
 from moorage.deploy.release import Release
-from moorage.deploy.runtimes.base import AS_IT_IS, Instance, Published, RuntimeFault, Surroundings
+from moorage.deploy.runtimes.base import AS_IT_IS, RuntimeFault, Surroundings
 from moorage.deploy.supervisor import Supervisor
 from moorage.edge import Edge
 from moorage.edge.model import Settings

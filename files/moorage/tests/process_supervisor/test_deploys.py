@@ -12,8 +12,8 @@ import pytest
 
 from moorage.deploy.drivers import unified
 from moorage.deploy.gate import wait_until_healthy
+from moorage.deploy.instance import Instance
 from moorage.deploy.release import Release
-from moorage.deploy.runtimes.base import Instance
 from moorage.deploy.runtimes.docker import Docker
 from moorage.release.layout import Layout
 from moorage.release.manifest import Manifest, Unit

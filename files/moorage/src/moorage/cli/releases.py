@@ -22,6 +22,7 @@ from moorage.common.text import say
 from moorage.deploy import activate as activation
 from moorage.deploy.activate import Outcome, Request
 from moorage.deploy.control import UnknownService
+from moorage.deploy.drivers.registry import driver
 from moorage.deploy.execute import ExecuteError, command_in
 from moorage.deploy.foreign import remove_tree
 from moorage.deploy.launch import LaunchError, launch, rejoin, run_activation
@@ -225,7 +226,7 @@ def _exec(args: argparse.Namespace) -> NoReturn:
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not words:
         raise ExecuteError("exec needs a command: moorage exec STACK SERVICE COMMAND …")
-    argv = command_in(layout_of(args), args.service, words, terminal=sys.stdin.isatty())
+    argv = command_in(layout_of(args), args.service, words, driver, terminal=sys.stdin.isatty())
     sys.stdout.flush()
     os.execvp(argv[0], argv)
 

@@ -19,7 +19,8 @@ from moorage.common.lock import Locked, hold
 from moorage.common.readers import Damaged
 from moorage.deploy import evidence, hooks, systemd
 from moorage.deploy.claims import refuse_held
-from moorage.deploy.drivers.registry import FindDriver, driver
+from moorage.deploy.drivers.base import FindDriver
+from moorage.deploy.drivers.registry import driver
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
@@ -436,7 +437,8 @@ class Activation:
                 verdict=self._traffic.judged(),
                 cut=self._traffic.cut,
             )
-            outcome.receipt, trouble = evidence.write(facts, rollout)
+            units = [unit.name for unit in rollout.scene.units] if rollout else []
+            outcome.receipt, trouble = evidence.write(facts, units)
             outcome.warnings += [trouble] if trouble else []
 
 

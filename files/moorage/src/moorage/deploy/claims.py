@@ -18,8 +18,8 @@ from typing import Any
 
 from moorage.common.readers import read_note
 from moorage.deploy.difference import meet
+from moorage.deploy.instance import ANYWHERE
 from moorage.deploy.release import Release, ReleaseError, readable_release
-from moorage.deploy.runtimes.base import ANYWHERE
 from moorage.edge.errors import EdgeError
 from moorage.edge.store import Store
 from moorage.release.layout import DEFAULT_BASE, Layout, known_stacks

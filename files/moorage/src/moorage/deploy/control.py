@@ -24,8 +24,8 @@ from moorage.control.contract import (
 from moorage.control.http import HttpBackend
 from moorage.control.merged import MergedBackend, Part
 from moorage.control.process import ProcessBackend
+from moorage.deploy.instance import Instance
 from moorage.deploy.release import readable_release
-from moorage.deploy.runtimes.base import Instance
 from moorage.deploy.runtimes.registry import runtime
 from moorage.release.layout import Layout
 from moorage.release.names import GATEWAY, GATEWAY_UNIT, NEXT, in_slot

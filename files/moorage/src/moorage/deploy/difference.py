@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from moorage.deploy.runtimes.base import ANYWHERE, Instance
+from moorage.deploy.instance import ANYWHERE, Instance
 from moorage.release.manifest import Unit
 from moorage.release.names import NEXT
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from moorage.deploy.release import Release
-from moorage.deploy.rollout import Rollout
 from moorage.deploy.runtimes.base import Runtime, RuntimeFault
 from moorage.probe import Figures
 from moorage.probe.receipt import ReceiptError, readable_line, write_receipt
@@ -39,7 +38,7 @@ class Facts:
     cut: int = 0
 
 
-def write(facts: Facts, rollout: Rollout | None) -> tuple[str | None, str]:
+def write(facts: Facts, units: Sequence[str]) -> tuple[str | None, str]:
     """Write the receipt into the release's directory and a line of it into the log.
 
     Returns its path, None when it could not be written, and what went wrong: a rollout that went
@@ -48,7 +47,7 @@ def write(facts: Facts, rollout: Rollout | None) -> tuple[str | None, str]:
     path: Path | None = None
     said = ""
     try:
-        receipt = gather(facts, rollout)
+        receipt = gather(facts, units)
         key = KEY if KEY.exists() else None
         path = write_receipt(facts.after.path, receipt, key)
     except ReceiptError as trouble:
@@ -63,7 +62,7 @@ def write(facts: Facts, rollout: Rollout | None) -> tuple[str | None, str]:
     return (str(path) if path else None), said
 
 
-def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
+def gather(facts: Facts, units: Sequence[str]) -> dict[str, Any]:
     """Return the receipt as plain data; docs/receipt.schema.json describes it."""
     done, after = facts.outcome, facts.after
     did = done["did"]
@@ -74,7 +73,6 @@ def gather(facts: Facts, rollout: Rollout | None) -> dict[str, Any]:
         # What happened is told without them: an engine that fails may be what happened.
         digests = {}
     updated = sorted(did.get("instances", []))
-    units = [unit.name for unit in rollout.scene.units] if rollout else []
     return {
         "format": 1,
         "stack": facts.request["stack"],

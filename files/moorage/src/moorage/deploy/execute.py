@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moorage.deploy.drivers.base import Driver
-from moorage.deploy.drivers.registry import driver
+from moorage.deploy.drivers.base import Driver, FindDriver
 from moorage.deploy.release import Release, current_release
 from moorage.release.layout import Layout
 from moorage.release.manifest import Unit
@@ -16,7 +15,12 @@ class ExecuteError(Exception):
 
 
 def command_in(
-    layout: Layout, service: str, command: Sequence[str], *, terminal: bool = False
+    layout: Layout,
+    service: str,
+    command: Sequence[str],
+    find_driver: FindDriver,
+    *,
+    terminal: bool = False,
 ) -> list[str]:
     """Return the command line that runs ``command`` as the service would.
 
@@ -28,7 +32,7 @@ def command_in(
     if release is None or not release.manifest.complete:
         raise ExecuteError(f"no release of {layout.stack} runs here: deploy it first")
     unit = _unit(release, service)
-    here = driver(release.topology, layout)
+    here = find_driver(release.topology, layout)
     instance = next(
         (
             found

@@ -6,8 +6,8 @@ import http.client
 import time
 from collections.abc import Mapping, Sequence
 
+from moorage.deploy.instance import Instance
 from moorage.deploy.release import Release
-from moorage.deploy.runtimes.base import Instance
 from moorage.deploy.traffic import direct_targets
 from moorage.probe import Target
 from moorage.probe import smoke as ask

@@ -18,8 +18,9 @@ from typing import IO, Any, Literal
 from moorage.common.readers import decode
 from moorage.common.shape import fit
 from moorage.deploy.execute import apart
+from moorage.deploy.instance import Instance
 from moorage.deploy.release import Release, make_runtime
-from moorage.deploy.runtimes.base import Instance, RuntimeFault
+from moorage.deploy.runtimes.base import RuntimeFault
 from moorage.deploy.scene import Scene
 from moorage.release.layout import Layout
 from moorage.release.manifest import Hook

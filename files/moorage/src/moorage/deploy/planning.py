@@ -9,9 +9,9 @@ from typing import Any
 
 from moorage.common.readers import read_note
 from moorage.deploy.difference import Difference, Leftovers, Operation, difference, leftovers
-from moorage.deploy.drivers.registry import FindDriver, driver
+from moorage.deploy.drivers.base import FindDriver
+from moorage.deploy.instance import Instance
 from moorage.deploy.release import Release
-from moorage.deploy.runtimes.base import Instance
 from moorage.deploy.scene import Limits, Scene
 from moorage.deploy.traffic import Traffic
 from moorage.edge.core import Edge
@@ -61,8 +61,8 @@ def operations(
     layout: Layout,
     release: Release,
     restart: Collection[str],
+    find_driver: FindDriver,
     edge: Edge | None = None,
-    find_driver: FindDriver = driver,
 ) -> list[Operation]:
     """Return what an activation of the release would do on this host; changes nothing."""
     traffic = Traffic(layout.stack, edge or Edge.of())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from moorage.common.files import discard
-from moorage.deploy.drivers.registry import FindDriver, driver
+from moorage.deploy.drivers.base import FindDriver
+from moorage.deploy.drivers.registry import driver
 from moorage.deploy.release import list_releases
 from moorage.deploy.runtimes.registry import runtime
 from moorage.edge import Edge

@@ -17,9 +17,10 @@ from moorage.deploy import health
 from moorage.deploy.difference import Difference, Leftovers
 from moorage.deploy.drivers.base import Gap
 from moorage.deploy.gate import GateClosed, wait_until_healthy
+from moorage.deploy.instance import Instance
 from moorage.deploy.journal import Journal
 from moorage.deploy.planning import Plan, plan
-from moorage.deploy.runtimes.base import Instance, RuntimeFault
+from moorage.deploy.runtimes.base import RuntimeFault
 from moorage.deploy.scene import Scene
 from moorage.deploy.traffic import pools_of
 from moorage.deploy.waves import Waves

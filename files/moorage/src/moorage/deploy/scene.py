@@ -12,9 +12,9 @@ from moorage.deploy.difference import Turn, free_slot, in_the_way, needs_of, shu
 from moorage.deploy.drivers.base import Driver, Gap
 from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
 from moorage.deploy.gentle import Gentle
+from moorage.deploy.instance import LOOPBACK, Instance
 from moorage.deploy.owners import Owners
 from moorage.deploy.release import Release, read_part
-from moorage.deploy.runtimes.base import LOOPBACK, Instance
 from moorage.deploy.traffic import Traffic, hold_seconds, pools_of
 from moorage.release.directory import Composed
 from moorage.release.layout import Layout

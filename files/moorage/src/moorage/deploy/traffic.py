@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from moorage.deploy.gate import Check
+from moorage.deploy.instance import LOOPBACK, Instance
 from moorage.deploy.release import Release, ReleaseError
-from moorage.deploy.runtimes.base import LOOPBACK, Instance
 from moorage.edge import Edge
 from moorage.edge.report import unheard
 from moorage.probe import Figures, Prober, Sample, Target, smoke, too_busy, verdict

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from moorage.deploy import health
 from moorage.deploy.drivers.base import Gap
 from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
+from moorage.deploy.instance import LOOPBACK
 from moorage.deploy.journal import Journal
-from moorage.deploy.runtimes.base import LOOPBACK
 from moorage.deploy.scene import Scene
 from moorage.deploy.traffic import BudgetSpent
 from moorage.release.manifest import Unit, batches, is_of

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from moorage.deploy.difference import Operation
 from moorage.deploy.gate import Check
+from moorage.deploy.instance import Instance
 from moorage.deploy.release import Release
-from moorage.deploy.runtimes.base import Instance, Runtime, Surroundings
+from moorage.deploy.runtimes.base import Runtime, Surroundings
+from moorage.release.layout import Layout
 from moorage.release.manifest import Unit
 
 
@@ -114,3 +116,7 @@ class Driver(Protocol):
 
         That is the release which stays, None when the whole stack goes.
         """
+
+
+# By the name of a topology.
+FindDriver = Callable[[str, Layout], Driver]

@@ -12,8 +12,9 @@ from moorage.deploy import systemd
 from moorage.deploy.difference import Operation
 from moorage.deploy.drivers.base import Gap
 from moorage.deploy.gate import Check
+from moorage.deploy.instance import Instance
 from moorage.deploy.release import Release, install_files, remove_files
-from moorage.deploy.runtimes.base import AS_IT_IS, Instance, Runtime, Surroundings
+from moorage.deploy.runtimes.base import AS_IT_IS, Runtime, Surroundings
 from moorage.release.layout import Layout
 from moorage.release.manifest import Unit
 

@@ -11,8 +11,6 @@ from moorage.deploy.runtimes.base import Runtime
 from moorage.deploy.runtimes.registry import runtime
 from moorage.release.layout import Layout
 
-FindDriver = Callable[[str, Layout], Driver]
-
 _DRIVERS: Mapping[str, Callable[[Layout, Runtime], Driver]] = {
     "containers": ContainersDriver,
     "unified": UnifiedDriver,

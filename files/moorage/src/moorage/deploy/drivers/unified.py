@@ -23,6 +23,7 @@ from moorage.deploy.drivers.base import Gap
 from moorage.deploy.drivers.containers import ContainersDriver
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
+from moorage.deploy.instance import Instance
 from moorage.deploy.release import (
     ROTATIONS,
     Release,
@@ -30,7 +31,7 @@ from moorage.deploy.release import (
     read_part,
     remove_runtime,
 )
-from moorage.deploy.runtimes.base import AS_IT_IS, Instance, RuntimeFault, Surroundings
+from moorage.deploy.runtimes.base import AS_IT_IS, RuntimeFault, Surroundings
 from moorage.deploy.supervisor import Supervisor
 from moorage.release.directory import Processes
 from moorage.release.manifest import Edge, Unit, is_of

@@ -13,8 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from moorage.common.engine import DockerError, Engine
+from moorage.deploy.instance import ANYWHERE, Instance, Published
 from moorage.deploy.release import Release
-from moorage.deploy.runtimes.base import ANYWHERE, AS_IT_IS, Instance, Published, Surroundings
+from moorage.deploy.runtimes.base import AS_IT_IS, Surroundings
 from moorage.release.manifest import Unit
 from moorage.release.names import (
     CONFIG_LABEL,
