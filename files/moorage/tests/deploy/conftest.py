@@ -16,7 +16,7 @@ from rig import Rig
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """A stack of its own on the engine, taken away afterwards."""
-    monkeypatch.setattr("moorage.deploy.evidence.DEFAULT_LOG", tmp_path / "log")
+    monkeypatch.setattr("moorage.deploy.receipt.DEFAULT_LOG", tmp_path / "log")
     monkeypatch.setattr("moorage.deploy.systemd.start", lambda _: [])
     (tmp_path / "log" / "rollouts").mkdir(parents=True)
     rig = Rig(tmp_path)

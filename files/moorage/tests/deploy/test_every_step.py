@@ -21,7 +21,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRig:
 
 def fresh(directory: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRig:
     """Return a host in memory with its files below a directory."""
-    monkeypatch.setattr("moorage.deploy.evidence.DEFAULT_LOG", directory / "log")
+    monkeypatch.setattr("moorage.deploy.receipt.DEFAULT_LOG", directory / "log")
     (directory / "log" / "rollouts").mkdir(parents=True)
     return FakeRig(directory)
 

@@ -27,7 +27,7 @@ def disk(tmp_path: Path) -> Path:
 @pytest.fixture
 def mounted(disk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
     """Return a function that makes a stack on a disk of its own, with options of tmpfs(5)."""
-    monkeypatch.setattr("moorage.deploy.evidence.DEFAULT_LOG", disk.parent / "log")
+    monkeypatch.setattr("moorage.deploy.receipt.DEFAULT_LOG", disk.parent / "log")
     monkeypatch.setattr("moorage.deploy.systemd.start", lambda _: [])
     (disk.parent / "log/rollouts").mkdir(parents=True)
     made: list[Rig] = []

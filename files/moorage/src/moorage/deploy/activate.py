@@ -17,7 +17,7 @@ from typing import Any, Literal
 from moorage.common.files import discard, write_atomically
 from moorage.common.lock import Locked, hold
 from moorage.common.readers import Damaged
-from moorage.deploy import evidence, hooks, systemd
+from moorage.deploy import hooks, receipt, systemd
 from moorage.deploy.claims import refuse_held
 from moorage.deploy.drivers.base import FindDriver
 from moorage.deploy.drivers.registry import driver
@@ -422,7 +422,7 @@ class Activation:
         self, outcome: Outcome, release: Release, began: float, rollout: Rollout | None
     ) -> None:
         with self._journal.phase("receipt"):
-            facts = evidence.Facts(
+            facts = receipt.Facts(
                 request=asdict(self._request),
                 outcome=outcome.to_dict(),
                 before=self._before(),
@@ -438,7 +438,7 @@ class Activation:
                 cut=self._traffic.cut,
             )
             units = [unit.name for unit in rollout.scene.units] if rollout else []
-            outcome.receipt, trouble = evidence.write(facts, units)
+            outcome.receipt, trouble = receipt.write(facts, units)
             outcome.warnings += [trouble] if trouble else []
 
 

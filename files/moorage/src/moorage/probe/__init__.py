@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 from moorage.probe.target import Figures, Sample, Target
 
 if TYPE_CHECKING:
-    from moorage.probe.figures import too_busy, verdict
     from moorage.probe.prober import Prober
     from moorage.probe.smokecheck import smoke
+    from moorage.probe.verdicts import too_busy, verdict
 
 __all__ = ["Figures", "Prober", "Sample", "Target", "smoke", "too_busy", "verdict"]
 
 _HOMES = {
     "Prober": "prober",
     "smoke": "smokecheck",
-    "too_busy": "figures",
-    "verdict": "figures",
+    "too_busy": "verdicts",
+    "verdict": "verdicts",
 }
 
 
