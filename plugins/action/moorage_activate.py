@@ -23,9 +23,9 @@ from moorage.release.names import COMMAND
 _MODULE = Path(__file__).parents[1] / "modules" / "moorage_activate.py"
 # The documentation is what the options are checked by.
 _OPTIONS = read_docstring(str(_MODULE), verbose=False)["doc"]["options"]
-# What this action keeps to itself; all other options are fields of deploy.activate.Request.
+# What this action keeps to itself; all other options are fields of deploy.request.Request.
 OWN = ("base", "give_back")
-# The same words as moorage.deploy.activate.Outcome.
+# The same words as moorage.deploy.request.Outcome.
 _GOOD = ("activated", "unchanged")
 # How the command says that it cannot, and its shell that there is no command.
 _REFUSED = ("moorage: ", "usage: ", "Traceback ", "/bin/sh: ")

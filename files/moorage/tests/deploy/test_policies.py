@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rig import Rig
 
-from moorage.cli.main import main
+from moorage.cli.asked import main
 from moorage.deploy.activate import Request
 from moorage.deploy.journal import SPARE
 from moorage.deploy.launch import launch

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-from moorage.deploy.activate import Request
+from moorage.deploy.request import Request
 
 
 def add_parsers(verbs: Any) -> None:
@@ -26,12 +25,6 @@ def add_parsers(verbs: Any) -> None:
     back.add_argument("release", nargs="?", default="")
     _add_request(back, "action", "restart")
     back.set_defaults(action="rollback")
-
-    # What Ansible asks, in JSON on standard input.
-    asked = verbs.add_parser("request")
-    asked.add_argument("--rejoin", action="store_true")
-    asked.add_argument("--give-back", action="store_true")
-    asked.set_defaults(json=True)
 
     receipt = verbs.add_parser("receipt", help="show what the last rollout measured and did")
     receipt.add_argument("stack")
@@ -54,9 +47,6 @@ def add_parsers(verbs: Any) -> None:
     gone.add_argument("stack")
     gone.add_argument("--data", action="store_true", help="data, secrets and backups too")
     gone.add_argument("--confirm", default="", metavar="STACK", help="the stack's name, for --data")
-
-    unit = verbs.add_parser("run-activation")
-    unit.add_argument("request", type=Path)
 
 
 def _add_request(parser: argparse.ArgumentParser, *without: str) -> None:

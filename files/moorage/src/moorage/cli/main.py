@@ -13,7 +13,8 @@ from typing import Any
 from moorage import __version__, packets
 from moorage.cli import edge, releases
 from moorage.cli.arguments import add_parsers
-from moorage.cli.releases import FAILED, OK, layout_of, who
+from moorage.cli.caller import FAILED, OK, who
+from moorage.cli.releases import layout_of
 from moorage.cli.tables import event_rows, status_rows, table
 from moorage.common.text import say
 from moorage.control import metrics

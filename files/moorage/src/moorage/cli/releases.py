@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pwd
 import socket
 import sys
 import time
@@ -14,18 +13,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from moorage.cli.caller import FAILED, OK, who
 from moorage.cli.tables import release_rows, table
 from moorage.common.lock import Locked, hold, is_held, moment
 from moorage.common.readers import Damaged, read_note, read_object
-from moorage.common.shape import make
 from moorage.common.text import say
 from moorage.deploy import activate as activation
-from moorage.deploy.activate import Outcome, Request
 from moorage.deploy.control import UnknownService
 from moorage.deploy.drivers.registry import driver
 from moorage.deploy.execute import ExecuteError, command_in
 from moorage.deploy.foreign import remove_tree
-from moorage.deploy.launch import LaunchError, launch, rejoin, run_activation
+from moorage.deploy.launch import LaunchError, launch
 from moorage.deploy.release import (
     Release,
     ReleaseError,
@@ -36,13 +34,13 @@ from moorage.deploy.release import (
     readable_release,
 )
 from moorage.deploy.removal import remove
-from moorage.deploy.reservation import Reservation, admit, break_reservation, give_back, reserve
+from moorage.deploy.request import Outcome, Request
+from moorage.deploy.reservation import Reservation, admit, break_reservation, reserve
 from moorage.deploy.runtimes.registry import runtime
 from moorage.probe.receipt import ReceiptError, readable_line, verify_receipt
 from moorage.release.layout import Layout, known_stacks, release_names
 from moorage.release.names import RECEIPT
 
-OK, FAILED = 0, 1
 FAILURES = (
     *activation.FAILURES,
     Damaged,
@@ -53,11 +51,6 @@ FAILURES = (
     UnknownService,
 )
 PUBLIC_KEY = Path("/opt/moorage/keys/receipt.pub")
-
-
-def who() -> str:
-    """Return who asks: sudo tells who is behind root, and a trail of "root" helps nobody."""
-    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
 
 
 def layout_of(args: argparse.Namespace) -> Layout:
@@ -130,34 +123,24 @@ def _unreadable(layout: Layout) -> list[str]:
 def _activate(args: argparse.Namespace) -> int:
     given = {f.name: getattr(args, f.name) for f in fields(Request) if hasattr(args, f.name)}
     given["restart"] = tuple(given.get("restart", ()))
-    return _launch(Request(**given), args, _silent if args.json else _say)
-
-
-def _requested(args: argparse.Namespace) -> int:
-    try:
-        request = make(Request, json.load(sys.stdin), strict=True)
-    except ValueError as trouble:
-        raise ReleaseError(f"this is no request of this version: {trouble}") from None
-    layout = Layout.of(request.stack, args.base, args.run)
-    try:
-        if args.rejoin:
-            return _report(rejoin(request.release, layout, _silent), args)
-        return _launch(request, args, _silent)
-    finally:
-        if args.give_back:
-            give_back(layout, request.token)
+    return _launch(Request(**given), args, (lambda _: None) if args.json else _say)
 
 
 def _launch(
     request: Request, args: argparse.Namespace, listener: Callable[[dict[str, Any]], None]
 ) -> int:
-    args.stack = request.stack
-    layout = Layout.of(request.stack, args.base, args.run)
     if request.action == "rollback":
-        layout = layout_of(args)
-        target = read_release(layout, request.release) if request.release else None
-        request = replace(request, release=(target or previous_release(layout)).id)
+        request = going_back(request, args)
+    layout = Layout.of(request.stack, args.base, args.run)
     return _report(launch(replace(request, who=who()), layout, listener), args)
+
+
+def going_back(request: Request, args: argparse.Namespace) -> Request:
+    """Return a request of a rollback with the release that is meant."""
+    args.stack = request.stack
+    layout = layout_of(args)
+    target = read_release(layout, request.release) if request.release else None
+    return replace(request, release=(target or previous_release(layout)).id)
 
 
 def _report(outcome: Outcome, args: argparse.Namespace) -> int:
@@ -173,21 +156,9 @@ def _report(outcome: Outcome, args: argparse.Namespace) -> int:
     return OK if outcome.ok else FAILED
 
 
-def _silent(_event: dict[str, Any]) -> None:
-    """Swallow progress: who asked for JSON gets one document."""
-
-
 def _say(event: dict[str, Any]) -> None:
     if event["event"] == "phase-end":
         print(f"{event['name']:<12} {event['outcome']} in {event['seconds']:.2f} s", flush=True)
-
-
-def _run_activation(args: argparse.Namespace) -> int:
-    outcome = run_activation(args.request, args.base, args.run)
-    # To the unit's own journal, where no other one can be written.
-    if outcome.message:
-        say(outcome.message, sys.stderr)
-    return OK if outcome.ok else FAILED
 
 
 def _receipt(args: argparse.Namespace) -> int:
@@ -278,11 +249,9 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "releases": _releases,
     "activate": _activate,
     "rollback": _activate,
-    "request": _requested,
     "receipt": _receipt,
     "exec": _exec,
     "lock": _lock,
     "unlock": _unlock,
     "remove": _remove,
-    "run-activation": _run_activation,
 }
