@@ -19,8 +19,7 @@ from moorage.common.files import write_atomically
 from moorage.common.readers import Damaged
 from moorage.common.shape import read_shaped
 from moorage.deploy.difference import Operation
-from moorage.deploy.drivers.base import Gap
-from moorage.deploy.drivers.containers import ContainersDriver
+from moorage.deploy.drivers.base import Driver, Gap
 from moorage.deploy.foreign import Foreign, remove_tree
 from moorage.deploy.gate import Check
 from moorage.deploy.instance import Instance
@@ -53,8 +52,8 @@ _NOT_YET = ("unreachable", "timeout")
 _RESTARTS = (*RESTART_KEYS, "stdout_logfile", "stderr_logfile")
 
 
-class UnifiedDriver(ContainersDriver):
-    """Driver of the unified topology: what runs beside its one container is as in the other."""
+class UnifiedDriver(Driver):
+    """Driver of the unified topology; services beside its one container have one of their own."""
 
     def held(self, release: Release, containers: Sequence[Instance]) -> list[str]:
         """Return the services that somebody has stopped: by the engine, or by the supervisor."""
