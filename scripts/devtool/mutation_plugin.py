@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-# Below src of the copy, as a sitecustomize: every Python that finds our sources says which of
-# their functions it enters, once for each test. A process with an environment of its own does not
-# know the test, only its file.
+# At the end of our packages in the copy, so that an isolated interpreter runs it too: every process
+# says which of their functions it enters, once for each test. One with an environment of its own
+# does not know the test, only its file.
 TRACE = """\
 import os, sys
 
@@ -25,7 +25,7 @@ def entered(code, _):
             pass
     return sys.monitoring.DISABLE
 
-if hasattr(sys, "monitoring"):
+if hasattr(sys, "monitoring") and not sys.monitoring.get_tool(3):
     sys.monitoring.use_tool_id(3, "mutation")
     sys.monitoring.register_callback(3, sys.monitoring.events.PY_START, entered)
     sys.monitoring.set_events(3, sys.monitoring.events.PY_START)
