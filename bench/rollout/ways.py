@@ -24,11 +24,17 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Turn:
-    """One change: seconds of the whole command, on the host alone, and of the host's phases."""
+    """One change: seconds of the whole, from when to when the host was at it, and its phases."""
 
     whole: float | None
-    host: float
+    began: float
+    ended: float
     phases: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def host(self) -> float:
+        """Seconds on the host alone."""
+        return self.ended - self.began
 
 
 class Host:
@@ -150,8 +156,7 @@ class Moorage:
         receipt = json.loads(self.host.run("cat", f"/opt/{self.name}/current/receipt.json"))
         if self._identity() == before or receipt["action"] != action:
             raise BenchError(f"{playbook} of {self.name} changed nothing:\n{said}")
-        seconds = receipt["finished"] - receipt["started"]
-        return Turn(whole, seconds, receipt["phases"])
+        return Turn(whole, receipt["started"], receipt["finished"], receipt["phases"])
 
     def _identity(self) -> str:
         return self.host.run("docker", "inspect", self._container, "-f", "{{.Id}} {{.State.Pid}}")
@@ -197,7 +202,7 @@ class Compose:
         steps = " && ".join(f"{compose} {' '.join(verb)} >/dev/null 2>&1" for verb in verbs)
         # The clock is read on the host: reaching it takes time of its own.
         said = self.host.run("sh", "-c", f"date +%s.%N && {steps} && date +%s.%N").split()
-        return Turn(None, float(said[1]) - float(said[0]))
+        return Turn(None, float(said[0]), float(said[1]))
 
     def _identity(self) -> str:
         project = Path(self._file).stem.replace("_", "")
