@@ -198,8 +198,8 @@ def _learn(copy: Path, package: str, deadline: float) -> Knowledge:
             known.seconds[name] = known.seconds.get(name, 0.0) + float(seconds)
             failed |= {name} if outcome == "failed" else set()
         for line in trace.read_text().splitlines():
-            path, first, name = line.split("\t")
-            known.entered[str(Path(path).relative_to(copy)), int(first)].add(name)
+            where, first, name = line.split("\t")
+            known.entered[str(Path(where).relative_to(copy)), int(first)].add(name)
     for path, text in packages.items():
         path.write_text(text)
     for name in failed:
