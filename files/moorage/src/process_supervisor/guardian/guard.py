@@ -162,13 +162,21 @@ class Guard:
                 return final
 
     def record(self, pid: int, status: int, start: int) -> None:
-        """Leave a record; when the pipe is full the oldest record gives way."""
+        """Leave a record; when the pipe is full the oldest records give way."""
         data = pack(pid, status, start)
+        while True:
+            try:
+                posix.write(self.write_fd, data)
+                return
+            except BlockingIOError:
+                self.forget_oldest(len(data))
+
+    def forget_oldest(self, size: int) -> None:
+        """Make room; that takes more than one record, as the kernel frees a pipe by the page."""
         try:
-            posix.write(self.write_fd, data)
+            posix.read(self.read_fd, size)
         except BlockingIOError:
-            posix.read(self.read_fd, len(data))
-            posix.write(self.write_fd, data)
+            return  # the supervisor has just read all of it
 
     def supervisor_ended(self, status: int) -> int | None:
         """Bring the supervisor back unless it ended by its own decision."""
