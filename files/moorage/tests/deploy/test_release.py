@@ -73,6 +73,14 @@ def test_a_release_that_is_there_is_never_rewritten(layout: Layout) -> None:
     assert [(p, p.stat().st_ino) for p, _ in before] == before
 
 
+def test_a_release_that_is_wanted_again_is_not_the_next_to_go(layout: Layout) -> None:
+    make(layout, 1)
+    manifest = read_release(layout, release_id(1)).path / "release.json"
+    os.utime(manifest, (1, 1))
+    make(layout, 1)
+    assert manifest.stat().st_mtime > 1
+
+
 def test_an_unknown_release_names_those_that_are_kept(layout: Layout) -> None:
     make(layout, 1)
     with pytest.raises(ReleaseError, match=release_id(1)):
