@@ -35,6 +35,7 @@ _PROBE = {
     "before_seconds": 0.0,
     "targets": [],
 }
+_IDLE = "to make and not to start"
 
 
 def docker(*argv: str) -> str:
@@ -115,7 +116,7 @@ class Rig:
         if told is not None and planned and outcome.outcome in ("activated", "unchanged"):
             assert [str(operation) for operation in told] == planned[-1]["operations"]
             # What fails and is left behind no dry run foresees.
-            assert outcome.did["behind"] or _done(told) == _did(outcome.did), outcome
+            assert outcome.did["behind"] or _done(told) == _did(outcome.did, told), outcome
         return outcome
 
     def driver(self, topology: str, layout: Layout) -> Driver:
@@ -195,11 +196,16 @@ def _done(told: list[Operation]) -> dict[str, set[str]]:
         "owners": ("directory to change hands",),
     }
     return {
-        kind: {o.name.partition(":")[0] for o in told if o.verb.startswith(verbs)}
+        kind: {
+            o.name.partition(":")[0] for o in told if o.verb.startswith(verbs) and o.verb != _IDLE
+        }
         for kind, verbs in kinds.items()
     }
 
 
-def _did(did: Mapping[str, Any]) -> dict[str, set[str]]:
+def _did(did: Mapping[str, Any], told: list[Operation]) -> dict[str, set[str]]:
     owners = {turn["path"] for turn in did["owners"]}
-    return {**{k: set(did[k]) for k in ("instances", "removed", "processes")}, "owners": owners}
+    found = {k: set(did[k]) for k in ("instances", "removed", "processes")}
+    # The first instance of one that starts on demand is nothing that an outcome tells of.
+    found["instances"] -= {o.name for o in told if o.verb == _IDLE}
+    return {**found, "owners": owners}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from files.moorage.tests.deploy.world import FakeRig
+    from files.moorage.tests.deploy.world import FakeRig, Refusal
 else:
-    from world import FakeRig
+    from world import FakeRig, Refusal
 
 
 @pytest.fixture
@@ -220,12 +220,13 @@ def waiting(rig: FakeRig) -> tuple[str, str]:
     return rig.deploy(rig.web(rolled=False)), rig.deploy(rig.web(rolled=False, image="new"))
 
 
-def one_by_one(rig: FakeRig) -> tuple[str, str]:
-    def replicas(**facts: Any) -> list[dict[str, Any]]:
-        made = [rig.web(f"web-{n}", replica=n, **facts) for n in (1, 2, 3)]
-        return [{**web, "facts": {**web["facts"], "service": "web"}} for web in made]
+def replicas(rig: FakeRig, **facts: Any) -> list[dict[str, Any]]:
+    made = [rig.web(f"web-{n}", replica=n, **facts) for n in (1, 2, 3)]
+    return [{**web, "facts": {**web["facts"], "service": "web"}} for web in made]
 
-    return rig.deploy(*replicas()), rig.deploy(*replicas(image="new"))
+
+def one_by_one(rig: FakeRig) -> tuple[str, str]:
+    return rig.deploy(*replicas(rig)), rig.deploy(*replicas(rig, image="new"))
 
 
 def handed_over(rig: FakeRig) -> tuple[str, str]:
@@ -375,3 +376,44 @@ def test_a_bad_release_that_was_cut_off_leaves_what_ran_before(
         said = "\n".join([*cut, *rig.steps_done(), *rig.world.wrong, str(outcome)])
         assert outcome.outcome == ("restored" if then == "again" else "activated"), said
         assert rig.states() == there and rig.world.wrong == [], said
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+
+def test_room_is_made_without_leading_visitors_to_what_was_stopped(rig: FakeRig) -> None:
+    """Two of the old form had stopped already when the change to another one was cut off."""
+    rig.run(rig.deploy(*replicas(rig)))
+    assert rig.run(rig.deploy(all_of(rig)), left=4) is None
+    assert rig.steps_done()[-2:] == ["stop web-1", "stop web-2"]
+    back = rig.deploy(*replicas(rig, image="new", update={"order": "stop-first"}))
+    assert rig.run(back).ok and rig.world.wrong == []
+
+
+def test_visitors_of_what_goes_are_led_away_before_room_is_made(rig: FakeRig) -> None:
+    rig.world.patient = frozenset({"web:80", "api:80"})
+    both, one = (process("web"), process("api")), (process("web"),)
+    rig.run(rig.deploy(rig.all_in_one(*both, visited=["web", "api"])))
+    new = rig.all_in_one(*one, visited=["web"], update={"order": "stop-first"})
+    assert rig.run(rig.deploy(new)).ok and rig.world.wrong == []
+
+
+def test_the_edge_knows_whom_to_send_visitors_to_when_it_first_hears_of_a_stack(
+    rig: FakeRig,
+) -> None:
+    one = rig.deploy(rig.web())
+    assert rig.run(one, left=1) is None
+    assert rig.run(one).ok and rig.world.wrong == []
+
+
+def test_what_a_failed_rollout_has_stopped_is_nothing_that_somebody_has(rig: FakeRig) -> None:
+    """The runtime stops a database, and refuses all that comes after."""
+    old = rig.deploy(place(rig, "db"))
+    rig.run(old)
+    new = rig.deploy(place(rig, "db", image="new"))
+    rig.world.refusal = Refusal(1, lasts=True)
+    assert rig.run(new).outcome == "failed" and rig.states()["db"].endswith("exited")
+    rig.world.refusal = None
+    for release in (old, new):
+        assert rig.run(release).ok and rig.states()["db"].endswith("running")
+    assert not rig.layout.marker.exists()

@@ -23,7 +23,7 @@ from moorage.deploy.instance import Instance, Published
 from moorage.deploy.release import Release
 from moorage.deploy.runtimes.base import AS_IT_IS, RuntimeFault, Surroundings
 from moorage.deploy.supervisor import Supervisor
-from moorage.edge import Edge
+from moorage.edge import Edge, EdgeError
 from moorage.edge.model import Settings
 from moorage.release.layout import Layout
 from moorage.release.manifest import Unit
@@ -42,10 +42,24 @@ _STATES: dict[str, dict[str, Any]] = {
     "ends": {"state": "exited"},
     "fails": {"state": "exited", "exit_code": 1},
 }
+_REFUSED = RuntimeFault("the runtime refuses")
+_SILENT = ControlError("unreachable", "the supervisor does not answer")
 
 
 class Cut(BaseException):
     """Somebody has pulled the plug: nothing more is done to this host."""
+
+
+@dataclass
+class Refusal:
+    """When something refuses: after how many steps, from then on or once.
+
+    ``late``: it says so although it has done what it was asked for.
+    """
+
+    after: int
+    lasts: bool = False
+    late: bool = False
 
 
 @dataclass
@@ -61,17 +75,33 @@ class World:
     done: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     left: int | None = None
+    #: What refuses: after how many steps, whether it goes on to, whether what it refuses was done.
+    refusal: Refusal | None = None
     #: Pools whose visitors may have to wait, since nobody can be beside who serves them.
     patient: frozenset[str] = frozenset()
     ids: Iterator[int] = field(default_factory=itertools.count)
+    _trouble: Exception | None = None
 
-    def do(self, what: str) -> None:
-        """Note what is about to be done; raises Cut when the plug is out."""
+    def do(self, what: str, trouble: Exception, *, undone: bool = False) -> None:
+        """Note what is about to be done; raises Cut when the plug is out, or ``trouble``.
+
+        What is ``undone`` where it fails leaves nothing.
+        """
         if self.left == 0:
             raise Cut(what)
         if self.left is not None:
             self.left -= 1
         self.done.append(what)
+        if self.refusal is None:
+            return
+        if self.refusal.after:
+            self.refusal.after -= 1
+            return
+        refusal, self.refusal = self.refusal, self.refusal if self.refusal.lasts else None
+        self.done[-1] += " REFUSED"
+        if undone or not refusal.late:
+            raise trouble
+        self._trouble = trouble
 
     def look(self) -> None:
         """Note what must not be."""
@@ -82,10 +112,16 @@ class World:
             if not peers and name not in self.patient:
                 self.wrong.append(f"after {after}: nobody serves {name}")
         running = [
-            f"{name}" for s in self.supervisors.values() for name in s.running() if name in s.single
+            name for s in self.supervisors.values() for name in s.running() if name in s.single
+        ]
+        running += [
+            i.service for i in self.instances.values() if i.alive and self.entries[i.name]["single"]
         ]
         if len(running) != len(set(running)):
             self.wrong.append(f"after {after}: {running} run twice")
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            raise trouble
 
     def _serving(self, service: str) -> set[str]:
         """Return where a service answers."""
@@ -117,7 +153,7 @@ class FakeRuntime:
         for key in keys:
             entry = services[key]
             name = entry["container_name"]
-            world.do(f"make {name} ({key})")
+            world.do(f"make {name} ({key})", _REFUSED)
             for other in [n for n, of in world.keys.items() if of == key]:
                 self._forget(other)
             if name in world.instances:
@@ -152,20 +188,20 @@ class FakeRuntime:
     def start(self, names: Sequence[str]) -> None:
         """Start instances."""
         for name in names:
-            self.world.do(f"start {name}")
+            self.world.do(f"start {name}", _REFUSED)
             self._start(name)
             self.world.look()
 
     def restart(self, name: str, *, timeout_seconds: float) -> None:
         """Stop and start one."""
-        self.world.do(f"restart {name}")
+        self.world.do(f"restart {name}", _REFUSED)
         self._start(name)
         self.world.look()
 
     def stop(self, names: Sequence[str], *, timeout_seconds: float) -> None:
         """Stop instances."""
         for name in names:
-            self.world.do(f"stop {name}")
+            self.world.do(f"stop {name}", _REFUSED)
             self._is(name, state="exited", restarts=0)
             self.world.supervisors.pop(name, None)
             self.world.look()
@@ -173,13 +209,13 @@ class FakeRuntime:
     def remove(self, names: Sequence[str]) -> None:
         """Remove instances."""
         for name in names:
-            self.world.do(f"remove {name}")
+            self.world.do(f"remove {name}", _REFUSED)
             self._forget(name)
             self.world.look()
 
     def rename(self, name: str, to: str) -> None:
         """Give an instance another name."""
-        self.world.do(f"rename {name} to {to}")
+        self.world.do(f"rename {name} to {to}", _REFUSED)
         world = self.world
         if to in world.instances:
             raise RuntimeFault(f"the name {to} is in use")
@@ -192,6 +228,19 @@ class FakeRuntime:
     def rename_if_it_runs(self, name: str, to: str) -> None:
         """Do so."""
         self.rename(name, to)
+
+    def boot(self) -> None:
+        """Start what ran before the host went down, at once."""
+        world = self.world
+        world.supervisors.clear()
+        alive = [name for name, instance in world.instances.items() if instance.alive]
+        for name in alive:
+            self._is(name, state="created")
+        for name in alive:
+            if world.instances[name].policy in ("always", "unless-stopped"):
+                self._start(name)
+            else:
+                self._is(name, state="exited", exit_code=137)
 
     def limit(self, name: str, pids: int) -> None:
         """Limit processes."""
@@ -218,7 +267,7 @@ class FakeRuntime:
         terminal: bool = False,
     ) -> list[str]:
         """Return the command itself."""
-        self.world.do(f"in {name}: {' '.join(command)}")
+        self.world.do(f"in {name}: {' '.join(command)}", _REFUSED)
         return list(command)
 
     def apart(
@@ -286,8 +335,8 @@ class FakeSupervisor:
     def __init__(self, world: World, files: Mapping[str, Any]) -> None:
         self._world = world
         self._config, self.single = Path(files["config"]), set(files["single"])
-        intents = Path(files["state"]) / "intents.json"
-        stopped = json.loads(intents.read_text())["stopped"] if intents.exists() else []
+        self._intents = Path(files["state"]) / "intents.json"
+        stopped = json.loads(self._intents.read_text())["stopped"] if self._intents.exists() else []
         self._held = set(stopped)
         self.processes: dict[str, dict[str, Any]] = {}
         for wanted in self._read():
@@ -307,27 +356,28 @@ class FakeSupervisor:
 
     def start(self, name: str, **_: Any) -> None:
         """Start a process."""
-        self._world.do(f"start process {name}")
-        self._held.discard(name)
+        self._world.do(f"start process {name}", _SILENT)
+        self._hold(name, False)
         self._run(self.processes[name])
         self._world.look()
 
     def stop(self, name: str, **_: Any) -> None:
         """Stop a process."""
-        self._world.do(f"stop process {name}")
-        self._held.add(name)
+        self._world.do(f"stop process {name}", _SILENT)
+        self._hold(name, True)
         self.processes[name].update(state="STOPPED", wanted="down")
         self._world.look()
 
     def restart(self, name: str, **_: Any) -> None:
         """Stop and start a process."""
-        self._world.do(f"restart process {name}")
+        self._world.do(f"restart process {name}", _SILENT)
+        self._hold(name, False)
         self._run(self.processes[name])
         self._world.look()
 
     def reload(self, **_: Any) -> dict[str, list[str]]:
         """Bring processes to what the file says."""
-        self._world.do("reload")
+        self._world.do("reload", _SILENT)
         wanted = {process["name"]: process for process in self._read()}
         gone = [name for name in self.processes if name not in wanted]
         for name in gone:
@@ -355,6 +405,10 @@ class FakeSupervisor:
     def _read(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self._config.read_text())["processes"]
         return found
+
+    def _hold(self, name: str, stopped: bool) -> None:
+        self._held = self._held | {name} if stopped else self._held - {name}
+        self._intents.write_text(json.dumps({"version": 1, "stopped": sorted(self._held)}))
 
     def _add(self, config: dict[str, Any]) -> None:
         process = self.processes[config["name"]] = {
@@ -410,7 +464,8 @@ class FakeEdge:
         """Take over what a release wants."""
         if facts == self.world.routes:
             return False
-        self.world.do(f"route {sorted((facts or {}).get('pools', {}))}")
+        told = f"route {sorted((facts or {}).get('pools', {}))}"
+        self.world.do(told, EdgeError("the edge refuses"), undone=True)
         self.world.routes = dict(facts) if facts else None
         names = (facts or {}).get("pools", {})
         there, new = self.world.pools, pools or {}
@@ -424,7 +479,7 @@ class FakeEdge:
         """Send visitors elsewhere."""
         assert set(pools) <= set(self.world.pools), "a pool that the edge does not know"
         said = "; ".join(f"{name} {'+'.join(peers) or '-'}" for name, peers in pools.items())
-        self.world.do(f"switch {said}")
+        self.world.do(f"switch {said}", EdgeError("the edge refuses"))
         self.world.pools.update({name: list(peers) for name, peers in pools.items()})
         self.world.look()
 
@@ -535,6 +590,12 @@ class FakeRig(Rig):
             self.world.left = None
             self.steps = len(self.world.done) - before
 
+    def reboot(self) -> None:
+        """Have the host begin anew: what ran and was not stopped starts, as its files say."""
+        world = self.world
+        cast(FakeRuntime, self.runtime).boot()
+        world.look()
+
     def states(self) -> dict[str, str]:
         """Return what runs: configurations and states by name, with processes beside."""
         found = {
@@ -559,4 +620,5 @@ class FakeRig(Rig):
         return self.ports.setdefault(name, 21_000 + len(self.ports))
 
     def _entry(self, service: dict[str, Any], unit: dict[str, Any], slot: str) -> dict[str, Any]:
-        return {**super()._entry(service, unit, slot), **service.get("by_slot", {}).get(slot, {})}
+        entry = {**super()._entry(service, unit, slot), "single": unit.get("singleton", False)}
+        return {**entry, **service.get("by_slot", {}).get(slot, {})}

@@ -139,8 +139,28 @@ class Activation:
             outcome = self._done(rollout)
         finally:
             self._end()
-        discard(self._layout.marker)
+        if outcome.outcome != "failed" or not self._left_stopped(rollout):
+            discard(self._layout.marker)
         return self._finish(outcome, began, rollout)
+
+    def _left_stopped(self, rollout: Rollout) -> bool:
+        """Tell whether something stays stopped that no person has stopped.
+
+        The marker tells whoever comes next: else that looks as if somebody had.
+        """
+        scene = rollout.scene
+        try:
+            instances = list(scene.look().values())
+            stopped = {
+                name
+                for release in (rollout.release, self._previous or rollout.release)
+                for name in self._find_driver(release.topology, self._layout).held(
+                    release, instances
+                )
+            }
+        except FAILURES:
+            return True
+        return bool(stopped - set(rollout.did.held))
 
     def _end(self) -> None:
         """Let go of what a rollout holds; what fails at that has no part in its outcome."""

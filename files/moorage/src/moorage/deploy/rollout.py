@@ -223,9 +223,9 @@ class Rollout:
         scene = self.scene
         if not self.release.manifest.edge:
             return
-        if scene.traffic.route(self.release):
-            self.did.changed = True
         wanted = pools_of(self.release, scene.units, scene.look())
+        if scene.traffic.route(self.release, wanted):
+            self.did.changed = True
         there = scene.traffic.pools()
         wrong = {k: v for k, v in wanted.items() if sorted(there.get(k, [])) != sorted(v)}
         if wrong:

@@ -292,13 +292,13 @@ class Scene:
     def without(self, units: Sequence[Unit]) -> dict[str, list[str]]:
         """Return the pools that these units serve, as they are when nobody is sent to them."""
         gone = {unit.name for unit in units}
-        live = {name: c for name, c in self.old_ones().items() if name not in gone}
+        live = {name: c for name, c in self._serving().items() if name not in gone}
         known = self.traffic.pools()
         return {name: peers for name, peers in self.pools(units, live).items() if name in known}
 
     def keep_waiting(self, units: Sequence[Unit]) -> None:
         """Send nobody to these units from now on; who comes waits in the edge for a while."""
-        self.traffic.switch(self.without(units), self.hold_seconds)
+        self.lead_away([unit.name for unit in units])
 
     def moved(self, units: Sequence[Unit]) -> dict[str, list[str]]:
         """Return the pools whose processes move to the new instances last, with their new peers.
@@ -338,16 +338,16 @@ class Scene:
         pools = {name: list(dict.fromkeys(peers)) for name, peers in pools.items()}
         self.traffic.switch(pools, self.hold_seconds)
 
-    def old_ones(self) -> dict[str, Instance]:
-        """Return the instances that are no candidates, by name."""
-        return {name: c for name, c in self.found.items() if not name.endswith(NEXT)}
+    def _serving(self) -> dict[str, Instance]:
+        """Return the instances that are no candidates and can have visitors, by name."""
+        return {name: c for name, c in self.found.items() if c.alive and not name.endswith(NEXT)}
 
     def send_back(self, units: Sequence[Unit]) -> None:
         """Send visitors of ``units`` to the instances that are no candidates."""
         self.traffic.switch(self._back(units))
 
     def _back(self, units: Sequence[Unit]) -> dict[str, list[str]]:
-        known, back = self.traffic.pools(), self.pools(units, self.old_ones())
+        known, back = self.traffic.pools(), self.pools(units, self._serving())
         return {name: peers for name, peers in back.items() if peers and name in known}
 
     # -- health ---------------------------------------------------------------------------

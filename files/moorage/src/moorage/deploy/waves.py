@@ -110,8 +110,9 @@ class Waves:
         if not self._routed:
             self._free_ports()
         found = scene.look()
+        alive = {name: instance for name, instance in found.items() if instance.alive}
         live = {
-            unit.name: found.get(unit.next_name) or found.get(unit.name) for unit in scene.units
+            unit.name: alive.get(unit.next_name) or alive.get(unit.name) for unit in scene.units
         }
         last = scene.moved(wave)
         pools = scene.pools(wave, {k: v for k, v in live.items() if v})
