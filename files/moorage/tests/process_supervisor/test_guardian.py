@@ -150,6 +150,15 @@ def test_ends_are_heard_of_before_and_after_a_supervisor_comes_and_each_once(tol
     assert not os.get_inheritable(fd)
 
 
+def test_without_a_guardian_nobody_is_asked_for_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *what: sent.append(what))
+    GuardianLink(EventLoop()).hold_fifos()
+    assert sent == []
+    GuardianLink(EventLoop(), 5).hold_fifos()
+    assert sent == [(5, signal.SIGRTMIN)]
+
+
 def test_records_of_strangers_do_not_pile_up(told: Any) -> None:
     loop, write, fd = told
     link = GuardianLink(loop, 1, fd)
