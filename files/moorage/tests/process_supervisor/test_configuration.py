@@ -109,6 +109,9 @@ def test_names_files_and_sockets_that_clash() -> None:
     assert any("clashes with my-app in pids.env" in problem for problem in found)
     assert any("/l: is also my-app's log file" in problem for problem in found)
     assert "107 bytes" in problems(supervisor={"socket": "/" + "x" * 107})[0]
+    longest = "/" + "x" * 106
+    given = {"version": 1, "processes": [], "supervisor": {"socket": longest}}
+    assert Config(given).socket == longest
 
 
 def test_a_dependency_needs_a_health_check_to_become_healthy() -> None:
