@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from process_supervisor.config.settings import ProcessConfig, parse
+from process_supervisor.service.main_process import Ending
 from process_supervisor.service.process import Process as RealProcess
 from process_supervisor.service.states import Health, State
 from process_supervisor.supervisor import reload, resume
@@ -242,3 +243,33 @@ def test_what_is_found_without_a_record_runs_on_if_it_would_be_started(
     process.config = config(autostart=autostart)
     process.supervisor.stopped_by_operator = {"web"} if held else set()
     assert resume.shall_run(process) is shall
+
+
+@pytest.mark.parametrize(
+    ("code", "signal", "killed", "words"),
+    [
+        (None, 9, True, "killed by SIGKILL"),
+        (137, None, True, "exited with status 137"),
+        (None, 15, False, "killed by SIGTERM"),
+        (None, 63, False, "killed by signal 63"),
+        (0, None, False, "exited with status 0"),
+        (9, None, False, "exited with status 9"),
+        (None, None, False, "exit status unknown"),
+    ],
+)
+def test_an_end_says_what_it_was(
+    code: int | None, signal: int | None, killed: bool, words: str
+) -> None:
+    ending = Ending(code, signal, 5.0)
+    assert ending.killed is killed and words in ending.describe()
+    assert ending.as_dict() == {"code": code, "signal": signal, "at": 5.0}
+
+
+def test_an_end_is_read_from_its_wait_status() -> None:
+    assert vars_of(Ending.of_record((9, 5.0))) == (None, 9, 5.0)
+    assert vars_of(Ending.of_record((3 << 8, 5.0))) == (3, None, 5.0)
+    assert vars_of(Ending.of_record(None))[:2] == (None, None)
+
+
+def vars_of(ending: Ending) -> tuple[int | None, int | None, float]:
+    return ending.code, ending.signal, ending.at
