@@ -70,6 +70,41 @@ def test_a_path_without_a_slash_is_itself_and_what_is_below_it() -> None:
     assert "location ^~ / {" not in text
 
 
+def location(text: str, match: str) -> list[str]:
+    """Return the lines of one location."""
+    assert text.count(f"location {match} {{\n") == 1, match
+    inside = text.partition(f"location {match} {{\n")[2].partition("    }\n")[0]
+    return [line.strip() for line in inside.splitlines()]
+
+
+def test_private_paths_let_in_the_host_and_named_networks_alone() -> None:
+    options = {
+        "private_paths": ["/metrics", "/admin/"],
+        "private_networks": ["192.0.2.0/24"],
+        "static_paths": ["/admin/static/", "/static/"],
+        "static_max_age_seconds": 60,
+    }
+    text = stacks_conf(facts("shop", domains=["a.example.com"], options=options))
+    rules = [
+        "allow 127.0.0.0/8;",
+        "allow ::1;",
+        "allow 192.0.2.0/24;",
+        "deny all;",
+        "error_page 403 =404 @moorage_unknown;",
+    ]
+    # Before everything else that is said there; the path itself and all that is below it.
+    for match in ("= /metrics", "^~ /metrics/", "^~ /admin/", "= /admin"):
+        assert location(text, match)[: len(rules)] == rules
+    assert "deny all;" not in location(text, "^~ /")
+    # A location for files would take them out of what keeps strangers out.
+    assert "location ^~ /admin/static/" not in text
+    assert "deny all;" not in location(text, "^~ /static/")
+    unkept = stacks_conf(
+        facts("shop", domains=["a.example.com"], options={**options, "static_max_age_seconds": 0})
+    )
+    assert "location ^~ /static/" not in unkept
+
+
 def test_static_paths_are_those_of_the_stack_that_answers_there() -> None:
     options = {"static_paths": ["/static/"]}
     shop = facts("shop", domains=["a.example.com"], options=options)
