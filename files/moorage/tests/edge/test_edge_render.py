@@ -70,6 +70,25 @@ def test_a_path_without_a_slash_is_itself_and_what_is_below_it() -> None:
     assert "location ^~ / {" not in text
 
 
+def test_a_pool_has_half_of_the_room_for_bodies_or_what_two_of_its_largest_need() -> None:
+    mib = 2**20
+
+    def bodies(**options: int) -> dict[str, int]:
+        one = facts("shop", listeners=listener(81), options=options)
+        found = json.loads(render(Settings(bodies_mb=64), [one], SITE)["edge.json"])["bodies"]
+        assert found["host"] == 64 * mib
+        limit: dict[str, int] = found["pools"]["shop/web:80"]
+        return limit
+
+    assert bodies(max_body_bytes=mib)["all"] == 32 * mib
+    assert bodies(max_body_bytes=20 * mib) | {"rate": 0} == {
+        "all": 40 * mib, "one": 20 * mib, "rate": 0
+    }  # fmt: skip
+    # Never more than the host has.
+    assert bodies(max_body_bytes=60 * mib)["all"] == 64 * mib
+    assert bodies(max_body_bytes=mib, max_bodies_bytes=3 * mib)["all"] == 3 * mib
+
+
 def location(text: str, match: str) -> list[str]:
     """Return the lines of one location."""
     assert text.count(f"location {match} {{\n") == 1, match
