@@ -68,6 +68,23 @@ def test_samples_are_counted_in_the_window_they_were_sent_in() -> None:
     ]
 
 
+def test_a_second_is_a_thousand_milliseconds_in_every_figure() -> None:
+    samples = [Sample(float(n), n + 1.0, 0) for n in range(4)]
+    figures = figures_of(samples, [(0.0, 5.0)], TARGETS)
+    measures = [figures.p50_ms, figures.p95_ms, figures.p99_ms, figures.max_ms]
+    measures += [figures.calm_p99_ms, figures.third_ms, figures.half_ms, figures.longest_gap_ms]
+    assert measures == [1000.0] * len(measures)
+    assert figures.seconds == 5.0
+
+
+def test_a_window_ends_where_the_next_one_begins() -> None:
+    samples = [Sample(1.0, 1.5, 0), Sample(2.0, 2.5, 0)]
+    windows = [
+        figures_of(samples, [span], TARGETS) for span in ((0.0, 1.0), (1.0, 2.0), (2.0, 3.0))
+    ]
+    assert [window.requests for window in windows] == [0, 1, 1]
+
+
 def test_the_longest_gap_reaches_to_the_end_and_is_that_of_one_service() -> None:
     steady = [Sample(n / 10, n / 10 + 0.01, 0) for n in range(10)]
     assert figures_of(steady, [(0.0, 1.0)], TARGETS).longest_gap_ms == 100.0
