@@ -25,6 +25,7 @@ _OPTIONS = {
     "stack": {"type": "str", "default": ""},
     "version": {"type": "str", "default": ""},
     "service": {"type": "str", "default": ""},
+    "replicas": {"type": "str", "default": ""},
 }
 
 
@@ -53,6 +54,10 @@ class ActionModule(ActionBase):
                 stack = self._versioned(project, options["stack"], groups)
                 variables[f"{prefix(stack)}_version"] = options["version"]
                 project = at_version(project, stack, options["version"])
+            if options["replicas"]:
+                name = f"{prefix(options['stack'])}_replicas"
+                number = {options["service"]: options["replicas"]}
+                variables[name] = {**(variables.get(name) or {}), **number}
             variables |= self._users(project, groups, variables, known)
             wrong = slips(project, known)
             plan = plan_host(project, groups, variables, known["group_names"], wrong)
@@ -61,6 +66,7 @@ class ActionModule(ActionBase):
             raise AnsibleError(f"{known['inventory_hostname']}: {error}") from None
         for stack_plan in plan["stacks"]:
             self._require_service(stack_plan, options["service"])
+            stack_plan["scaling"] = bool(options["replicas"])
         if options["service"]:
             # Nothing else of the stack changes.
             for entry in plan["survey_stacks"]:

@@ -92,6 +92,7 @@ class ActionModule(ActionBase):
             **{key: plan[key] for key in ("base", "release", "files", "manifest", "directories")},
             "secrets": [{"name": s["name"], "users": s["users"]} for s in plan["secrets"]],
             "service": options["service"],
+            "scaling": plan["scaling"],
             "restart": list(restart),
             "runtime": self._runtime(),
             "claim": claim(f"{what} ({version})" if version else what, os.getppid()),

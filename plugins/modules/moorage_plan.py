@@ -21,6 +21,12 @@ options:
     description: A service that the stack has to have.
     type: str
     default: ""
+  replicas:
+    description: >-
+      How often O(service) runs on the host, in place of what C(STACK_replicas) has for it. Nothing
+      else of the service may differ from what runs then.
+    type: str
+    default: ""
   version:
     description: >-
       A tag, branch or commit of the repository that holds the stack's directory, to be planned

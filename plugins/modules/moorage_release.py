@@ -80,6 +80,10 @@ options:
         description: Nothing here; M(moorage_files) reads it.
         type: bool
         default: false
+  scaling:
+    description: Whether to refuse when more than the number of the service's replicas would change.
+    type: bool
+    default: false
   restart:
     description: Services that would start anew in any case.
     type: list
@@ -233,6 +237,7 @@ def compose_release(args: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str
             Content(read_files(running), data_of(running.manifest)),
             Content(planned, args["manifest"]),
             args["service"],
+            scaling=args["scaling"],
         )
     except MergeError as error:
         raise Refused(str(error)) from None
@@ -340,6 +345,7 @@ def main() -> None:
             "files": {"type": "dict", "required": True},
             "manifest": {"type": "dict", "required": True},
             "service": {"type": "str", "default": ""},
+            "scaling": {"type": "bool", "default": False},
             # Their names and readers, no values.
             "secrets": {
                 "type": "list",

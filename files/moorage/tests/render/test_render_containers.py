@@ -94,8 +94,8 @@ def test_every_service_is_a_container(shop: Callable[..., Any]) -> None:
         "db": "shop-db",
         "migrate": "shop-migrate",
         "web": "shop-web",  # no edge: it holds its port itself, so there is never a second one
-        "worker.1.a": "shop-worker-1-next",
-        "worker.1.b": "shop-worker-1-next",
+        "worker.a": "shop-worker-next",
+        "worker.b": "shop-worker-next",
         "worker.2.a": "shop-worker-2-next",
         "worker.2.b": "shop-worker-2-next",
         "tool": "shop-tool",
@@ -118,7 +118,7 @@ def test_same_builds_are_one_image(shop: Callable[..., Any]) -> None:
         "migrate": "moorage/shop-web:1",
         "web": "moorage/shop-web:1",
         **dict.fromkeys(
-            ("worker.1.a", "worker.1.b", "worker.2.a", "worker.2.b"), "moorage/shop-worker:1"
+            ("worker.a", "worker.b", "worker.2.a", "worker.2.b"), "moorage/shop-worker:1"
         ),
         "tool": "t:1",
     }
@@ -154,7 +154,7 @@ def test_users(shop: Callable[..., Any]) -> None:
     services = shop("services: {a: {build: .}, b: {image: x}}", user="7:8").services
     assert services["a.a"]["user"] == services["a.b"]["user"] == "7:8"
     assert "user" not in services["b"]  # as its image says
-    assert shop().services["worker.1.a"]["user"] == "10003:10003"
+    assert shop().services["worker.a"]["user"] == "10003:10003"
     text = "services: {a: {image: x, user: app, x-moorage: {user: '5:6'}}}"
     assert shop(text).services["a"]["user"] == "5:6"
     text = "x-moorage: {unified: {build: ., user: '9:9'}}\nservices: {a: {build: .}}"
@@ -204,10 +204,10 @@ def test_nobody_waits_for_what_is_not_started(shop: Callable[..., Any]) -> None:
 
 def test_replicas_may_have_ports_that_are_not_published(shop: Callable[..., Any]) -> None:
     services = shop("services: {a: {image: x, scale: 3, ports: ['80']}}").services
-    assert list(services) == ["a.1", "a.2", "a.3"]
+    assert list(services) == ["a", "a.2", "a.3"]
     assert not any("ports" in entry for entry in services.values())
     text = "services: {a: {image: x, scale: 3, ports: ['80:80']}}"
-    assert "ports" not in shop(text, publish={"a": []}).services["a.1"]
+    assert "ports" not in shop(text, publish={"a": []}).services["a"]
 
 
 def test_two_on_demand_may_take_turns_at_a_port(shop: Callable[..., Any]) -> None:
@@ -278,8 +278,8 @@ def test_what_compose_reads_of_deploy(shop: Callable[..., Any]) -> None:
         "resources": {"limits": {"memory": str(1024**3), "pids": 50}}
     }
     # Each replica is a service of its own.
-    assert services["worker.1.a"]["deploy"] == {"resources": {"limits": {"pids": 4096}}}
-    assert "scale" not in services["worker.1.a"]
+    assert services["worker.a"]["deploy"] == {"resources": {"limits": {"pids": 4096}}}
+    assert "scale" not in services["worker.a"]
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_operators_settings(shop: Callable[..., Any]) -> None:
 def test_facts(shop: Callable[..., Any]) -> None:
     facts = {fact["name"]: fact for fact in shop().rendering.to_dict()["services"]}
     assert {fact["kind"] for fact in facts.values()} == {"container"}
-    assert facts["worker"]["containers"] == ["shop-worker-1", "shop-worker-2"]
+    assert facts["worker"]["containers"] == ["shop-worker", "shop-worker-2"]
     assert facts["db"]["containers"] == ["shop-db"]
     assert [name for name, fact in facts.items() if fact["one_off"]] == ["migrate"]
     assert [name for name, fact in facts.items() if fact["health"]] == ["db"]

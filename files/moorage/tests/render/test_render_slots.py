@@ -157,8 +157,8 @@ def test_the_policy_of_a_rollout(shop: Callable[..., Any]) -> None:
     first = rendered.rendering.units[0]
     assert first.update == Policy(2, 60.0, "stop-first", 1.5, "pause", 0.5)
     assert first.rollback.parallelism == 0
-    assert [unit.name for unit in rendered.rendering.units] == ["shop-a-1", "shop-a-2", "shop-a-3"]
-    assert [unit.keys["b"] for unit in rendered.rendering.units] == ["a.1.b", "a.2.b", "a.3.b"]
+    assert [unit.name for unit in rendered.rendering.units] == ["shop-a", "shop-a-2", "shop-a-3"]
+    assert [unit.keys["b"] for unit in rendered.rendering.units] == ["a.b", "a.2.b", "a.3.b"]
     assert rendered.services["a.2.a"]["labels"]["moorage.replica"] == "2"
 
 

@@ -395,7 +395,7 @@ def test_replicas_of_a_worker(render: Callable[..., Any]) -> None:
         "limits: {memory: 300M}}}", "limits: {memory: 300M}}, replicas: 2}"
     )
     shop = render(text)
-    assert list(shop.processes) == ["migrate", "web", "worker-1", "worker-2"]
+    assert list(shop.processes) == ["migrate", "web", "worker", "worker-2"]
     assert "worker=127.0.0.1" in shop.services["unified"]["extra_hosts"]
     limits = shop.services["unified"]["deploy"]["resources"]["limits"]
     assert limits["memory"] == str((100 + 200 + 600 + 32) * 1024**2)

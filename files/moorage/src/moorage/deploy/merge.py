@@ -48,15 +48,20 @@ class Merged:
     notes: list[str] = field(default_factory=list)
 
 
-def merge(running: Content, planned: Content, service: str) -> Merged:
+def merge(
+    running: Content, planned: Content, service: str, *, scaling: bool = False
+) -> Merged:  # fmt: skip
     """Return the running release with the part of ``service`` as planned.
 
     Whatever equals one of the two keeps its id. Raises MergeError for a service that the plan does
-    not have and for releases that differ in more than services (topology, format).
+    not have and for releases that differ in more than services (topology, format); when only its
+    number shall change (``scaling``) also where the plan has its replicas otherwise than they run.
     """
     _require_common_ground(running, planned, service)
     try:
         parts = Parts(running, planned, service)
+        if scaling:
+            _require_only_number(parts)
         units = _units(parts)
         compose = _compose(parts, units)
         manifest = _manifest(parts, units)
@@ -94,6 +99,36 @@ def _require_common_ground(running: Content, planned: Content, service: str) -> 
             )
     if COMPOSE_JSON not in running.files or COMPOSE_JSON not in planned.files:
         raise MergeError(f"a release lacks {COMPOSE_JSON}: {_WHOLE}")
+
+
+def _require_only_number(parts: Parts) -> None:
+    """Refuse to bring what somebody is still at work on under the name of scaling."""
+    old, differs = by_name(parts.running.manifest["units"]), []
+    for unit in parts.planned.manifest["units"]:
+        before = old.get(unit["name"])
+        if before is None or not parts.concerns(unit):
+            continue
+        if before["image"] != unit["image"]:
+            differs.append("its image")
+        elif not unit.get("processes") and before["config"] != unit["config"]:
+            differs.append("its configuration")
+    ours = set(parts.processes(parts.planned))
+    processes = (_processes(content) for content in (parts.running, parts.planned))
+    before, after = (by_name(p for p in found if p["name"] in ours) for found in processes)
+    if any(before[name] != after[name] for name in before.keys() & after.keys()):
+        differs.append("its configuration")
+    if differs:
+        raise MergeError(
+            f"more than the number of {parts.service} would change: {differs[0]} is another one "
+            f"than runs; nothing was changed: bring that with update.yml first"
+        )
+
+
+def _processes(content: Content) -> list[Entry]:
+    if SUPERVISOR not in content.files:
+        return []
+    found: list[Entry] = json.loads(content.files[SUPERVISOR][0])["processes"]
+    return found
 
 
 def _units(parts: Parts) -> list[Entry]:

@@ -55,7 +55,9 @@ class Parts:
         if fact is None or fact["kind"] != "process":
             return []
         many = int(fact.get("replicas", 1))
-        return [self.service] if many == 1 else [f"{self.service}-{n + 1}" for n in range(many)]
+        numbered = {f"{self.service}-{n}" for n in range(1, many + 1)} - facts.keys()
+        there = (name for unit in content.manifest["units"] for name in unit.get("processes", ()))
+        return [name for name in there if name == self.service or name in numbered]
 
     def mine(self, service: str) -> bool:
         """Whether a fact that names ``service`` comes from the plan."""

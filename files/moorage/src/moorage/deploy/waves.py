@@ -115,7 +115,8 @@ class Waves:
             unit.name: alive.get(unit.next_name) or alive.get(unit.name) for unit in scene.units
         }
         last = scene.moved(wave)
-        pools = scene.pools(wave, {k: v for k, v in live.items() if v})
+        # A replica that has ended, as one that was about to go, has nobody until it is started.
+        pools = scene.pools(wave, {k: v for k, v in live.items() if v and v.alive})
         pools = {name: peers for name, peers in pools.items() if name not in last}
         if pools or not last:
             # Where all of it moves at the hand-over, visitors are with the old one until then.

@@ -52,7 +52,7 @@ class Context:
     def check_names(self, units: Collection[str]) -> None:
         """Refuse settings for services that are not there; `units` may have limits beside them."""
         known = set(self.services)
-        for setting in ("publish", "environment", "limits"):
+        for setting in ("publish", "environment", "limits", "replicas"):
             allowed = known | set(units) if setting == "limits" else known
             for name in getattr(self.settings, setting):
                 if name not in allowed:

@@ -21,8 +21,9 @@ class PlacedService(Service):
     """A service, and what the stack around it and the operator's settings make of it.
 
     `variables`, `limits` and `published` (ports) are those of the description after the operator's
-    say. `waited_for`: others wait until it has ended well. `on_demand`: a person starts it.
-    `behind_edge`: visitors may be led to it, since it is an own one that goes on running.
+    say; `scaled` is the operator's number of replicas. `waited_for`: others wait until it has ended
+    well. `on_demand`: a person starts it. `behind_edge`: visitors may be led to it, since it is an
+    own one that goes on running.
     """
 
     variables: dict[str, str]
@@ -31,6 +32,12 @@ class PlacedService(Service):
     waited_for: bool
     on_demand: bool
     behind_edge: bool
+    scaled: int | None = None
+
+    @property
+    def replicas(self) -> int:
+        """How often it runs: as the operator says, else as the description does."""
+        return super().replicas if self.scaled is None else self.scaled
 
     @property
     def one_off(self) -> bool:
@@ -69,6 +76,7 @@ def placed_services(
             variables=_variables(service, settings),
             limits=_limits(service, settings),
             published=published,
+            scaled=settings.replicas.get(name),
             waited_for=waited_for,
             on_demand=on_demand,
             behind_edge=settings.behind_edge
@@ -76,6 +84,16 @@ def placed_services(
             and not (service.is_data or on_demand or waited_for),
         )
     return found, problems
+
+
+def replica_names(service: Service) -> list[str]:
+    """What the replicas of a service are called.
+
+    The first one has the service's name, however many follow: it stays as it is when they come or
+    go.
+    """
+    more = (f"{service.name}-{number}" for number in range(2, service.replicas + 1))
+    return [service.name, *more][: service.replicas]
 
 
 def only_on_demand(stack: Stack, name: str, other: str) -> bool:

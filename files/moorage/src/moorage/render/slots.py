@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,14 +87,15 @@ def _peers(ctx: Context, form: Form, ports: Mapping[str, int]) -> dict[str, dict
 
 
 def _config(
-    form: Form, peers: Mapping[str, Any], configs: Mapping[str, Iterable[str]]
+    form: Form, peers: Mapping[str, Any], configs: Mapping[str, Sequence[str]]
 ) -> str:  # fmt: skip
     """A hash that is the same in both slots and changes with all that a running one cannot take.
 
     The addresses of both slots are in it: a container whose port was given to another would
     otherwise stay where nobody looks for it.
     """
-    tied = {name: list(configs.get(name, ())) for name in form.tied}
+    # Of their first replicas: who is tied to a service is not replaced when more of it come.
+    tied = {name: list(configs.get(name, ())[:1]) for name in form.tied}
     return digest([form.entry, peers, tied], _CONFIG_LENGTH)
 
 

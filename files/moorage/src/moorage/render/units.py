@@ -5,7 +5,7 @@ from __future__ import annotations
 from moorage.compose.units import parse_duration
 from moorage.release.manifest import Policy, Unit
 from moorage.render.context import Context
-from moorage.render.service import PlacedService, only_on_demand
+from moorage.render.service import PlacedService, only_on_demand, replica_names
 from moorage.render.traffic import health_url
 
 # The engine's, for a service that names none.
@@ -85,12 +85,10 @@ def needs(ctx: Context, service: PlacedService) -> dict[str, str]:
 
 def unit_facts(ctx: Context, service: PlacedService, image: str) -> tuple[Unit, ...]:
     """The units of a service, one a replica, as far as its slots do not decide them."""
-    many = service.replicas
     grace = service.stop_grace_period
-    name = f"{ctx.stack.name}-{service.name}"
     return tuple(
         Unit(
-            name=name if many == 1 else f"{name}-{number}",
+            name=f"{ctx.stack.name}-{name}",
             service=service.name,
             replica=number,
             rolled=rolled(ctx, service),
@@ -109,5 +107,5 @@ def unit_facts(ctx: Context, service: PlacedService, image: str) -> tuple[Unit, 
             update=rolling(service),
             rollback=rolling(service, "rollback_config"),
         )
-        for number in range(1, many + 1)
+        for number, name in enumerate(replica_names(service), 1)
     )

@@ -18,6 +18,9 @@ class Options:
     version: str = setting(
         "", words(), "a tag, branch or commit of the stack's repository instead of the working tree"
     )
+    replicas: int = setting(
+        1, whole(1), "how often the service runs on each host, as in `STACK_replicas`", shown="none"
+    )
     release: str = setting("", words(), "a release of the host, or the beginning of its name")
     batch: int | str = setting(1, batch, "as `STACK_batch`, for this run", shown="`STACK_batch`")
     allow_one_way: bool = setting(

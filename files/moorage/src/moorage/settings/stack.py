@@ -194,6 +194,8 @@ def _domains(value: Any) -> tuple[str, ...]:
 
 # A part of an image's reference or of a path, where a Compose file uses it so.
 VERSION = matching(r"[A-Za-z0-9_][A-Za-z0-9._+/-]{0,127}|", 'a version in quotes, such as "1.4.0"')
+# A slip of the keyboard must not fill a host; each has two ports behind the edge, of ten thousand.
+_MOST_REPLICAS = 100
 _NAMES = list_of(matching(r"(?s:.*)", "a name"), "a list of names")
 
 
@@ -234,6 +236,13 @@ class Settings:
         map_of(table_of(Limits)),
         "by service `memory`, `cpus`, `pids`; `unified` means the unified container: "
         "`{unified: {memory: 1g, cpus: 1.5}}`; without `pids` anywhere it is 4096",
+    )
+    replicas: dict[str, int] = setting(
+        {},
+        map_of(whole(1, _MOST_REPLICAS)),
+        "by service, how often it runs on each host, in place of the Compose file's "
+        "`deploy.replicas`: `{app: 3, worker: 2}`; "
+        "[more of a service](operations.md#more-of-a-service)",
     )
     secrets: tuple[str, ...] = setting(
         (),

@@ -7,12 +7,13 @@ from moorage.render.key_table import AS_REPLICAS, ROLLOUT, container_column, map
 SERVICE = container_column(
     {
         "build": mapped("built on the host, services with the same build share the image"),
-        "container_name": mapped("STACK-SERVICE; replicas are STACK-SERVICE-1, -2 …"),
+        "container_name": mapped("STACK-SERVICE; more replicas are STACK-SERVICE-2, -3 …"),
         "depends_on": mapped(
             "the order of a rollout; with restart: true the two are replaced together"
         ),
         "deploy.replicas": mapped(
-            "containers STACK-SERVICE-1 …; not with a direct port, an address or singleton"
+            "containers STACK-SERVICE, STACK-SERVICE-2 …; not with a direct port, an address or "
+            "singleton"
         ),
         "deploy.rollback_config": ROLLOUT,
         "deploy.update_config": ROLLOUT,

@@ -9,13 +9,14 @@ from moorage.release import manifest
 from moorage.render.compose_file import compose_files
 from moorage.render.container import container, ordered
 from moorage.render.containers.keys import SERVICE
-from moorage.render.context import Context, own_user, service_user, set_keys
+from moorage.render.context import Context, own_user, service_user
 from moorage.render.facts import portable_build, rendered, service_fact
 from moorage.render.gateway import connect, gateway
 from moorage.render.mounts import User, config_files
 from moorage.render.rendering import BuildFact, Rendering
+from moorage.render.replicas import ONCE, Reason, refuse
 from moorage.render.restart import restart_kind
-from moorage.render.service import PlacedService
+from moorage.render.service import PlacedService, replica_names
 from moorage.render.slots import Form, in_slots
 from moorage.render.topology import Topology
 from moorage.render.traffic import traffic
@@ -52,12 +53,12 @@ def _render(ctx: Context) -> Rendering:
 def _forms(
     ctx: Context, service: PlacedService, entry: dict[str, Any], targets: tuple[int, ...]
 ) -> list[Form]:
-    many = service.replicas > 1
     return [
         Form(
             entry=entry,
             unit=unit,
-            key=f"{service.name}.{unit.replica}" if many else service.name,
+            # As Compose takes a name, and no other service's can be.
+            key=f"{service.name}.{unit.replica}" if unit.replica > 1 else service.name,
             targets=targets,
             tied=tied(ctx, service),
         )
@@ -124,28 +125,26 @@ def _check(ctx: Context, service: PlacedService) -> None:
         message = "others wait until it has ended, and it would be started again"
         ctx.wrong(service.name, "restart", message, "write restart: on-failure", kind)
     if service.replicas > 1:
-        _check_replicas(ctx, service)
+        refuse(ctx, service, "containers", _against_several(ctx, service))
 
 
-def _check_replicas(ctx: Context, service: PlacedService) -> None:
+def _against_several(ctx: Context, service: PlacedService) -> list[Reason]:
     reasons = []
     if service.direct_ports:
-        reasons.append("they would share a host port")
+        advice = "leave its ports to the edge, or leave it at 1"
+        reasons.append(("they would share a host port", advice))
     if service.moorage.singleton:
-        reasons.append("it must run once")
+        reasons.append(ONCE)
     if service.fixed_address:
-        reasons.append("they would share an address")
+        reasons.append(("they would share an address", "let others find it by its name"))
     if service.name in shared(ctx):
-        reasons.append("others are bound to one of them by links, volumes_from or a namespace")
-    if reasons:
-        key = "scale" if "scale" in set_keys(service) else "deploy.replicas"
-        message = f"{service.replicas} containers of it cannot run: {', '.join(reasons)}"
-        ctx.wrong(service.name, key, message, "remove replicas, or what stands against them")
+        reason = "others are bound to one of them by links, volumes_from or a namespace"
+        reasons.append((reason, "let others find it by its name"))
+    return reasons
 
 
 def _fact(ctx: Context, service: PlacedService) -> manifest.Service:
-    name, many = f"{ctx.stack.name}-{service.name}", service.replicas
-    names = (name,) if many == 1 else tuple(f"{name}-{n}" for n in range(1, many + 1))
+    names = tuple(f"{ctx.stack.name}-{name}" for name in replica_names(service))
     return service_fact(service, "container", names)
 
 

@@ -13,9 +13,9 @@ from moorage.render.container import labels, logging, ordered, published, resour
 from moorage.render.context import Context
 from moorage.render.gateway import mount as mount_gateway
 from moorage.render.mounts import User, bind, config_labels, service_mounts
-from moorage.render.service import PlacedService
+from moorage.render.service import PlacedService, replica_names
 from moorage.render.slots import Form, slots_of
-from moorage.render.unified.process import RUN_DIR, beside, instances
+from moorage.render.unified.process import RUN_DIR, beside
 from moorage.render.units import DEFAULT_GRACE, rolling
 from moorage.settings.stack import Limits
 
@@ -58,7 +58,7 @@ def unified_form(
         image=entry["image"],
         health=True,
         singletons=tuple(s.name for s in services if s.moorage.singleton),
-        processes=tuple(name for service in services for name in instances(service)),
+        processes=tuple(name for service in services for name in replica_names(service)),
         needs=_needs(ctx, services),
         secrets=tuple(dict.fromkeys(g.source for s in services for g in s.secrets)),
         stop_seconds=longest_stop(services) + _STOP_MARGIN,
@@ -202,7 +202,7 @@ def _networks(ctx: Context, services: Sequence[PlacedService]) -> dict[str, Any]
             _merge_network(ctx, service, key, merged[key], options or {})
     for options in merged.values():
         # Data services find the processes by their names as well.
-        aliases = [name for service in services for name in _names(service)]
+        aliases = [service.name for service in services]
         more = [name for name in options.get("aliases", []) if name not in aliases]
         options["aliases"] = [*aliases, *more]
     return merged
@@ -221,7 +221,7 @@ def _merge_network(
 
 
 def _hosts(ctx: Context, services: Sequence[PlacedService]) -> list[str]:
-    names = [name for service in services for name in _names(service)]
+    names = [service.name for service in services]
     hosts = [f"{name}=127.0.0.1" for name in names]
     for service in services:
         for entry in service.options.get("extra_hosts", []):
@@ -231,10 +231,6 @@ def _hosts(ctx: Context, services: Sequence[PlacedService]) -> list[str]:
             elif entry not in hosts:
                 hosts.append(entry)
     return hosts
-
-
-def _names(service: PlacedService) -> list[str]:
-    return list(dict.fromkeys([service.name, *instances(service)]))
 
 
 def _mounts(

@@ -37,7 +37,7 @@ PROCESS = column(
         "depends_on": mapped(
             "process on process: start order; on a container: the unified container waits"
         ),
-        "deploy.replicas": mapped("processes NAME-1, NAME-2 …; not with a port or singleton"),
+        "deploy.replicas": mapped("processes NAME, NAME-2 …; not with a port or singleton"),
         "deploy.resources": mapped(
             "limits are summed into the unified container's, plus 32M for the supervisor"
         ),

@@ -7,12 +7,13 @@ from typing import Any
 
 from moorage.compose.parts import Healthcheck
 from moorage.compose.units import parse_duration
-from moorage.render.context import Context, set_keys
+from moorage.render.context import Context
 from moorage.render.gateway import CONTROL_URL, VARIABLE, asks
 from moorage.render.mounts import User
 from moorage.render.ports import listening
+from moorage.render.replicas import ONCE, Reason, refuse
 from moorage.render.restart import deploy_policy, restart_kind
-from moorage.render.service import PlacedService
+from moorage.render.service import PlacedService, replica_names
 from moorage.render.unified.keys import PROCESS
 from moorage.render.units import DEFAULT_GRACE
 
@@ -36,21 +37,13 @@ _QUIET = re.compile(r"-[sS]+|--silent|--show-error")
 _SHELL_SIGNS = re.compile(r"[;&|<>$`'\"\\()*?{}\[\]~#\n]")
 
 
-def instances(service: PlacedService) -> list[str]:
-    """Names of the processes that a service becomes."""
-    if service.replicas == 1:
-        return [service.name]
-    return [f"{service.name}-{number}" for number in range(1, service.replicas + 1)]
-
-
 def processes(
     ctx: Context, service: PlacedService, user: User, log_dir: str
 ) -> list[dict[str, Any]]:
     """The entries of a service in supervisor.json."""
     ctx.judge(service, PROCESS)
     _check(ctx, service, user)
-    names = instances(service)
-    return [_process(ctx, service, name, log_dir) for name in names]
+    return [_process(ctx, service, name, log_dir) for name in replica_names(service)]
 
 
 def _check(ctx: Context, service: PlacedService, user: User) -> None:
@@ -63,11 +56,19 @@ def _check(ctx: Context, service: PlacedService, user: User) -> None:
         advice = "give it that user, or give x-moorage.unified.user this one"
         ctx.wrong(service.name, "user", message, advice, own)
     if service.replicas != 1:
-        key = "scale" if "scale" in set_keys(service) else "deploy.replicas"
-        if service.replicas == 0 or listening(service) or service.moorage.singleton:
-            reason = "it listens on a port" if listening(service) else "it must run once"
-            message = f"{service.replicas} processes of it cannot run side by side: {reason}"
-            ctx.wrong(service.name, key, message, "remove replicas, or choose another topology")
+        refuse(ctx, service, "processes", _against_several(service))
+
+
+def _against_several(service: PlacedService) -> list[Reason]:
+    reasons = []
+    if listening(service):
+        advice = "let it have more workers of its own, or choose another topology"
+        reasons.append(("it listens on a port, which they would share", advice))
+    if service.moorage.singleton:
+        reasons.append(ONCE)
+    if service.replicas == 0:
+        reasons.append(("a process has to run", "remove the service, or stop it by hand"))
+    return reasons
 
 
 def _environment(ctx: Context, service: PlacedService) -> dict[str, str]:
@@ -153,7 +154,7 @@ def _dependencies(ctx: Context, service: PlacedService) -> dict[str, str]:
             advice = f"add a healthcheck to {name}, or wait for service_started"
             ctx.wrong(service.name, f"depends_on.{name}", message, advice)
             continue
-        for instance in instances(other):
+        for instance in replica_names(other):
             found[instance] = _CONDITIONS[dependency.condition]
     return found
 

@@ -20,7 +20,8 @@ from moorage.render.rendering import (
     RenderedFile,
     Rendering,
 )
-from moorage.render.service import PlacedService
+from moorage.render.replicas import refuse
+from moorage.render.service import PlacedService, replica_names
 from moorage.render.slots import Form, in_slots
 from moorage.render.topology import Topology
 from moorage.render.traffic import Traffic, traffic
@@ -56,6 +57,7 @@ def _render(ctx: Context) -> Rendering:
         **config_files(ctx),
     }
     _check_ports(ctx, own)
+    _check_names(ctx, own)
     return rendered(
         ctx,
         files,
@@ -100,6 +102,8 @@ def _forms(
     forms = []
     for service in data:
         _check_waits(ctx, service)
+        if service.scaled is not None and service.scaled > 1:
+            refuse(ctx, service, "containers", ())
         image = ctx.image(service.image or "", service.image or "")
         entry = container(ctx, service, users[service.name], CONTAINER, image)
         units = unit_facts(ctx, service, image)
@@ -151,6 +155,17 @@ def _check_ports(ctx: Context, own: list[PlacedService]) -> None:
                 message = f"{holder} listens on {port}/{protocol} in the same container"
                 advice = "let one of them listen on another port"
                 ctx.wrong(service.name, "ports", message, advice, port)
+
+
+def _check_names(ctx: Context, own: list[PlacedService]) -> None:
+    """No two processes may have one name, such as a service that is called like a replica."""
+    taken: dict[str, str] = {}
+    for service in own:
+        for name in replica_names(service):
+            holder = taken.setdefault(name, service.name)
+            if holder != service.name:
+                message = f"its process {name} has the name of one of {holder}'s"
+                ctx.wrong(service.name, "name", message, "give the service another name")
 
 
 def _directories(ctx: Context, user: User, units: tuple[Unit, ...]) -> tuple[Directory, ...]:
