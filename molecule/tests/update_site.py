@@ -143,6 +143,11 @@ class Operator:
             self.build |= build
         return played
 
+    def scale(self, host: str, service: str, replicas: int, **more: Any) -> Played:
+        """Have a service run so often."""
+        options = {**self.options(), "service": service, "replicas": replicas, **more}
+        return play("playbooks/scale.yml", "--limit", host, **options)
+
     def dry_run(self, host: str, build: dict[str, str]) -> Played:
         """Show what an update to this build would do."""
         options = self.options(build)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
+import pytest
 from load import Load
 from update_receipts import check, compare, newest
 from update_site import STACK, Harbour, Operator
@@ -14,24 +16,14 @@ Figure = Callable[[str], None]
 REQUESTS = 10_000
 
 
-def builds(operator: Operator) -> list[dict[str, str]]:
-    """Return what is updated to, one after the other; both services change each time."""
-    # In containers, two replicas come, are replaced one after the other, and go.
-    two: list[dict[str, str]] = [{}, {"WEB_REPLICAS": "2", "WEB_DELAY": "300ms"}, {}]
-    steps = [*two, {"WEB_REPLICAS": "1"}] if operator.topology == "containers" else [{}, {}]
-    versions = [operator.next_version() for _ in steps]
-    return [
-        {"WEB_VERSION": version, "WORKER_VERSION": version, **step}
-        for version, step in zip(versions, steps, strict=True)
-    ]
-
-
-def update(site: Harbour, operator: Operator, build: dict[str, str], visitors: Load) -> str:
+def update(site: Harbour, operator: Operator, visitors: Load, **more: Any) -> str:
     """Update once, look at everything, and return a line of figures."""
+    version = operator.next_version()
+    # Both services change each time.
+    build = {"WEB_VERSION": version, "WORKER_VERSION": version, "WEB_DELAY": "300ms"}
     old, began = site.release(STACK), time.monotonic()
-    operator.update(site.name, build).ok  # noqa: B018
+    operator.update(site.name, build, **more).ok  # noqa: B018
     took = time.monotonic() - began
-    version = build["WEB_VERSION"]
     assert site.version() == version
     path, receipt = newest(site)
     check(site, path, receipt)
@@ -51,21 +43,52 @@ def update(site: Harbour, operator: Operator, build: dict[str, str], visitors: L
     return f"to {version}: {took:.1f} s, on the host {host:.2f} s ({phases}); gaps {gaps}"
 
 
+def scale(site: Harbour, operator: Operator, visitors: Load, replicas: int, **more: Any) -> str:
+    """Have the site run so often, look at everything, and return a line of figures."""
+    there, began = site.container_ids(STACK), time.monotonic()
+    played = operator.scale(site.name, "web", replicas, **more).ok
+    took = time.monotonic() - began
+    assert f'harbour_replicas: {{"web": {replicas}}}' in played.output or more
+    names = ["harbour-web", *(f"harbour-web-{n}" for n in range(2, replicas + 1))]
+    after = site.container_ids(STACK)
+    assert {name for name in after if name.startswith("harbour-web")} == set(names)
+    # Whoever stays is not touched, the worker beside it neither.
+    assert {name: after[name] for name in there if name in after} == {
+        name: there[name] for name in there if name in after
+    }
+    assert len(site.pools()["web:5000"]) == replicas
+    path, receipt = newest(site)
+    check(site, path, receipt)
+    compare(receipt, visitors.seen)
+    host = sum(receipt["phases"].values())
+    return f"{len(there)} to {len(after)} containers: {took:.1f} s, on the host {host:.2f} s"
+
+
 def test_updates_fail_nobody_and_the_receipt_agrees(
     site: Harbour, operator: Operator, figure: Figure
 ) -> None:
-    lines = []
+    lines, scaled = list[str](), list[str]()
     with site.visited(rate=340) as visitors:
         visitors.wait_for(800)
         idle = visitors.seen
         began = time.time()
-        for build in builds(operator):
-            lines.append(update(site, operator, build, visitors))
+        lines.append(update(site, operator, visitors))
+        site.assert_in_order()
+        three: dict[str, Any] = {}
+        if operator.topology == "containers":
+            # Replicas come, are replaced one after the other, and go.
+            three["harbour_replicas"] = {"web": 3}
+            scaled.append(scale(site, operator, visitors, 3))
+            site.assert_in_order()
+        lines.append(update(site, operator, visitors, **three))
+        site.assert_in_order()
+        if three:
+            scaled.append(scale(site, operator, visitors, 1, **three))
             site.assert_in_order()
         ended = time.time()
         visitors.wait_for(REQUESTS)
     seen = visitors.seen
-    for line in lines:
+    for line in lines + scaled:
         figure(f"{operator.topology}: {line}")
     figure(f"{operator.topology}: idle: {idle.summary()}")
     figure(f"{operator.topology}: during: {seen.between(began, ended).summary()}")
@@ -73,6 +96,32 @@ def test_updates_fail_nobody_and_the_receipt_agrees(
     seen.assert_none_failed(REQUESTS)
     assert len(seen.versions) == 1 + len(lines), seen.versions
     assert all(old.last <= new.first for old, new in pairwise(site.beats()))
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ("worker", "harbour_replicas.worker: 2 {} of it cannot run: it must run once"),
+        ("wep", "harbour_replicas.wep: is no service here; did you mean 'web'?"),
+    ],
+)
+def test_what_cannot_be_scaled_is_refused_with_the_reason(
+    site: Harbour, operator: Operator, service: str, said: str
+) -> None:
+    played = operator.scale(site.name, service, 2)
+    what = "containers" if operator.topology == "containers" else "processes"
+    assert played.status != 0 and said.format(what) in played.output, played.output
+
+
+def test_scaling_brings_nothing_else(site: Harbour, operator: Operator) -> None:
+    before = site.container_ids(STACK), site.release(STACK)
+    mark = {**operator.build, "WEB_MARK": "half-done"}
+    played = operator.scale(site.name, "web", 2, harbour_variables=mark)
+    said = "more than the number of web would change: its configuration is another one"
+    if operator.topology == "unified":
+        said = "it listens on a port, which they would share; let it have more workers of its own"
+    assert played.status != 0 and said in played.output, played.output
+    assert (site.container_ids(STACK), site.release(STACK)) == before
 
 
 def test_an_update_without_changes_touches_nothing(

@@ -21,6 +21,7 @@ UPDATE = {
     "optional": ["service", "version", "batch", "break_lock", "lock_wait"],
     "all": True,
 }
+SCALE = {"required": ["stack", "service", "replicas"], "optional": ["batch"]}
 GROUPS = {"all": ["a"], "tg2em": ["a"]}
 
 
@@ -173,3 +174,15 @@ def test_every_playbook_declares_options_that_there_are() -> None:
 
 def test_the_settings_of_every_host_are_known() -> None:
     assert yaml.safe_load((ROOT / "group_vars/all/main.yml").read_text()).keys() == set(GLOBAL)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5", "101", True])
+def test_a_number_of_replicas_that_cannot_be_meant(number: Any) -> None:
+    with pytest.raises(OptionError, match="`-e replicas=`: must be a whole number from 1 to 100"):
+        given(SCALE, stack="tg2em", service="frontend", replicas=number)
+
+
+def test_who_scales_says_what_and_how_often() -> None:
+    given(SCALE, stack="tg2em", service="frontend", replicas="3")
+    with pytest.raises(OptionError, match="say which replicas with"):
+        given(SCALE, stack="tg2em", service="frontend")

@@ -215,3 +215,68 @@ def test_both_forms_of_a_merged_compose_file_say_the_same(topology: str) -> None
     made = merge(planned(topology), with_images(planned(topology), "f" * 12), "frontend").content
     text, _ = made.files["compose.yaml"]
     assert yaml.safe_load(text) == json.loads(made.files["compose.json"][0])
+
+
+# -- another number, and nothing else --------------------------------------------------------------
+
+WORKERS = """
+name: yard
+x-moorage: {unified: {build: {context: ., target: unified}}}
+services:
+  web: {build: ., command: [web], ports: ["80:8000"]}
+  worker: {build: ., command: [work]}
+"""
+
+
+def yard(directory: Path, topology: str, text: str = WORKERS, **replicas: int) -> Content:
+    """Return a stack with workers as planned."""
+    stack = directory / "yard"
+    stack.mkdir(exist_ok=True)
+    (stack / "compose.yml").write_text(text)
+    (stack / "Dockerfile").write_text("FROM scratch AS unified\n")
+    project = Project(PROJECT.root, (directory,))
+    variables = {"yard_topology": topology, "yard_replicas": replicas}
+    (plan,) = plan_host(project, ["yard"], variables)["stacks"]
+    files = {name: (f["content"], int(f["mode"], 8)) for name, f in plan["files"].items()}
+    return Content(files, json.loads(json.dumps(plan["manifest"])))
+
+
+@pytest.mark.parametrize("topology", FORMS)
+def test_a_service_is_scaled_and_scaled_back(tmp_path: Path, topology: str) -> None:
+    one, three = yard(tmp_path, topology), yard(tmp_path, topology, worker=3)
+    assert merge(one, three, "worker", scaling=True).id == three.manifest["id"]
+    assert merge(three, one, "worker", scaling=True).id == one.manifest["id"]
+    assert merge(three, yard(tmp_path, topology, worker=2), "worker", scaling=True).content.same(
+        yard(tmp_path, topology, worker=2)
+    )
+
+
+@pytest.mark.parametrize("topology", FORMS)
+def test_what_another_service_has_become_is_no_matter(tmp_path: Path, topology: str) -> None:
+    one = yard(tmp_path, topology)
+    wanted = yard(tmp_path, topology, WORKERS.replace("[web]", "[web, new]"), worker=3)
+    made = merge(one, wanted, "worker", scaling=True).content
+    alone = yard(tmp_path, topology, worker=3)
+    assert made.manifest["units"] == alone.manifest["units"]
+    assert compose(made) == compose(alone)
+    assert made.files.get("supervisor.json") == alone.files.get("supervisor.json")
+
+
+@pytest.mark.parametrize("topology", FORMS)
+def test_scaling_brings_nothing_that_somebody_is_at_work_on(tmp_path: Path, topology: str) -> None:
+    one = yard(tmp_path, topology)
+    wanted = yard(tmp_path, topology, WORKERS.replace("[work]", "[work, new]"), worker=3)
+    said = "more than the number of worker would change: its configuration is another one"
+    with pytest.raises(MergeError, match=said):
+        merge(one, wanted, "worker", scaling=True)
+    assert merge(one, wanted, "worker").id == wanted.manifest["id"]
+
+
+@pytest.mark.parametrize("topology", FORMS)
+def test_nor_another_image(tmp_path: Path, topology: str) -> None:
+    text = json.dumps(yard(tmp_path, topology, worker=3).manifest)
+    image = next(u["image"] for u in json.loads(text)["units"])
+    wanted = yard(tmp_path, topology, worker=3)
+    other = Content(wanted.files, json.loads(text.replace(image, f"{image}0")))
+    with pytest.raises(MergeError, match="its image is another one"):
+        merge(yard(tmp_path, topology), other, "worker", scaling=True)

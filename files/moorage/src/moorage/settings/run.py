@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from moorage.settings.readers import flag, number, whole, words
-from moorage.settings.stack import batch
+from moorage.settings.stack import REPLICAS, batch
 from moorage.settings.table import setting
 
 
@@ -19,7 +19,7 @@ class Options:
         "", words(), "a tag, branch or commit of the stack's repository instead of the working tree"
     )
     replicas: int = setting(
-        1, whole(1), "how often the service runs on each host, as in `STACK_replicas`", shown="none"
+        1, REPLICAS, "how often the service runs on each host, as in `STACK_replicas`", shown="none"
     )
     release: str = setting("", words(), "a release of the host, or the beginning of its name")
     batch: int | str = setting(1, batch, "as `STACK_batch`, for this run", shown="`STACK_batch`")

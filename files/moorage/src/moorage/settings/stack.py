@@ -195,7 +195,7 @@ def _domains(value: Any) -> tuple[str, ...]:
 # A part of an image's reference or of a path, where a Compose file uses it so.
 VERSION = matching(r"[A-Za-z0-9_][A-Za-z0-9._+/-]{0,127}|", 'a version in quotes, such as "1.4.0"')
 # A slip of the keyboard must not fill a host; each has two ports behind the edge, of ten thousand.
-_MOST_REPLICAS = 100
+REPLICAS = whole(1, 100)
 _NAMES = list_of(matching(r"(?s:.*)", "a name"), "a list of names")
 
 
@@ -239,7 +239,7 @@ class Settings:
     )
     replicas: dict[str, int] = setting(
         {},
-        map_of(whole(1, _MOST_REPLICAS)),
+        map_of(REPLICAS),
         "by service, how often it runs on each host, in place of the Compose file's "
         "`deploy.replicas`: `{app: 3, worker: 2}`; "
         "[more of a service](operations.md#more-of-a-service)",
