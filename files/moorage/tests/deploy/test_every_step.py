@@ -199,6 +199,55 @@ def all_of(
     return rig.all_in_one(*both, rolled=rolled, visited=["web"], **facts)
 
 
+def asked(command: str, **more: Any) -> dict[str, Any]:
+    """Describe a hook of the site."""
+    return {"name": "dump", "service": "web", "command": ["sh", "-c", command], **more}
+
+
+def test_a_hook_has_its_own_time(rig: FakeRig) -> None:
+    before = [asked("exec sleep 30", timeout_seconds=0.2)]
+    rig.run(rig.deploy(rig.web(), hooks={"before": before, "after": []}))
+    outcome = rig.run(rig.deploy(rig.web(image="new")))
+    assert outcome.outcome == "restored" and "did not end within 0.2 s" in outcome.message
+
+
+def test_hooks_run_before_and_after_and_keep_what_they_save(rig: FakeRig) -> None:
+    hooks = {"before": [asked("echo saved", save_as="db.sql")], "after": [asked("exit 3")]}
+    assert rig.run(rig.deploy(rig.web(), hooks={**hooks, "after": []})).ok
+    for image in ("1", "2", "3"):
+        assert rig.run(rig.deploy(rig.web(image=image), hooks={**hooks, "after": []}), keep=2).ok
+    assert len(list(rig.layout.backups.iterdir())) == 2
+    outcome = rig.run(rig.deploy(rig.web(image="4"), hooks=hooks))
+    assert outcome.outcome == "restored" and "hook 'dump' failed" in outcome.message
+
+
+def test_a_migration_has_more_time_than_the_gate(rig: FakeRig) -> None:
+    rig.run(rig.deploy(rig.web()))
+    new = rig.deploy(place(rig, "migrate", "long", one_off=True), rig.web())
+    assert rig.run(new).outcome == "activated"
+
+
+@pytest.mark.parametrize("yes", [False, True])
+def test_a_way_without_return_is_gone_with_a_yes_alone(rig: FakeRig, yes: bool) -> None:
+    def migrating(image: str, kind: str) -> str:
+        said = f'{{"pending": [{{"revision": "b7", "kind": "{kind}"}}]}}'
+        asks = {"service": "migrate", "plan": ["echo", said]}
+        migrate = place(rig, "migrate", "ends", one_off=True, image=image)
+        return rig.deploy(migrate, rig.web(), services=[{"name": "migrate"}], migrations=asks)
+
+    for image in ("1", "2"):
+        assert rig.run(migrating(image, "")).ok
+    rig.steps_done()
+    outcome = rig.run(migrating("3", "one-way"), allow_one_way=yes)
+    assert outcome.ok is yes and bool(rig.steps_done()) is yes
+
+
+def test_a_service_is_watched_for_as_long_as_it_says_itself(rig: FakeRig) -> None:
+    rig.run(rig.deploy(rig.web()))
+    outcome = rig.run(rig.deploy(rig.web(script="later", update={"monitor": 60.0})))
+    assert outcome.outcome == "restored" and rig.world.wrong == []
+
+
 # -- cut off at each of them ----------------------------------------------------------------------
 
 

@@ -6,11 +6,13 @@ import json
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from moorage.common.lock import Locked, hold, is_held
+from moorage.common.lock import Locked, exclusive, hold, is_held
 from moorage.common.readers import read_note
 from moorage.deploy.reservation import (
     Reservation,
@@ -154,3 +156,33 @@ print(reserve(layout, Reservation("bob", "desk", 1, 0.0, "x"), wait_seconds=30).
 def test_a_damaged_note_blocks_nobody(layout: Layout) -> None:
     (layout.base / ".reservation.json").write_text("{")
     assert reserve(layout, BOB).who == "bob"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layout, token: reserve(layout, BOB, by_force=True),
+        admit,
+        give_back,
+        lambda layout, _: break_reservation(layout),
+    ],
+    ids=["reserve", "admit", "give back", "break"],
+)
+def test_nobody_reads_a_reservation_that_another_one_is_writing(
+    layout: Layout, change: Callable[[Layout, str], object]
+) -> None:
+    mine = reserve(layout, ADA)
+    began, late = threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        change(layout, mine.token)
+        late.set()
+
+    thread = threading.Thread(target=work)
+    with exclusive(layout.base / ".reservation.lock"):
+        thread.start()
+        assert began.wait(60) and not late.wait(0.1)
+        assert read_reservation(layout) == mine
+    thread.join(60)
+    assert late.is_set()

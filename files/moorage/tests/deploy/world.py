@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,7 +42,11 @@ _STATES: dict[str, dict[str, Any]] = {
     "crash": {"state": "restarting", "restarts": 5, "exit_code": 1},
     "ends": {"state": "exited"},
     "fails": {"state": "exited", "exit_code": 1},
+    "long": {"state": "running"},
+    "later": {"state": "running"},
 }
+# What becomes of some of them when they have been looked at so often.
+_LOOKS, _BECOMES = 20, {"long": "ends", "later": "crash"}
 _REFUSED = RuntimeFault("the runtime refuses")
 _SILENT = ControlError("unreachable", "the supervisor does not answer")
 
@@ -139,9 +144,14 @@ class FakeRuntime:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.looks: Counter[str] = Counter()
 
     def instances(self, stack: str) -> list[Instance]:
         """Return what there is, by name."""
+        for name in list(self.world.instances):
+            self.looks[name] += 1
+            if self.looks[name] == _LOOKS and (script := _BECOMES.get(self._script(name))):
+                self._is(name, **_STATES[script])
         return [self.world.instances[name] for name in sorted(self.world.instances)]
 
     def make(
@@ -159,6 +169,7 @@ class FakeRuntime:
             if name in world.instances:
                 raise RuntimeFault(f"the name {name} is in use")
             world.keys[name], world.entries[name] = key, entry
+            self.looks[name] = 0
             labels = entry["labels"]
             world.instances[name] = Instance(
                 id=str(next(world.ids)),
@@ -516,7 +527,7 @@ class FakeRig(Rig):
         known = {"containers": ContainersDriver, "unified": FakeUnified}
         if topology not in known:
             raise ValueError(topology)
-        return known[topology](layout, self.runtime)
+        return cast(Driver, known[topology](layout, self.runtime))
 
     def web(self, name: str = "web", script: str = "well", **facts: Any) -> dict[str, Any]:
         """Describe a service that visitors reach at its port 80; ``facts`` are of its unit."""
