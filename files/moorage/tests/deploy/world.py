@@ -527,7 +527,7 @@ class FakeRig(Rig):
         known = {"containers": ContainersDriver, "unified": FakeUnified}
         if topology not in known:
             raise ValueError(topology)
-        return cast(Driver, known[topology](layout, self.runtime))
+        return known[topology](layout, self.runtime)
 
     def web(self, name: str = "web", script: str = "well", **facts: Any) -> dict[str, Any]:
         """Describe a service that visitors reach at its port 80; ``facts`` are of its unit."""
