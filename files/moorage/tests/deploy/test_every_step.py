@@ -248,6 +248,17 @@ def test_a_service_is_watched_for_as_long_as_it_says_itself(rig: FakeRig) -> Non
     assert outcome.outcome == "restored" and rig.world.wrong == []
 
 
+def test_the_processes_of_what_is_left_behind_stay_as_they_were(rig: FakeRig) -> None:
+    def site(script: str, **facts: Any) -> dict[str, Any]:
+        return rig.all_in_one(process("web", script), visited=["web"], **facts)
+
+    rig.run(rig.deploy(site("well")))
+    before = rig.states()
+    outcome = rig.run(rig.deploy(site("crash", update={"failure_action": "continue"})))
+    assert outcome.ok and outcome.did["behind"] == [f"{rig.stack}-unified"]
+    assert rig.states() == before and rig.world.wrong == []
+
+
 # -- cut off at each of them ----------------------------------------------------------------------
 
 

@@ -182,7 +182,9 @@ class Rollout:
             instance = scene.look().get(unit.name)
             if instance is not None and instance.state == "running":
                 self._limit(instance)
-                self._adapt(unit, instance)
+                if unit.name not in self.did.behind:
+                    # Its processes are those of before, too.
+                    self._adapt(unit, instance)
         if self._plan.todo.start:
             names = [instance.name for instance in self._plan.todo.start]
             scene.runtime.start(names)
