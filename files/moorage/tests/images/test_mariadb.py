@@ -4,58 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from data_server import Container, after, build_image, docker, wait_until, write_secrets
 
-SOURCE = Path(__file__).resolve().parents[3] / "images" / "mariadb"
 ROOT_PASSWORD = "r0ot-'\\\"-Geheim"
 PASSWORD = "app-'pw'-$(x)-Geheim"
-HARDENED = (
-    *("--user", "10002:10002", "--read-only", "--cap-drop", "ALL"),
-    *("--security-opt", "no-new-privileges", "--tmpfs", "/run/mysqld", "--tmpfs", "/tmp"),
-)
-HEALTHY = ("healthcheck.sh", "--connect", "--innodb_initialized")
 
 
-def docker(*argv: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        ["docker", *argv], input=stdin, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert not check or done.returncode == 0, f"docker {argv}: {done.stderr}{done.stdout}"
-    return done
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120) -> float:
-    """Return how long it took until ``condition`` held."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, what
-        time.sleep(0.05)
-    return time.monotonic() - started
-
-
-def after(seconds: float) -> Callable[[], bool]:
-    """Return a condition that holds from then on."""
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() >= end
-
-
-class Server:
-    """One container on one volume."""
-
-    def __init__(self, image: str, secrets: Path) -> None:
-        self.image = image
-        self.secrets = secrets
-        self.name = f"pytest-mariadb-{uuid.uuid4().hex[:8]}"
-        docker("volume", "create", self.name)
-
-    def start(self, *options: str, command: tuple[str, ...] = (), hardened: bool = True) -> None:
-        argv = ["run", "--detach", "--name", self.name, "--volume", f"{self.name}:/var/lib/mysql"]
-        argv += ["--volume", f"{self.secrets}:/run/secrets:ro", *(HARDENED if hardened else ())]
-        docker(*argv, *options, self.image, *command)
+class Server(Container):  # type: ignore[misc]
+    user = "10002:10002"
+    data = "/var/lib/mysql"
+    run = "/run/mysqld"
+    healthy = ("healthcheck.sh", "--connect", "--innodb_initialized")
 
     def start_usual(self, *options: str, command: tuple[str, ...] = ()) -> None:
         """Start with what tg2em's Compose file sets."""
@@ -67,78 +30,26 @@ class Server:
             command=command,
         )
 
-    def restart(self) -> None:
-        docker("start", self.name)
-
-    def replace(self) -> None:
-        """Remove the container; the volume stays."""
-        docker("rm", "--force", self.name)
-
-    def exec(
-        self, *argv: str, user: str = "10002:10002", check: bool = True, stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        return docker("exec", "-i", "--user", user, self.name, *argv, check=check, stdin=stdin)
-
     def sql(self, statement: str) -> str:
-        return self.exec("mariadb", "--user=mysql", "-BN", stdin=statement).stdout.strip()
+        return str(self.exec("mariadb", "--user=mysql", "-BN", stdin=statement).stdout).strip()
 
     def connect(self, user: str, password: str, *options: str) -> str:
         """Return who the server takes us for, or its refusal."""
         script = 'read -r MYSQL_PWD; export MYSQL_PWD; exec mariadb "$@" -BNe "SELECT USER()"'
         argv = ("bash", "-c", script, "-", f"--user={user}", *options)
         done = self.exec(*argv, check=False, stdin=f"{password}\n")
-        return done.stdout.strip() or done.stderr.strip()
-
-    def logs(self) -> str:
-        done = docker("logs", self.name)
-        return done.stdout + done.stderr
-
-    def wait_healthy(self, seconds: float = 30) -> None:
-        try:
-            wait_until(lambda: self.exec(*HEALTHY, check=False).returncode == 0, "", seconds)
-        except AssertionError:
-            pytest.fail(f"not healthy after {seconds} s; its log:\n{self.logs()}")
-
-    def wait_exit(self) -> int:
-        return int(docker("wait", self.name).stdout)
-
-    def address(self) -> str:
-        return self.exec("hostname", "-i").stdout.strip()
-
-    def files(self, script: str) -> str:
-        """Run a shell script on the volume, as root, beside whatever state the server is in."""
-        argv = ("run", "--rm", "--user", "0", "--volume", f"{self.name}:/var/lib/mysql")
-        entry = ("--workdir", "/var/lib/mysql", "--entrypoint", "sh")
-        return docker(*argv, *entry, self.image, "-euc", script).stdout
-
-    def remove(self) -> None:
-        docker("rm", "--force", "--volumes", self.name, check=False)
-        docker("volume", "rm", "--force", self.name, check=False)
+        return str(done.stdout).strip() or str(done.stderr).strip()
 
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    """The image, built as on a host without BuildKit's named contexts."""
-    dockerfile = (SOURCE / "Dockerfile").read_text()
-    base = docker("image", "inspect", "moorage/base:trixie", check=False)
-    if base.returncode == 0:
-        dockerfile = dockerfile.replace("FROM debian:trixie-slim", "FROM moorage/base:trixie")
-    build = ["docker", "build", "--quiet", "--tag", "moorage/mariadb:test", "--file", "-"]
-    done = subprocess.run(
-        [*build, str(SOURCE)], input=dockerfile, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return "moorage/mariadb:test"
+    return str(build_image("mariadb"))
 
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("secrets")
-    directory.chmod(0o755)
-    for name, value in {"root": ROOT_PASSWORD, "app": PASSWORD, "empty": ""}.items():
-        (directory / name).write_text(f"{value}\n" if value else "")
-        (directory / name).chmod(0o644)
-    return directory
+    values = {"root": ROOT_PASSWORD, "app": PASSWORD, "empty": ""}
+    return Path(write_secrets(tmp_path_factory.mktemp("secrets"), values))
 
 
 @pytest.fixture
@@ -353,31 +264,11 @@ def test_an_idle_server_is_small(running: Server) -> None:
     assert resident < 130_000, "KiB"
 
 
-OBSERVE = """
-while [ ! -e /tmp/stop ]; do
-  cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'
-done | sort -u > /tmp/seen
-touch /tmp/written
-exec sleep 60
-"""
-
-
 def test_a_password_is_in_no_process_and_no_log(server: Server) -> None:
-    # All processes are seen from the first on: the server joins the observer's PID namespace.
-    observer = f"{server.name}-observer"
-    docker(
-        *("run", "--detach", "--name", observer, "--user", "10002:10002", "--cap-drop", "ALL"),
-        *("--entrypoint", "sh", server.image, "-c", OBSERVE),
-    )
-    try:
-        server.start_usual("--pid", f"container:{observer}")
+    with server.observed() as (options, told):
+        server.start_usual(*options)
         server.wait_healthy()
-        docker("exec", observer, "touch", "/tmp/stop")
-        written = ("exec", observer, "test", "-e", "/tmp/written")
-        wait_until(lambda: docker(*written, check=False).returncode == 0, "nothing was written")
-        seen = docker("exec", observer, "cat", "/tmp/seen").stdout
-    finally:
-        docker("rm", "--force", "--volumes", observer)
+        seen = told()
     assert "MARIADB_PASSWORD_FILE=/run/secrets/app" in seen
     assert "--auth-root-socket-user=mysql" in seen
     assert "--skip-networking" in seen
@@ -531,7 +422,7 @@ def test_data_from_elsewhere_gets_the_accounts_of_this_image(server: Server) -> 
     server.wait_healthy()
     server.sql("DROP USER mysql@localhost, healthcheck@localhost, healthcheck@'127.0.0.1'")
     # A server that refuses the check's password is serving.
-    assert server.exec(*HEALTHY, check=False).returncode == 0
+    assert server.is_healthy()
     docker("stop", server.name)
     # A physical backup brings no hidden files back.
     server.files("rm -rf .[!.]*")
