@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from moorage.deploy.difference import difference, leftovers
+from moorage.deploy.difference import Difference, difference, leftovers
 from moorage.deploy.instance import Instance, Published
 from moorage.deploy.release import Release
+from moorage.deploy.runtimes.docker import _mounted
 from moorage.deploy.traffic import direct_targets, lasting_targets, pools_of, public_targets
 from moorage.deploy.waves import levels
 from moorage.release.manifest import Policy, Unit, batches, parse
@@ -210,3 +211,21 @@ def test_a_port_that_is_closed_by_the_update_is_not_asked() -> None:
     after = Release("1" * 12, Path("/none"), parse({**MANIFEST, "edge": closed}))
     assert lasting_targets(before, before) == public_targets(before)
     assert lasting_targets(before, after) == []
+
+
+def test_what_is_not_there_is_made_and_a_one_off_always_runs() -> None:
+    found = Difference(roll=[WEB], place=[DB, MIGRATE])
+    both = [str(entry) for entry in found.operations({"shop-web"})]
+    assert both == ["to replace: shop-web", "to make: shop-db", "one-off to run: shop-migrate"]
+
+
+def test_what_an_instance_writes_is_told_from_what_it_reads() -> None:
+    mounts = [
+        {"RW": True, "Source": "/opt/shop/data"},
+        {"RW": False, "Source": "/opt/shop/config"},
+        {"RW": True, "Name": "volume"},
+    ]
+    raw = {"Mounts": mounts}
+    assert _mounted(raw, writable=True) == ("/opt/shop/data", "volume")
+    assert _mounted(raw, writable=False) == ("/opt/shop/config",)
+    assert _mounted({"Mounts": None}, writable=True) == ()
