@@ -259,6 +259,17 @@ def test_the_processes_of_what_is_left_behind_stay_as_they_were(rig: FakeRig) ->
     assert rig.states() == before and rig.world.wrong == []
 
 
+def test_what_is_left_behind_serves_nothing_that_the_release_adds(rig: FakeRig) -> None:
+    rig.run(rig.deploy(rig.all_in_one(process("web"), visited=["web"])))
+    both = process("web", "crash"), process("api")
+    policy = {"failure_action": "continue"}
+    new = rig.deploy(rig.all_in_one(*both, visited=["web", "api"], update=policy))
+    rig.world.patient = frozenset({"api:80"})
+    assert rig.run(new).did["behind"] == [f"{rig.stack}-unified"]
+    assert rig.world.pools == {"web:80": ["127.0.0.1:21000"], "api:80": []}
+    assert rig.world.wrong == []
+
+
 # -- cut off at each of them ----------------------------------------------------------------------
 
 

@@ -225,7 +225,13 @@ class Rollout:
         scene = self.scene
         if not self.release.manifest.edge:
             return
-        wanted = pools_of(self.release, scene.units, scene.look())
+        found, there = scene.look(), scene.traffic.pools()
+        # What stayed behind has not got what the release adds to it.
+        behind = {p for name in self.did.behind if name in found for p in found[name].peers}
+        wanted = {
+            pool: [p for p in peers if p not in behind or p in there.get(pool, ())]
+            for pool, peers in pools_of(self.release, scene.units, found).items()
+        }
         if scene.traffic.route(self.release, wanted):
             self.did.changed = True
         there = scene.traffic.pools()
