@@ -82,6 +82,5 @@ def test_the_time_is_up_even_while_the_first_tests_run(
     monkeypatch.setenv("MINUTES", "0.02")
     assert mutation.run() == 1
     # Nobody knows what those tests would have said.
-    said = capsys.readouterr().out.splitlines()
-    assert said[1:] == ["tiny: 0 tests, 0 s", "No survivors.", "tiny: 0 of 0 caught"]
+    assert capsys.readouterr().out.splitlines()[-2:] == ["No survivors.", "tiny: 0 of 0 caught"]
     assert not (checkout / "end").exists()
