@@ -293,7 +293,7 @@ def operations(
     """
     base = Path(args["base"])
     if not (base / "current").exists():
-        return [f"to make: {unit['name']}" for unit in manifest.get("units", [])]
+        return [f"instance to make: {unit['name']}" for unit in manifest.get("units", [])]
     try:
         from moorage.deploy.drivers.registry import driver
         from moorage.deploy.planning import operations as find

@@ -35,7 +35,7 @@ _PROBE = {
     "before_seconds": 0.0,
     "targets": [],
 }
-_IDLE = "to make and not to start"
+_IDLE = "instance to make and not to start"
 
 
 def docker(*argv: str) -> str:
@@ -186,12 +186,12 @@ def _done(told: list[Operation]) -> dict[str, set[str]]:
     """Return what a dry run has told of, as an outcome tells of it."""
     kinds = {
         "instances": (
-            "to make",
-            "to replace",
-            "to start",
+            "instance to make",
+            "instance to replace",
+            "instance to start",
             "one-off",
         ),
-        "removed": ("to remove",),
+        "removed": ("instance to remove",),
         "processes": ("process to change", "service to restart"),
         "owners": ("directory to change hands",),
     }

@@ -216,7 +216,11 @@ def test_a_port_that_is_closed_by_the_update_is_not_asked() -> None:
 def test_what_is_not_there_is_made_and_a_one_off_always_runs() -> None:
     found = Difference(roll=[WEB], place=[DB, MIGRATE])
     both = [str(entry) for entry in found.operations({"shop-web"})]
-    assert both == ["to replace: shop-web", "to make: shop-db", "one-off to run: shop-migrate"]
+    assert both == [
+        "instance to replace: shop-web",
+        "instance to make: shop-db",
+        "one-off to run: shop-migrate",
+    ]
 
 
 def test_what_an_instance_writes_is_told_from_what_it_reads() -> None:

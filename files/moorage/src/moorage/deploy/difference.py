@@ -47,14 +47,14 @@ class Difference:
         def anew(unit: Unit, replace: str) -> Operation:
             verb = "one-off to run" if unit.one_off else replace
             known = unit.one_off or unit.name in there
-            return Operation(verb if known else "to make", unit.name)
+            return Operation(verb if known else "instance to make", unit.name)
 
         return [
-            *(anew(unit, "to replace") for unit in self.roll),
-            *(anew(unit, "to replace in its place") for unit in self.place),
-            *(Operation("to make and not to start", unit.name) for unit in self.create),
-            *(Operation("to start", instance.name) for instance in self.start),
-            *(Operation("to remove", instance.name) for instance in self.extra),
+            *(anew(unit, "instance to replace") for unit in self.roll),
+            *(anew(unit, "instance to replace in its place") for unit in self.place),
+            *(Operation("instance to make and not to start", unit.name) for unit in self.create),
+            *(Operation("instance to start", instance.name) for instance in self.start),
+            *(Operation("instance to remove", instance.name) for instance in self.extra),
         ]
 
 
