@@ -340,6 +340,23 @@ SCENES = [
 ]
 
 
+def cut_off(rig: FakeRig, scene: Any, number: int, then: str) -> tuple[Any, str, str]:
+    """Cut an update off after ``number`` steps, and have somebody come again or go back.
+
+    Returns the outcome, what to say of it, and the release that was asked for last.
+    """
+    one, two = scene(rig)
+    # Whoever visits what only one of them has is lost by intent.
+    rig.world.patient |= rig.visited[one] ^ rig.visited[two]
+    assert rig.run(one).ok
+    rig.steps_done()
+    assert rig.run(two, left=number) is None
+    cut, asked = rig.steps_done(), two if then == "again" else one
+    outcome = rig.run(asked)
+    said = "\n".join([*cut, "CUT", *rig.steps_done(), *rig.world.wrong, str(outcome)])
+    return outcome, said, asked
+
+
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 @pytest.mark.parametrize("then", ["again", "back"])
 def test_whoever_comes_after_a_cut_finishes(
@@ -354,20 +371,12 @@ def test_whoever_comes_after_a_cut_finishes(
     assert steps > 2
     for number in range(steps):
         rig = fresh(tmp_path / str(number), monkeypatch)
-        one, two = scene(rig)
-        # Whoever visits what only one of them has is lost by intent.
-        rig.world.patient |= rig.visited[one] ^ rig.visited[two]
-        assert rig.run(one).ok
-        rig.steps_done()
-        assert rig.run(two, left=number) is None
-        cut = [*rig.steps_done(), "CUT"]
-        outcome = rig.run(two if then == "again" else one)
-        said = "\n".join([*cut, *rig.steps_done(), *rig.world.wrong, str(outcome)])
+        outcome, said, asked = cut_off(rig, scene, number, then)
         assert outcome.ok, said
         assert rig.states() == (after if then == "again" else there), said
         assert rig.world.wrong == [], said
         assert set(rig.world.pools) == set(whole.world.pools) or then == "back", said
-        assert rig.run(two if then == "again" else one).outcome == "unchanged", said
+        assert rig.run(asked).outcome == "unchanged", said
 
 
 def that_crashes(rig: FakeRig) -> tuple[str, str]:
@@ -437,14 +446,7 @@ def test_a_bad_release_that_was_cut_off_leaves_what_ran_before(
     assert whole.states() == there
     for number in range(whole.steps):
         rig = fresh(tmp_path / str(number), monkeypatch)
-        one, two = scene(rig)
-        rig.world.patient |= rig.visited[one] ^ rig.visited[two]
-        assert rig.run(one).ok
-        rig.steps_done()
-        assert rig.run(two, left=number) is None
-        cut = [*rig.steps_done(), "CUT"]
-        outcome = rig.run(two if then == "again" else one)
-        said = "\n".join([*cut, *rig.steps_done(), *rig.world.wrong, str(outcome)])
+        outcome, said, _ = cut_off(rig, scene, number, then)
         assert outcome.outcome == ("restored" if then == "again" else "activated"), said
         assert rig.states() == there and rig.world.wrong == [], said
 

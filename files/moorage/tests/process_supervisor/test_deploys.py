@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,6 +119,18 @@ def test_going_back_waits_for_the_end_of_a_job(
     took = deploy.driver.take_back(deploy.release, deploy.unit, deploy.container, ())
     assert took == ["worker"]
     assert rig.path("jobs").read_text() == "done\n"
+    assert rig.status("worker")["state"] == "RUNNING"
+
+
+def test_a_supervisor_that_is_still_starting_is_waited_for(rig: Rig, deploy: Deploy) -> None:
+    rig.configure({"name": "worker", "command": ["sleep", "1000"], "autostart": False})
+    deploy.wants(autostart=True)
+    starting = threading.Timer(0.5, rig.start)
+    starting.start()
+    try:
+        assert deploy.adapt() == ["worker"]
+    finally:
+        starting.join()
     assert rig.status("worker")["state"] == "RUNNING"
 
 

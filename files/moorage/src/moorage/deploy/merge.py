@@ -48,9 +48,7 @@ class Merged:
     notes: list[str] = field(default_factory=list)
 
 
-def merge(
-    running: Content, planned: Content, service: str, *, scaling: bool = False
-) -> Merged:  # fmt: skip
+def merge(running: Content, planned: Content, service: str, *, scaling: bool = False) -> Merged:
     """Return the running release with the part of ``service`` as planned.
 
     Whatever equals one of the two keeps its id. Raises MergeError for a service that the plan does

@@ -109,14 +109,15 @@ class Waves:
         scene = self._scene
         if not self._routed:
             self._free_ports()
-        found = scene.look()
-        alive = {name: instance for name, instance in found.items() if instance.alive}
+        # A replica that has ended, as one that was about to go, has nobody until it is started.
+        alive = {name: instance for name, instance in scene.look().items() if instance.alive}
         live = {
-            unit.name: alive.get(unit.next_name) or alive.get(unit.name) for unit in scene.units
+            unit.name: instance
+            for unit in scene.units
+            if (instance := alive.get(unit.next_name) or alive.get(unit.name))
         }
         last = scene.moved(wave)
-        # A replica that has ended, as one that was about to go, has nobody until it is started.
-        pools = scene.pools(wave, {k: v for k, v in live.items() if v and v.alive})
+        pools = scene.pools(wave, live)
         pools = {name: peers for name, peers in pools.items() if name not in last}
         if pools or not last:
             # Where all of it moves at the hand-over, visitors are with the old one until then.

@@ -149,7 +149,7 @@ class UnifiedDriver(Driver):
         self, release: Release, unit: Unit, container: Instance, held: Sequence[str]
     ) -> list[str]:
         """Start again in the old container what was stopped for a hand-over."""
-        client = self._client(container)
+        client = self._answer(container)
         idle = _idle(release, unit, client.status(), held)
         waits = self._waits(release, unit, container)
         for name in idle:
