@@ -258,6 +258,77 @@ def test_a_dump_that_fails_says_so(running: Server) -> None:
     assert done.returncode != 0 and "Dump completed" not in done.stdout
 
 
+COUNTED = r"""
+CREATE TABLE shop.empty (n INT); CREATE TABLE shop.`odd ``name` (`a b` INT INVISIBLE, n FLOAT);
+INSERT INTO shop.`odd ``name` (`a b`, n) VALUES (1, 1/3), (1, 1/3), (2, 5);
+CREATE SEQUENCE shop.numbers; SELECT NEXTVAL(shop.numbers);
+INSERT INTO shop.parents VALUES (4, 'a\nINSERT INTO `parents` VALUES\n(5),\r\n(6);', '\n', NULL);
+"""
+
+
+def census(server: Server, dump: str) -> dict[str, list[str]]:
+    """Return rows and checksum of each table."""
+    lines = server.exec("moorage-census", stdin=dump).stdout.splitlines()
+    assert lines == sorted(lines)
+    return {name: rest for name, *rest in (line.split("\t") for line in lines)}
+
+
+def test_a_census_is_the_same_after_a_restore_and_another_after_any_change(running: Server) -> None:
+    running.sql(CONTENT)
+    running.sql(COUNTED)
+    dump = running.exec("moorage-dump", "shop").stdout
+    counted = census(running, dump)
+    rows = {name: int(count) for name, (count, _checksum) in counted.items()}
+    assert rows == {
+        "(definitions)": 5,
+        "(sequences)": 1,
+        "empty": 0,
+        "odd ``name": 3,
+        "children": 2000,
+        "parents": 4,
+    }
+    packed = "gzip -c > /tmp/d.gz && moorage-census < /tmp/d.gz"
+    assert running.exec("bash", "-euc", packed, stdin=dump).stdout.splitlines() == [
+        "\t".join((name, *rest)) for name, rest in sorted(counted.items())
+    ]
+
+    running.sql("CREATE DATABASE again")
+    running.exec("moorage-restore", "again", stdin=dump)
+    # Another order of the same rows.
+    running.sql("USE again; DELETE FROM `odd ``name` WHERE n < 1;"
+                "INSERT INTO `odd ``name` (`a b`, n) VALUES (1, 1/3), (1, 1/3)")  # fmt: skip
+    second = running.exec("moorage-dump", "again").stdout
+    assert second.index("(2,5)") < second.index("(1,0.333333)")
+    assert census(running, second) == counted
+
+    for change, table in (
+        ("UPDATE parents SET bytes = UNHEX('00FF1A0A28') WHERE id = 1", "parents"),
+        ("DELETE FROM children WHERE id = 1000", "children"),
+        ("INSERT INTO `odd ``name` (`a b`, n) VALUES (1, 1/3)", "odd ``name"),
+        ("INSERT INTO empty VALUES (NULL)", "empty"),
+        ("DROP TABLE empty", "empty"),
+        ("DROP TRIGGER noted", "(definitions)"),
+        ("DO SETVAL(numbers, 7000)", "(sequences)"),
+    ):
+        before = census(running, running.exec("moorage-dump", "again").stdout)
+        running.sql(f"USE again; {change}")
+        after_it = census(running, running.exec("moorage-dump", "again").stdout)
+        assert before.pop(table) != after_it.pop(table, None), change
+        assert before == after_it
+    running.sql("DROP DATABASE again; DROP DATABASE shop")
+
+
+def test_nothing_is_counted_of_a_bad_dump(running: Server) -> None:
+    whole = running.exec("moorage-dump").stdout
+    for bad in ("", whole[: len(whole) // 2], whole[: whole.rindex("-- Dump completed")]):
+        done = running.exec("moorage-census", check=False, stdin=bad)
+        assert (done.returncode, done.stdout) == (65, "")
+        assert "cut off or not one of moorage-dump" in done.stderr
+    cut = "head -c -9 <(gzip -c) | moorage-census"
+    done = running.exec("bash", "-c", cut, check=False, stdin=whole)
+    assert (done.returncode, done.stdout) == (65, "")
+
+
 def test_an_idle_server_is_small(running: Server) -> None:
     status = running.exec("cat", "/proc/1/status").stdout
     resident = int(status.split("VmRSS:")[1].split()[0])

@@ -237,6 +237,84 @@ def test_a_bad_dump_is_refused_and_nothing_touched(running: Server) -> None:
     assert running.sql("SELECT datname FROM pg_database WHERE datname LIKE 'moorage-%'") == ""
 
 
+COUNTED = r"""
+CREATE TABLE "odd ""name"" (a) FROM stdin;" (a int, b varchar(9) CHECK (b IN ('x', 'y')));
+INSERT INTO "odd ""name"" (a) FROM stdin;" VALUES (1, 'x'), (1, 'x');
+CREATE TABLE empty (n int); CREATE TABLE nothing ();
+CREATE TABLE parts (n int) PARTITION BY LIST (n);
+CREATE TABLE part PARTITION OF parts DEFAULT; INSERT INTO parts VALUES (1);
+INSERT INTO parents VALUES (4, E'a\n\\.\nCOPY public.empty (n) FROM stdin;\n1', NULL, NULL, NULL);
+CREATE SEQUENCE numbers; SELECT setval('numbers', 41);
+"""
+
+
+def census(server: Server, dump: bytes) -> dict[str, list[str]]:
+    """Return rows and checksum of each table."""
+    lines = server.exec_bytes("moorage-census", stdin=dump).stdout.decode().splitlines()
+    assert lines == sorted(lines)
+    return {name: rest for name, *rest in (line.split("\t") for line in lines)}
+
+
+def test_a_census_is_the_same_after_a_restore_and_another_after_any_change(running: Server) -> None:
+    running.sql("CREATE DATABASE shop", "postgres")
+    running.sql(CONTENT, "shop")
+    running.sql(COUNTED, "shop")
+    dump = running.dump("shop")
+    counted = census(running, dump)
+    rows = {name: int(count) for name, (count, _checksum) in counted.items()}
+    assert rows.pop("(definitions)") > 10 and rows.pop("(large objects)") > 1
+    assert rows == {
+        "more.children": 2000,
+        "more.children_id_seq": 1,
+        "public.parents": 4,
+        'public."odd ""name"" (a) FROM stdin;"': 2,
+        "public.empty": 0,
+        "public.nothing": 0,
+        "public.part": 1,
+        "public.numbers": 1,
+    }
+    assert census(running, gzip.compress(dump)) == counted
+
+    done = running.restore(dump, "again")
+    assert done.returncode == 0, done.stderr
+    # Another order of the same rows.
+    running.sql("UPDATE parents SET at = at WHERE id = 1", "again")
+    assert running.sql("SELECT id FROM parents", "again").split() == ["2", "-3", "4", "1"]
+    assert census(running, running.dump("again")) == counted
+
+    for change, table in (
+        ("UPDATE parents SET bytes = '\\x00ff1a0a28' WHERE id = 1", "public.parents"),
+        ("DELETE FROM more.children WHERE id = 1000", "more.children"),
+        ("INSERT INTO parts VALUES (1)", "public.part"),
+        ("DROP TABLE nothing", "public.nothing"),
+        ("DROP TRIGGER noted ON more.children", "(definitions)"),
+        ("SELECT nextval('numbers')", "public.numbers"),
+        ("SELECT lo_put(4711, 1, '\\x03')", "(large objects)"),
+    ):
+        before = census(running, running.dump("again"))
+        running.sql(change, "again")
+        after_it = census(running, running.dump("again"))
+        assert before.pop(table) != after_it.pop(table, None), change
+        before.pop("(definitions)", None), after_it.pop("(definitions)", None)
+        assert before == after_it
+    running.sql("DROP DATABASE shop", "postgres")
+    running.sql("DROP DATABASE again", "postgres")
+
+
+def test_nothing_is_counted_of_a_bad_dump(running: Server) -> None:
+    whole = running.dump()
+    flipped = bytearray(whole)
+    flipped[-20] ^= 255
+    plain = running.exec("pg_dump", "my_app").stdout.encode()
+    for bad in (
+        *(b"", whole[:100], whole[: len(whole) // 2], whole[:-1], bytes(flipped), plain),
+        gzip.compress(whole)[:-9],
+    ):
+        done = running.exec_bytes("moorage-census", stdin=bad, check=False)
+        assert (done.returncode, done.stdout) == (65, b""), done
+        assert b"nothing was counted" in done.stderr
+
+
 def test_a_dump_that_fails_says_so(running: Server) -> None:
     without = ("env", "-u", "POSTGRES_DB", "-u", "POSTGRES_USER", "moorage-dump")
     for argv, code, message in (

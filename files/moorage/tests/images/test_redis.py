@@ -118,6 +118,106 @@ def test_a_bad_snapshot_is_refused(running: Server) -> None:
     assert running.exec("moorage-dump", "x", check=False).returncode == 64
 
 
+CONTENT = r"""
+MSET a 1 b 喵
+RPUSH list a b c
+HSET hash x 1 y 2 z 3
+SADD set a b c
+ZADD sorted 1 a 2.5 b
+XADD stream 1-1 field value
+SETBIT bits 70000 1
+SELECT 7
+SET kept 1
+FUNCTION LOAD "#!lua name=own\nredis.register_function('answer', function() return 42 end)"
+"""
+# What goes with time: a key, a field, a hash of such fields alone, a database of such keys alone.
+VOLATILE = """
+SET short 1 EX 5000
+HSET hash short 1
+HEXPIRE hash 5000 FIELDS 1 short
+HSET short-hash field 1
+HEXPIRE short-hash 5000 FIELDS 1 field
+SELECT 9
+SET short 1 EX 5000
+"""
+
+
+def census(server: Server, snapshot: bytes) -> dict[str, list[str]]:
+    """Return keys and checksum of each database."""
+    lines = server.exec_bytes("moorage-census", stdin=snapshot).stdout.decode().splitlines()
+    assert lines == sorted(lines)
+    return {name: rest for name, *rest in (line.split("\t") for line in lines)}
+
+
+def test_a_census_is_the_same_after_a_restore_and_another_after_any_change(server: Server) -> None:
+    server.start(*SECRET)
+    server.wait_healthy()
+
+    def tell(commands: str) -> None:
+        server.exec("bash", "-c", CLIENT, stdin=commands)
+
+    def counting() -> dict[str, list[str]]:
+        return census(server, server.exec_bytes("moorage-dump").stdout)
+
+    tell(CONTENT)
+    counted = counting()
+    assert {name: rows for name, (rows, _checksum) in counted.items()} == {
+        "db0": "8",
+        "db7": "1",
+        "functions": "1",
+    }
+
+    # Keys that have a time to live are told of and not counted.
+    tell(VOLATILE)
+    snapshot = server.exec_bytes("moorage-dump").stdout
+    volatile = census(server, gzip.compress(snapshot))
+    assert volatile.pop("db0 (with a time to live)") == ["1", "-"]
+    assert volatile.pop("db9 (with a time to live)") == ["1", "-"]
+    assert volatile == counted
+    assert server.files("ls -A").split() == ["appendonlydir"]
+
+    # Restored, under another encoding.
+    server.restore(snapshot)
+    server.replace()
+    other = ("--hash-max-listpack-entries", "1", "--set-max-listpack-entries", "1")
+    server.start(*SECRET, command=("redis-server", *other))
+    server.wait_healthy()
+    tell("HSET hash other 1\nHDEL hash other\nSADD set d\nSREM set d\n")
+    assert server.cli("OBJECT", "ENCODING", "hash") == "hashtable"
+    tell("SELECT 9\nDEL short\nSELECT 0\nDEL short short-hash\nHDEL hash short")
+    assert counting() == counted
+
+    for change, database in (
+        ("SET a 2", "db0"),
+        ("HSET hash x 2", "db0"),
+        ("LPOP list", "db0"),
+        ("XADD stream 1-2 field value", "db0"),
+        ("SELECT 7\nDEL kept", "db7"),
+        ("SELECT 7\nSET more 1", "db7"),
+        ("FUNCTION DELETE own", "functions"),
+    ):
+        before = counting()
+        tell(change)
+        after_it = counting()
+        assert before.pop(database, None) != after_it.pop(database, None), change
+        assert before == after_it
+
+
+def test_nothing_is_counted_of_a_bad_snapshot(running: Server) -> None:
+    running.cli("SET", "bulk", "x" * 2000)
+    snapshot = running.exec_bytes("moorage-dump").stdout
+    flipped = bytearray(snapshot)
+    flipped[len(snapshot) // 2] ^= 1
+    for bad in (
+        *(b"", snapshot[:100], snapshot[:-1], bytes(flipped), b"*1\r\n", snapshot + b"x"),
+        gzip.compress(snapshot)[:-9],
+    ):
+        done = running.exec_bytes("moorage-census", stdin=bad, check=False)
+        assert (done.returncode, done.stdout) == (65, b""), done
+        assert b"nothing was counted" in done.stderr
+    assert running.files("ls -A").split() == ["appendonlydir"]
+
+
 def test_a_dump_holds_one_moment(running: Server) -> None:
     writing = "while [ ! -e /tmp/enough ]; do printf 'MSET a %s b %s\\n' $((++n)) $n; done"
     name = ("exec", "--detach", "--user", running.user, running.name)
