@@ -297,12 +297,16 @@ def operations(
     try:
         from moorage.deploy.drivers.registry import driver
         from moorage.deploy.planning import operations as find
+        from moorage.deploy.release import ReleaseError
         from moorage.release.layout import Layout
     except ImportError:
         return ["to be seen once playbooks/provision.yml has brought this host up to date"]
     with TemporaryDirectory() as aside:
         found = write(Path(aside) / base.name, ident, files, manifest)
-        told = find(Layout.of(base.name, base.parent), found, args["restart"], driver)
+        try:
+            told = find(Layout.of(base.name, base.parent), found, args["restart"], driver)
+        except ReleaseError as error:
+            raise Refused(str(error)) from None
     return [str(operation) for operation in told]
 
 

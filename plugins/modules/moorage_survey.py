@@ -17,6 +17,7 @@ from ansible.module_utils.moorage_host import (
     packets,
     preflight,
     record,
+    routes,
     stacks,
 )
 
@@ -358,6 +359,12 @@ def _problems(
         neighbours.know,
     )
     problems += preflight.check_names(wanted["stacks"], containers, neighbours.know)
+    if any(claim["kind"] == "subnet" for s in wanted["stacks"] for claim in s["claims"]):
+        answers = host["docker"]["running"] and not host["docker"]["error"]
+        networks = engine.networks() if answers else []
+        problems += preflight.check_subnets(
+            wanted["stacks"], networks, routes.read_routes(), neighbours.know
+        )
     problems += neighbours.problems
     problems += preflight.check_sources(host["sources"])
     return problems

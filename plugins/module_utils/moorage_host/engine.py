@@ -74,6 +74,24 @@ def summary(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def networks(socket_path: Path = SOCKET) -> list[dict[str, Any]]:
+    """All networks: name, Compose project (empty without), subnets and the device of each."""
+    return [
+        {
+            "name": entry["Name"],
+            "project": (entry.get("Labels") or {}).get("com.docker.compose.project", ""),
+            "subnets": [
+                config["Subnet"]
+                for config in (entry.get("IPAM") or {}).get("Config") or []
+                if config.get("Subnet")
+            ],
+            "device": (entry.get("Options") or {}).get("com.docker.network.bridge.name")
+            or f"br-{entry['Id'][:12]}",
+        }
+        for entry in get("/networks", socket_path)
+    ]
+
+
 def published(found: list[dict[str, Any]]) -> list[tuple[str, str, int, str]]:
     """Published ports of running containers: container, address, port, protocol."""
     return [

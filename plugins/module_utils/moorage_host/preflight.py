@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.moorage_host import edge
@@ -22,6 +23,10 @@ _REFUSED = {
     " build with named contexts",
     "11": "its archive has neither Compose v2 nor buildx, and its Python (3.9) is too old",
 }
+_SUBNET_FIX = "choose another subnet (`ipam` of the network in compose.yml)"
+_NETWORK_FIX = ", or remove that network where nobody needs it (docker network rm)"
+# The engine's own devices, whose networks it is asked for where it runs.
+_BRIDGES = re.compile(r"(docker0|docker_gwbridge|br-[0-9a-f]{12})$")
 
 
 def problem(check: str, text: str, value: Any, fix: str) -> dict[str, str]:
@@ -192,6 +197,56 @@ def check_names(
                 value = f"{_container_name(entry)}, of the image {entry['image']}"
                 found.append(problem("name", text, value, fix))
     return found
+
+
+def check_subnets(
+    wanted: list[dict[str, Any]],
+    networks: list[dict[str, Any]],
+    routes: list[tuple[Any, str]],
+    known: Callable[[str, str, str], bool],
+) -> list[dict[str, str]]:
+    """Subnets that the host reaches elsewhere, that a network has, or that theirs has not."""
+    found = []
+    devices = {network["device"] for network in networks}
+    claims = [(s["name"], c) for s in wanted for c in s.get("claims") or () if _is_subnet(c)]
+    for stack, claim in claims:
+        subnet, name = ip_network(claim["name"]), claim["address"]
+        who = f"the subnet {subnet}, wanted by {stack} ({claim['service']}),"
+        for network in networks:
+            if network["name"] == name and claim["name"] not in network["subnets"]:
+                found.append(_another_subnet(stack, claim, network))
+            for other in network["subnets"]:
+                if network["name"] == name or not subnet.overlaps(ip_network(other, strict=False)):
+                    continue
+                if network["project"] == stack or not known(network["project"], "subnet", other):
+                    value = f"{other}, the network {network['name']}"
+                    text = f"{who} overlaps that of another network of the engine"
+                    found.append(problem("subnet", text, value, _SUBNET_FIX + _NETWORK_FIX))
+        for route, device in routes:
+            if subnet.overlaps(route) and device not in devices and not _BRIDGES.match(device):
+                text = f"{who} overlaps what this host reaches elsewhere"
+                what = "address" if route.prefixlen == route.max_prefixlen else "route"
+                value = f"the {what} {route}" + (f" (device {device})" if device else "")
+                found.append(problem("subnet", text, value, _SUBNET_FIX))
+                break
+    return found
+
+
+def _is_subnet(claim: dict[str, Any]) -> bool:
+    return bool(claim["kind"] == "subnet")
+
+
+def _another_subnet(stack: str, claim: dict[str, Any], network: dict[str, Any]) -> dict[str, str]:
+    return problem(
+        "subnet",
+        f"the network {network['name']}, wanted by {stack} with the subnet {claim['name']}, is"
+        " there with another one, and the engine changes no network in place",
+        " and ".join(network["subnets"]) or "no subnet",
+        "give the network another key in compose.yml, with a subnet apart from that: the next"
+        " deploy makes it, and the old one goes; or remove the stack"
+        f" (`ansible-playbook playbooks/remove.yml -e stack={stack}`, which keeps its data) and"
+        " deploy it anew",
+    )
 
 
 def _publishes(container: dict[str, Any], want: dict[str, Any]) -> bool:

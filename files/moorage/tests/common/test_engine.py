@@ -107,7 +107,7 @@ def test_what_is_not_there_is_none(label: str) -> None:
     assert engine.container("moorage-none") is None
     assert engine.image("moorage/none:1") is None
     assert engine.containers(label) == []
-    assert engine.networks(label) == []
+    assert engine.networks(label) == {}
     assert engine.output("moorage-none", 5) == []
 
 

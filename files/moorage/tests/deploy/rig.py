@@ -70,8 +70,16 @@ class Rig:
         """
         return {"name": name, "script": script, "entry": entry or {}, "facts": facts}
 
-    def release(self, *services: dict[str, Any], **manifest: Any) -> str:
-        """Write a release of these services and return its id."""
+    def release(
+        self,
+        *services: dict[str, Any],
+        networks: dict[str, dict[str, Any]] | None = None,
+        **manifest: Any,
+    ) -> str:
+        """Write a release of these services and return its id.
+
+        ``networks`` are described by their keys; without any it is Compose's own.
+        """
         composed: dict[str, Any] = {}
         units = []
         for service in services:
@@ -79,7 +87,12 @@ class Rig:
             units.append(unit)
             for slot, key in unit["keys"].items():
                 composed[key] = self._entry(service, unit, slot)
-        content = {"name": self.stack, "services": composed}
+        content: dict[str, Any] = {"name": self.stack, "services": composed}
+        if networks:
+            content["networks"] = {
+                key: {"name": f"{self.stack}_{key}", **described}
+                for key, described in networks.items()
+            }
         full: dict[str, Any] = {
             "format": FORMAT,
             "stack": self.stack,
@@ -138,7 +151,7 @@ class Rig:
         names = [container.name for container in Docker().instances(self.stack)]
         if names:
             docker("rm", "--force", "--volumes", *names)
-        networks = docker("network", "ls", "-q", "--filter", f"name={self.stack}_default")
+        networks = docker("network", "ls", "-q", "--filter", f"name={self.stack}_")
         if networks:
             docker("network", "rm", *networks.split())
 

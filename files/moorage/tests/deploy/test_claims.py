@@ -27,6 +27,10 @@ def port(number: int, address: str = "0.0.0.0", protocol: str = "tcp") -> Claim:
     return Claim("port", f"{number}/{protocol}", "web", address)
 
 
+def subnet(text: str, network: str) -> Claim:
+    return Claim("subnet", text, "its network n", network)
+
+
 def having(**ports: int) -> Claims:
     """Stacks that each publish one port."""
     return {stack: [port(number)] for stack, number in ports.items()}
@@ -86,10 +90,26 @@ def test_what_a_stack_has_itself_is_no_matter_of_the_other() -> None:
         (Claim("route", "x.org/", "web"), Claim("route", "x.org/", "api"), True),
         (Claim("container", "shop-api-db", "api-db"), Claim("container", "shop-api-db"), True),
         (Claim("container", "x"), Claim("network", "x"), False),
+        (subnet("172.20.0.0/16", "a_n"), subnet("172.20.7.0/24", "b_n"), True),
+        (subnet("172.20.0.0/16", "a_n"), subnet("172.21.0.0/16", "b_n"), False),
+        (subnet("172.20.0.0/16", "a_n"), subnet("fd00::/8", "b_n"), False),
     ],
 )
 def test_what_meets(mine: Claim, theirs: Claim, meet: bool) -> None:
     assert bool(turns({"a": [mine]}, {"b": [theirs]}).blocked) is meet
+
+
+def test_a_stack_that_widens_its_subnet_meets_its_neighbours() -> None:
+    held = {"a": [subnet("172.20.0.0/24", "a_n")], "b": [subnet("172.20.9.0/24", "b_n")]}
+    (meeting,) = turns({"a": [subnet("172.20.0.0/16", "a_n")]}, held).blocked
+    assert str(meeting) == (
+        "the subnet 172.20.0.0/16, wanted by a (its network n), is held by the stack b "
+        "(its network n)"
+    )
+    assert "give a another subnet (`ipam` of the network in its compose.yml)" in advice(meeting)
+    assert turns({"a": held["a"]}, held).blocked == []
+    given_up = {"a": [subnet("172.20.0.0/16", "a_n")], "b": []}
+    assert turns(given_up, held).after == {"a": ["b"]}
 
 
 def manifest(stack: str, service: str, public: int, **facts: Any) -> dict[str, Any]:

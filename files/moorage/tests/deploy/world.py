@@ -260,6 +260,10 @@ class FakeRuntime:
     def sweep(self, stack: str) -> None:
         """Nothing is beside instances."""
 
+    def retire_networks(self, release: Release) -> list[str]:
+        """Nothing is beside instances."""
+        return []
+
     def logs(self, name: str, lines: int, times: bool = False) -> list[str]:
         """Return what it said: which script it was."""
         return [self._script(name)]

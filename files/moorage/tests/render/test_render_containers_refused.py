@@ -20,7 +20,7 @@ CASES = {
     ),
     "replicas with one address": (
         "services: {a: {image: x, scale: 2, networks: {n: {ipv4_address: 10.0.0.2}}}}\n"
-        "networks: {n: }",
+        "networks: {n: {ipam: {config: [{subnet: 10.0.0.0/24}]}}}",
         "services.a.scale",
     ),
     "replicas with one hardware address": (

@@ -49,7 +49,8 @@ CASES = {
     ),
     "two static addresses": (
         "services: {a: {build: ., command: [a], networks: {n: {ipv4_address: 10.0.0.2}}},"
-        " b: {build: ., command: [b], networks: {n: {ipv4_address: 10.0.0.3}}}}\nnetworks: {n: }",
+        " b: {build: ., command: [b], networks: {n: {ipv4_address: 10.0.0.3}}}}\n"
+        "networks: {n: {ipam: {config: [{subnet: 10.0.0.0/24}]}}}",
         "services.b.networks.n.ipv4_address",
     ),
     "two volumes at one target": (

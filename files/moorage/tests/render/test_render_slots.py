@@ -168,7 +168,8 @@ IN_PLACE = {
     "a port of UDP": "ports: ['53:53/udp']}}",
     "a port of this machine": "ports: ['127.0.0.1:80:80']}}",
     "a port of this machine in IPv6": "ports: ['[::1]:80:80']}}",
-    "an address": "networks: {n: {ipv4_address: 10.0.0.2}}}}\nnetworks: {n: }",
+    "an address": "networks: {n: {ipv4_address: 10.0.0.2}}}}\n"
+    "networks: {n: {ipam: {config: [{subnet: 10.0.0.0/24}]}}}",
     "the host's network": "network_mode: host}}",
     "another's network": "network_mode: 'service:b'}, b: {image: x}}",
     "one that others link to": "tty: true}, b: {image: x, links: [a]}}",

@@ -88,10 +88,10 @@ class Engine:
             if not ref.startswith("<none>")
         }
 
-    def networks(self, *labels: str) -> list[str]:
-        """Return the ids of the networks with these labels."""
+    def networks(self, *labels: str) -> dict[str, str]:
+        """Return the ids of the networks with these labels, by name."""
         found = self._ask("list networks", f"/networks?filters={_filters(labels)}")
-        return [str(network["Id"]) for network in found]
+        return {str(network["Name"]): str(network["Id"]) for network in found}
 
     def _find(self, what: str, target: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self._ask(what, target, optional=True)

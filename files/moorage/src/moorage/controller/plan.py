@@ -22,6 +22,7 @@ from moorage.controller.manifest import (
     with_rotation,
     with_tmpfiles,
 )
+from moorage.controller.networks import refuse_overlaps, with_own_subnets
 from moorage.controller.project import Project, hash_files, tree
 from moorage.controller.roles import ROLES
 from moorage.controller.settings import gather, host_settings, prefix, variables_named
@@ -81,6 +82,7 @@ def plan_host(
     stacks = [plan_stack(project, draft, images, loopback, log_days) for draft in drafts]
     _refuse_shared_ports(stacks)
     _refuse_shared_names(stacks)
+    refuse_overlaps(stacks, given["docker_address_pools"])
     edge = plan_edge(given, images, stacks)
     # An image that no stack of the host uses is not built there.
     needed = images.needed()
@@ -136,16 +138,24 @@ def draft_stack(
     """
     with variables_named(name):
         settings = Settings.parse(given, name, behind_edge=proxies["MOORAGE_PROXIES"] != "0")
-    stack = load_stack(
+    stack = _load(project, name, settings, proxies)
+    known = with_own_subnets(proxies, stack)
+    if known != proxies:
+        # The networks may have come from variables themselves: they are read before.
+        stack = _load(project, name, settings, known)
+    if stack.name != name:
+        message = f"the stack in the directory {name} calls itself {stack.name}"
+        raise ComposeError([Problem("name", message, f"write name: {name}, or rename it")])
+    return Draft(stack, settings, _render(stack, settings))
+
+
+def _load(project: Project, name: str, settings: Settings, proxies: Mapping[str, str]) -> Stack:
+    return load_stack(
         project.stack_directory(name),
         environment=_interpolation(settings, proxies),
         profiles=settings.profiles,
         on_demand=True,
     )
-    if stack.name != name:
-        message = f"the stack in the directory {name} calls itself {stack.name}"
-        raise ComposeError([Problem("name", message, f"write name: {name}, or rename it")])
-    return Draft(stack, settings, _render(stack, settings))
 
 
 def plan_stack(

@@ -17,7 +17,7 @@ from moorage.common.files import discard, write_atomically
 from moorage.common.lock import Locked, hold
 from moorage.common.readers import Damaged
 from moorage.deploy import hooks, receipt, systemd
-from moorage.deploy.claims import refuse_held
+from moorage.deploy.claims import refuse_changed_networks, refuse_held
 from moorage.deploy.drivers.base import FindDriver
 from moorage.deploy.drivers.registry import driver
 from moorage.deploy.gate import GateClosed
@@ -185,6 +185,7 @@ class Activation:
                 f"its ports itself: deploy it anew instead"
             )
         refuse_held(release, layout.base.parent)
+        refuse_changed_networks(self._previous, release)
         rollout = self._rollout(release, request.restart)
         missing = rollout.scene.runtime.missing(release.images)
         if missing:
@@ -328,6 +329,7 @@ class Activation:
         """Take away what one release had beside its instances and the other has not."""
         if gone is None or gone.id == stays.id:
             return
+        self._find_driver(stays.topology, self._layout).runtime.retire_networks(stays)
         if gone.topology != stays.topology:
             self._find_driver(gone.topology, self._layout).retire(gone, stays)
         else:

@@ -25,6 +25,7 @@ from moorage.edge.store import Store
 from moorage.release.layout import DEFAULT_BASE, Layout, known_stacks
 from moorage.release.manifest import data_of
 from moorage.release.names import COMPOSE_JSON, NEXT, SERVICE_LABEL
+from moorage.release.networks import overlap, subnets
 
 # Who has the ports of the edge that all stacks with domains have together.
 DOMAINS = "its domains"
@@ -33,12 +34,16 @@ _WORDS = {
     "route": "the path {}",
     "container": "the container name {}",
     "network": "the network name {}",
+    "subnet": "the subnet {}",
     "file": "the file {}",
 }
 _CHANGED = {
     "port": "another port (`{}_publish`)",
     "route": "another path or domain (`{0}_routes`, `{0}_domains`)",
+    "subnet": "another subnet (`ipam` of the network in its compose.yml)",
 }
+# What the engine fixes when it makes a network.
+_OF_A_NETWORK = ("driver", "driver_opts", "enable_ipv6", "internal", "ipam")
 _UPDATE = "`ansible-playbook playbooks/update.yml -e stack={}`"
 
 
@@ -46,7 +51,8 @@ _UPDATE = "`ansible-playbook playbooks/update.yml -e stack={}`"
 class Claim:
     """One thing: its kind, what it is called, and the service that it is for.
 
-    ``address`` is that of a port, whose name is such as ``8000/tcp``.
+    ``address`` is that of a port, whose name is such as ``8000/tcp``; of a subnet, such as
+    ``172.20.0.0/16``, it is the name of its network on the host.
     """
 
     kind: str
@@ -59,6 +65,8 @@ class Claim:
 
     def meets(self, other: Claim) -> bool:
         """Tell whether no two stacks of a host can have both."""
+        if self.kind == other.kind == "subnet":
+            return self.address != other.address and overlap(self.name, other.name)
         if (self.kind, self.name) != (other.kind, other.name):
             return False
         if self.service == other.service == DOMAINS:
@@ -136,15 +144,20 @@ def meetings(
     holders: dict[tuple[str, str], list[tuple[str, Claim]]] = defaultdict(list)
     for stack, claims in held.items():
         for claim in claims:
-            holders[claim.kind, claim.name].append((stack, claim))
+            holders[_place(claim)].append((stack, claim))
     for stack, claims in wanted.items():
         for claim in claims:
-            there = holders[claim.kind, claim.name]
+            there = holders[_place(claim)]
             if any(owner == stack and claim.meets(has) for owner, has in there):
                 continue
             for owner, has in there:
                 if owner != stack and claim.meets(has):
                     yield Meeting(stack, claim, owner, has)
+
+
+def _place(claim: Claim) -> tuple[str, str]:
+    """Where those are that a claim can meet: subnets of other names overlap."""
+    return claim.kind, "" if claim.kind == "subnet" else claim.name
 
 
 def advice(meeting: Meeting) -> str:
@@ -188,7 +201,7 @@ def claims_of(
     ``domain_ports`` are those at which the edge serves domains. What cannot be read is left out.
     """
     found: list[Claim] = []
-    for part in (_of_engine, _of_files, _of_edge):
+    for part in (_of_engine, _of_networks, _of_files, _of_edge):
         with suppress(AttributeError, KeyError, TypeError, ValueError):
             for claim in part(manifest, compose):
                 found.append(claim)
@@ -214,6 +227,11 @@ def _of_engine(manifest: Mapping[str, Any], compose: Mapping[str, Any]) -> Itera
         for port in entry.get("ports") or ():
             name = f"{int(port['published'])}/{port.get('protocol') or 'tcp'}"
             yield Claim("port", name, service, str(port.get("host_ip") or ANYWHERE))
+
+
+def _of_networks(_: Mapping[str, Any], compose: Mapping[str, Any]) -> Iterator[Claim]:
+    for key, name, subnet in subnets(compose.get("networks") or {}):
+        yield Claim("subnet", subnet, f"its network {key}", name)
 
 
 def _of_files(manifest: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Claim]:
@@ -282,6 +300,37 @@ def refuse_held(release: Release, base: Path = DEFAULT_BASE) -> None:
     blocked = turns({stack: wanted}, held).blocked
     if blocked:
         raise ReleaseError("\n".join(f"{meeting}: {advice(meeting)}" for meeting in blocked))
+
+
+def refuse_changed_networks(current: Release | None, release: Release) -> None:
+    """Raise ReleaseError when a network that there is would have to become another one.
+
+    Compose takes one of that name as it finds it, and says nothing.
+    """
+    if current is None:
+        return
+    there, wanted = _networks(current), _networks(release)
+    changed = [
+        (name, key)
+        for name in sorted(there.keys() & wanted.keys())
+        for key in _OF_A_NETWORK
+        if there[name].get(key) != wanted[name].get(key)
+    ]
+    if changed:
+        what = " and ".join(f"`{key}` of the network {name}" for name, key in changed)
+        stack = release.manifest.stack
+        raise ReleaseError(
+            f"release {release.id} describes {what} otherwise than release {current.id}, which "
+            "runs, and a network in use cannot be changed in place. Give it another key in "
+            "compose.yml, with a subnet apart from that of now where it names one: it is made "
+            "beside the old one, which goes with the last container in it. Or remove the stack "
+            f"(`moorage remove {stack}` keeps its data) and deploy it anew"
+        )
+
+
+def _networks(release: Release) -> dict[str, dict[str, Any]]:
+    described = read_note(release.path / COMPOSE_JSON).get("networks") or {}
+    return {str(n["name"]): n for n in described.values() if not n.get("external")}
 
 
 def as_data(claims: Iterable[Claim]) -> list[dict[str, str]]:

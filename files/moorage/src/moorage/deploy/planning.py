@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from moorage.common.readers import read_note
+from moorage.deploy.claims import refuse_changed_networks
 from moorage.deploy.difference import Difference, Leftovers, Operation, difference, leftovers
 from moorage.deploy.drivers.base import FindDriver
 from moorage.deploy.instance import Instance
-from moorage.deploy.release import Release
+from moorage.deploy.release import Release, readable_release
 from moorage.deploy.scene import Limits, Scene
 from moorage.deploy.traffic import Traffic
 from moorage.edge.core import Edge
@@ -64,7 +65,11 @@ def operations(
     find_driver: FindDriver,
     edge: Edge | None = None,
 ) -> list[Operation]:
-    """Return what an activation of the release would do on this host; changes nothing."""
+    """Return what an activation of the release would do on this host; changes nothing.
+
+    Raises ReleaseError for what no activation can do.
+    """
+    refuse_changed_networks(readable_release(layout), release)
     traffic = Traffic(layout.stack, edge or Edge.of())
     scene = Scene(layout, release, find_driver(release.topology, layout), traffic, Limits())
     return plan(scene, restart, read_marker(layout).get("held")).operations

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from moorage.release.names import COMPOSE, COMPOSE_JSON
+from moorage.render.addresses import check_addresses
 from moorage.render.context import Context
 from moorage.render.rendering import RenderedFile
 from moorage.render.yamlout import dump_yaml, escaped
@@ -24,11 +25,9 @@ def compose_files(ctx: Context, services: dict[str, Any]) -> dict[str, RenderedF
     name = ctx.stack.name
     networks = {key: network.to_dict() for key, network in ctx.stack.networks.items()}
     used = {key for service in services.values() for key in service.get("networks", {})}
-    document = {
-        "name": name,
-        "services": services,
-        "networks": {key: value for key, value in sorted(networks.items()) if key in used},
-    }
+    networks = {key: value for key, value in sorted(networks.items()) if key in used}
+    check_addresses(ctx, networks, services)
+    document = {"name": name, "services": services, "networks": networks}
     filled = {key: value for key, value in document.items() if value}
     plain = escaped(filled)
     header = _HEADER.format(name=name, topology=ctx.settings.topology)

@@ -72,6 +72,12 @@ class Runtime(Protocol):
     def sweep(self, stack: str) -> None:
         """Remove what was made for a stack beside its instances, its data apart."""
 
+    def retire_networks(self, release: Release) -> list[str]:
+        """Remove networks of the stack that the release does not describe, but for used ones.
+
+        Returns what was removed.
+        """
+
     # -- commands -------------------------------------------------------------------------
 
     def within(

@@ -10,14 +10,17 @@ import re
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from moorage.common.engine import DockerError, Engine
+from moorage.common.readers import read_note
 from moorage.deploy.instance import ANYWHERE, Instance, Published
 from moorage.deploy.release import Release
 from moorage.deploy.runtimes.base import AS_IT_IS, Surroundings
 from moorage.release.manifest import Unit
 from moorage.release.names import (
+    COMPOSE_JSON,
     CONFIG_LABEL,
     REPLICA_LABEL,
     SERVICE_LABEL,
@@ -36,6 +39,8 @@ _ASIDE = re.compile(
     r"|\W*(?i:warn|info|notice|debu?g?)\b|\w+ WARN\b|W: "
     r"|\s*(Container|Network|Volume|Image) \S+\s+[A-Z]\w+\s*$"
 )
+# What Compose writes on all that it makes for a stack.
+_PROJECT = "com.docker.compose.project={}"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # --no-deps: the order is the rollout's business, and a service that waits for a migration must not
 # run it once more.
@@ -130,10 +135,23 @@ class Docker:
     def sweep(self, stack: str) -> None:
         """Remove what Compose has made for a project besides: throw-away containers, networks."""
         # By labels: the file of a release may be damaged.
-        label = f"com.docker.compose.project={stack}"
+        label = _PROJECT.format(stack)
         self.remove([container["Id"] for container in self._engine.containers(label)])
         if networks := self._engine.networks(label):
             run(["network", "rm", *networks])
+
+    def retire_networks(self, release: Release) -> list[str]:
+        """Remove networks of the stack that the release does not describe, but for used ones."""
+        described = read_note(release.path / COMPOSE_JSON).get("networks") or {}
+        keep = {str(network["name"]) for network in described.values()}
+        made = self._engine.networks(_PROJECT.format(release.manifest.stack)) if keep else {}
+        removed = []
+        for name in sorted(made.keys() - keep):
+            # One that a container of somebody else's is in stays with it.
+            with suppress(DockerError):
+                run(["network", "rm", name])
+                removed.append(name)
+        return removed
 
     # -- commands -------------------------------------------------------------------------
 
