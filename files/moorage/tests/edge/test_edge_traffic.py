@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from edge_rig import Application, EdgeRig, get, until
@@ -83,6 +84,29 @@ def test_static_files_are_kept_but_private_ones_are_not(rig: EdgeRig, applicatio
     rig.edge.switch("static", {"web:80": [new.peer]})
     get(port, "/static/site.css")
     assert new.asked == ["GET /static/site.css"]
+
+
+def test_files_that_never_change_are_said_to_be_immutable(rig: EdgeRig, application: Start) -> None:
+    server = application()
+    options = {
+        "static_paths": ["/static/"],
+        "static_max_age_seconds": 31536000,
+        "static_immutable": True,
+    }
+    port = rig.stack("immutable", server.peer, options=options)
+
+    def said(path: str, **headers: str) -> Any:
+        return get(port, path, **headers).headers["Cache-Control"]
+
+    assert said("/static/site.css") == "public, max-age=31536000, immutable"
+    # With a cookie it goes past the cache, and his own browser may keep it.
+    assert said("/static/site.css", Cookie="a=b") == "private, max-age=31536000, immutable"
+    assert said("/static/private.css", Cookie="a=b") == "private"
+    # What the application says itself counts, and pages are none.
+    assert said("/static/private.css") == "private"
+    assert said("/static/public.css") == "public, max-age=60"
+    assert said("/static/broken.css") == "public, max-age=60"
+    assert said("/") is None
 
 
 @pytest.mark.parametrize(

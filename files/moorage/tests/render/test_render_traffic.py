@@ -54,6 +54,7 @@ def test_listeners_and_pools(shop: Callable[..., Any]) -> None:
         "read_timeout_seconds": 60,
         "static_paths": [],
         "static_max_age_seconds": 3600,
+        "static_immutable": False,
         "frame_options": "SAMEORIGIN",
         "hsts_seconds": 0,
         "hold_seconds": 10,

@@ -41,11 +41,18 @@ def upstream(facts: Facts) -> str:
         f"{keep}}}\n"
         f"map $upstream_http_x_frame_options $moorage_frame_{_word(facts.stack)} {{\n"
         f'    "" "{facts.options.frame_options}";\n    default "";\n}}\n'
-        f'map "$status:$upstream_http_cache_control$upstream_http_expires$upstream_http_pragma'
+        f"{_static_map(facts, 'static', 'public')}{_static_map(facts, 'own', 'private')}"
+    )
+
+
+def _static_map(facts: Facts, name: str, who: str) -> str:
+    """What is said of a static file to who may keep it, where the application says nothing."""
+    said = f"{who}, max-age={facts.options.static_max_age_seconds}"
+    said += ", immutable" if facts.options.static_immutable else ""
+    return (
+        'map "$status:$upstream_http_cache_control$upstream_http_expires$upstream_http_pragma'
         '$upstream_http_set_cookie"'
-        f" $moorage_static_{_word(facts.stack)} {{\n"
-        # Only where the application itself says nothing about it.
-        f'    "~^20[06]:\\z" "public, max-age={facts.options.static_max_age_seconds}";\n'
+        f' $moorage_{name}_{_word(facts.stack)} {{\n    "~^20[06]:\\z" "{said}";\n'
         '    default "";\n}\n'
     )
 
@@ -67,7 +74,9 @@ def server(head: str, targets: Sequence[Target], *, tls: bool, more: str = "") -
             plain = f"@moorage_plain_{number}_{index}"
             body.append(_static(f"^~ {path}", closing, plain, target, tls, twins.small))
             body.append(_static(closing, "", plain, target, tls, twins.small))
-            body.append(_twin(plain, "", target, tls, twins.closing))
+            # Who is known by a cookie may keep it as well, and nobody for others.
+            own = f"add_header Cache-Control $moorage_own_{_word(target.facts.stack)};"
+            body.append(_twin(plain, own, target, tls, twins.closing))
             # nginx would answer it with a redirection of its own.
             exact = path.rstrip("/")
             if path.endswith("/") and exact and exact not in {t.path.rstrip("/") for t in targets}:

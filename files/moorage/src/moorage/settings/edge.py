@@ -74,6 +74,12 @@ class Options:
         "what is cached, in the edge and by browsers, unless the application says otherwise",
     )
     static_max_age_seconds: int = setting(3600, whole(), "for how long; 0 turns it off")
+    static_immutable: bool = setting(
+        False,
+        flag,
+        "whether browsers are told that such a file never changes, so that a reload asks for "
+        "none: for names that change with the content",
+    )
     private_paths: tuple[str, ...] = setting(
         (),
         list_of(ROUTE_PATH),
