@@ -54,7 +54,8 @@ class ActionModule(ActionBase):
         except AnsibleActionFail:
             self._give_back(written["token"])
             raise
-        for note in written["notes"]:
+        notes = [*self._new_notes(), *written["notes"]]
+        for note in notes:
             self._say(note)
         restart = _readers(self._plan["secrets"], [*written["stale_secrets"], *secrets["replaced"]])
         if restart and self._check:
@@ -73,7 +74,7 @@ class ActionModule(ActionBase):
             "restart": restart,
             "secrets": {key: secrets[key] for key in ("generated", "given", "replaced")},
             "operations": written["operations"],
-            "notes": written["notes"],
+            "notes": notes,
             "built": built,
             "diff": [*written["diff"], *self._summary(written, secrets)],
         }
@@ -81,6 +82,16 @@ class ActionModule(ActionBase):
     @property
     def _check(self) -> bool:
         return bool(self._task.check_mode)
+
+    def _new_notes(self) -> list[str]:
+        """Return what the description asks for in vain, unless the first host has told that."""
+        notes: list[str] = self._plan["notes"]
+        first = self._templar.template(self._vars.get("stack_hosts") or [self._host])[0]
+        if first == self._host:
+            return notes
+        plan = self._vars["hostvars"][first].get("moorage_plan") or {}
+        told = (p["notes"] for p in plan.get("stacks", ()) if p["name"] == self._plan["name"])
+        return [note for note in notes if note not in next(told, [])]
 
     def _release(self, restart: Sequence[str] = ()) -> Result:
         plan, options = self._plan, self._options

@@ -251,3 +251,11 @@ def test_errors_name_the_service_and_what_is_wrong(
     (tmp_path / "Dockerfile").write_text("FROM scratch AS one\nCOPY --from=lib . /\n")
     with pytest.raises(ImageError, match=message):
         stack_spec("shop", "web", build, tmp_path, ImageMap(tmp_path, {}))
+
+
+def test_an_image_that_is_no_alpine_says_so(tmp_path: Path) -> None:
+    directory = images(tmp_path)
+    names = {**MAP, "mariadb:11-alpine": "mariadb", "redis:8-alpine": "example.com/redis:8-alpine"}
+    asked = ["mariadb:11-alpine", "mariadb:11.8", "redis:8-alpine", "python:3.13-alpine"]
+    (note,) = ImageMap(directory, names).notes(asked)
+    assert note.startswith("the image mariadb:11-alpine is built here of Debian's packages")

@@ -265,6 +265,17 @@ def test_mounts(shop: Callable[..., Any]) -> None:
     assert "moorage.config.conf" in services["web"]["labels"]
 
 
+def test_what_the_engine_keeps_for_nobody_is_told(render: Callable[..., Any]) -> None:
+    given = "{limits: {cpus: '2'}, reservations: {cpus: '1.0', memory: 1G}}"
+    text = f"services: {{web: {{build: ., command: [c], deploy: {{resources: {given}}}}}}}\n"
+    made = render(text, topology="containers")
+    (entry, _) = made.services.values()
+    assert entry["deploy"]["resources"]["reservations"]["memory"] == str(1024**3)
+    assert [note.split(":")[0] for note in made.rendering.notes] == [
+        "services.web.deploy.resources.reservations.cpus has no effect"
+    ]
+
+
 def test_what_compose_reads_of_deploy(shop: Callable[..., Any]) -> None:
     services = shop(limits={"web": {"memory": "1g", "pids": 50}}).services
     assert services["db"]["deploy"] == {

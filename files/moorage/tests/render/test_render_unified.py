@@ -277,6 +277,17 @@ def test_nothing_is_dropped_without_a_note(render: Callable[..., Any]) -> None:
     ]
 
 
+def test_a_process_has_nothing_kept_for_it_and_is_told_so(render: Callable[..., Any]) -> None:
+    more = "reservations: {cpus: '1.0', memory: 1G}, limits: {memory: 300M}"
+    shop = render(SHOP.replace("limits: {memory: 300M}", more))
+    start = "services.worker.deploy.resources.reservations."
+    assert [note.split(":")[0] for note in shop.rendering.notes] == [
+        f"{start}cpus has no effect",
+        f"{start}memory has no effect",
+    ]
+    assert "reservations" not in shop.services["unified"]["deploy"]["resources"]
+
+
 def test_limits_are_summed(render: Callable[..., Any]) -> None:
     mebibyte = 1024**2
     limits = render(SHOP).services["unified"]["deploy"]["resources"]["limits"]

@@ -203,7 +203,7 @@ def plan_stack(
             # One with a name of its own may be meant to be shared.
             if network.name == f"{name}_{key}"
         ],
-        "notes": list(rendering.notes),
+        "notes": [*rendering.notes, *images.notes(rendering.images)],
         **{name: getattr(settings, name) for name in _OF_A_DEPLOY},
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +63,15 @@ class ImageMap:
         """Return the reference that stands for ``name``: itself when it is not in the map."""
         self._asked.add(name)
         return self.refs.get(name, name)
+
+    def notes(self, names: Iterable[str]) -> list[str]:
+        """Return what is to be said of images that are not what their names make a person think."""
+        return [
+            f"the image {name} is built here of Debian's packages (images_map), not of Alpine's: "
+            "the same programs with another C library"
+            for name in names
+            if "alpine" in name and self._values.get(name) in self._specs
+        ]
 
     def identity(self, name: str) -> str:
         """Return what an image built on ``name`` depends on."""

@@ -97,7 +97,7 @@ def container(
         "labels": {
             **own_labels(service), **config_labels(ctx, service), **labels(ctx, service.name)
         },
-        "deploy": _deploy(service),
+        "deploy": _deploy(ctx, service),
     }  # fmt: skip
     if ctx.settings.dns and "dns" not in data:
         data["dns"] = list(ctx.settings.dns)
@@ -112,9 +112,15 @@ def own_labels(service: PlacedService) -> dict[str, str]:
     return {k: v for k, v in service.labels.items() if not k.startswith(OWN_LABELS)}
 
 
-def _deploy(service: PlacedService) -> dict[str, Any]:
+def _deploy(ctx: Context, service: PlacedService) -> dict[str, Any]:
     """What Compose itself reads of `deploy`; the rest is in the units, for the rollout."""
-    own = (service.options.get("deploy") or {}).get("resources", {}).get("reservations")
+    own = service.reservations
+    if "cpus" in own:
+        ctx.note(
+            service.name,
+            "deploy.resources.reservations.cpus",
+            "the engine keeps processors for nobody; limits of the others do",
+        )
     limits = resources(service.limits).get("resources", {})
     merged = {**limits, **({"reservations": own} if own else {})}
     return {"resources": merged} if merged else {}

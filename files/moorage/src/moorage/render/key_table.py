@@ -100,6 +100,10 @@ def container_column(entries: Column) -> dict[str, Entry]:
 
 _CONTAINER = {
     "configs": CONFIG_FILES,
+    "deploy.resources": mapped(
+        "limits, and reservations of memory (a soft limit); those of processors have no effect, "
+        "with a note"
+    ),
     "deploy.restart_policy": mapped(
         "restart; max_attempts after failures only, delay and window without effect"
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Any
 
 from moorage.compose.errors import Problem, shown
 from moorage.compose.model import Service, Stack
@@ -54,6 +55,12 @@ class PlacedService(Service):
         """The published ports that it holds itself."""
         behind = self.edge_ports
         return tuple(port for port in self.published if port not in behind)
+
+    @property
+    def reservations(self) -> dict[str, Any]:
+        """What it asks to be kept for it (`deploy.resources.reservations`)."""
+        resources = (self.options.get("deploy") or {}).get("resources") or {}
+        return dict(resources.get("reservations") or {})
 
     @property
     def fixed_address(self) -> bool:

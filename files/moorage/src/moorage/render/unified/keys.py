@@ -39,7 +39,8 @@ PROCESS = column(
         ),
         "deploy.replicas": mapped("processes NAME, NAME-2 …; not with a port or singleton"),
         "deploy.resources": mapped(
-            "limits are summed into the unified container's, plus 32M for the supervisor"
+            "limits are summed into the unified container's, plus 32M for the supervisor; "
+            "reservations have no effect, with a note"
         ),
         "deploy.restart_policy": mapped(
             "autorestart, restart_delay, restart_limit, restart_window"
@@ -65,6 +66,7 @@ PROCESS = column(
         "labels": mapped("labels of the process in supervisor.json"),
         "logging": LOG_FILES,
         "mem_limit": _SUMMED,
+        "mem_reservation": ignored("processes share the unified container's memory"),
         "networks": mapped(
             "of the unified container; its services must agree on networks and addresses"
         ),
