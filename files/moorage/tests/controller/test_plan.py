@@ -363,6 +363,14 @@ def test_a_number_of_a_role_that_is_none_is_named(project: Project, name: str, v
 POOL = {"base": "172.28.0.0/14", "size": 24}
 # Of roles and of all hosts, and what is said of them.
 UNUSABLE: list[tuple[str, Any, str]] = [
+    ("backup_repository", "", "must be a text that is not empty"),
+    ("backup_repository", "backups", "must be an absolute path, or a repository"),
+    ("backup_repository", "rest:https://me:Geheim@example.com/", "holds a password"),
+    ("backup_environment", ["A=Geheim"], "must be a mapping of names to texts"),
+    ("backup_environment", {"A B": "Geheim"}, ".A B: must be the name of a variable"),
+    ("backup_environment", {"A": "Geheim\nB=C"}, ".A: must be a text of one line"),
+    ("backup_environment", {"A": 1234567}, ".A: must be a text of one line"),
+    ("backup_keep_daily", -1, "must be a whole number"),
     ("docker_address_pools", "zero", "must be a list of pools"),
     ("docker_address_pools", None, "must be a list of pools"),
     ("docker_address_pools", {"base": "x"}, "must be a list of pools"),
@@ -405,6 +413,7 @@ def test_a_setting_of_a_host_that_cannot_be_used_is_named(
         plan_host(project, ["all", "tg2em"], {name: value})
     assert f"- {name}" in str(refused.value)
     assert said in str(refused.value)
+    assert not re.search("Geheim|1234567", str(refused.value))
 
 
 def test_what_is_wrong_with_host_and_stacks_is_in_one_report(

@@ -5,6 +5,7 @@ What a type does not say, such as that a number is a port, is added here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from moorage.settings.edge import Settings as Edge
 from moorage.settings.readers import (
     MOST,
     Reader,
+    Unusable,
     address,
     flag,
     list_of,
@@ -37,14 +39,48 @@ from moorage.settings.readers import (
 from moorage.settings.table import Setting, settings_of
 
 # Those that provision a host, in their order.
-ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge")
+ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge", "backup")
 # What it brings goes with releases: a change of it is nothing to provision.
 RELEASE_ROLE = "stack"
 # Filled in from the plan by the playbook itself.
 FROM_PLAN = frozenset({"images_wanted", "storage_directories"})
 _NAME = words()
+
+
+def _repository(value: Any) -> str:
+    found = str(_NAME(value))
+    if re.search(r"//[^/@]*:[^/@]*@", found):
+        raise Unusable(
+            "holds a password, which logs would show",
+            advice="backup_environment is for that: RESTIC_REST_USERNAME, RESTIC_REST_PASSWORD",
+        )
+    if not found.startswith("/") and ":" not in found:
+        raise Unusable(
+            "must be an absolute path, or a repository such as sftp:host:/backups", value
+        )
+    return found
+
+
+def _credential(value: Any) -> str:
+    # No value is shown: it may be a password.
+    if not isinstance(value, str) or not value.isprintable():
+        raise Unusable("must be a text of one line", advice="write the value in quotes")
+    return value
+
+
+def _environment(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise Unusable("must be a mapping of names to texts")
+    name = matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a variable")
+    return map_of(_credential, name=name)(value)
+
+
 _READERS: dict[str, Reader] = {
     **{f"edge_{name}": entry.read for name, entry in settings_of(Edge).items()},
+    "backup_environment": _environment,
+    "backup_prove_schedule": _NAME,
+    "backup_repository": _repository,
+    "backup_schedule": _NAME,
     "docker_log_max_size": size_text,
     "docker_log_max_files": whole(1),
     "docker_address_pools": list_of(
