@@ -1,0 +1,1 @@
+"""taifish: a community board, with what takes long done by a worker."""

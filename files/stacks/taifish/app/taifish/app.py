@@ -1,0 +1,82 @@
+"""The application factory."""
+
+from flask import Flask, Response, request
+from flask.sessions import SecureCookieSessionInterface
+
+from moorage.panel import assets, csrf
+from taifish import admin, auth, board, errors, files, health, i18n, pictures
+from taifish.config import Config, WebConfig
+from taifish.proxies import NamedProxies
+from taifish.sessions import SECONDS
+from taifish.site import Site, user
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=()",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self';"
+        " base-uri 'none'; frame-ancestors 'none'"
+    ),
+}
+_YEAR = 365 * 86400
+
+
+class _Cookies(SecureCookieSessionInterface):
+    """Marks the cookie secure whenever the visitor came by HTTPS, whatever the setting says."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        """Say whether browsers may send the cookie by HTTPS only."""
+        return bool(app.config["SESSION_COOKIE_SECURE"]) or request.is_secure
+
+
+def create_app(config: Config, web: WebConfig) -> Flask:
+    """Return the application; it connects to nothing before the first request."""
+    files.prepare(config.data)
+    app = Flask(__name__)
+    app.secret_key = web.session_key
+    app.extensions["taifish"] = Site.make(config, web)
+    if web.trusted_proxies:
+        app.wsgi_app = NamedProxies(  # type: ignore[method-assign]
+            app.wsgi_app, web.trusted_proxies, web.proxy_networks
+        )
+    app.config.update(
+        SESSION_COOKIE_NAME="taifish",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=web.cookie_secure,
+        PERMANENT_SESSION_LIFETIME=SECONDS,
+        # Else a late answer's cookie undoes what a form has put into it meanwhile.
+        SESSION_REFRESH_EACH_REQUEST=False,
+        MAX_CONTENT_LENGTH=pictures.MAX_BYTES + 500_000,
+        MAX_FORM_MEMORY_SIZE=200_000,
+        MAX_FORM_PARTS=50,
+        # Addresses of static files hold a hash of their content.
+        SEND_FILE_MAX_AGE_DEFAULT=_YEAR,
+    )
+    app.session_interface = _Cookies()
+    app.after_request(_secure)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals["user"] = user
+    health.init(app)
+    csrf.protect(app)
+    assets.register(app)
+    i18n.init(app)
+    errors.init(app)
+    for module in (auth, board, admin):
+        app.register_blueprint(module.blueprint)
+    return app
+
+
+def _secure(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.endpoint == "static":
+        response.cache_control.public, response.cache_control.immutable = True, True
+        response.cache_control.no_cache = None
+    elif response.mimetype == "text/html":
+        # It holds a form's token and, for some, a name.
+        response.headers.setdefault("Cache-Control", "private, no-store")
+    return response

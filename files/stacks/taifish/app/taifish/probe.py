@@ -1,0 +1,53 @@
+"""Health checks without curl; status 0 when healthy.
+
+`python3 -m taifish.probe URL` asks once and wants 200. `python3 -m taifish.probe heartbeat FILE
+SECONDS` wants a file that was touched within that time.
+"""
+
+import http.client
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+def ask(url: str, timeout: float = 4.0) -> tuple[bool, str]:
+    """Return whether the URL answered 200, and what to print."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    try:
+        connection.request("GET", parts.path or "/")
+        response = connection.getresponse()
+        body = response.read(500).decode("utf-8", "replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return False, f"{url}: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    return response.status == 200, f"{response.status} {body}"
+
+
+def heartbeat(path: Path, seconds: float) -> tuple[bool, str]:
+    """Return whether the file was touched within that time, and what to print."""
+    try:
+        age = time.time() - path.stat().st_mtime
+    except OSError as error:
+        return False, f"no heartbeat yet: {error}"
+    return age <= seconds, f"last heartbeat {age:.0f} s ago, at most {seconds:g} s are healthy"
+
+
+def main(arguments: list[str]) -> int:
+    """Check what is asked for; return the exit status."""
+    match arguments:
+        case ["heartbeat", path, seconds]:
+            healthy, message = heartbeat(Path(path), float(seconds))
+        case [url]:
+            healthy, message = ask(url)
+        case _:
+            print("usage: python3 -m taifish.probe URL | heartbeat FILE SECONDS", file=sys.stderr)
+            return 2
+    print(message)
+    return 0 if healthy else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
