@@ -34,6 +34,7 @@ TABLES: dict[str, dict[str, Setting]] = {
 for _role in ROLES:
     _own = {n: s for n, s in settings_of_role(ROOT, _role).items() if n not in FROM_PLAN}
     TABLES |= {f"{_role}_role": _own} if _own else {}
+STACKS = sorted(path.parent.name for path in ROOT.glob("files/stacks/*/compose.yml"))
 # Of these a default stands in the table alone; the others have a copy where Ansible wants it.
 ALONE = (stack.Settings, stack.ProbeOptions, edge.Options)
 
@@ -82,9 +83,12 @@ def test_group_vars_have_the_defaults_of_settings_of_all_hosts() -> None:
             assert table[name].read(value) == table[name].default, name
 
 
-def test_group_vars_of_the_stack_set_what_there_is() -> None:
-    given = {n.removeprefix("tg2em_"): v for n, v in read(ROOT / "group_vars/tg2em.yml").items()}
-    stack.Settings.parse(given, "tg2em")
+@pytest.mark.parametrize("name", STACKS)
+def test_group_vars_of_a_stack_set_what_there_is(name: str) -> None:
+    given = {
+        n.removeprefix(f"{name}_"): v for n, v in read(ROOT / f"group_vars/{name}.yml").items()
+    }
+    stack.Settings.parse(given, name)
 
 
 def test_the_role_s_defaults_are_those_of_the_host_s_edge() -> None:
