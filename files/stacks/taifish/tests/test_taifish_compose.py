@@ -33,7 +33,8 @@ def test_it_is_rendered(topology: str) -> None:
         "redis": 10005,
         "app": 10001,
     }
-    assert "shared_buffers = 256MB" in str([f.content for f in found.files.values()])
+    rendered = str([f.content for f in found.files.values()])
+    assert "shared_buffers=256MB" in rendered and "tcp_keepalives_idle = 30" in rendered
     assert len(found.builds) == 1
 
 

@@ -204,6 +204,7 @@ def test_a_full_cache_evicts_no_job_and_no_session(
     assert queue.length() == 1000
     waiting = {json.loads(m)["headers"]["id"] for m in memory.lrange(broker.JOBS, 0, -1)}
     assert len(waiting) == 1000
+    assert memory.exists(broker.BEAT) == 0, "messages go into one queue alone"
     assert member.get("/account").status_code == 200
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from taifish.config import BROKER, Config
 
@@ -30,7 +30,8 @@ def make_celery(config: Config) -> Any:
         task_time_limit=HARD_SECONDS,
         task_soft_time_limit=SOFT_SECONDS,
         task_default_queue=JOBS,
-        task_queues=[Queue(JOBS), Queue(BEAT)],
+        # Each with an exchange and a key of its own: with the default ones both get everything.
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in (JOBS, BEAT)],
         task_serializer="json",
         accept_content=["json"],
         # A page does not wait for a broker that is away: the row is there, and beat sends it.
