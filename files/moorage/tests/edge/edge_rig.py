@@ -121,6 +121,8 @@ class Application:
 
     def __init__(self, port: int = 0, **behaviour: Any) -> None:
         self.gate = threading.Event()
+        # While it is set no request gets an answer.
+        self.stuck = threading.Event()
         self.asked: list[str] = []
         self.sent = 0
         handler = type("Handler", (_Handler,), {"application": self, "behaviour": behaviour})
@@ -152,6 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer by the path."""
         self.application.asked.append(f"{self.command} {self.path}")
+        if self.application.stuck.is_set():
+            self.application.gate.wait(30)
         name = self.path.strip("/").partition("/")[0].partition("?")[0]
         getattr(self, f"_{name}", self._echo)()
 

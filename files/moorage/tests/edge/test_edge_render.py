@@ -44,7 +44,20 @@ def test_the_same_input_gives_the_same_files_in_any_order() -> None:
 
 
 def test_peers_are_no_part_of_the_files() -> None:
-    assert "127.0.0.1" not in "".join(render(Settings(), [facts("one")], SITE).values())
+    files = render(Settings(), [facts("one")], SITE)
+    assert "127.0.0.1" not in "".join(t for name, t in files.items() if name != "edge.lua")
+
+
+def test_where_peers_are_asked_how_they_are_is() -> None:
+    pools = {"web:80": {"health": "/up?a=b"}, "api:81": {"health": ""}}
+    files = render(Settings(), [facts("one", pools=pools)], SITE)
+    assert json.loads(files["edge.json"])["health"] == {"one/web:80": "/up?a=b"}
+
+
+@pytest.mark.parametrize("path", ["up", "/a b", "/a\r\nX: y", "/\x7f", "/ü"])
+def test_a_path_of_health_is_one_word_of_a_request(path: str) -> None:
+    with pytest.raises(EdgeError, match="health of web:80"):
+        facts("one", pools={"web:80": {"health": path}})
 
 
 @pytest.mark.parametrize(

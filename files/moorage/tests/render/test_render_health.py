@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from moorage.render.unified.process import http_url
+from moorage.render.health import http_url
 
 URL = "http://127.0.0.1:80/health?x=1"
 

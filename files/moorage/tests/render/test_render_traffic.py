@@ -40,8 +40,8 @@ def shop(render: Callable[..., Any], request: pytest.FixtureRequest) -> Callable
 def test_listeners_and_pools(shop: Callable[..., Any]) -> None:
     edge = shop().edge
     assert edge["pools"] == {
-        "web:5000": {"service": "web", "port": 5000},
-        "pictures:8088": {"service": "pictures", "port": 8088},
+        "web:5000": {"service": "web", "port": 5000, "health": "/live"},
+        "pictures:8088": {"service": "pictures", "port": 8088, "health": ""},
     }
     assert edge["listeners"] == [
         {"port": 8080, "address": "", "pool": "web:5000"},
@@ -68,6 +68,25 @@ def test_listeners_and_pools(shop: Callable[..., Any]) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ("healthcheck: {test: [CMD, curl, -f, 'http://localhost:8088/health']}", "/health"),
+        ("healthcheck: {test: curl -sf http://127.0.0.1:8088/ || exit 1}", "/"),
+        ("healthcheck: {test: [CMD, curl, -f, 'http://localhost:9000/health']}", ""),
+        ("healthcheck: {test: [CMD, test, -e, /tmp/alive]}", ""),
+        ("healthcheck: {disable: true}", ""),
+        ("x-moorage: {health_url: 'http://127.0.0.1:8088/up?a=b'}", "/up?a=b"),
+        ("x-moorage: {health_url: 'http://127.0.0.1:8088/up', unhealthy: ignore}", ""),
+    ],
+)
+def test_where_the_edge_asks_replicas_how_they_are(
+    shop: Callable[..., Any], more: str, path: str
+) -> None:
+    text = SHOP.replace('["8088:8088"]}', f'["8088:8088"], {more}}}')
+    assert shop(text).edge["pools"]["pictures:8088"]["health"] == path
+
+
 def test_published_ports_are_facts_whoever_listens(shop: Callable[..., Any]) -> None:
     ports = {(port.service, port.port): port.edge for port in shop().ports}
     assert ports == {
@@ -86,7 +105,7 @@ def test_domains_and_routes(shop: Callable[..., Any]) -> None:
     edge = shop(domains=["shop.example.com"], routes=routes).edge
     # A service that publishes nothing is reached by its route.
     assert edge["routes"][1] == {"path": "/api/", "pool": "api:7000"}
-    assert edge["pools"]["api:7000"] == {"service": "api", "port": 7000}
+    assert edge["pools"]["api:7000"] == {"service": "api", "port": 7000, "health": ""}
     assert len(edge["listeners"]) == 3
 
 
@@ -199,4 +218,4 @@ def test_a_route_names_its_port(shop: Callable[..., Any]) -> None:
     text = SHOP.replace("service: web}]", "service: web, port: 5001}]")
     edge = shop(text, domains=["example.com"]).edge
     assert edge["routes"] == [{"path": "/", "pool": "web:5001"}]
-    assert edge["pools"]["web:5001"] == {"service": "web", "port": 5001}
+    assert edge["pools"]["web:5001"] == {"service": "web", "port": 5001, "health": ""}

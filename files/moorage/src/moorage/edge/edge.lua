@@ -9,9 +9,10 @@ ffi.cdef "int kill(int pid, int sig);"
 
 local M = {}
 
--- "pool/NAME" -> "peer,peer"; "setting/NAME" -> "NUMBER|peer,peer"; "hold/NAME" -> seconds; "maintenance/STACK" -> true; "down/PEER" ->
--- true for as long as the peer is tried last; "lost/NAME" -> since when no peer of a pool could be
--- reached; "closing" -> true shortly before a reload.
+-- "pool/NAME" -> "peer,peer"; "setting/NAME" -> "NUMBER|peer,peer"; "hold/NAME" -> seconds;
+-- "maintenance/STACK" -> true; "down/PEER" -> true for as long as the peer is tried last;
+-- "aside/PEER" -> why it is not well, for as long as that was seen; "lost/NAME" -> since when no
+-- peer of a pool could be reached; "closing" -> true shortly before a reload.
 local pools = ngx.shared.moorage_pools
 -- "PID/PEER" -> requests in flight. By worker, so that one that crashes takes its share with it.
 local flight = ngx.shared.moorage_flight
@@ -22,6 +23,10 @@ local bodies = ngx.shared.moorage_bodies
 local POLL_SECONDS = 0.02
 local DOWN_SECONDS = 1
 local MORE_TRIES = 2
+-- How often the peers of a pool that has several are looked at, and how long each has to answer.
+local LOOK_SECONDS = 1
+-- What was seen counts for so long: nobody stays aside when nobody looks any more.
+local ASIDE_SECONDS = 10
 -- How long visitors of a pool that has just become unreachable wait for it: the engine makes its
 -- packet rules anew when it starts, and a container that crashed is started again.
 local LOST_SECONDS = 5
@@ -173,6 +178,10 @@ function M.init_worker()
   ngx.timer.at(2 ^ 20, function()
     pools:delete("worker/" .. pid)
   end)
+  -- One looks for all of them.
+  if ngx.worker.id() == 0 then
+    assert(ngx.timer.every(LOOK_SECONDS, M.look))
+  end
   -- Workers would otherwise all begin with the same peer.
   math.randomseed(ngx.now() * 1000 + ngx.worker.pid())
   turn = math.random(1000)
@@ -196,19 +205,34 @@ local function count(peer, by)
   end
 end
 
+-- A rollout's own requests, which are to learn how every peer answers.
+local function probes(var)
+  return var.http_user_agent == "moorage-probe" and var.realip_remote_addr == var.server_addr
+end
+
+-- Peers take turns, of those that are well; where none is, of those that were not seen ill; else of
+-- all: a bad answer says more than none, and what is said of all of them may be said wrongly.
 local function choose(peers, tried)
   turn = turn + 1
-  local size, failed = #peers, nil
-  for offset = 0, size - 1 do
-    local peer = peers[(turn + offset) % size + 1]
+  local size = #peers
+  if size == 1 then
+    return peers[1]
+  end
+  local well, failed, ill = {}, {}, {}
+  for _, peer in ipairs(peers) do
     if not tried[peer] then
-      if size == 1 or not pools:get("down/" .. peer) then
-        return peer
+      local group = pools:get("down/" .. peer) and failed or well
+      if pools:get("aside/" .. peer) and not probes(ngx.var) then
+        group = ill
       end
-      failed = failed or peer
+      group[#group + 1] = peer
     end
   end
-  return failed or peers[turn % size + 1]
+  for _, group in ipairs({well, failed, ill, peers}) do
+    if #group > 0 then
+      return group[turn % #group + 1]
+    end
+  end
 end
 
 -- Returns a peer that has been counted, or nothing when the pool is empty.
@@ -669,7 +693,7 @@ function M.headers()
     return ngx.exit(502)
   end
   local var = ngx.var
-  if var.http_user_agent == "moorage-probe" and var.realip_remote_addr == var.server_addr then
+  if probes(var) then
     local peer = var.moorage_peer
     ngx.header["X-Moorage-Peer"] = peer ~= "" and peer or nil
     -- What the peer says of others that were late for it is an answer; this is that it gave none.
@@ -738,6 +762,94 @@ local function regained(pool)
   return (seen[pool] or 0) > began
 end
 
+-- Returns why a peer is not well, nothing where it is: it does not take a connection, or does not
+-- answer as it should where it says how it is. What it says itself is shown to nobody.
+local function ailment(pool, peer)
+  local host, port = place(peer)
+  local path, socket = configuration.health[pool], ngx.socket.tcp()
+  socket:settimeout(LOOK_SECONDS * 1000)
+  local ok, why = socket:connect(host, port)
+  if ok and path then
+    local start
+    socket:send("GET " .. path .. " HTTP/1.1\r\nHost: 127.0.0.1:" .. pool:match("%d*$")
+      .. "\r\nUser-Agent: moorage-edge\r\nAccept: */*\r\nConnection: close\r\n\r\n")
+    -- No more of it, however much comes.
+    start, why = socket:receive(#"HTTP/1.1 200")
+    if start then
+      local status = start:match("^HTTP/1%.%d (%d%d%d)$") or "no HTTP"
+      why = not status:find("^[23]") and "answered " .. status or nil
+    end
+  end
+  socket:close()
+  return why
+end
+
+-- The peers that this worker looks at.
+local under = {}
+
+-- Looks at a peer, and remembers what is seen unless the pool has become another one meanwhile.
+local function examine(pool, peer, text)
+  under[peer] = true
+  local why = ailment(pool, peer)
+  if why == "timeout" then
+    -- Who was slow once may have been busy.
+    why = ailment(pool, peer)
+  end
+  under[peer] = nil
+  if pools:get("setting/" .. pool) ~= text then
+    return nil
+  end
+  local key = "aside/" .. peer
+  local before = pools:get(key)
+  if why then
+    pools:set(key, why, ASIDE_SECONDS)
+  elseif before then
+    pools:delete(key)
+  end
+  if (why == nil) ~= (before == nil) then
+    ngx.log(ngx.WARN, "the peer ", peer, " of ", pool, why and " is set aside: " or " is well again",
+      why or "")
+  end
+  return why
+end
+
+function M.look(premature)
+  if premature then
+    return
+  end
+  for stack, names in pairs(configuration.stacks) do
+    for _, name in ipairs(names) do
+      local pool = stack .. "/" .. name
+      local text = pools:get("setting/" .. pool)
+      local peers = text and split(text:match("|(.*)$")) or {}
+      for _, peer in ipairs(#peers > 1 and peers or {}) do
+        if not under[peer] then
+          ngx.thread.spawn(examine, pool, peer, text)
+        end
+      end
+    end
+  end
+end
+
+local ONCE = {POST = true, PATCH = true, LOCK = true}
+
+-- Whether a request that a peer was sent and left without an answer is for another one: it may be
+-- repeated, there is another one, and the peer is not well, as opposed to slow at just this.
+local function elsewhere(var)
+  local pool, peer = var.moorage_pool, var.moorage_peer
+  local text = pools:get("setting/" .. pool)
+  if ONCE[ngx.req.get_method()] or probes(var) or not text or peer == "" then
+    return false
+  end
+  local peers = split(text:match("|(.*)$"))
+  for _, other in ipairs(#peers > 1 and peers or {}) do
+    if other == peer then
+      return (pools:get("aside/" .. peer) or examine(pool, peer, text)) ~= nil
+    end
+  end
+  return false
+end
+
 -- nginx got no answer of a peer. Where no byte of the request has reached any, it may be sent
 -- again, whatever its method.
 function M.lost()
@@ -752,6 +864,10 @@ function M.lost()
       var.moorage_tries = tries + 1
       return ngx.exec(var.moorage_again)
     end
+  elseif tries < MAY_FAIL and elsewhere(var) then
+    release()
+    var.moorage_tries = tries + 1
+    return ngx.exec(var.moorage_again)
   end
   ngx.status = tonumber((var.upstream_status or ""):match("(50[24])$")) or 502
   return say(ngx.status)
@@ -781,6 +897,10 @@ end
 local function change(wanted)
   for name, entry in pairs(wanted.pools or {}) do
     set_pool(name, entry.peers, entry.hold_seconds)
+    -- Whoever leads visitors there knows better than what was seen before.
+    for _, peer in ipairs(entry.peers) do
+      pools:delete("aside/" .. peer)
+    end
   end
   for stack, on in pairs(wanted.maintenance or {}) do
     put(pools, "maintenance/" .. stack, on)
@@ -819,7 +939,7 @@ function M.control()
   end
   change(wanted)
   bury()
-  local found, kept_bodies = {}, {}
+  local found, aside, kept_bodies = {}, {}, {}
   for name in pairs(configuration.bodies.pools) do
     kept_bodies[name] = bodies:get("sum/" .. name) or 0
   end
@@ -829,6 +949,10 @@ function M.control()
     if name then
       found[name] = pools:get(key)
     end
+    local peer = key:match("^aside/(.*)$")
+    if peer then
+      aside[peer] = pools:get(key)
+    end
   end
   ngx.print(cjson.encode({
     generation = configuration.generation,
@@ -837,6 +961,7 @@ function M.control()
     connections = tonumber(ngx.var.connections_active),
     in_flight = in_flight(),
     pools = found,
+    aside = aside,
     bodies = kept_bodies,
   }))
 end

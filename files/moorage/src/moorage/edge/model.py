@@ -18,6 +18,8 @@ __all__ = ["Facts", "Listener", "Options", "Route", "Settings", "host_settings"]
 
 _POOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*\Z")
 _STACK = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
+# As it is sent: nothing that could end the line of a request.
+_PATH = re.compile(r"/[!-~]*\Z")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}\Z")
 
 
@@ -38,7 +40,10 @@ def _options(stack: str, raw: Mapping[str, Any]) -> Options:
 
 @dataclass(frozen=True)
 class Facts:
-    """What one stack wants of the edge (`edge` of its release manifest)."""
+    """What one stack wants of the edge (`edge` of its release manifest).
+
+    ``health`` has by pool the path at which its peers say whether they are well.
+    """
 
     stack: str
     pools: tuple[str, ...] = ()
@@ -46,12 +51,14 @@ class Facts:
     domains: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     options: Options = field(default_factory=Options)
+    health: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, stack: str, raw: Mapping[str, Any]) -> Facts:
         """Read the facts of ``stack``; raises EdgeError for what cannot be used."""
         _expect(bool(_STACK.match(stack)), "stack", stack, "lower-case letters, digits, - and _")
-        pools = tuple(sorted(raw.get("pools") or {}))
+        described = raw.get("pools") or {}
+        pools = tuple(sorted(described))
         for pool in pools:
             _expect(bool(_POOL.match(pool)), f"{stack}: pool", pool, "a name such as web:5000")
         listeners = tuple(
@@ -62,9 +69,12 @@ class Facts:
             Route(str(entry["path"]), str(entry["pool"])) for entry in raw.get("routes") or ()
         )
         domains = tuple(str(name).lower() for name in raw.get("domains") or ())
-        found = cls(
-            stack, pools, listeners, domains, routes, _options(stack, raw.get("options") or {})
-        )
+        paths = {
+            name: (entry or {}).get("health") for name, entry in (raw.get("pools") or {}).items()
+        }
+        health = {name: str(path) for name, path in paths.items() if path}
+        options = _options(stack, raw.get("options") or {})
+        found = cls(stack, pools, listeners, domains, routes, options, health)
         found._check()
         return found
 
@@ -86,6 +96,9 @@ class Facts:
                 ROUTE_PATH(route.path)
             except Unusable as error:
                 raise refused(f"{self.stack}: route", error) from None
+        for pool, path in self.health.items():
+            ok = bool(_PATH.match(path))
+            _expect(ok, f"{self.stack}: health of {pool}", path, "a path such as /health")
         for domain in self.domains:
             ok = bool(_DOMAIN.match(domain))
             _expect(ok, f"{self.stack}: domain", domain, "a host name such as www.example.com")

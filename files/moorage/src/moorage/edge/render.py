@@ -46,6 +46,7 @@ def render(settings: Settings, stacks: Iterable[Facts], site: Site) -> dict[str,
     }
     state = {
         "stacks": {entry.stack: list(entry.pools) for entry in facts},
+        "health": {f"{e.stack}/{pool}": path for e in facts for pool, path in e.health.items()},
         "pools": f"{site.base}/pools",
         "waiters": settings.hold_waiters,
         "bodies": _bodies(settings, facts),

@@ -24,7 +24,7 @@ def report(edge: Edge) -> dict[str, Any]:
         live = ask(edge.store.socket)
     except EdgeError as error:
         trouble = str(error)
-    flight = live.get("in_flight", {})
+    flight, aside = live.get("in_flight", {}), live.get("aside", {})
     stacks = []
     for facts in edge.store.all_facts():
         state = edge.store.pools(facts.stack)
@@ -40,6 +40,13 @@ def report(edge: Edge) -> dict[str, Any]:
                 "pools": {
                     name: {peer: int(flight.get(peer, 0)) for peer in peers}
                     for name, peers in pools.items()
+                },
+                # Of several peers, those that get no visitors, and why.
+                "aside": {
+                    peer: str(aside[peer])
+                    for peers in pools.values()
+                    for peer in peers
+                    if len(peers) > 1 and peer in aside
                 },
             }
         )

@@ -161,10 +161,14 @@ class Directory:
 
 @dataclass(frozen=True)
 class Pool:
-    """Who stands behind a listener or a route."""
+    """Who stands behind a listener or a route.
+
+    ``health`` is the path at which a peer says whether it is well; empty where none does.
+    """
 
     service: str
     port: int
+    health: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from urllib.parse import urlsplit
 
 from moorage.compose.errors import did_you_mean
 from moorage.compose.parts import Port
 from moorage.release import manifest
 from moorage.render.context import Context
+from moorage.render.health import health_path, health_url
 from moorage.render.ports import listening
 from moorage.render.service import PlacedService
 from moorage.settings.stack import Route, Target
@@ -113,7 +113,9 @@ def edge_facts(ctx: Context, found: Traffic) -> manifest.Edge | None:
         ctx.wrong("", "settings.edge.services", "is no service behind the edge", advice, name)
     return manifest.Edge(
         pools={
-            pool_name(service, port): manifest.Pool(service, port)
+            pool_name(service, port): manifest.Pool(
+                service, port, health_path(ctx.services[service], port)
+            )
             for service, ports in found.targets.items()
             for port in ports
         },
@@ -170,12 +172,3 @@ def _given(
         advice = f"name one of what is: {behind}"
         ctx.wrong("", where, "is not one port behind the edge", advice, named)
     return targets
-
-
-def health_url(service: PlacedService) -> manifest.HealthUrl | None:
-    """Port and path of the URL by which a service says that it is well, where it has one."""
-    if service.moorage.health_url is None:
-        return None
-    parts = urlsplit(service.moorage.health_url)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return manifest.HealthUrl(parts.port or 80, path)

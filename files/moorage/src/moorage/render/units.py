@@ -5,8 +5,8 @@ from __future__ import annotations
 from moorage.compose.units import parse_duration
 from moorage.release.manifest import Policy, Unit
 from moorage.render.context import Context
+from moorage.render.health import health_url
 from moorage.render.service import PlacedService, only_on_demand, replica_names
-from moorage.render.traffic import health_url
 
 # The engine's, for a service that names none.
 DEFAULT_GRACE = 10.0

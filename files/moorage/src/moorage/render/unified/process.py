@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from moorage.compose.parts import Healthcheck
 from moorage.compose.units import parse_duration
 from moorage.render.context import Context
 from moorage.render.gateway import CONTROL_URL, VARIABLE, asks
+from moorage.render.health import http_url
 from moorage.render.mounts import User
 from moorage.render.ports import listening
 from moorage.render.replicas import ONCE, Reason, refuse
@@ -31,10 +31,6 @@ _INTERVAL, _TIMEOUT, _RETRIES, _START_PERIOD, _START_INTERVAL = 30.0, 30.0, 3, 0
 # Between restarts, in seconds: the first comes at once, then pauses grow as the engine's do. A
 # history without a limit is kept for an hour, one that is counted for ever, as the engine does.
 _LONGEST_PAUSE, _PAUSES_GROW, _COUNTED = 60.0, 3600.0, 9e8
-_LOCAL_URL = re.compile(r"http://127\.0\.0\.1(:\d+)?(/\S*)?")
-_FAIL = re.compile(r"-[sS]*f[sS]*|--fail")
-_QUIET = re.compile(r"-[sS]+|--silent|--show-error")
-_SHELL_SIGNS = re.compile(r"[;&|<>$`'\"\\()*?{}\[\]~#\n]")
 
 
 def processes(
@@ -184,21 +180,3 @@ def _or(value: float | None, default: float) -> float:
 def _argv(check: Healthcheck) -> list[str]:
     kind, *words = check.test or ("CMD",)
     return ["/bin/sh", "-c", words[0]] if kind == "CMD-SHELL" else words
-
-
-def http_url(test: tuple[str, ...]) -> str | None:
-    """The URL of a test that is nothing but `curl -f URL` on this machine, else None.
-
-    Only that is equal to the supervisor's own check, where 2xx and 3xx pass: wget follows
-    redirects, and `localhost` may be another address.
-    """
-    kind, *words = test
-    if kind == "CMD-SHELL":
-        text = re.sub(r"\s*\|\|\s*exit 1\s*$", "", words[0]).strip()
-        words = [] if _SHELL_SIGNS.search(text) else text.split()
-    if len(words) < 3 or words[0] not in ("curl", "/usr/bin/curl"):
-        return None
-    *options, url = words[1:]
-    fails = any(_FAIL.fullmatch(option) for option in options)
-    plain = all(_FAIL.fullmatch(option) or _QUIET.fullmatch(option) for option in options)
-    return url if fails and plain and _LOCAL_URL.fullmatch(url) else None
