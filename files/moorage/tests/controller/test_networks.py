@@ -11,6 +11,7 @@ import pytest
 from moorage.compose.errors import ComposeError
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
+from moorage.deploy.claims import claims_of
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -98,3 +99,26 @@ def test_a_subnet_lies_outside_of_the_engine_s_pools(project: Project) -> None:
         plan(project, "shop")
     pools = [{"base": "10.50.0.0/16", "size": 24}]
     assert plan(project, "shop", docker_address_pools=pools)["stacks"]
+
+
+@pytest.mark.parametrize("topology", ["containers", "unified"])
+def test_data_services_are_this_machine_s_alone_until_they_are_published(topology: str) -> None:
+    def addresses(**variables: Any) -> dict[str, set[str]]:
+        given = {"taifish_topology": topology, **variables}
+        (found,) = plan_host(Project(ROOT), ["all", "taifish"], given)["stacks"]
+        compose = json.loads(found["files"]["compose.json"]["content"])
+        asked = {(port["service"], port["port"], port["address"]) for port in found["ports"]}
+        claims = {(c.service, c.name, c.address) for c in claims_of(found["manifest"], compose)}
+        published = {
+            name: {port["host_ip"] for port in compose["services"][name]["ports"]}
+            for name in ("postgres", "redis")
+        }
+        for name, port in (("postgres", 5432), ("redis", 6379)):
+            # What a survey looks at before anything is touched.
+            assert {(name, port, address) for address in published[name]} <= asked
+            assert {(name, f"{port}/tcp", address) for address in published[name]} <= claims
+        return published
+
+    assert addresses() == {"postgres": {"127.0.0.1"}, "redis": {"127.0.0.1"}}
+    opened = addresses(taifish_publish={"postgres": ["192.0.2.1:5432:5432"]})
+    assert opened == {"postgres": {"192.0.2.1"}, "redis": {"127.0.0.1"}}

@@ -119,7 +119,7 @@ def _deploy(ctx: Context, service: PlacedService) -> dict[str, Any]:
         ctx.note(
             service.name,
             "deploy.resources.reservations.cpus",
-            "the engine keeps processors for nobody; limits of the others do",
+            "the engine keeps processors for nobody; limit the others instead",
         )
     limits = resources(service.limits).get("resources", {})
     merged = {**limits, **({"reservations": own} if own else {})}

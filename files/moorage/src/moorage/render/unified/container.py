@@ -267,9 +267,9 @@ def _limits(ctx: Context, services: Sequence[PlacedService]) -> Limits:
     """The operator's limits, else the sum of the processes' when each of them has one."""
     given = ctx.settings.limits.get(UNIFIED, Limits())
     for service in services:
-        for name in service.reservations:
+        if service.reservations:
             why = "processes share what the unified container has"
-            ctx.note(service.name, f"deploy.resources.reservations.{name}", why)
+            ctx.note(service.name, "deploy.resources.reservations", why)
     each = [(service.limits, service.replicas, service.name) for service in services]
     sums: dict[str, float | None] = {}
     for key, extra in (("memory", _OWN_MEMORY), ("cpus", 0), ("pids", _OWN_PIDS)):
