@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -191,6 +193,31 @@ class Process:
     def running(self) -> bool:
         """Say whether it is there."""
         return self._process.poll() is None
+
+
+class Site(Process):
+    """gunicorn, as compose.yml starts it."""
+
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        listen = {"LISTEN": self.url.removeprefix("http://")}
+        arguments = ("-m", "gunicorn", "--config", "python:taifish.gunicorn", "taifish.wsgi:app")
+        super().__init__(directory, {**environment, **listen}, *arguments)
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Return status and body; 0 while nobody listens."""
+        try:
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def wait_healthy(self) -> None:
+        """Wait until it answers."""
+        eventually(lambda: self.ask("/health/live")[0] == 200 or not self.running(), "no site")
+        assert self.running(), self.text()
 
 
 def worker(directory: Path, environment: dict[str, str], **settings: str) -> Process:

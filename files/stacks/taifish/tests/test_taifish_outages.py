@@ -1,46 +1,25 @@
 """PostgreSQL and Redis restart under a site and a worker that go on."""
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from taifish import jobs
-from taifish.config import Config
+from taifish.config import SESSIONS, Config
 from taifish.db import Database
 from taifish.jobs import Queue
-from taifish_rig import Process, Servers, eventually, free_port, worker
-
-
-class Site(Process):  # type: ignore[misc]
-    """gunicorn, as compose.yml starts it."""
-
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        listen = {"LISTEN": self.url.removeprefix("http://")}
-        arguments = ("-m", "gunicorn", "--config", "python:taifish.gunicorn", "taifish.wsgi:app")
-        super().__init__(directory, {**environment, **listen}, *arguments)
-
-    def ask(self, path: str) -> tuple[int, str]:
-        """Return status and body; 0 while nobody listens."""
-        try:
-            with urllib.request.urlopen(f"{self.url}{path}", timeout=20) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+from taifish_rig import Servers, Site, beat, eventually, worker
 
 
 @pytest.fixture
 def site(environment: dict[str, str], tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path, environment)
-    eventually(lambda: made.ask("/health/live")[0] == 200 or not made.running(), made.text())
-    assert made.running(), made.text()
-    yield made
-    made.kill()
+    try:
+        made.wait_healthy()
+        yield made
+    finally:
+        made.kill()
 
 
 @pytest.mark.parametrize("kind", ["postgres", "redis"])
@@ -54,7 +33,7 @@ def test_an_outage_is_ridden_out(
     queue: Queue,
     tmp_path: Path,
 ) -> None:
-    working = worker(tmp_path, environment)
+    working, ticking = worker(tmp_path, environment), beat(tmp_path, environment)
     try:
         jobs.enqueue_test(database, queue, 5)
         eventually(lambda: jobs.status(database, config, queue)["done"] == 5, working.text())
@@ -75,9 +54,13 @@ def test_an_outage_is_ridden_out(
         assert site.ask("/b/lobby")[0] == 200
         jobs.enqueue_test(database, queue, 5)
         eventually(lambda: jobs.status(database, config, queue)["done"] == 10, working.text())
-        assert working.running() and site.running()
+        if kind == "redis":
+            servers.redis(SESSIONS).delete(jobs.LAST_BEAT)
+            eventually(lambda: jobs.status(database, config, queue)["last_beat"], ticking.text())
+        assert working.running() and ticking.running() and site.running()
     finally:
         working.kill()
+        ticking.kill()
 
 
 def bad(found: tuple[int, str]) -> tuple[int, str] | None:
