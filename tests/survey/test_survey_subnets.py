@@ -87,6 +87,8 @@ def test_networks_of_others() -> None:
     (found,) = check("172.21.4.0/24", theirs)
     assert found["value"] == "172.21.0.0/16, the network lab"
     assert "docker network rm" in found["fix"]
+    (found,) = check("172.17.4.0/24", network("bridge", "172.17.0.0/16"))
+    assert "docker network rm" not in found["fix"]
     stacks = network("blog_n", "172.21.0.0/16", project="blog")
     assert check("172.21.4.0/24", stacks, known=("blog", "172.21.0.0/16")) == []
     # Its own of before is no neighbour whose turn could come first.

@@ -221,7 +221,9 @@ def check_subnets(
                 if network["project"] == stack or not known(network["project"], "subnet", other):
                     value = f"{other}, the network {network['name']}"
                     text = f"{who} overlaps that of another network of the engine"
-                    found.append(problem("subnet", text, value, _SUBNET_FIX + _NETWORK_FIX))
+                    # The engine's own stays in any case.
+                    fix = "" if network["name"] == "bridge" else _NETWORK_FIX
+                    found.append(problem("subnet", text, value, _SUBNET_FIX + fix))
         for route, device in routes:
             if subnet.overlaps(route) and device not in devices and not _BRIDGES.match(device):
                 text = f"{who} overlaps what this host reaches elsewhere"

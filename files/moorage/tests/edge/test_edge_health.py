@@ -18,7 +18,7 @@ import pytest
 from edge_rig import Application, EdgeRig, docker, free_port, get, until
 
 from moorage.cli.edge import text
-from moorage.edge.report import report
+from moorage.edge.report import report, troubles
 
 Start = Callable[..., Application]
 SCRIPT = Path(__file__).parent / "replica.py"
@@ -166,7 +166,8 @@ def test_a_replica_that_says_it_is_not_well_gets_no_visitors(
         first.ill.touch()
         until(lambda: aside(rig, "ill") == {first.peer: "answered 500"})
         told = text(report(rig.edge))
-        assert f"ill: {first.peer} is not well (answered 500): others get its visitors" in told
+        said = f"{first.peer} is not well (answered 500): others get its visitors"
+        assert f"ill: {said}" in told and troubles(rig.edge, "ill") == [said]
         since = time.monotonic()
         load.more(100)
         assert set(load.said(since)) == {str(second.port), str(third.port)}

@@ -67,10 +67,8 @@ def text(found: dict[str, Any]) -> str:
             reached += " (maintenance)" if stack["maintenance"] else ""
             shown = [(peer, str(count)) for peer, count in peers.items()] or [("none", "-")]
             rows += [[stack["stack"], pool, peer, count, reached] for peer, count in shown]
-        lines += [
-            f"{stack['stack']}: {peer} is not well ({why}): others get its visitors"
-            for peer, why in stack["aside"].items()
-        ]
+        for peer, why in stack["aside"].items():
+            lines.append(f"{stack['stack']}: {peer} is not well ({why}): others get its visitors")
         for listener in stack["without_address"]:
             lines.append(
                 f"{stack['stack']}: nobody reaches {listener} yet: this host does not have that "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def report(edge: Edge) -> dict[str, Any]:
         live = ask(edge.store.socket)
     except EdgeError as error:
         trouble = str(error)
-    flight, aside = live.get("in_flight", {}), live.get("aside", {})
+    flight = live.get("in_flight", {})
     stacks = []
     for facts in edge.store.all_facts():
         state = edge.store.pools(facts.stack)
@@ -41,13 +42,7 @@ def report(edge: Edge) -> dict[str, Any]:
                     name: {peer: int(flight.get(peer, 0)) for peer in peers}
                     for name, peers in pools.items()
                 },
-                # Of several peers, those that get no visitors, and why.
-                "aside": {
-                    peer: str(aside[peer])
-                    for peers in pools.values()
-                    for peer in peers
-                    if len(peers) > 1 and peer in aside
-                },
+                "aside": _aside(live, pools),
             }
         )
     return {
@@ -70,10 +65,18 @@ def troubles(edge: Edge, stack: str) -> list[str]:
         if not edge.present() or edge.facts(stack) is None:
             return []
         found = unheard(edge, stack)
-        ask(edge.store.socket)
+        aside = _aside(ask(edge.store.socket), edge.pools(stack))
     except EdgeError as trouble:
         return [f"visitors do not get through the edge: {trouble}"]
-    return found
+    ailing = [f"{peer} is not well ({why}): others get its visitors" for peer, why in aside.items()]
+    return [*found, *ailing]
+
+
+def _aside(live: Mapping[str, Any], pools: Mapping[str, list[str]]) -> dict[str, str]:
+    """Return those of several peers of a pool that get no visitors, and why."""
+    aside = live.get("aside", {})
+    several = [peer for peers in pools.values() if len(peers) > 1 for peer in peers]
+    return {peer: str(aside[peer]) for peer in several if peer in aside}
 
 
 def unheard(edge: Edge, stack: str) -> list[str]:
