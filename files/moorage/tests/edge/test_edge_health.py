@@ -266,7 +266,6 @@ def test_an_application_cannot_keep_the_edge_busy_with_what_it_says(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer = f"127.0.0.1:{listener.getsockname()[1]}"
-        sent: list[int] = []
         end = threading.Event()
 
         def pour() -> None:
@@ -275,7 +274,7 @@ def test_an_application_cannot_keep_the_edge_busy_with_what_it_says(
                 with connection:
                     try:
                         while not end.is_set():
-                            sent.append(connection.send(b"x" * 65536))
+                            connection.send(b"x" * 65536)
                     except OSError:
                         continue
 
@@ -286,3 +285,5 @@ def test_an_application_cannot_keep_the_edge_busy_with_what_it_says(
         until(lambda: aside(rig, "poured") == {peer: "answered no HTTP"})
         assert {get(port).status for _ in range(6)} == {200}
         end.set()
+        socket.create_connection(listener.getsockname(), timeout=10).close()
+        thread.join(30)
