@@ -12,7 +12,8 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 from taifish import board, pictures
-from taifish.config import CACHE, SESSIONS, Config
+from taifish.app import create_app
+from taifish.config import CACHE, SESSIONS, Config, WebConfig
 from taifish.db import Database
 from taifish.names import account_name
 from taifish_rig import Servers
@@ -348,6 +349,24 @@ def test_who_signed_in_is_noted(
         ("sign-in refused", "alice"),
     ]
     assert found[1]["address"] == "203.0.113.9"
+
+
+def test_a_visitors_address_is_that_of_a_named_proxy_alone(
+    environment: dict[str, str], config: Config, enter: Enter
+) -> None:
+    given = {"TRUSTED_PROXIES": "1", "TRUSTED_PROXY_NETWORKS": "192.0.2.0/28, 2001:db8::1"}
+    site = create_app(config, WebConfig.from_environment(environment | given))
+    for peer in ("192.0.2.3", "::ffff:192.0.2.3", "192.0.2.77"):
+        client = site.test_client()
+        client.environ_base |= {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": "203.0.113.1"}
+        assert enter(client, "/login", "admin", "guess") == 401
+    lines = (config.data / "logs" / "audit.log").read_text().splitlines()
+    assert [json.loads(line)["address"] for line in lines] == [
+        "203.0.113.1",
+        "203.0.113.1",
+        "192.0.2.77",
+    ]
+    site.extensions["taifish"].database.close()
 
 
 def test_every_text_has_a_translation() -> None:

@@ -2,8 +2,12 @@
 
 import json
 import os
+import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 FOLDERS = ("uploads", "thumbs", "exports", "logs", "beat")
 _LOG_BYTES = 10_000_000
@@ -15,14 +19,25 @@ def prepare(data: Path) -> None:
         (data / name).mkdir(parents=True, exist_ok=True)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write that is there as a whole afterwards, or not at all."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
 def replace(path: Path, content: bytes) -> None:
     """Write a file that is there as a whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as file:
+    with writing(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def audit(data: Path, event: str, **fields: object) -> None:

@@ -5,6 +5,7 @@ where a photograph was taken.
 """
 
 import io
+import threading
 import warnings
 from typing import IO
 
@@ -13,6 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_BYTES = 8_000_000
 MAX_PIXELS = 24_000_000
 _SMALL = (480, 480)
+# A picture takes some 300 MB while it is turned: one for each thread at once would not fit.
+_ONE_AT_A_TIME = threading.Lock()
 # What Pillow calls them, and how our files end.
 _KINDS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
 TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
@@ -27,6 +30,11 @@ def check(file: IO[bytes]) -> tuple[bytes, str]:
     content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise PictureError(f"larger than {MAX_BYTES // 1_000_000} MB")
+    with _ONE_AT_A_TIME:
+        return _again(content)
+
+
+def _again(content: bytes) -> tuple[bytes, str]:
     image = _open(content)
     kind = image.format or ""
     out = io.BytesIO()

@@ -17,6 +17,8 @@ _JOB_DAYS = 7
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
+_COLUMNS = ("id", "author", "title", "body", "picture", "comments")
+
 Payload = Mapping[str, Any]
 
 
@@ -80,24 +82,26 @@ def export(connection: db.Connection, config: Config, payload: Payload) -> None:
     row = connection.execute("SELECT * FROM exports WHERE id = %s", [payload["export"]]).fetchone()
     if row is None:
         return
-    text = io.StringIO("")
-    text.write("\ufeff")
-    writer = csv.writer(text)
-    writer.writerow(["id", "author", "title", "body", "picture", "comments", "created_at"])
     count = 0
-    # By the server's cursor: a board may be larger than our memory should be asked for twice.
-    with connection.cursor(name="export") as cursor:
+    # Row by row, by the server's cursor: a board may be larger than our memory.
+    with (
+        files.writing(config.data / "exports" / f"{row['id']}.csv") as file,
+        connection.cursor(name="export") as cursor,
+    ):
+        text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+        writer = csv.writer(text)
+        writer.writerow([*_COLUMNS, "created_at"])
         cursor.execute(
-            "SELECT p.id, u.shown, p.title, p.body, p.picture, p.created_at,"
+            "SELECT p.id, u.shown AS author, p.title, p.body, p.picture, p.created_at,"
             " (SELECT count(*) FROM comments c WHERE c.post_id = p.id) AS comments"
             " FROM posts p JOIN users u ON u.id = p.user_id WHERE p.board_id = %s ORDER BY p.id",
             [row["board_id"]],
         )
         for post in cursor:
-            names = ("id", "shown", "title", "body", "picture", "comments")
-            writer.writerow([cell(post[name]) for name in names] + [post["created_at"].isoformat()])
+            cells = [cell(post[name]) for name in _COLUMNS]
+            writer.writerow([*cells, post["created_at"].isoformat()])
             count += 1
-    files.replace(config.data / "exports" / f"{row['id']}.csv", text.getvalue().encode())
+        text.detach()
     connection.execute("UPDATE exports SET rows = %s WHERE id = %s", [count, row["id"]])
 
 
