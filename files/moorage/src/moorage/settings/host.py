@@ -42,6 +42,12 @@ class Host:
         list_of(words()),
         "directories that hold stacks besides `files/stacks` of this checkout",
     )
+    recovery_dir: str = setting(
+        "recovery",
+        words(),
+        "where `playbooks/backup.yml` puts the hosts' recovery kits on the controller; relative to "
+        "this checkout",
+    )
     full_run: bool = setting(
         False,
         flag,

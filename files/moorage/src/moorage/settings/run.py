@@ -32,5 +32,12 @@ class Options:
     break_lock: bool = setting(False, flag, "take over the reservation of a run that died")
     command: str = setting("", words(), "what is run in the service")
     lines: int = setting(100, whole(1), "how many lines of each log are shown")
+    snapshot: str = setting("", words(), "a backup that is not the newest one, by its ID")
+    only: str = setting(
+        "", words(), "parts of a backup, with commas between, such as `volume/app,dump/db`"
+    )
+    kit: str = setting(
+        "", words(), "the recovery kit of the host that the backup is of; relative to the checkout"
+    )
     confirm: str = setting("", words(), "the stack's name once more")
     remove_data: bool = setting(False, flag, "its data, secrets and backups go as well")
