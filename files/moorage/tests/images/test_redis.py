@@ -218,6 +218,23 @@ def test_nothing_is_counted_of_a_bad_snapshot(running: Server) -> None:
     assert running.files("ls -A").split() == ["appendonlydir"]
 
 
+def test_where_memory_is_short_the_server_stays_and_nothing_is_counted(server: Server) -> None:
+    server.start(*SECRET, "--memory", "80m", "--memory-swap", "80m")
+    server.wait_healthy()
+    fill = "for n = 1, 40 do redis.call('SET', ARGV[1] .. n, string.rep('x', 100000)) end"
+    for part in "abcdefghij":
+        server.cli("EVAL", fill, "0", part)
+    before = server.cli("INFO", "server").partition("run_id:")[2][:40]
+
+    snapshot = server.exec_bytes("moorage-dump").stdout
+    done = server.exec_bytes("moorage-census", stdin=snapshot, check=False)
+
+    assert done.returncode != 0 and not done.stdout, done
+    assert server.cli("INFO", "server").partition("run_id:")[2][:40] == before
+    assert server.cli("DBSIZE") == "400"
+    assert server.files("ls -A").split() == ["appendonlydir"]
+
+
 def test_a_dump_holds_one_moment(running: Server) -> None:
     writing = "while [ ! -e /tmp/enough ]; do printf 'MSET a %s b %s\\n' $((++n)) $n; done"
     name = ("exec", "--detach", "--user", running.user, running.name)
