@@ -12,7 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from moorage.controller.claim import claim, is_gone
+from moorage.common.claim import claim, is_gone
 from moorage.controller.project import Project, hash_files
 
 _OPTIONS = {

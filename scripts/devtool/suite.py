@@ -37,6 +37,7 @@ _BROWSER = (
     ("chromedriver", "chromium-driver", "the tests steer Chromium through it"),
 )
 _MINISIGN = ("minisign", "minisign", "receipts are signed and verified with it")
+_RESTIC = ("restic", "restic", "backups are made and restored with it")
 _ENGINE = ("docker", "docker.io", "every stack and every test host runs in containers")
 
 
@@ -89,7 +90,7 @@ class Stages:
 def prepare() -> None:
     """Bring everything that tests need; a Problem here ends the run before it begins."""
     # Asked for together, so that an administrator is asked once.
-    apt.need(*_BROWSER, _MINISIGN, *([] if engine.version() else [_ENGINE]))
+    apt.need(*_BROWSER, _MINISIGN, _RESTIC, *([] if engine.version() else [_ENGINE]))
     galaxy.ensure()
     golang.ensure()
     engine.ensure()

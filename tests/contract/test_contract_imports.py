@@ -28,7 +28,7 @@ LAYERS = (
     "moorage.compose",
     "moorage.render",
     "moorage.deploy",
-    "moorage.controller",
+    "moorage.backup moorage.controller",
     "moorage.cli",
 )
 FLOOR = {part: number for number, line in enumerate(LAYERS) for part in line.split()}

@@ -27,7 +27,7 @@ def test_a_slip_changes_nothing(pilot: Pilot) -> None:
 def test_a_run_in_another_namespace_waits_and_says_for_whom(pilot: Pilot) -> None:
     """A run of a container that is called like this machine holds the stack; it is not dead."""
     program = (
-        "import json, os; from moorage.controller.claim import claim;"
+        "import json, os; from moorage.common.claim import claim;"
         "print(json.dumps({**claim('update in a container', os.getpid()), 'token': 'theirs'}))"
     )
     made = subprocess.run(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moorage.compose import ComposeError, Problem, Stack, load_stack
-from moorage.compose.extension import Hook, Migrations
+from moorage.compose.extension import Hook, Migrations, ServiceBackup
 from moorage.settings.stack import Route
 
 TEXT = """\
@@ -79,3 +79,28 @@ def test_mistakes_of_a_service(tmp_path: Path) -> None:
     found = problems(tmp_path, text)
     where = "services.web.x-moorage"
     assert set(found) == {f"{where}.edge", f"{where}.probe_paths[0]", f"{where}.probe_paths[2]"}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("false", ServiceBackup("none")),
+        ("{files: true}", ServiceBackup("files")),
+        (
+            '{dump: "pg_dump shop", restore: [restore]}',
+            ServiceBackup("dump", ("pg_dump", "shop"), ("restore",)),
+        ),
+    ],
+)
+def test_how_data_is_saved(written: str, read: ServiceBackup, tmp_path: Path) -> None:
+    stack = load(tmp_path, TEXT.replace("edge: false", f"backup: {written}"))
+    assert stack.services["web"].moorage.backup == read
+    assert Stack.from_dict(stack.to_dict()) == stack
+
+
+@pytest.mark.parametrize(
+    "written", ["true", "{files: false}", "{dump: [a]}", "{files: true, dump: [a], restore: [b]}"]
+)
+def test_what_does_not_say_how_data_is_saved(written: str, tmp_path: Path) -> None:
+    found = problems(tmp_path, TEXT.replace("edge: false", f"backup: {written}"))
+    assert list(found) == ["services.web.x-moorage.backup"]

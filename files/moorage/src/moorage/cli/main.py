@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from moorage import __version__, packets
-from moorage.cli import edge, releases
+from moorage.backup.faults import BackupError
+from moorage.backup.restoring import left_behind
+from moorage.cli import backups, edge, releases
 from moorage.cli.arguments import add_parsers
 from moorage.cli.caller import FAILED, OK, who
 from moorage.cli.releases import layout_of
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     reopen.add_argument("stack")
 
     add_parsers(verbs)
+    backups.add_parsers(verbs)
     edge.add_parser(verbs)
     return parser
 
@@ -86,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(words or ["--help"])
     try:
         return _VERBS[args.verb](args)
-    except (*releases.FAILURES, ControlError) as trouble:
+    except (*releases.FAILURES, BackupError, ControlError) as trouble:
         say(f"moorage: {trouble}", sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -154,8 +157,7 @@ def _under_way(layout: Layout) -> list[str]:
     holder = read_reservation(layout)
     if holder is not None:
         found.append(holder.describe(layout.stack))
-    left = releases.interrupted(layout)
-    return [*found, left] if left else found
+    return [*found, *filter(None, (releases.interrupted(layout), left_behind(layout)))]
 
 
 def _lost(stack: str) -> list[str]:
@@ -241,4 +243,5 @@ _VERBS = {
     "reopen": _reopen,
     "edge": edge.run,
     **releases.VERBS,
+    **backups.VERBS,
 }

@@ -20,6 +20,30 @@ def _set(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class ServiceBackup:
+    """`backup` of a service: its data is dumped, or its files are good enough, or it has none."""
+
+    how: Literal["dump", "files", "none"]
+    dump: tuple[str, ...] = ()
+    restore: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any] | Literal[False]) -> Self:
+        """Read the validated form."""
+        if data is False:
+            return cls("none")
+        if "dump" not in data:
+            return cls("files")
+        return cls("dump", tuple(data["dump"]), tuple(data["restore"]))
+
+    def to_dict(self) -> dict[str, Any] | Literal[False]:
+        """Write it as it is written in the file."""
+        if self.how == "dump":
+            return {"dump": list(self.dump), "restore": list(self.restore)}
+        return {"files": True} if self.how == "files" else False
+
+
+@dataclass(frozen=True)
 class ServiceExtension:
     """`x-moorage` of a service.
 
@@ -29,7 +53,7 @@ class ServiceExtension:
     `health_url`: a URL on this machine whose answer says the same as the `healthcheck` test; the
     supervisor asks it itself, which costs no process. `edge`: whether its published TCP ports are
     reached through the edge. `probe_paths`: what a rollout asks it for all the while; None leaves
-    the choice to the renderer.
+    the choice to the renderer. `backup`: how its data is saved; None: as its image says.
     """
 
     singleton: bool = False
@@ -42,12 +66,17 @@ class ServiceExtension:
     health_url: str | None = None
     edge: bool = True
     probe_paths: tuple[str, ...] | None = None
+    backup: ServiceBackup | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read the validated form."""
-        paths = data.get("probe_paths")
-        return cls(**{**data, "probe_paths": None if paths is None else tuple(paths)})
+        paths, backup = data.get("probe_paths"), data.get("backup")
+        made = {
+            "probe_paths": None if paths is None else tuple(paths),
+            "backup": None if backup is None else ServiceBackup.from_dict(backup),
+        }
+        return cls(**{**data, **made})
 
     def to_dict(self) -> dict[str, Any]:
         """Write what differs from the defaults."""
@@ -63,6 +92,7 @@ class ServiceExtension:
                 "health_url": self.health_url,
                 "edge": None if self.edge else False,
                 "probe_paths": None if self.probe_paths is None else list(self.probe_paths),
+                "backup": None if self.backup is None else self.backup.to_dict(),
             }
         )
 

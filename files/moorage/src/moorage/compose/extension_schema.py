@@ -55,6 +55,22 @@ def _argv(value: Any, place: Place) -> Any:
     return place.wrong("has no command to run", value, "write the program and its arguments")
 
 
+_BACKUP = s.record({"dump": _argv, "restore": _argv, "files": s.boolean}, extensions=False)
+
+
+def _backup(value: Any, place: Place) -> Any:
+    if value is False:
+        return value
+    found = _BACKUP(value, place)
+    if found is INVALID:
+        return found
+    ways = sorted(key for key, said in found.items() if said)
+    if ways in (["files"], ["dump", "restore"]):
+        return {key: found[key] for key in ways}
+    advice = "write {dump: […], restore: […]}, {files: true}, or false where nothing is to be saved"
+    return place.wrong("does not say how the data is saved", value, advice)
+
+
 def _generate(value: Any, place: Place) -> Any:
     if value is True:
         return {}
@@ -74,6 +90,7 @@ SERVICE_EXTENSION = s.record(
         "health_url": _LOCAL_URL,
         "edge": s.boolean,
         "probe_paths": s.listed(_URL_PATH, unique=True),
+        "backup": _backup,
     },
     extensions=False,
 )

@@ -174,7 +174,12 @@ def plan_stack(
     directory = project.stack_directory(name)
     refs, builds = references(directory, name, draft.rendering, images)
     own = {key: loopback[key] for key in draft.rendering.loopback}
-    settings = replace(draft.settings, image_refs=refs, loopback_ports=own)
+    settings = replace(
+        draft.settings,
+        image_refs=refs,
+        loopback_ports=own,
+        image_commands={name: images.commands(name) for name in draft.rendering.images},
+    )
     rendering = _render(stack, settings)
     runtime = runtime_directories(settings, rendering)
     rendering = with_tmpfiles(rendering, name, settings.run_dir, runtime)

@@ -19,17 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Another file system, or the place where one is mounted.
 _APART = (errno.EXDEV, errno.EBUSY)
 _TRIES = 10
 # Who reads it needs no list of a million names.
-_TOLD = 20
+TOLD = 20
 # A directory has two descriptors while it is gone through, and a process has a thousand.
-_DEEPEST = 200
-_KINDS = {
+DEEPEST = 200
+KINDS = {
     stat.S_IFLNK: "a link",
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a pipe",
@@ -69,7 +69,7 @@ class Foreign:
                 kind = self._kind(os.fstat(fd))
                 if kind and kind not in usual:
                     found.append(f"{self.path}/{name}: {kind}")
-            if len(found) == _TOLD:
+            if len(found) == TOLD:
                 return [*found, f"{self.path}: more of the kind"]
         return sorted(found)
 
@@ -115,7 +115,7 @@ class Foreign:
 
     @contextmanager
     def _look(self, name: str) -> Iterator[int]:
-        fd = os.open(name, _LOOK, dir_fd=self._fd)
+        fd = os.open(name, LOOK, dir_fd=self._fd)
         try:
             yield fd
         finally:
@@ -124,7 +124,7 @@ class Foreign:
     def _kind(self, status: os.stat_result) -> str:
         """Say what something is; "" for an ordinary file of the directory's owner."""
         if not stat.S_ISREG(status.st_mode):
-            return _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
+            return KINDS.get(stat.S_IFMT(status.st_mode), "no file")
         if status.st_nlink != 1:
             return f"a file with {status.st_nlink} names"
         if status.st_uid != self._owner.st_uid:
@@ -197,7 +197,7 @@ class _Walk:
 
     def run(self, top: int) -> None:
         """Give away what lies below the directory that is open as ``top``."""
-        mount, names = _mount(top), list[str]()
+        mount, names = mount_of(top), list[str]()
         # Only the way down is open, however much lies beside it.
         levels = [(top, os.scandir(top))]
         try:
@@ -214,8 +214,8 @@ class _Walk:
                     continue
                 levels.append((inner, os.scandir(inner)))
                 names.append(entry.name)
-                if len(levels) > _DEEPEST:
-                    self._leave(name, f"deeper than {_DEEPEST} directories")
+                if len(levels) > DEEPEST:
+                    self._leave(name, f"deeper than {DEEPEST} directories")
                     self._close(*levels.pop(), top)
                     del names[-1:]
         finally:
@@ -231,7 +231,7 @@ class _Walk:
     def _pass(self, directory: int, entry: str, name: str, mount: str) -> int | None:
         """Give one entry away; returns the descriptor of a directory to go into."""
         try:
-            seen = os.open(entry, _LOOK, dir_fd=directory)
+            seen = os.open(entry, LOOK, dir_fd=directory)
         except FileNotFoundError:
             return None
         try:
@@ -240,7 +240,7 @@ class _Walk:
             mine = status.st_uid in self._users or status.st_gid in self._groups
             if not (mine or inside):
                 return None
-            why = "another file system" if _mount(seen) != mount else self._odd(status)
+            why = "another file system" if mount_of(seen) != mount else self._odd(status)
             if why:
                 self._leave(name, why)
                 return None
@@ -257,7 +257,7 @@ class _Walk:
         if kind == stat.S_IFDIR:
             return ""
         if kind not in self._usual:
-            return _KINDS.get(kind, "no file")
+            return KINDS.get(kind, "no file")
         return "" if status.st_nlink == 1 else f"a file with {status.st_nlink} names"
 
     def _give(self, seen: int, status: os.stat_result, name: str) -> None:
@@ -273,11 +273,11 @@ class _Walk:
 
     def _leave(self, name: str, why: str) -> None:
         self.done.left += 1
-        if self.done.left <= _TOLD:
+        if self.done.left <= TOLD:
             self.done.odd.append(f"{self._path}/{name}: {why}")
 
 
-def _mount(fd: int) -> str:
+def mount_of(fd: int) -> str:
     """Return what tells a mount from others; a bind of the same file system is another one."""
     with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as facts:
         return next((line for line in facts if line.startswith("mnt_id:")), "")
@@ -293,7 +293,7 @@ def remove_tree(path: Path) -> None:
 
 
 def _remove_tree(parent: int, name: str) -> None:
-    fd = os.open(name, _ENTER, dir_fd=parent)
+    fd = os.open(name, ENTER, dir_fd=parent)
     try:
         _empty(fd)
     finally:
@@ -310,7 +310,7 @@ def _empty(top: int) -> None:
     waiting = _take(top, top)
     while waiting:
         name = waiting.pop()
-        fd = os.open(name, _ENTER, dir_fd=top)
+        fd = os.open(name, ENTER, dir_fd=top)
         try:
             waiting += _take(fd, top)
         finally:

@@ -3,8 +3,8 @@
 The ``flock`` of `moorage.common.lock` guards one process on this host. An update is longer than
 that: it ships files, builds images, then starts the rollout. A note on the disk holds the stack for
 that time. It names its holder, so that a run which died without a word can be told from a colleague
-at work: the same controller takes over from its own dead process, anybody else is told how to break
-it.
+at work: the same controller takes over from its own dead process, everybody from a dead process of
+this host, and anybody else is told how to break it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from moorage.common.claim import is_gone
 from moorage.common.files import discard, write_atomically
 from moorage.common.lock import Locked, exclusive, moment
 from moorage.common.readers import Damaged, read_object
@@ -60,6 +61,10 @@ class Reservation:
     def stale(self) -> bool:
         """Whether its holder has not been heard of for longer than a reservation lives."""
         return time.time() >= self.expires
+
+    def gone(self) -> bool:
+        """Whether its holder was a process of this host, and is none any more."""
+        return is_gone(self.to_dict())
 
     def describe(self, stack: str) -> str:
         """Say who holds the stack, since when, for what, and how to get it."""
@@ -108,7 +113,8 @@ def reserve(
     while True:
         with _guard(layout):
             holder = read_reservation(layout)
-            if holder is None or by_force or holder.token in (instead_of, claim.token):
+            mine = holder is not None and holder.token in (instead_of, claim.token)
+            if holder is None or by_force or mine or holder.gone():
                 return _write(layout, claim)
         if time.monotonic() >= deadline:
             raise Reserved(holder, layout.stack)
@@ -122,7 +128,7 @@ def admit(layout: Layout, token: str = "") -> None:
     """
     with _guard(layout):
         holder = read_reservation(layout)
-        if holder is None:
+        if holder is None or (holder.token != token and holder.gone()):
             return
         if not token or holder.token != token:
             raise Reserved(holder, layout.stack)

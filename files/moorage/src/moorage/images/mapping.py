@@ -29,7 +29,7 @@ class ImageMap:
         self.refs: dict[str, str] = {}
         self._identities: dict[str, str] = {}
         self._specs: dict[str, BuildSpec] = {}
-        self._refresh = refresh
+        self._refresh, self._directory = refresh, directory
         self._asked: set[str] = set()
         self._values = dict(names)
         self._starts_from: dict[str, set[str]] = {}
@@ -72,6 +72,12 @@ class ImageMap:
             for name in names
             if "alpine" in name and self._values.get(name) in self._specs
         ]
+
+    def commands(self, name: str) -> tuple[str, ...]:
+        """Return the commands for Moorage that the image for ``name`` has, of what it is known."""
+        source = self._directory / self._values.get(name, "")
+        found = source.glob("moorage-*") if name in self._values and source.is_dir() else ()
+        return tuple(sorted(path.name for path in found))
 
     def identity(self, name: str) -> str:
         """Return what an image built on ``name`` depends on."""

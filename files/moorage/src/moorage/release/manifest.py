@@ -131,11 +131,29 @@ def batches(
 
 
 @dataclass(frozen=True)
+class Backup:
+    """How the data of a service is saved: by a dump, as the files that it has, or not at all.
+
+    ``dump`` writes all of it to its standard output, ``restore`` reads that and puts it in the
+    place of what is there, as soon as the service was started anew; ``census`` reads it and tells
+    what is in it. ``volumes`` are those that nobody else mounts. Of one that is ``unknown`` nobody
+    has said how.
+    """
+
+    how: Literal["dump", "files", "none", "unknown"]
+    dump: tuple[str, ...] = ()
+    restore: tuple[str, ...] = ()
+    census: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Service:
     """A service as it runs: a process of the unified container, or a container.
 
     ``containers`` names every container that it runs in. ``one_off``: others wait until it has
-    ended well. ``on_demand``: it is created, and started by hand only.
+    ended well. ``on_demand``: it is created, and started by hand only. ``backup`` is None where
+    nothing is to be said of it: its volumes are copied as they are.
     """
 
     name: str
@@ -147,6 +165,7 @@ class Service:
     on_demand: bool = False
     replicas: int = 1
     containers: tuple[str, ...] = ()
+    backup: Backup | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from moorage.compose.parts import Build
 from moorage.release import manifest
+from moorage.render.backup import backup_fact
 from moorage.render.context import Context
 from moorage.render.mounts import User, secret_facts, volume_facts
 from moorage.render.ports import listening, port_facts
@@ -57,6 +58,7 @@ def rendered(
 
 
 def service_fact(
+    ctx: Context,
     service: PlacedService,
     kind: Literal["process", "container"],
     containers: tuple[str, ...],
@@ -72,6 +74,7 @@ def service_fact(
         on_demand=service.on_demand,
         replicas=service.replicas,
         containers=containers,
+        backup=backup_fact(ctx, service),
     )
 
 

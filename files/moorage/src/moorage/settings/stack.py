@@ -207,7 +207,8 @@ class Settings:
     /run/moorage/STACK and BASE/secrets by default; `image_refs` has the final reference of a plain
     image's name or of a build's key; `behind_edge` says whether the host has an edge that owns the
     stack's public ports, and `loopback_ports` those behind it, by the names that
-    `Rendering.loopback` lists (without any, the stack is taken to be alone on its host).
+    `Rendering.loopback` lists (without any, the stack is taken to be alone on its host);
+    `image_commands` has what Moorage may run in an image of its own, by the image's name.
     """
 
     topology: str = setting(
@@ -339,6 +340,7 @@ class Settings:
     secrets_dir: str = ""
     behind_edge: bool = False
     loopback_ports: dict[str, int] = field(default_factory=dict)
+    image_commands: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, given: Mapping[str, Any], stack: str, **own: Any) -> Self:

@@ -145,7 +145,7 @@ def _against_several(ctx: Context, service: PlacedService) -> list[Reason]:
 
 def _fact(ctx: Context, service: PlacedService) -> manifest.Service:
     names = tuple(f"{ctx.stack.name}-{name}" for name in replica_names(service))
-    return service_fact(service, "container", names)
+    return service_fact(ctx, service, "container", names)
 
 
 TOPOLOGY = Topology(name="containers", render=_render, columns={"service": SERVICE})

@@ -186,7 +186,7 @@ def _directories(ctx: Context, user: User, units: tuple[Unit, ...]) -> tuple[Dir
 def _facts(ctx: Context, service: PlacedService) -> manifest.Service:
     place = service.name if service.is_data else UNIFIED
     kind: Literal["process", "container"] = "container" if service.is_data else "process"
-    return service_fact(service, kind, (f"{ctx.stack.name}-{place}",))
+    return service_fact(ctx, service, kind, (f"{ctx.stack.name}-{place}",))
 
 
 TOPOLOGY = Topology(

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from moorage.controller.claim import claim, is_gone, machine, started
+from moorage.common.claim import claim, is_gone, machine, started
 
 
 def test_a_claim_names_this_run() -> None:
@@ -58,7 +58,7 @@ def in_another_namespace(program: str, *options: str) -> str:
 
 
 def test_a_run_in_another_namespace_is_never_taken_for_dead() -> None:
-    inside = "import json; from moorage.controller.claim import claim"
+    inside = "import json; from moorage.common.claim import claim"
     inside += "; print(json.dumps(claim('x', {})))"
     # A number that nobody has here, and the number of a process that started at another time.
     for pid in (1, 2):
@@ -67,12 +67,12 @@ def test_a_run_in_another_namespace_is_never_taken_for_dead() -> None:
         assert not is_gone(theirs)
         assert not is_gone({**theirs, "pid": 2**22 - 1})
     ours = claim("x", os.getpid())
-    program = f"from moorage.controller.claim import is_gone; print(is_gone({ours!r}))"
+    program = f"from moorage.common.claim import is_gone; print(is_gone({ours!r}))"
     assert in_another_namespace(program, "--mount-proc") == "False\n"
 
 
 def test_without_a_proc_of_its_own_a_namespace_is_unknown() -> None:
-    program = "from moorage.controller.claim import claim, is_gone; made = claim('x', 1)"
+    program = "from moorage.common.claim import claim, is_gone; made = claim('x', 1)"
     program += "; print(repr(made['machine']), is_gone(made))"
     assert in_another_namespace(program) == "'' False\n"
 

@@ -1,0 +1,1 @@
+"""Backups of stacks by restic: making, listing, restoring and proving them."""

@@ -1,0 +1,240 @@
+"""The verbs of `moorage` that make, list and restore backups."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from moorage.backup.faults import BackupError
+from moorage.backup.restic import Restic
+from moorage.backup.restoring import choose, left_behind, restore, restore_secrets, resume
+from moorage.backup.retention import proven_set, retain
+from moorage.backup.saving import back_up
+from moorage.backup.sets import Set, find_set, list_sets
+from moorage.backup.settings import read_settings
+from moorage.backup.work import Work, keep_others_away, sized
+from moorage.cli.caller import FAILED, OK, who
+from moorage.cli.releases import layout_of
+from moorage.cli.tables import table
+from moorage.common.text import say
+from moorage.deploy.drivers.registry import driver
+from moorage.deploy.release import Release, current_release
+from moorage.edge import Edge
+from moorage.release.layout import Layout
+from moorage.settings.stack import Settings
+
+
+def add_parsers(verbs: Any) -> None:
+    """Add the verbs to the command line."""
+    make = verbs.add_parser("backup", help="save a stack's data, secrets and release")
+    make.add_argument("stack")
+    make.add_argument("--json", action="store_true")
+
+    shown = verbs.add_parser("backups", help="list the backups of a stack")
+    shown.add_argument("stack")
+    shown.add_argument("--json", action="store_true")
+
+    back = verbs.add_parser("restore", help="put a backup back, whole or in parts")
+    back.add_argument("stack")
+    back.add_argument("--snapshot", default="", metavar="ID", help="not the newest backup")
+    back.add_argument(
+        "--only", action="append", default=[], metavar="PART", help="such as volume/app, dump/db"
+    )
+    back.add_argument("--with-secrets", action="store_true", help="replace the secrets as well")
+    back.add_argument(
+        "--secrets-only", action="store_true", help="before a stack's first deploy to this host"
+    )
+    back.add_argument("--without-backup", action="store_true", help="what is there is lost anyway")
+    back.add_argument("--yes", action="store_true", help="overwrite without being asked")
+    cut_off = back.add_mutually_exclusive_group()
+    cut_off.add_argument(
+        "--continue", action="store_true", dest="go_on", help="finish a restore that was cut off"
+    )
+    cut_off.add_argument("--back", action="store_true", help="undo a restore that was cut off")
+    back.add_argument(
+        "--gate-timeout",
+        type=float,
+        default=float(Settings.gate_timeout_seconds),
+        metavar="SECONDS",
+        help="within which the restored stack must be healthy",
+    )
+    back.add_argument("--json", action="store_true")
+
+
+def _work(args: argparse.Namespace, layout: Layout) -> Work:
+    """Return what works on a stack; what asks for JSON gets progress on standard error."""
+    settings = read_settings()
+    out = sys.stderr if args.json else sys.stdout
+
+    def tell(text: str) -> None:
+        # A terminal that is gone is no reason to stop half-way.
+        with suppress(OSError):
+            say(text, out)
+
+    return Work(layout, settings, Restic(settings), driver, Edge.of(), tell)
+
+
+def _end_in_order() -> None:
+    """Have a stop of the unit, or of the machine, undo what was begun; a lost terminal does not."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _release(layout: Layout) -> Release:
+    release = current_release(layout)
+    if release is None or not release.manifest.complete:
+        raise BackupError(f"no release of {layout.stack} runs here: deploy it first")
+    return release
+
+
+def _backup(args: argparse.Namespace) -> int:
+    layout = layout_of(args)
+    if left := left_behind(layout):
+        raise BackupError(left)
+    work, release = _work(args, layout), _release(layout)
+    _end_in_order()
+    # Before anything is read: a repository that is not there says so at once.
+    list_sets(work.restic, layout.stack)
+    began = time.monotonic()
+    with keep_others_away(layout, "backup") as be_heard:
+        made = back_up(work, release, be_heard)
+        trouble = ""
+        try:
+            gone = retain(work, socket.gethostname())
+        except BackupError as failed:
+            # The backup is there all the same.
+            gone, trouble = [], f"old backups could not be let go: {failed}"
+    seconds = round(time.monotonic() - began, 3)
+    if args.json:
+        print(json.dumps({**made.to_dict(), "seconds": seconds, "gone": gone, "warning": trouble}))
+    else:
+        say(f"backup {made.id} of {layout.stack}: {sized(made.bytes)} in {seconds:.1f} s")
+        if gone:
+            say(f"let go: {', '.join(gone)}")
+    if trouble:
+        say(f"moorage: {trouble}", sys.stderr)
+    return OK
+
+
+def _backups(args: argparse.Namespace) -> int:
+    layout = Layout.of(args.stack, args.base, args.run)
+    work = _work(args, layout)
+    proven = proven_set(layout.stack)
+    rows = [
+        {
+            "id": found.id,
+            "created": found.created,
+            "kind": found.kind,
+            "host": found.host,
+            "release": found.release,
+            "bytes": found.bytes,
+            "parts": found.parts,
+            "proven": found.id == proven,
+        }
+        for found in list_sets(work.restic, layout.stack)
+    ]
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        print(table([["ID", "WHEN", "RELEASE", "SIZE", "PARTS", "PROVEN", ""], *map(_row, rows)]))
+    else:
+        print(f"there is no backup of {layout.stack}: `moorage backup {layout.stack}` makes one")
+    return OK
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["created"]))
+    notes = [row["kind"]] if row["kind"] != "whole" else []
+    notes += [f"of {row['host']}"] if row["host"] != socket.gethostname() else []
+    return [
+        row["id"],
+        moment,
+        row["release"] or "-",
+        sized(row["bytes"]),
+        str(row["parts"]),
+        "yes" if row["proven"] else "-",
+        ", ".join(notes),
+    ]
+
+
+def _restore(args: argparse.Namespace) -> int:
+    if args.secrets_only:
+        return _secrets(args)
+    layout = layout_of(args)
+    work = _work(args, layout)
+    if args.go_on or args.back:
+        _end_in_order()
+        done = resume(work, who(), back=args.back)
+    else:
+        if left := left_behind(layout):
+            raise BackupError(left)
+        release = _release(layout)
+        found = find_set(work.restic, layout.stack, args.snapshot)
+        parts = choose(layout, release, found, args.only, args.with_secrets)
+        if not args.yes:
+            _ask(layout, release, found, [part.name for part in parts])
+        _end_in_order()
+        done = restore(
+            work,
+            release,
+            found,
+            parts,
+            who=who(),
+            save=not args.without_backup,
+            gate_seconds=args.gate_timeout,
+        )
+    if args.json:
+        print(json.dumps(done.to_dict()))
+    else:
+        say(f"{done.outcome}: backup {done.backup} of {done.stack} in {done.seconds:.1f} s")
+        if done.saved:
+            say(f"what was there before is backup {done.saved}")
+    if done.message:
+        say(f"moorage: {done.message}", sys.stderr)
+    return OK if done.outcome == ("returned" if args.back else "restored") else FAILED
+
+
+def _secrets(args: argparse.Namespace) -> int:
+    layout = Layout.of(args.stack, args.base, args.run)
+    work = _work(args, layout)
+    found = find_set(work.restic, layout.stack, args.snapshot)
+    restore_secrets(work, found)
+    done = {"outcome": "restored", "stack": layout.stack, "backup": found.id, "parts": ["secrets"]}
+    text = f"secrets of backup {found.id} are in {layout.base / 'secrets'}: deploy {layout.stack}"
+    print(json.dumps(done)) if args.json else say(text)
+    return OK
+
+
+def _ask(layout: Layout, release: Release, found: Set, names: list[str]) -> None:
+    """Show what is overwritten and have a person say yes; BackupError for anything else."""
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.created))
+    say(f"backup {found.id} of {moment} on {found.host}, release {found.release}:")
+    for name in names:
+        say(f"  {name} takes the place of what {layout.stack} has now")
+    if found.release != release.id:
+        say(f"release {release.id} runs now: what migrates will run on the restored data")
+    say("services are stopped meanwhile; what is there is saved first, unless you said otherwise")
+    if not sys.stdin.isatty():
+        raise BackupError("nobody is there to say yes: say --yes")
+    print(f"overwrite? type {layout.stack}: ", end="", flush=True)
+    if sys.stdin.readline().strip() != layout.stack:
+        raise BackupError("nothing was changed")
+
+
+VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "backup": _backup,
+    "backups": _backups,
+    "restore": _restore,
+}
