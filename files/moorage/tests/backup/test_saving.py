@@ -154,6 +154,7 @@ def test_a_repository_that_cannot_be_used(trouble: str, as_deployed: Saved) -> N
     if trouble == "password":
         password.write_text("another one\n")
     elif trouble == "missing":
+        as_deployed.backup()
         (as_deployed.directory / "repository").rename(as_deployed.directory / "away")
     elif trouble == "unreachable":
         as_deployed.configure(repository="rest:http://somebody:verysecret@127.0.0.1:9/")
@@ -163,7 +164,7 @@ def test_a_repository_that_cannot_be_used(trouble: str, as_deployed: Saved) -> N
         password.chmod(0o644)
     said = {
         "password": "put back the one of the recovery kit",
-        "missing": "there is no repository: is its disk mounted?",
+        "missing": "there is no repository any more: is its disk mounted?",
         "unreachable": "cannot be reached",
         "settings": "the nearest known is keep",
         "open": "chmod 0600",
@@ -172,6 +173,17 @@ def test_a_repository_that_cannot_be_used(trouble: str, as_deployed: Saved) -> N
     assert done.status == 1 and said in done.err, done
     assert "verysecret" not in done.err + done.out
     assert said in as_deployed.run("backups", as_deployed.stack).err
+
+
+def test_the_first_backup_begins_the_repository(saved: Saved) -> None:
+    saved.deploy()
+    (saved.directory / "repository").rename(saved.directory / "away")
+    done = saved.run("backup", saved.stack)
+    assert done.status == 0 and "began the repository" in done.out, done
+    # The second one knows that there was one, whatever has become of it.
+    (saved.directory / "repository").rename(saved.directory / "lost")
+    assert "there is no repository any more" in saved.run("backup", saved.stack).err
+    assert not (saved.directory / "repository").exists()
 
 
 def test_a_full_disk_is_named(as_deployed: Saved) -> None:

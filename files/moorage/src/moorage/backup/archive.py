@@ -282,6 +282,18 @@ def unpack(
         os.close(top)
 
 
+def listed(source: IO[bytes]) -> int:
+    """Read a stream to its end and return how many entries it has; raises Broken."""
+    count = 0
+    try:
+        with tarfile.open(fileobj=source, mode="r|", bufsize=_CHUNK) as tar:
+            for _ in tar:
+                count += 1
+    except (tarfile.TarError, ValueError) as trouble:
+        raise Broken(f"it is no stream of files: {trouble}") from None
+    return count
+
+
 class _Reader:
     """Makes what a stream tells of, below the directory that is open as ``top``."""
 

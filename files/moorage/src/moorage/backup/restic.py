@@ -17,13 +17,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-from moorage.backup.faults import BackupError
+from moorage.backup.faults import BackupError, NoRepository
 from moorage.backup.settings import Keep, Settings
 
 # Looking at a repository, however far away; restic itself would try for a quarter of an hour.
 _LOOK_SECONDS = 300.0
 _END_SECONDS = 30.0
 _SAID_LINES = 8
+NO_REPOSITORY = (
+    "there is no repository any more: is its disk mounted? Where a new one is to be begun, remove "
+    "/var/lib/moorage/backup/.repository"
+)
 _TROUBLES = (
     (
         r"wrong password or no key found",
@@ -48,7 +52,7 @@ _TROUBLES = (
     ),
     (
         r"Is there a repository|unable to open config file|repository does not exist",
-        "there is no repository: is its disk mounted? A new one is made by site.yml",
+        NO_REPOSITORY,
     ),
     (
         r"ciphertext verification failed|invalid data returned|does not match|unexpected EOF|"
@@ -138,6 +142,10 @@ class Restic:
             if status != 0:
                 raise self._fault(f"read {name}", wrong.read(), status)
 
+    def begin(self) -> None:
+        """Make the repository."""
+        self._ask("begin it", ["init"], _LOOK_SECONDS)
+
     def snapshots(self, *tags: str, host: str = "") -> list[Snapshot]:
         """Return the snapshots that have all these tags, the oldest first."""
         argv = ["snapshots", "--json", "--no-lock", "--tag", ",".join(("moorage", *tags))]
@@ -205,7 +213,8 @@ class Restic:
         mend = next((mend for signs, mend in _TROUBLES if re.search(signs, text, re.I)), "")
         why = mend or f"restic ended with {status}"
         tail = "".join(f"\n  | {_CREDENTIALS.sub(chr(92) + '1', line)}" for line in lines)
-        return BackupError(f"the repository {self.repository}: cannot {what}: {why}{tail}")
+        kind = NoRepository if mend is NO_REPOSITORY else BackupError
+        return kind(f"the repository {self.repository}: cannot {what}: {why}{tail}")
 
 
 def _abort(running: subprocess.Popen[bytes]) -> None:

@@ -7,10 +7,11 @@ import time
 from contextlib import suppress
 
 from moorage.backup import settings as places
-from moorage.backup.faults import BackupError
+from moorage.backup.faults import BackupError, NoRepository
 from moorage.backup.sets import BEFORE_RESTORE, MANIFEST, WHOLE
 from moorage.backup.settings import Keep
 from moorage.backup.work import Work
+from moorage.common.files import write_atomically
 from moorage.common.readers import read_note
 
 _DAY_SECONDS = 86_400.0
@@ -50,6 +51,24 @@ def retain(work: Work, host: str) -> list[str]:
 def proven_set(stack: str) -> str:
     """Return the id of the newest backup that was proven to restore, "" when there is none."""
     return str(read_note(places.STATE / f"{stack}.json").get("proven", ""))
+
+
+def require_repository(work: Work) -> None:
+    """Begin the repository where this host had none yet; one that has gone is not begun anew.
+
+    A backup on the empty place where a disk was mounted would be none.
+    """
+    known = places.STATE / ".repository"
+    here = work.restic.repository
+    try:
+        work.restic.snapshots(f"stack={work.layout.stack}")
+    except NoRepository:
+        if known.is_file() and known.read_text(encoding="utf-8").strip() == here:
+            raise
+        work.restic.begin()
+        work.tell(f"began the repository {here}")
+    known.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    write_atomically(known, here + "\n", 0o600)
 
 
 def _prune(work: Work) -> None:

@@ -40,13 +40,18 @@ class Work:
 
 
 @contextmanager
-def keep_others_away(layout: Layout, purpose: str) -> Iterator[Callable[[], None]]:
+def keep_others_away(
+    layout: Layout, purpose: str, wait_seconds: float = 0.0
+) -> Iterator[Callable[[], None]]:
     """Keep updates of the stack away while the block runs; raises Reserved or Locked.
+
+    Waits so long for who is at work already.
 
     Nothing is left of a process that is killed. The block calls what it is given now and then, so
     that whoever asks learns that it is at work.
     """
-    made = reserve(layout, Reservation.parse(claim(purpose, os.getpid())))
+    mine = Reservation.parse(claim(purpose, os.getpid()))
+    made = reserve(layout, mine, wait_seconds=wait_seconds)
     heard = time.monotonic()
 
     def be_heard() -> None:
@@ -56,7 +61,7 @@ def keep_others_away(layout: Layout, purpose: str) -> Iterator[Callable[[], None
             admit(layout, made.token)
 
     try:
-        with hold(layout.lock, purpose, made.who):
+        with hold(layout.lock, purpose, made.who, wait_seconds):
             yield be_heard
     finally:
         give_back(layout, made.token)

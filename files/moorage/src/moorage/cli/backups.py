@@ -14,29 +14,37 @@ from types import FrameType
 from typing import Any
 
 from moorage.backup.faults import BackupError
+from moorage.backup.proving import Proof, note, prove, state_of
 from moorage.backup.restic import Restic
 from moorage.backup.restoring import choose, left_behind, restore, restore_secrets, resume
-from moorage.backup.retention import proven_set, retain
-from moorage.backup.saving import back_up
+from moorage.backup.retention import require_repository, retain
+from moorage.backup.saving import back_up, sources
 from moorage.backup.sets import Set, find_set, list_sets
 from moorage.backup.settings import read_settings
 from moorage.backup.work import Work, keep_others_away, sized
 from moorage.cli.caller import FAILED, OK, who
-from moorage.cli.releases import layout_of
+from moorage.cli.releases import FAILURES, layout_of
 from moorage.cli.tables import table
+from moorage.common.readers import read_note
 from moorage.common.text import say
 from moorage.deploy.drivers.registry import driver
 from moorage.deploy.release import Release, current_release
 from moorage.edge import Edge
-from moorage.release.layout import Layout
+from moorage.release.layout import Layout, known_stacks
 from moorage.settings.stack import Settings
+
+_PATIENCE_SECONDS = 900.0
 
 
 def add_parsers(verbs: Any) -> None:
     """Add the verbs to the command line."""
     make = verbs.add_parser("backup", help="save a stack's data, secrets and release")
-    make.add_argument("stack")
-    make.add_argument("--json", action="store_true")
+    _which(make)
+    make.add_argument("--dry-run", action="store_true", help="only say what would be saved")
+
+    proof = verbs.add_parser("prove", help="restore the newest backup beside, and compare it")
+    _which(proof)
+    proof.add_argument("--snapshot", default="", metavar="ID", help="not the newest backup")
 
     shown = verbs.add_parser("backups", help="list the backups of a stack")
     shown.add_argument("stack")
@@ -53,6 +61,7 @@ def add_parsers(verbs: Any) -> None:
         "--secrets-only", action="store_true", help="before a stack's first deploy to this host"
     )
     back.add_argument("--without-backup", action="store_true", help="what is there is lost anyway")
+    back.add_argument("--dry-run", action="store_true", help="only say what would be overwritten")
     back.add_argument("--yes", action="store_true", help="overwrite without being asked")
     cut_off = back.add_mutually_exclusive_group()
     cut_off.add_argument(
@@ -67,6 +76,36 @@ def add_parsers(verbs: Any) -> None:
         help="within which the restored stack must be healthy",
     )
     back.add_argument("--json", action="store_true")
+
+
+def _which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stack", nargs="?")
+    parser.add_argument("--all", action="store_true", help="every stack that runs here")
+    parser.add_argument("--json", action="store_true", help="one document for each stack")
+
+
+def _each(
+    args: argparse.Namespace, act: Callable[[argparse.Namespace, Layout, Release], int]
+) -> int:
+    """Do something for the stack that was named, or for all that run here.
+
+    What ails one of them keeps nobody from the next.
+    """
+    if bool(args.stack) == args.all:
+        raise BackupError("name a stack, or say --all")
+    if args.stack:
+        layout = layout_of(args)
+        return act(args, layout, _release(layout))
+    status = OK
+    for stack in known_stacks(args.base):
+        layout = Layout.of(stack, args.base, args.run)
+        try:
+            if (release := current_release(layout)) is not None:
+                status = max(status, act(args, layout, release))
+        except (*FAILURES, BackupError) as trouble:
+            say(f"moorage: {stack}: {trouble}", sys.stderr)
+            status = FAILED
+    return status
 
 
 def _work(args: argparse.Namespace, layout: Layout) -> Work:
@@ -99,16 +138,22 @@ def _release(layout: Layout) -> Release:
     return release
 
 
-def _backup(args: argparse.Namespace) -> int:
-    layout = layout_of(args)
+def _backup(args: argparse.Namespace, layout: Layout, release: Release) -> int:
     if left := left_behind(layout):
         raise BackupError(left)
-    work, release = _work(args, layout), _release(layout)
+    work = _work(args, layout)
+    if args.dry_run:
+        names = [source.name for source in sources(layout, release)]
+        text = f"{layout.stack} would be saved: {', '.join(names)}"
+        print(json.dumps({"stack": layout.stack, "parts": names})) if args.json else say(text)
+        return OK
     _end_in_order()
-    # Before anything is read: a repository that is not there says so at once.
-    list_sets(work.restic, layout.stack)
+    # Before anything is read: what is wrong with the repository is said at once.
+    require_repository(work)
     began = time.monotonic()
-    with keep_others_away(layout, "backup") as be_heard:
+    # Nobody is there at night to begin it anew once an update has ended.
+    wait_seconds = _PATIENCE_SECONDS if args.all else 0.0
+    with keep_others_away(layout, "backup", wait_seconds) as be_heard:
         made = back_up(work, release, be_heard)
         trouble = ""
         try:
@@ -128,10 +173,32 @@ def _backup(args: argparse.Namespace) -> int:
     return OK
 
 
+def _prove(args: argparse.Namespace, layout: Layout, release: Release) -> int:
+    began = time.time()
+    _end_in_order()
+    try:
+        work = _work(args, layout)
+        proof = prove(work, release, find_set(work.restic, layout.stack, args.snapshot))
+    except BackupError as trouble:
+        # No backup, no repository, no password: that is what an alarm is for.
+        proof = note(layout.stack, args.snapshot, 0.0, began, [], str(trouble))
+    print(json.dumps(proof.to_dict())) if args.json else say(_proven(proof))
+    if proof.message:
+        say(f"moorage: {layout.stack}: {proof.message}", sys.stderr)
+    return OK if proof.ok else FAILED
+
+
+def _proven(proof: Proof) -> str:
+    if proof.ok:
+        return f"proven: backup {proof.backup} of {proof.stack} in {proof.seconds:.1f} s"
+    last = f"; the newest that was proven is {proof.proven}" if proof.proven else ""
+    return f"NOT proven: backup {proof.backup or '(none)'} of {proof.stack}{last}"
+
+
 def _backups(args: argparse.Namespace) -> int:
     layout = Layout.of(args.stack, args.base, args.run)
     work = _work(args, layout)
-    proven = proven_set(layout.stack)
+    proof = read_note(state_of(layout.stack))
     rows = [
         {
             "id": found.id,
@@ -141,7 +208,8 @@ def _backups(args: argparse.Namespace) -> int:
             "release": found.release,
             "bytes": found.bytes,
             "parts": found.parts,
-            "proven": found.id == proven,
+            "proven": found.id == proof.get("proven"),
+            "failed": found.id == proof.get("backup") and not proof.get("ok"),
         }
         for found in list_sets(work.restic, layout.stack)
     ]
@@ -164,7 +232,7 @@ def _row(row: dict[str, Any]) -> list[str]:
         row["release"] or "-",
         sized(row["bytes"]),
         str(row["parts"]),
-        "yes" if row["proven"] else "-",
+        "yes" if row["proven"] else "FAILED" if row["failed"] else "-",
         ", ".join(notes),
     ]
 
@@ -183,8 +251,12 @@ def _restore(args: argparse.Namespace) -> int:
         release = _release(layout)
         found = find_set(work.restic, layout.stack, args.snapshot)
         parts = choose(layout, release, found, args.only, args.with_secrets)
+        if args.dry_run or not args.yes:
+            _show(layout, release, found, [part.name for part in parts])
+        if args.dry_run:
+            return OK
         if not args.yes:
-            _ask(layout, release, found, [part.name for part in parts])
+            _ask(layout)
         _end_in_order()
         done = restore(
             work,
@@ -217,8 +289,7 @@ def _secrets(args: argparse.Namespace) -> int:
     return OK
 
 
-def _ask(layout: Layout, release: Release, found: Set, names: list[str]) -> None:
-    """Show what is overwritten and have a person say yes; BackupError for anything else."""
+def _show(layout: Layout, release: Release, found: Set, names: list[str]) -> None:
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.created))
     say(f"backup {found.id} of {moment} on {found.host}, release {found.release}:")
     for name in names:
@@ -226,6 +297,10 @@ def _ask(layout: Layout, release: Release, found: Set, names: list[str]) -> None
     if found.release != release.id:
         say(f"release {release.id} runs now: what migrates will run on the restored data")
     say("services are stopped meanwhile; what is there is saved first, unless you said otherwise")
+
+
+def _ask(layout: Layout) -> None:
+    """Have a person say yes; BackupError for anything else."""
     if not sys.stdin.isatty():
         raise BackupError("nobody is there to say yes: say --yes")
     print(f"overwrite? type {layout.stack}: ", end="", flush=True)
@@ -234,7 +309,8 @@ def _ask(layout: Layout, release: Release, found: Set, names: list[str]) -> None
 
 
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "backup": _backup,
+    "backup": lambda args: _each(args, _backup),
     "backups": _backups,
+    "prove": lambda args: _each(args, _prove),
     "restore": _restore,
 }

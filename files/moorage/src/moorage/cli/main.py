@@ -155,7 +155,7 @@ def _under_way(layout: Layout) -> list[str]:
         found.append(str(trouble))
     found += troubles(Edge.of(), layout.stack)
     holder = read_reservation(layout)
-    if holder is not None:
+    if holder is not None and not holder.gone():
         found.append(holder.describe(layout.stack))
     return [*found, *filter(None, (releases.interrupted(layout), left_behind(layout)))]
 

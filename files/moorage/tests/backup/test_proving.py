@@ -1,0 +1,116 @@
+"""Proofs by the command: a backup that restores, and everything that is to raise the alarm."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from saved import Saved, places
+
+from moorage.probe.signing import ensure_key, verify
+
+
+def state(saved: Saved) -> Path:
+    return places(saved.directory)["STATE"] / f"{saved.stack}.json"
+
+
+def assert_nothing_left(saved: Saved) -> None:
+    """No throw-away container, network or directory is there."""
+    for what in (("ps", "-aq"), ("network", "ls", "-q")):
+        argv = ["docker", *what, "--filter", f"name=moorage-proof-{saved.stack}"]
+        assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == ""
+    assert not (saved.layout.base / ".proof").exists()
+
+
+def test_a_backup_is_proven_and_the_stack_not_touched(
+    standing: Saved, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ensure_key(tmp_path)
+    monkeypatch.setattr("moorage.backup.proving.KEY", tmp_path / "receipt.key")
+    standing.reset()
+    standing.change()
+    before = standing.content()
+    ident = standing.set().id
+    done = standing.run("prove", standing.stack, "--json")
+    assert done.status == 0, done
+    assert (done.json["ok"], done.json["proven"], done.json["backup"]) == (True, ident, ident)
+    details = {part["name"]: part["detail"] for part in done.json["parts"]}
+    assert details["dump/db"] == "1 lines of its census as saved"
+    assert details["volume/files"] == "2 entries, sha256 as saved"
+    assert standing.content() == before
+    assert json.loads(state(standing).read_text())["ok"] is True
+    assert f"{standing.stack} backup {ident} proven" in verify(
+        state(standing), tmp_path / "receipt.pub"
+    )
+    row = standing.run("backups", standing.stack, "--json").json[0]
+    assert (row["id"], row["proven"], row["failed"]) == (ident, True, False)
+    assert_nothing_left(standing)
+
+
+def test_what_was_proven_stays_known_while_the_next_ones_fail(standing: Saved) -> None:
+    standing.reset()
+    proven = standing.set().id
+    assert standing.run("prove", standing.stack).status == 0
+    password = places(standing.directory)["PASSWORD"]
+    right = password.read_text()
+    repository = standing.directory / "repository"
+    for said, harm, mend in (
+        (
+            "does not open it",
+            lambda: password.write_text("wrong\n"),
+            lambda: password.write_text(right),
+        ),
+        (
+            "there is no repository",
+            lambda: repository.rename(standing.directory / "away"),
+            lambda: (standing.directory / "away").rename(repository),
+        ),
+    ):
+        harm()
+        try:
+            done = standing.run("prove", standing.stack)
+        finally:
+            mend()
+        assert done.status == 1 and said in done.err, done
+        assert f"the newest that was proven is {proven}" in done.out
+        found = json.loads(state(standing).read_text())
+        assert (found["ok"], found["proven"]) == (False, proven) and said in found["message"]
+    assert_nothing_left(standing)
+
+
+def test_a_backup_that_holds_something_else_and_nobody_who_reaches_it(saved: Saved) -> None:
+    # What counts tells which networks there are: the throw-away one has none.
+    saved.deploy(census=["sh", "-c", "cat > /dev/null; ls /sys/class/net"])
+    ident = saved.backup()
+    done = saved.run("prove", saved.stack, "--json")
+    assert done.status == 1 and done.json["proven"] == "", done
+    part = next(part for part in done.json["parts"] if part["name"] == "dump/db")
+    assert "lines of its census differ" in part["detail"] and "eth0" in part["detail"]
+    assert "lo" not in part["detail"].rpartition(":")[2].split()
+    assert ident in saved.run("backups", saved.stack).out
+    assert "FAILED" in saved.run("backups", saved.stack).out
+    # One whose packs are gone.
+    for path in (saved.directory / "repository/data").rglob("*"):
+        if path.is_file():
+            path.chmod(0o600)
+            path.write_bytes(bytes(path.stat().st_size))
+    shutil.rmtree(saved.directory / "cache")
+    done = saved.run("prove", saved.stack, "--json")
+    assert done.status == 1 and not done.json["ok"], done
+    assert_nothing_left(saved)
+
+
+def test_all_stacks_or_one(standing: Saved) -> None:
+    assert "name a stack, or say --all" in standing.run("prove").err
+    done = standing.run("backup", "--all", "--dry-run")
+    assert done.status == 0 and "would be saved: dump/db, volume/files" in done.out
+    known = len(standing.run("backups", standing.stack, "--json").json)
+    done = standing.run("backup", "--all", "--json")
+    assert done.status == 0, done
+    assert len(standing.run("backups", standing.stack, "--json").json) == known + 1
+    done = standing.run("restore", standing.stack, "--dry-run")
+    assert done.status == 0 and "dump/db takes the place" in done.out
+    assert "before-restore" not in standing.run("backups", standing.stack).out
