@@ -8,10 +8,12 @@ root's: nothing secret is an argument.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,8 +24,16 @@ from moorage.backup.settings import Keep, Settings
 
 # Looking at a repository, however far away; restic itself would try for a quarter of an hour.
 _LOOK_SECONDS = 300.0
+# For how long a backend may be away that is only looked at.
+_RETRY_SECONDS = 15.0
+_POLL_SECONDS = 1.0
 _END_SECONDS = 30.0
+_SAID_BYTES = 64 << 10
 _SAID_LINES = 8
+_AWAY = (
+    r"dial tcp|connection refused|no such host|i/o timeout|network is unreachable|"
+    r"subprocess ssh exited|Host key verification failed|context deadline exceeded"
+)
 NO_REPOSITORY = (
     "there is no repository any more: is its disk mounted? Where a new one is to be begun, remove "
     "/var/lib/moorage/backup/.repository"
@@ -38,8 +48,7 @@ _TROUBLES = (
         "the disk that it lies on, or /tmp, is full: make room, or keep fewer backups",
     ),
     (
-        r"dial tcp|connection refused|no such host|i/o timeout|network is unreachable|"
-        r"subprocess ssh exited|Host key verification failed|context deadline exceeded",
+        _AWAY,
         "it cannot be reached: is that host up, and does this one reach it?",
     ),
     (
@@ -175,16 +184,16 @@ class Restic:
     def _ask(self, what: str, argv: Sequence[str], seconds: float | None) -> str:
         with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as wrong:
             running = self._start(argv, subprocess.DEVNULL, said, wrong)
+            began = time.monotonic()
             try:
-                status = running.wait(seconds)
-            except subprocess.TimeoutExpired:
-                _abort(running)
-                wrong.seek(0)
-                last = _lines(wrong.read())[-1:]
-                raise BackupError(
-                    f"cannot {what}: the repository {self.repository} did not answer within "
-                    f"{seconds:g} s: is it reachable?{''.join(f' ({line})' for line in last)}"
-                ) from None
+                while (status := running.poll()) is None:
+                    passed = time.monotonic() - began
+                    away = passed > _RETRY_SECONDS and _is_away(wrong)
+                    if away or (seconds is not None and passed > seconds):
+                        wrong.seek(0)
+                        raise self._fault(what, wrong.read(), 0)
+                    with suppress(subprocess.TimeoutExpired):
+                        running.wait(_POLL_SECONDS)
             except BaseException:
                 _abort(running)
                 raise
@@ -211,7 +220,7 @@ class Restic:
         lines = _lines(words)[-_SAID_LINES:]
         text = "\n".join(lines)
         mend = next((mend for signs, mend in _TROUBLES if re.search(signs, text, re.I)), "")
-        why = mend or f"restic ended with {status}"
+        why = mend or (f"restic ended with {status}" if status else "it does not answer")
         tail = "".join(f"\n  | {_CREDENTIALS.sub(chr(92) + '1', line)}" for line in lines)
         kind = NoRepository if mend is NO_REPOSITORY else BackupError
         return kind(f"the repository {self.repository}: cannot {what}: {why}{tail}")
@@ -220,6 +229,12 @@ class Restic:
 def file_of(name: str) -> str:
     """Return what a part is called in its snapshot: restic 0.18.0 takes no directories there."""
     return name.replace("/", "-")
+
+
+def _is_away(said: IO[bytes]) -> bool:
+    """Tell whether restic tries in vain to reach its backend."""
+    words = os.pread(said.fileno(), _SAID_BYTES, 0).decode("utf-8", "replace")
+    return re.search(_AWAY, words, re.IGNORECASE) is not None
 
 
 def _abort(running: subprocess.Popen[bytes]) -> None:
