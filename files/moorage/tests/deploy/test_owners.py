@@ -195,7 +195,7 @@ def test_what_is_mounted_below_is_another_ones(data: Path, tmp_path: Path) -> No
 def test_a_tree_deeper_than_anybody_needs_is_left_below_that(data: Path) -> None:
     inner = data
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(foreign._DEEPEST + 5):
+    for _ in range(foreign.DEEPEST + 5):
         inner = inner / "d"
         inner.mkdir()
         give(inner)
