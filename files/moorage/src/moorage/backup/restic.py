@@ -66,7 +66,8 @@ _TROUBLES = (
     (
         r"ciphertext verification failed|invalid data returned|does not match|unexpected EOF|"
         r"not found in (index|repository)|file does not exist|load[^\n]*returned error|"
-        r"cannot be loaded|invalid header|incomplete pack|no such file or directory|unable to load",
+        r"file is too short|cannot be loaded|invalid header|incomplete pack|unable to load|"
+        r"/(data|index|snapshots|keys)/\S*: no such file",
         "what lies in it was damaged: `restic check` names it. Restore an older backup, and let "
         "the next ones go to a new repository",
     ),
