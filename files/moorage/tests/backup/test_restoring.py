@@ -16,6 +16,7 @@ from moorage.backup.faults import BackupError
 from moorage.backup.restic import Restic
 from moorage.backup.restoring import directory_of, unfinished
 from moorage.backup.settings import Settings
+from moorage.common.lock import hold
 from moorage.deploy.reservation import read_reservation
 from moorage.release.layout import Layout
 
@@ -71,6 +72,15 @@ def test_what_is_refused_before_anything_is_touched(changed: Saved) -> None:
         assert done.status == 1 and said in done.err, (words, done)
     asked = changed.run("restore", changed.stack)
     assert asked.status == 1 and "say --yes" in asked.err and "volume/files takes" in asked.out
+    assert changed.content()[:2] == CHANGED
+    assert_settled(changed)
+
+
+def test_who_is_at_work_is_named_and_nothing_kept(changed: Saved) -> None:
+    with hold(changed.layout.lock, "an update by hand", "somebody"):
+        done = changed.restore()
+        assert done.status == 1 and "somebody holds the lock" in done.err, done
+        assert "an update by hand" in changed.run("backup", changed.stack).err
     assert changed.content()[:2] == CHANGED
     assert_settled(changed)
 

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -479,12 +479,17 @@ def _reserved(layout: Layout, who: str, purpose: str, token: str = "") -> Iterat
     """Hold the stack for a restore: beyond the end of this process when it is cut off."""
     if token:
         admit(layout, token)
-    else:
-        # No process: who is cut off in the middle leaves a stack that no update may run over.
-        claim = Reservation(who, os.uname().nodename, 0, time.time(), purpose)
-        token = reserve(layout, claim).token
-    with hold(layout.lock, purpose, who):
-        yield token
+    # No process: who is cut off in the middle leaves a stack that no update may run over.
+    claim = Reservation(who, os.uname().nodename, 0, time.time(), purpose)
+    mine = token or reserve(layout, claim).token
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold(layout.lock, purpose, who))
+        except BaseException:
+            if not token:
+                give_back(layout, mine)
+            raise
+        yield mine
 
 
 def restore(
