@@ -15,9 +15,8 @@ import pytest
 IMAGES = Path(__file__).resolve().parents[3] / "images"
 
 OBSERVE = """
-while [ ! -e /tmp/stop ]; do
-  cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'
-done | sort -u > /tmp/seen
+look() { cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'; }
+{ while [ ! -e /tmp/stop ]; do look; done; look; } | sort -u > /tmp/seen
 touch /tmp/written
 exec sleep 60
 """
@@ -152,6 +151,8 @@ class Container:
         )
 
         def seen() -> str:
+            # One process at least is there to be seen, however slowly the observer goes round.
+            docker("exec", "--detach", self.name, "sleep", "60")
             docker("exec", observer, "touch", "/tmp/stop")
             written = ("exec", observer, "test", "-e", "/tmp/written")
             wait_until(lambda: docker(*written, check=False).returncode == 0, "nothing was written")
