@@ -105,7 +105,7 @@ settle() {
     note 'the snapshot dump.rdb becomes the beginning of the append-only file'
     begin_log "$snapshot"
   fi
-  rm -rf "$building" "$replaced" "$data"/.dump.* "$data"/.census.* "$data"/.arriving.*
+  rm -rf "$building" "$replaced" "$data"/.dump.* "$data"/.census "$data"/.arriving.*
 }
 
 become_redis() {

@@ -232,6 +232,8 @@ def test_where_memory_is_short_the_server_stays_and_nothing_is_counted(server: S
     assert done.returncode != 0 and not done.stdout, done
     assert server.cli("INFO", "server").partition("run_id:")[2][:40] == before
     assert server.cli("DBSIZE") == "400"
+    # What a census leaves that was killed, the next one takes away.
+    assert server.exec_bytes("moorage-census", check=False).returncode == 65
     assert server.files("ls -A").split() == ["appendonlydir"]
 
 
