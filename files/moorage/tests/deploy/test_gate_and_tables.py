@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moorage.cli.tables import duration, status_rows, table
+from moorage.cli.tables import duration, proof_line, status_rows, table
 from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
 
 
@@ -54,6 +54,30 @@ def test_the_gate_does_not_wait_for_the_hopeless() -> None:
 )
 def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("proof", "line"),
+    [
+        ({}, "no backup is proven yet: `moorage prove` restores the newest one beside"),
+        ({"ok": True, "made": 96_400.0}, "newest proven backup: 1h00m old"),
+        ({"ok": True, "made": 100_030.0}, "newest proven backup: 0s old"),
+        ({"ok": True, "made": -80_000.0}, "! newest proven backup: 2d02h old"),
+        (
+            {"ok": False, "made": 96_400.0},
+            "! the last backup is NOT proven (newest proven backup: 1h00m old): `moorage backups` "
+            "shows them",
+        ),
+        (
+            {"ok": False, "made": 0.0},
+            "! the last backup is NOT proven (none proven): `moorage backups` shows them",
+        ),
+    ],
+)
+def test_the_age_of_what_is_proven_is_said_and_old_age_marked(
+    proof: dict[str, object], line: str
+) -> None:
+    assert proof_line(proof, 100_000.0) == line
 
 
 def test_a_table_lines_up() -> None:

@@ -6,18 +6,22 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from moorage import __version__, packets
 from moorage.backup.faults import BackupError
+from moorage.backup.proving import state_of
 from moorage.backup.restoring import left_behind
+from moorage.backup.settings import SETTINGS
 from moorage.cli import backups, edge, releases
 from moorage.cli.arguments import add_parsers
 from moorage.cli.caller import FAILED, OK, who
 from moorage.cli.releases import layout_of
-from moorage.cli.tables import event_rows, status_rows, table
+from moorage.cli.tables import event_rows, proof_line, status_rows, table
+from moorage.common.readers import read_note
 from moorage.common.text import say
 from moorage.control import metrics
 from moorage.control.contract import ControlError, Stream
@@ -109,6 +113,7 @@ def _status(args: argparse.Namespace) -> int:
                 "release": release.id if release else None,
                 "version": release.manifest.version if release else "",
                 "under_way": _under_way(layout),
+                "proof": read_note(state_of(stack)) if SETTINGS.is_file() else None,
                 "services": _services(layout, alone=bool(args.stack)),
             }
         )
@@ -122,6 +127,8 @@ def _status(args: argparse.Namespace) -> int:
         say(f"{entry['stack']} ({running if entry['release'] else _without_release(args, entry)})")
         for line in entry["under_way"]:
             say(f"! {line}")
+        if entry["proof"] is not None:
+            say(proof_line(entry["proof"], time.time()))
         print(table(status_rows(entry["services"]), colour=sys.stdout.isatty()))
     if not report:
         print("no stack is deployed on this host: run `ansible-playbook site.yml`")

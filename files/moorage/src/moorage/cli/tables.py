@@ -10,6 +10,8 @@ from moorage.common.text import visible
 from moorage.control.contract import Event
 
 _GOOD, _BAD, _DIM, _RESET = "\033[32m", "\033[31m", "\033[2m", "\033[0m"
+# A proof comes every night, of a backup of the same night.
+_OLD_SECONDS = 2 * 86_400.0
 _STATE_COLOURS = {
     "RUNNING": _GOOD,
     "FATAL": _BAD,
@@ -94,6 +96,20 @@ def _when(seconds: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OSError, OverflowError, ValueError):
         return "-"
+
+
+def proof_line(proof: Mapping[str, Any], now: float) -> str:
+    """Say how old the newest proven backup is; with a ! where that is not as it should be.
+
+    ``proof`` is what the last `moorage prove` has noted, {} before the first one.
+    """
+    if not proof:
+        return "no backup is proven yet: `moorage prove` restores the newest one beside"
+    made = float(proof.get("made") or 0.0)
+    line = f"newest proven backup: {duration(max(0.0, now - made))} old" if made else "none proven"
+    if not proof.get("ok"):
+        return f"! the last backup is NOT proven ({line}): `moorage backups` shows them"
+    return f"! {line}" if now - made > _OLD_SECONDS else line
 
 
 def duration(seconds: float) -> str:
