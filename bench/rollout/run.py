@@ -30,7 +30,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "molecule" / "tests")]
 
 from load import Load, Seen, load  # noqa: E402
 
-from bench.rollout.ways import BenchError, Compose, Host, Moorage, Turn  # noqa: E402
+from bench.host import BenchError, Host  # noqa: E402
+from bench.rollout.ways import HERE, Compose, Moorage, Turn  # noqa: E402
 from moorage.cli.tables import table  # noqa: E402
 
 _RATE = 150
@@ -67,7 +68,14 @@ def main() -> int:
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        host = Host(Path(work))
+        host = Host(
+            "bench-rollout",
+            Path(work),
+            ["skiff", "barge"],
+            moorage_stacks_dirs=[str(HERE / "stacks")],
+            skiff_topology="containers",
+            barge_topology="unified",
+        )
         try:
             say("a test host, provisioned (some minutes) …")
             if not args.keep:

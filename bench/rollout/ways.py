@@ -1,25 +1,18 @@
-"""The test host of the bench, and the four ways in which one application is updated on it."""
+"""The four ways in which one application is updated on a host."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from devtool import certificates, shell, testhost
-from devtool.paths import ROOT, VENV_BIN
+from bench.host import BenchError, Host
+from devtool.paths import ROOT
 
 HERE = ROOT / "bench" / "rollout"
-NAME = "bench-rollout"
-
-
-class BenchError(Exception):
-    """Something that is measured did not work; the message holds what it printed."""
 
 
 @dataclass(frozen=True)
@@ -35,79 +28,6 @@ class Turn:
     def host(self) -> float:
         """Seconds on the host alone."""
         return self.ended - self.began
-
-
-class Host:
-    """A test host with both stacks, provisioned by the documented playbooks."""
-
-    def __init__(self, work: Path) -> None:
-        self.inventory = work / "inventory.json"
-        variables = {
-            "ansible_connection": "community.docker.docker",
-            "ansible_user": "root",
-            "moorage_extra_ca_bundle": certificates.extra_bundle(),
-            "moorage_stacks_dirs": [str(HERE / "stacks")],
-            "skiff_topology": "containers",
-            "barge_topology": "unified",
-        }
-        member: dict[str, Any] = {"hosts": {NAME: {}}}
-        everything = {"hosts": {NAME: variables}, "children": {"skiff": member, "barge": member}}
-        self.inventory.write_text(json.dumps({"all": everything}))
-        self._nothing = work / "nothing.yml"
-        self._nothing.write_text("- {hosts: all, gather_facts: false, tasks: [{meta: noop}]}\n")
-
-    def create(self) -> None:
-        """Start it from nothing, or as it was left."""
-        testhost.create(testhost.Spec(NAME, "bench"))
-
-    @staticmethod
-    def destroy() -> None:
-        """Remove it."""
-        testhost.destroy(NAME)
-
-    @property
-    def address(self) -> str:
-        """Where it can be reached from this machine."""
-        host = testhost.find(NAME)
-        assert host is not None
-        return host.address
-
-    def play(self, playbook: str | Path, **variables: Any) -> tuple[float, str]:
-        """Run a playbook; return the seconds it took and what it printed."""
-        argv = [str(VENV_BIN / "ansible-playbook"), "-i", str(self.inventory), str(playbook)]
-        argv += ["--extra-vars", json.dumps(variables)] if variables else []
-        began = time.monotonic()
-        done = subprocess.run(
-            argv,
-            cwd=ROOT,
-            env=shell.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        seconds = time.monotonic() - began
-        if done.returncode:
-            raise BenchError(f"{' '.join(argv)}\n{done.stdout}{done.stderr}")
-        return seconds, done.stdout
-
-    def start_up(self) -> float:
-        """Return the seconds of a playbook that does nothing."""
-        return self.play(self._nothing)[0]
-
-    @staticmethod
-    def run(*argv: str) -> str:
-        """Run a program on the host and return what it printed."""
-        done = subprocess.run(
-            ["docker", "exec", NAME, *argv], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise BenchError(f"{' '.join(argv)}\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-    def put(self, source: Path, target: str) -> None:
-        """Copy a file to the host."""
-        subprocess.run(["docker", "cp", "-q", str(source), f"{NAME}:{target}"], check=True)
 
 
 class Moorage:

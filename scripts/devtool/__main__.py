@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         "test-mutation",
     ):
         commands.add_parser(name)
-    for name in ("bench", "bench-rollout", "docs", "lock", "clean", "teardown"):
+    for name in ("bench", "bench-rollout", "bench-edge", "docs", "lock", "clean", "teardown"):
         commands.add_parser(name)
     commands.add_parser("logs").add_argument("service", nargs="?")
     commands.add_parser("test-molecule").add_argument("scenario", nargs="?")
@@ -85,7 +85,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         "test-long": suite.long,
         "test-mutation": mutation.run,
         "bench": bench.run,
-        "bench-rollout": bench.rollout,
+        "bench-rollout": lambda: bench.on_a_host("rollout"),
+        "bench-edge": lambda: bench.on_a_host("edge"),
         "docs": docs.write,
         "lock": locks.renew,
     }

@@ -1,6 +1,7 @@
 """`make bench`: the figures that the closing notes quote, taken on the running throwaway host.
 
-`make bench-rollout` takes those of updates, on a host of its own.
+`make bench-rollout` takes those of updates, `make bench-edge` those of visitors, on hosts of their
+own.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ def run() -> int:
     return 0
 
 
-def rollout() -> int:
-    """Measure updates in both topologies, beside plain Compose and a stop and start."""
+def on_a_host(name: str) -> int:
+    """Run the program of ``bench/NAME``, which makes a host of its own."""
     galaxy.ensure()
     engine.ensure()
     images.ensure_testhost()
-    return shell.foreground((VENV_BIN / "python", ROOT / "bench" / "rollout" / "run.py"))
+    return shell.foreground((VENV_BIN / "python", ROOT / "bench" / name / "run.py"))
 
 
 def _unchanged_run() -> None:
