@@ -257,7 +257,11 @@ check_directories() {
   done
   # PostgreSQL insists on both.
   [ -O "$PGDATA" ] || die "$PGDATA belongs to uid $(stat -c %u "$PGDATA"): give it to 10004:10004"
-  chmod 0700 "$PGDATA"
+  # It takes no other mode than these two; who has given one of them is not contradicted.
+  case $(stat -c %a "$PGDATA") in
+    700 | 750) ;;
+    *) chmod 0700 "$PGDATA" ;;
+  esac
 }
 
 main() {
