@@ -6,7 +6,6 @@ in molecule/tests importable by name.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,8 @@ sys.path.insert(0, str(_SHARED))
 # Their assertions tell what was seen, as those of a scenario's own tests do.
 pytest.register_assert_rewrite(*(path.stem for path in _SHARED.glob("*.py")))
 
-from described import CONTAINERS, ON_DEMAND, STACK
+import described
+from described import STACK
 from support import Machine, is_up, wait_until
 
 # Measured while testing; shown at the end whether or not anything failed.
@@ -32,22 +32,22 @@ def stack() -> str:
     return STACK.name
 
 
-@pytest.fixture(scope="session")
-def containers() -> dict[str, str]:
-    """Every running container of the stack, and the user that it runs as."""
-    return CONTAINERS[os.environ["MOLECULE_SCENARIO_NAME"]]
-
-
-@pytest.fixture(scope="session")
-def on_demand() -> list[str]:
-    """Services of the stack that are there and do not run."""
-    return ON_DEMAND.get(os.environ["MOLECULE_SCENARIO_NAME"], [])
-
-
 @pytest.fixture
 def machine(host: Any) -> Machine:
     """The scenario's host."""
     return Machine(host, host.backend.get_hostname())
+
+
+@pytest.fixture
+def containers(machine: Machine, stack: str) -> dict[str, int]:
+    """Every running container of the stack, and the user that it runs as."""
+    return described.containers(machine.topology(stack), machine.user(stack))
+
+
+@pytest.fixture
+def on_demand(machine: Machine, stack: str) -> list[str]:
+    """Services of the stack that are there and do not run."""
+    return described.ON_DEMAND if machine.topology(stack) == "containers" else []
 
 
 @pytest.fixture

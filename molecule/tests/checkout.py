@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from application import APPLICATION
 from playbook import ROOT
 
 _PARTS = ("ansible.cfg", "site.yml", "playbooks", "group_vars", "roles", "plugins", "files")
@@ -49,7 +50,7 @@ class Checkout:
 
     def release(self, version: str) -> None:
         """Make a version whose pages say which one they are of."""
-        template = self.source / "frontend/tg2em_frontend/templates/base.html"
+        template = self.source / APPLICATION.PAGES
         lines = template.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if 'name="build"' not in line]
         at = next(n for n, line in enumerate(kept) if line.startswith(_TITLE))

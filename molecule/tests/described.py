@@ -9,7 +9,9 @@ from moorage.compose import Service, load_stack
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = load_stack(
-    ROOT / "files/stacks" / os.environ.get("MOORAGE_TEST_STACK", "tg2em"), environment={}
+    ROOT / "files/stacks" / os.environ.get("MOORAGE_TEST_STACK", "tg2em"),
+    environment={},
+    profiles=["*"],
 )
 _LOOPBACK = ("127.", "::1")
 
@@ -30,16 +32,15 @@ def _published(service: Service, *, beyond: bool) -> list[int]:
     ]
 
 
-def _users(names: list[str]) -> dict[str, str]:
-    users = {name: str(STACK.services[name].user).partition(":")[0] for name in names}
-    return {f"{STACK.name}-{name}": user for name, user in users.items()}
+def _uid(service: Service, user: int) -> int:
+    return int(service.user.partition(":")[0]) if service.user else user
 
 
 ONE_OFF = sorted(name for name in STACK.services if _is_one_off(name))
 """Services that end when they have done their work."""
 
 OWN = sorted(
-    name for name, s in STACK.services.items() if s.build is not None and name not in ONE_OFF
+    name for name, s in STACK.services.items() if s.build and name not in ONE_OFF and not s.profiles
 )
 """Services of the stack's own source that run all the time."""
 
@@ -59,13 +60,30 @@ HEALTH_URLS = {
 }
 """Where a service that visitors reach tells how it is."""
 
-_UNIFIED = {f"{STACK.name}-unified": "10001"} | _users(DATA)
-CONTAINERS = {
-    "default": _UNIFIED,
-    "unified": _UNIFIED,
-    "containers": _users([*OWN, *DATA]),
-}
-"""Every running container and the user that it runs as, by scenario."""
+ON_DEMAND = sorted(name for name, s in STACK.services.items() if s.profiles)
+"""Services that a person starts; in `containers` they are there before that."""
 
-ON_DEMAND: dict[str, list[str]] = {"containers": ["import"]}
-"""Services that are there and do not run, by scenario: none where no profile is switched on."""
+
+def containers(topology: str, user: int) -> dict[str, int]:
+    """Return every running container and the user that it runs as; ``user`` is the stack's own."""
+    services = {
+        f"{STACK.name}-{name}": _uid(STACK.services[name], user)
+        for name in (DATA if topology == "unified" else (*OWN, *DATA))
+    }
+    return services | ({f"{STACK.name}-unified": user} if topology == "unified" else {})
+
+
+def readers(user: int) -> set[tuple[int, str]]:
+    """Return who finds which secret: user and name."""
+    services = STACK.services.values()
+    return {(_uid(s, user), grant.source) for s in services for grant in s.secrets}
+
+
+def owners(user: int) -> dict[str, int]:
+    """Return whom each volume belongs to."""
+    return {
+        mount.source: _uid(service, user)
+        for service in STACK.services.values()
+        for mount in service.volumes
+        if mount.type == "volume" and mount.source
+    }

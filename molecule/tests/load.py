@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ _SURE_OF_ALL_KINDS = 600
 _END_SECONDS = 60
 # As many at once as show what two processors can do.
 _ASKING = 8
+# Of what the machine can serve: the rest is for what is done meanwhile, builds and starts.
+_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -206,3 +209,11 @@ def served_per_second(host: str, port: int, path: str = "/", seconds: float = 2.
     with ThreadPoolExecutor(_ASKING) as pool:
         asked = [pool.submit(visit) for _ in range(_ASKING)]
         return sum(visitor.result() for visitor in asked) / seconds
+
+
+@cache
+def able(host: str, port: int) -> float:
+    """Return the rate that a host can take beside a rollout, measured when it is first asked."""
+    found = _SHARE * served_per_second(host, port)
+    assert found > 0, f"{host} answers nobody on port {port}"
+    return found

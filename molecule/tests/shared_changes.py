@@ -11,13 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from described import ONE_OFF
+from application import APPLICATION, own
+from counted import counted
+from described import ONE_OFF, STACK
 from playbook import play
 from support import Machine
-from tg2em import administrator, visitor
-from tg2em_load import LONG, counted, visited
 
-MARK = {"scraper": {"SCRAPER_TEST_MARK": "1"}}
+MARK = own(environment={APPLICATION.ASIDE: {"TEST_MARK": "1"}})
+VISITED, SIGN_IN, PRIVATE = APPLICATION.VISITED, APPLICATION.SIGN_IN, APPLICATION.PRIVATE
+LONG, SINGLE, visited = APPLICATION.LONG, APPLICATION.SINGLE, APPLICATION.visited
+administrator = APPLICATION.administrator
 
 
 def running(machine: Machine, stack: str) -> tuple[object, ...]:
@@ -75,9 +78,9 @@ def test_a_full_run_changes_nothing_either(
 def test_a_dry_run_shows_the_files_and_touches_nothing(settled: Machine, stack: str) -> None:
     before = running(settled, stack)
     # Another value than that of the next test: a release that the host has is no difference.
-    mark = {"scraper": {"SCRAPER_TEST_MARK": "shown"}}
-    played = play("site.yml", "--check", "--diff", tg2em_environment=mark).ok
-    assert re.search(r"^\+.*SCRAPER_TEST_MARK", played.output, re.M), played.output
+    mark = own(environment={APPLICATION.ASIDE: {"TEST_MARK": "shown"}})
+    played = play("site.yml", "--check", "--diff", **mark).ok
+    assert re.search(r"^\+.*TEST_MARK", played.output, re.M), played.output
     assert played.count("changed") > 0
     assert running(settled, stack) == before
 
@@ -85,19 +88,19 @@ def test_a_dry_run_shows_the_files_and_touches_nothing(settled: Machine, stack: 
 def test_a_changed_setting_restarts_only_what_it_concerns(settled: Machine, stack: str) -> None:
     before, containers = settled.runs(stack), settled.container_ids(stack)
     old = settled.release(stack)
-    shown = told(tg2em_environment=MARK)
+    shown = told(**MARK)
     with visited(settled) as visitors:
-        assert play("site.yml", tg2em_environment=MARK).ok.count("changed") > 0
+        assert play("site.yml", **MARK).ok.count("changed") > 0
     assert shown and shown == planned(settled, stack)
     visitors.seen.assert_none_failed(300, LONG)
-    assert changed(before, settled.runs(stack)) == {"scraper"}
-    scraper = settled.described(stack, "scraper")
+    assert changed(before, settled.runs(stack)) == {APPLICATION.ASIDE}
+    service = settled.described(stack, APPLICATION.ASIDE)
     # A process gets its environment from its supervisor, a container when it is made.
-    replaced = {scraper["containers"][0]} if scraper["kind"] == "container" else set()
+    replaced = {service["containers"][0]} if service["kind"] == "container" else set()
     assert changed(containers, settled.container_ids(stack)) == replaced
     new = settled.release(stack)
     assert new != old
-    assert "SCRAPER_TEST_MARK=1" in settled.environment_of(stack, "scraper")
+    assert "TEST_MARK=1" in settled.environment_of(stack, APPLICATION.ASIDE)
     assert play("site.yml").ok.count("changed") > 0
     assert settled.release(stack) == old, "the same content is the same release"
     listed = settled.sh(f"moorage releases {stack}")
@@ -108,16 +111,19 @@ def test_a_changed_setting_of_what_visitors_reach_fails_nobody(
     settled: Machine, stack: str
 ) -> None:
     old, containers = settled.release(stack), settled.container_ids(stack)
-    mark = {"frontend": {"FRONTEND_TEST_MARK": "1"}}
-    with counted(settled, "-m", "tg2em_scraper") as scrapers, visited(settled) as visitors:
-        play("site.yml", tg2em_environment=mark).ok  # noqa: B018
+    mark = own(environment={VISITED: {"TEST_MARK": "1"}})
+    with (
+        counted(settled, *SINGLE) as processes,
+        visited(settled) as visitors,
+    ):
+        play("site.yml", **mark).ok  # noqa: B018
         # A new container beside the old one, which is gone now.
         replaced = changed(containers, settled.container_ids(stack))
-        assert replaced == {settled.container_of(stack, "frontend")}
-        assert "FRONTEND_TEST_MARK=1" in settled.environment_of(stack, "frontend")
+        assert replaced == {settled.container_of(stack, VISITED)}
+        assert "TEST_MARK=1" in settled.environment_of(stack, VISITED)
         play("site.yml").ok  # noqa: B018
     visitors.seen.assert_none_failed(800, LONG)
-    assert scrapers.most == 1, scrapers
+    assert processes.most == 1, processes
     assert settled.release(stack) == old
 
 
@@ -125,22 +131,22 @@ def test_a_replaced_secret_of_what_visitors_reach_fails_nobody(
     settled: Machine, stack: str
 ) -> None:
     containers, someone = settled.container_ids(stack), administrator(settled)
-    assert someone.get("/admin").url.endswith("/admin")
-    own = settled.sh(f"cat /opt/{stack}/secrets/session_key")
+    assert someone.get(PRIVATE).url.endswith(PRIVATE)
+    old = settled.sh(f"cat /opt/{stack}/secrets/session_key")
     new = secrets.token_hex(20)
-    shown = told(tg2em_secrets={"session_key": new})
+    shown = told(**own(secrets={"session_key": new}))
     # Whoever looks at the panel is signed out by it.
     with visited(settled, streams=False) as visitors:
-        played = play("site.yml", tg2em_secrets={"session_key": new}).ok
+        played = play("site.yml", **own(secrets={"session_key": new})).ok
     assert new not in played.output
     visitors.seen.assert_none_failed(300, set())
     replaced = changed(containers, settled.container_ids(stack))
-    assert replaced == {settled.container_of(stack, "frontend")}
+    assert replaced == {settled.container_of(stack, VISITED)}
     assert shown == ["secret to replace: session_key", *planned(settled, stack)]
-    assert "/dm" in someone.get("/admin").url, "sessions of the old key have ended"
-    assert administrator(settled).get("/admin").status == 200
-    play("site.yml", tg2em_secrets={"session_key": own}).ok  # noqa: B018
-    assert someone.get("/admin").url.endswith("/admin")
+    assert SIGN_IN in someone.get(PRIVATE).url, "sessions of the old key have ended"
+    assert administrator(settled).get(PRIVATE).status == 200
+    play("site.yml", **own(secrets={"session_key": old})).ok  # noqa: B018
+    assert someone.get(PRIVATE).url.endswith(PRIVATE)
 
 
 def test_a_replaced_secret_is_read_by_all_who_need_it(settled: Machine, stack: str) -> None:
@@ -148,36 +154,38 @@ def test_a_replaced_secret_is_read_by_all_who_need_it(settled: Machine, stack: s
     old = settled.sh(f"cat /opt/{stack}/secrets/admin_password")
     new = secrets.token_hex(20)
     with visited(settled, streams=False) as visitors:
-        played = play("site.yml", tg2em_secrets={"admin_password": new}).ok
+        played = play("site.yml", **own(secrets={"admin_password": new})).ok
     assert new not in played.output
     visitors.seen.assert_none_failed(300, set())
     # The one-off that keeps its hash has run once more; nobody else reads it.
     assert changed(before, settled.runs(stack)) == set()
     assert changed(containers, settled.container_ids(stack)) == set()
-    sign_in = {"username": "admin"}
-    assert visitor(settled).post("/dm", "/dm", password=old, **sign_in).status == 401
-    assert administrator(settled).get("/admin").status == 200
-    assert play("site.yml", tg2em_secrets={"admin_password": new}).ok.count("changed") == 0
+    someone = APPLICATION.visitor(settled)
+    refused = someone.post(SIGN_IN, SIGN_IN, username="admin", password=old)
+    assert refused.status == 401
+    assert administrator(settled).get(PRIVATE).status == 200
+    assert play("site.yml", **own(secrets={"admin_password": new})).ok.count("changed") == 0
 
 
 def test_the_database_is_reached_from_outside_only_when_asked(settled: Machine, stack: str) -> None:
     before = settled.runs(stack)
-    play("site.yml", tg2em_publish={"mysql": ["3306:3306"]}).ok  # noqa: B018
-    with socket.create_connection((settled.address, 3306), timeout=5) as connection:
-        # A server of the protocol greets first: its version, ended by a zero byte.
-        assert b"MariaDB" in connection.recv(200)
-    assert changed(before, settled.runs(stack)) == {"mysql"}
+    name, port = APPLICATION.DATABASE, STACK.services[APPLICATION.DATABASE].ports[0].target
+    play("site.yml", **own(publish={name: [f"{port}:{port}"]})).ok  # noqa: B018
+    with socket.create_connection((settled.address, port), timeout=5) as connection:
+        assert APPLICATION.database_answers(connection)
+    assert changed(before, settled.runs(stack)) == {name}
     play("site.yml").ok  # noqa: B018
-    assert socket.socket().connect_ex((settled.address, 3306)) != 0
+    assert socket.socket().connect_ex((settled.address, port)) != 0
 
 
 def test_a_release_that_does_not_get_healthy_gives_way(settled: Machine, stack: str) -> None:
     old, before = settled.release(stack), running(settled, stack)
-    bad = {"tgstate": {"DATA_DIR": "/nowhere"}}
+    bad = own(environment=APPLICATION.BAD, gate_timeout_seconds=5)
     with visited(settled) as visitors:
-        played = play("site.yml", tg2em_environment=bad, tg2em_gate_timeout_seconds=5)
+        played = play("site.yml", **bad)
     assert played.status != 0
-    assert "tgstate: " in played.output and "mkdir /nowhere" in played.output, played.output
+    (broken,) = APPLICATION.BAD
+    assert f"{broken}: " in played.output and APPLICATION.BAD_SAYS in played.output, played.output
     assert f"release {old} went on running" in played.output
     visitors.seen.assert_none_failed(300, LONG)
     assert running(settled, stack) == before, "what runs was never touched"
@@ -187,10 +195,10 @@ def test_a_release_that_does_not_get_healthy_gives_way(settled: Machine, stack: 
     ("settings", "named"),
     [
         (
-            {"tg2em_topolgy": "unified", "tg2em_keep_releases": 0},
-            ["tg2em_topolgy", "tg2em_keep_releases"],
+            own(topolgy="unified", keep_releases=0),
+            list(own(topolgy="", keep_releases="")),
         ),
-        ({"tg2em_secrets": {"no_such_secret": "x" * 32}}, ["no_such_secret"]),
+        (own(secrets={"no_such_secret": "x" * 32}), ["no_such_secret"]),
     ],
     ids=["settings", "secrets"],
 )
@@ -205,7 +213,7 @@ def test_what_makes_no_sense_is_named_before_anything_is_touched(
 
 
 def test_what_was_changed_by_hand_is_repaired(settled: Machine, stack: str) -> None:
-    container = settled.container_of(stack, "frontend")
+    container = settled.container_of(stack, VISITED)
     settled.sh("echo 'net.core.somaxconn = 1' > /etc/sysctl.d/60-moorage.conf")
     settled.sh(f"docker rm -f {container}")
     assert play("site.yml").ok.count("changed") > 0

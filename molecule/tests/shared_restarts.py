@@ -6,18 +6,17 @@ import time
 from collections.abc import Callable
 
 import pytest
+from application import APPLICATION
 from described import PUBLIC
 from support import Machine, wait_until
-from tg2em import ensure_articles, kept
-from tg2em_load import visited
 
 Figure = Callable[[str], None]
 
 
 @pytest.fixture
 def filled(settled: Machine) -> Machine:
-    """The host, with articles that could be lost."""
-    ensure_articles(settled)
+    """The host, with content that could be lost."""
+    APPLICATION.ensure_content(settled)
     return settled
 
 
@@ -29,7 +28,7 @@ def wait_until_serving(machine: Machine, seconds: float) -> None:
 def test_the_engine_restarts_and_containers_run_on(filled: Machine, stack: str) -> None:
     before = filled.runs(stack)
     # Nobody looks at the panel, which may well say that the engine is away.
-    with visited(filled, streams=False) as visitors:
+    with APPLICATION.visited(filled, streams=False) as visitors:
         filled.sh("systemctl restart docker")
         visitors.wait_for_more(400)
     visitors.seen.assert_none_failed(400, set())
@@ -46,29 +45,27 @@ def forced_ends(machine: Machine, stack: str) -> list[str]:
 
 @pytest.mark.parametrize("cut_power", [False, True], ids=["in order", "power cut"])
 def test_the_host_restarts(filled: Machine, stack: str, cut_power: bool, figure: Figure) -> None:
-    before, release = kept(filled), filled.release(stack)
+    before, release = APPLICATION.kept(filled), filled.release(stack)
     containers, forced = filled.container_ids(stack), forced_ends(filled, stack)
     began = time.monotonic()
     filled.restart(cut_power=cut_power)
     wait_until_serving(filled, 120)
     figure(f"host restarted (power cut: {cut_power}): serving {time.monotonic() - began:.1f} s")
-    assert kept(filled) == before
+    assert APPLICATION.kept(filled) == before
     assert filled.release(stack) == release
     assert filled.container_ids(stack) == containers, "no container had to be made anew"
     if not cut_power:
         more = set(forced_ends(filled, stack)) - set(forced)
         assert more == set(), "every process had its time to stop"
-        started = "$(docker inspect -f '{{.State.StartedAt}}' tg2em-mysql)"
-        said = filled.sh(f"docker logs --since {started} tg2em-mysql 2>&1")
-        assert "ready for connections" in said and "crash recovery" not in said
+        APPLICATION.assert_ended_in_order(filled)
 
 
 def test_what_was_stopped_stays_stopped_when_the_host_restarts(filled: Machine, stack: str) -> None:
-    filled.sh(f"moorage stop {stack} scraper --reason 'a test'")
+    filled.sh(f"moorage stop {stack} {APPLICATION.ASIDE} --reason 'a test'")
     try:
         filled.restart()
         wait_until_serving(filled, 120)
-        scraper = filled.status(stack)["scraper"]
-        assert (scraper["state"], scraper["wanted"]) == ("STOPPED", "down")
+        service = filled.status(stack)[APPLICATION.ASIDE]
+        assert (service["state"], service["wanted"]) == ("STOPPED", "down")
     finally:
-        filled.sh(f"moorage start {stack} scraper")
+        filled.sh(f"moorage start {stack} {APPLICATION.ASIDE}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from application import APPLICATION
 from support import Machine
 
 FINDER = Path(__file__).with_name("find_secrets.py")
@@ -18,7 +19,7 @@ def test_no_secret_is_anywhere_but_in_its_file(settled: Machine, stack: str) -> 
 def test_the_search_finds_what_is_there(settled: Machine, stack: str) -> None:
     """A search that cannot find anything would prove nothing."""
     secret, planted = f"/opt/{stack}/secrets/session_key", f"/opt/{stack}/logs/planted.txt"
-    container = settled.container_of(stack, "frontend")
+    container = settled.container_of(stack, APPLICATION.VISITED)
     image = settled.sh(f"docker inspect -f '{{{{.Config.Image}}}}' {container}")
     settled.sh(
         f"cat {secret} > {planted}; docker run -d --name planted -e PLANTED=$(cat {secret}) "

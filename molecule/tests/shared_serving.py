@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 
 import pytest
-from described import DATA, LOCAL, ONE_OFF, OWN, PUBLIC
+from application import APPLICATION
+from described import DATA, LOCAL, ONE_OFF, OWN, PUBLIC, STACK, owners, readers
 from support import Machine
 
 
@@ -17,7 +18,7 @@ def test_the_host_is_in_order(settled: Machine) -> None:
 
 
 def test_every_service_is_up_and_the_engine_agrees(
-    settled: Machine, stack: str, containers: dict[str, str], on_demand: list[str]
+    settled: Machine, stack: str, containers: dict[str, int], on_demand: list[str]
 ) -> None:
     services = settled.status(stack)
     assert set(services) == {*OWN, *ONE_OFF, *DATA, *on_demand}
@@ -31,26 +32,14 @@ def test_every_service_is_up_and_the_engine_agrees(
 
 
 def test_it_answers_visitors(settled: Machine) -> None:
-    assert {5000, 8088} == PUBLIC
     assert settled.serves(*PUBLIC)
 
 
-def test_the_database_answers_on_the_host_alone(settled: Machine, stack: str) -> None:
-    assert {3306} == LOCAL
-    image = settled.sh("docker inspect -f '{{.Config.Image}}' tg2em-mysql")
-    secret = f"/opt/{stack}/secrets/for/10001/mysql_password"
-    # A client of its own on the host's network: what somebody with a shell on the host does. The
-    # password goes in by a file, as every secret does.
-    shown = settled.sh(
-        f"docker run --rm --network host --user 10001:10001 --entrypoint sh "
-        f"-v {secret}:/run/secrets/mysql_password:ro --tmpfs /tmp {image} -c '"
-        'printf "[client]\\npassword=%s\\n" "$(cat /run/secrets/mysql_password)" >/tmp/my.cnf; '
-        "mariadb --defaults-extra-file=/tmp/my.cnf -h 127.0.0.1 -P 3306 -u tg2em tg2em "
-        '-N -e "SELECT COUNT(*) >= 0, @@character_set_database FROM articles"\''
-    )
-    assert shown.split() == ["1", "utf8mb4"]
-    with pytest.raises(OSError):
-        socket.create_connection((settled.address, 3306), timeout=3)
+def test_data_services_answer_on_the_host_alone(settled: Machine) -> None:
+    APPLICATION.ask_data_services(settled)
+    for port in LOCAL:
+        with pytest.raises(OSError):
+            socket.create_connection((settled.address, port), timeout=3)
 
 
 def test_only_what_is_meant_listens_beyond_the_host(settled: Machine) -> None:
@@ -62,7 +51,7 @@ def test_only_what_is_meant_listens_beyond_the_host(settled: Machine) -> None:
 
 
 def test_processes_run_as_their_users_without_any_capability(
-    settled: Machine, containers: dict[str, str]
+    settled: Machine, containers: dict[str, int]
 ) -> None:
     for container, uid in containers.items():
         shown = settled.sh(
@@ -75,31 +64,29 @@ def test_processes_run_as_their_users_without_any_capability(
             seen.setdefault(name, set()).update(values.split())
         nothing = {"0" * 16}
         assert seen == {
-            "Uid": {uid},
-            "Gid": {uid},
+            "Uid": {str(uid)},
+            "Gid": {str(uid)},
             "CapEff": nothing,
             "CapBnd": nothing,
             "NoNewPrivs": {"1"},
         }, container
 
 
-def owners_of_files(stack: str, release: str) -> dict[str, tuple[int, int]]:
+def owners_of_files(machine: Machine, stack: str) -> dict[str, tuple[int, int]]:
     """Return owner and mode of what a stack has on a host in every topology with containers."""
-    base = f"/opt/{stack}"
+    base, user = f"/opt/{stack}", machine.user(stack)
+    release = f"{base}/releases/{machine.release(stack)}"
     return {
         base: (0, 0o755),
         f"{base}/secrets": (0, 0o711),
-        f"{base}/secrets/mysql_password": (0, 0o400),
-        f"{base}/secrets/for/10001/mysql_password": (10001, 0o400),
-        f"{base}/secrets/for/10002/mysql_password": (10002, 0o400),
+        **{f"{base}/secrets/{name}": (0, 0o400) for name in STACK.secrets},
+        **{f"{base}/secrets/for/{uid}/{name}": (uid, 0o400) for uid, name in readers(user)},
         f"{base}/backups": (0, 0o700),
         f"{base}/config": (0, 0o755),
         f"{base}/releases": (0, 0o755),
-        f"{base}/releases/{release}": (0, 0o755),
-        f"{base}/releases/{release}/compose.yaml": (0, 0o644),
-        f"{base}/data/mysql-data": (10002, 0o750),
-        f"{base}/data/tgstate-data": (10001, 0o750),
-        f"{base}/data/scraper-data": (10001, 0o750),
+        release: (0, 0o755),
+        f"{release}/compose.yaml": (0, 0o644),
+        **{f"{base}/data/{name}": (uid, 0o750) for name, uid in owners(user).items()},
     }
 
 
@@ -113,4 +100,7 @@ def assert_owners(machine: Machine, expected: dict[str, tuple[int, int]]) -> Non
 def test_each_user_finds_the_secrets_that_it_needs_and_no_other(
     settled: Machine, stack: str
 ) -> None:
-    assert not settled.host.file(f"/opt/{stack}/secrets/for/10001/mysql_root_password").exists
+    shown = settled.sh(f"cd /opt/{stack}/secrets/for && find . -type f -printf '%P\\n'")
+    found = {(int(uid), name) for uid, _, name in (f.partition("/") for f in shown.splitlines())}
+    assert found == readers(settled.user(stack))
+    assert len({uid for uid, _ in found}) > 1

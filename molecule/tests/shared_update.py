@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import subprocess
 import time
@@ -11,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from application import APPLICATION
 from checkout import Checkout
+from counted import counted
 from load import Load
 from playbook import play
 from shared_edge import EDGE, wait_until_it_serves
 from support import Machine
-from tg2em import ensure_articles, kept
-from tg2em_load import LONG, counted, visited
 from update_receipts import check, compare
 
 REQUESTS = 10_000
-SCRAPER = ("-m", "tg2em_scraper")
 Figure = Callable[[str], None]
+SINGLE, visited = APPLICATION.SINGLE, APPLICATION.visited
 
 
 def receipt_of(machine: Machine, stack: str) -> dict[str, Any]:
@@ -44,21 +43,17 @@ def update(machine: Machine, checkout: Checkout, version: str, visitors: Load) -
     assert receipt["before"]["release"] == old
     assert receipt["after"]["release"] == machine.release(stack) != old
     assert receipt["after"]["version"] == version
-    assert machine.container_of(stack, "frontend") in receipt["services"]["updated"]
+    assert machine.container_of(stack, APPLICATION.VISITED) in receipt["services"]["updated"]
     (hook,) = receipt["hooks"]
     assert_dumped(machine, hook["saved"])
     return receipt
 
 
 def assert_dumped(machine: Machine, path: str) -> None:
-    """Make sure that a dump is there for root alone, whole, and holds the articles."""
+    """Make sure that a dump is there for root alone, whole, and holds the content."""
     assert machine.sh(f"stat -c '%u %a' {path}") == "0 600"
     argv = ["docker", "exec", machine.name, "cat", path]
-    packed = subprocess.run(argv, capture_output=True, check=True).stdout
-    lines = gzip.decompress(packed).decode().splitlines()
-    assert any(line.startswith("CREATE TABLE `articles`") for line in lines), lines[:20]
-    assert any("流浪地球" in line for line in lines)
-    assert lines[-1].startswith("-- Dump completed"), lines[-3:]
+    APPLICATION.assert_dumped(subprocess.run(argv, capture_output=True, check=True).stdout)
 
 
 @pytest.fixture
@@ -71,9 +66,12 @@ def checkout(settled: Machine, stack: str, tmp_path: Path) -> Iterator[Checkout]
 def test_updates_fail_nobody_and_the_receipts_agree(
     settled: Machine, stack: str, figure: Figure, checkout: Checkout
 ) -> None:
-    ensure_articles(settled)
-    release, data = settled.release(stack), kept(settled)
-    with counted(settled, *SCRAPER) as scrapers, visited(settled, rate=260) as visitors:
+    APPLICATION.ensure_content(settled)
+    release, data = settled.release(stack), APPLICATION.kept(settled)
+    with (
+        counted(settled, *SINGLE) as processes,
+        visited(settled, rate=260) as visitors,
+    ):
         visitors.wait_for(800)
         idle, began = visitors.seen, time.time()
         receipts = [update(settled, checkout, version, visitors) for version in ("v2", "v3")]
@@ -90,14 +88,15 @@ def test_updates_fail_nobody_and_the_receipts_agree(
     figure(f"idle: {idle.summary()}")
     figure(f"during: {seen.between(began, ended).summary()}")
     figure(f"all: {seen.summary()}")
-    seen.assert_none_failed(REQUESTS, LONG)
+    seen.assert_none_failed(REQUESTS, APPLICATION.LONG)
     assert seen.versions == {"v2", "v3"}, "visitors saw every one of them"
-    assert scrapers.looks > 100 and scrapers.most == 1, scrapers
+    assert processes.looks > 100 and processes.most == 1, processes
     gaps = [gap["seconds"] for receipt in receipts for gap in receipt["singleton_gaps"]]
-    figure(f"the scraper was away: {gaps} s by the receipts, {scrapers.without} s at most as seen")
-    assert abs(max(gaps, default=0.0) - scrapers.without) < 1
+    away = f"{gaps} s by the receipts, {processes.without} s at most as seen"
+    figure(f"{APPLICATION.ASIDE} was away: {away}")
+    assert abs(max(gaps, default=0.0) - processes.without) < 1
     assert settled.release(stack) == release
-    assert kept(settled) == data
+    assert APPLICATION.kept(settled) == data
 
 
 def test_after_updates_a_new_edge_knows_where_visitors_go(settled: Machine) -> None:

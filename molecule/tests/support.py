@@ -126,6 +126,15 @@ class Machine:
             for name, service in self.status(stack).items()
         }
 
+    def topology(self, stack: str) -> str:
+        """Return how the stack runs."""
+        release = json.loads(self.sh(f"cat /opt/{stack}/current/release.json"))
+        return str(release["topology"])
+
+    def user(self, stack: str) -> int:
+        """Return the number of the stack's own user."""
+        return int(self.sh(f"stat -c %u /opt/{stack}/logs"))
+
     def release(self, stack: str) -> str:
         """Return the id of the running release."""
         return self.sh(f"readlink /opt/{stack}/current").rpartition("/")[2]

@@ -12,7 +12,7 @@ from support import Machine
 def test_owners_and_modes(settled: Machine, stack: str) -> None:
     release = settled.release(stack)
     run = f"/run/moorage/{stack}/gateway"
-    expected = owners_of_files(stack, release) | {
+    expected = owners_of_files(settled, stack) | {
         f"/opt/{stack}/releases/{release}/gateway.service": (0, 0o644),
         run: (10003, 0o2750),
         f"{run}/control.sock": (10003, 0o660),
@@ -23,7 +23,7 @@ def test_owners_and_modes(settled: Machine, stack: str) -> None:
     assert settled.host.file(f"{run}/control.sock").gid == 10001
 
 
-def test_containers_are_closed_and_bounded(settled: Machine, containers: dict[str, str]) -> None:
+def test_containers_are_closed_and_bounded(settled: Machine, containers: dict[str, int]) -> None:
     """What the engine itself says of each; what the kernel makes of it is tried elsewhere."""
     everything = json.loads(settled.sh(f"docker inspect {' '.join(containers)}"))
     for container in everything:

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from shared_application import *  # noqa: F403 - these are tests of this scenario, too
+from tg2em_articles import *  # noqa: F403 - these are tests of this scenario, too

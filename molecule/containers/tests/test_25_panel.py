@@ -7,7 +7,7 @@ from typing import Any
 
 from playbook import play
 from support import Machine, wait_until
-from tg2em import administrator
+from tg2em_site import administrator
 
 
 def inspected(machine: Machine, container: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from described import DATA, HEALTH_URLS, OWN
 from support import Machine, wait_until
-from tg2em_load import visited
+from tg2em_site import visited
 
 RECOVERY = Path(__file__).parents[2] / "tests/container_recovery.py"
 Figure = Callable[[str], None]
@@ -53,7 +53,7 @@ def test_containers_outlive_a_killed_engine(settled: Machine, stack: str, figure
 
 
 def test_memory_of_the_whole_stack(
-    settled: Machine, stack: str, containers: dict[str, str], figure: Figure
+    settled: Machine, stack: str, containers: dict[str, int], figure: Figure
 ) -> None:
     used = {}
     for name, number in settled.container_ids(stack).items():

@@ -14,12 +14,12 @@ def test_a_stopped_service_stays_stopped_when_what_needs_it_is_replaced(
     settled.sh(f"moorage stop {stack} tgstate --reason 'a test'")
     try:
         before = settled.container_ids(stack)
-        play("site.yml", tg2em_environment=MARK).ok  # noqa: B018
+        play("site.yml", **MARK).ok  # noqa: B018
         assert changed(before, settled.container_ids(stack)) == {f"{stack}-scraper"}
         services = settled.status(stack)
         assert services["tgstate"]["state"] == "STOPPED"
         assert services["scraper"]["state"] == "RUNNING"
-        assert "SCRAPER_TEST_MARK=1" in settled.environment_of(stack, "scraper")
+        assert "TEST_MARK=1" in settled.environment_of(stack, "scraper")
         play("site.yml").ok  # noqa: B018
         assert settled.status(stack)["tgstate"]["state"] == "STOPPED"
     finally:

@@ -6,7 +6,7 @@ import json
 
 from playbook import play
 from support import Machine, wait_until
-from tg2em import administrator, articles
+from tg2em_site import administrator, articles
 
 EXPORT = {
     "name": "Old channel",

@@ -6,10 +6,10 @@ import shlex
 import time
 from collections.abc import Callable
 
+from counted import counted
 from playbook import play
 from support import Machine
-from tg2em import ensure_articles, kept
-from tg2em_load import LONG, counted, visited
+from tg2em_site import LONG, SINGLE, ensure_content, kept, visited
 
 PROCESSES = {"frontend", "scraper", "tgstate"}
 
@@ -51,14 +51,14 @@ def checksums(machine: Machine, stack: str) -> str:
 def test_there_and_back_with_the_same_data(
     settled: Machine, stack: str, figure: Callable[[str], None]
 ) -> None:
-    ensure_articles(settled)
+    ensure_content(settled)
     with visited(settled):
         pass  # the pictures that visitors send are there from now on
     before, data, sums = traces(settled, stack), kept(settled), checksums(settled, stack)
     edge = {what: {name for name in names if "edge" in name} for what, names in before.items()}
     release = settled.release(stack)
 
-    with counted(settled, "-m", "tg2em_scraper") as scrapers, visited(settled) as visitors:
+    with counted(settled, *SINGLE) as scrapers, visited(settled) as visitors:
         began = time.monotonic()
         play("site.yml", tg2em_topology="unified").ok  # noqa: B018
         figure(f"containers to unified: {time.monotonic() - began:.1f} s")
@@ -93,7 +93,7 @@ def test_there_and_back_with_the_same_data(
     assert kept(settled) == data
     assert checksums(settled, stack) == sums
 
-    with counted(settled, "-m", "tg2em_scraper") as scrapers, visited(settled) as visitors:
+    with counted(settled, *SINGLE) as scrapers, visited(settled) as visitors:
         began = time.monotonic()
         play("site.yml").ok  # noqa: B018
         figure(f"unified to containers: {time.monotonic() - began:.1f} s")

@@ -7,7 +7,7 @@ import urllib.request
 
 from described import OWN, PUBLIC
 from support import Machine, is_up, wait_until
-from tg2em import ensure_articles, kept
+from tg2em_site import ensure_content, kept
 
 from devtool import testhost
 
@@ -26,7 +26,7 @@ def test_a_killed_process_is_started_again(settled: Machine, stack: str) -> None
 
 
 def test_the_host_restarts(settled: Machine, stack: str) -> None:
-    ensure_articles(settled)
+    ensure_content(settled)
     articles, containers = kept(settled), settled.container_ids(stack)
     settled.sh("touch /run/volatile")
     settled.sh(f"moorage stop {stack} scraper --reason 'a test'")

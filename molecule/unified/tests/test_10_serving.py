@@ -8,7 +8,7 @@ from shared_serving import assert_owners, owners_of_files
 from support import Machine, wait_until
 
 
-def test_the_root_file_system_is_read_only(settled: Machine, containers: dict[str, str]) -> None:
+def test_the_root_file_system_is_read_only(settled: Machine, containers: dict[str, int]) -> None:
     for container in containers:
         # Where the user could write, were it not for that.
         tried = settled.host.run(f"docker exec --user 0 {container} touch /etc/x")
@@ -43,7 +43,7 @@ def test_programs_in_the_container_find_pids_and_service_manager(settled: Machin
 def test_owners_and_modes(settled: Machine, stack: str) -> None:
     release, slot = settled.release(stack), settled.slot("tg2em-unified")
     directory, state = f"unified-{slot}", f"unified-state-{slot}"
-    expected = owners_of_files(stack, release) | {
+    expected = owners_of_files(settled, stack) | {
         f"/opt/{stack}/releases/{release}/supervisor.json": (0, 0o644),
         f"/opt/{stack}/config/{directory}/supervisor.json": (0, 0o644),
         f"/opt/{stack}/logs": (10001, 0o755),

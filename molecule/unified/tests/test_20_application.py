@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from shared_application import *  # noqa: F403 - these are tests of this scenario, too
 from support import Machine, wait_until
-from tg2em import administrator
+from tg2em_articles import *  # noqa: F403 - these are tests of this scenario, too
+from tg2em_site import administrator
 
 
 def test_the_admin_page_stops_and_starts_a_real_process(settled: Machine, stack: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from described import HEALTH_URLS, OWN
 from support import Machine, wait_until
-from tg2em import administrator
+from tg2em_site import administrator
 
 RECOVERY = Path(__file__).parents[2] / "tests/recovery.py"
 UNIFIED = "tg2em-unified"

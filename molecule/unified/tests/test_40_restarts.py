@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared_restarts import *  # noqa: F403 - these are tests of this scenario, too
 from shared_restarts import wait_until_serving
 from support import Machine
-from tg2em import kept
+from tg2em_site import kept
 
 
 def test_the_container_restarts(filled: Machine) -> None:

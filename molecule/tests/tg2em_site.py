@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from load import Load, able, load
 from support import Machine, outer, wait_until
 from visitor import Visitor
 
 FRONTEND, PICTURES = 5000, 8088
+VISITED, ASIDE, DATABASE = "frontend", "scraper", "mysql"
+SINGLE = ("-m", "tg2em_scraper")
+BAD = {"tgstate": {"DATA_DIR": "/nowhere"}}
+BAD_SAYS = "mkdir /nowhere"
+SIGN_IN, PRIVATE = "/dm", "/admin"
+PAGES = "frontend/tg2em_frontend/templates/base.html"
+# Streams and slow downloads.
+LONG = {"download", "events"}
+_VISITORS = Path(__file__).with_name("tg2em_visitors.py")
 _SERVER = Path(__file__).resolve().parents[2] / "files/stacks/tg2em/tests/preview_server.py"
 _PICTURE = re.compile(r'src="(/d/[^"]+)"')
 
@@ -25,7 +37,7 @@ def visitor(machine: Machine, port: int = FRONTEND) -> Visitor:
 def administrator(machine: Machine) -> Visitor:
     """Return a visitor who has signed in with the password that the deploy generated."""
     someone = visitor(machine)
-    someone.sign_in(machine.sh("cat /opt/tg2em/secrets/admin_password"))
+    someone.sign_in(SIGN_IN, machine.sh("cat /opt/tg2em/secrets/admin_password"))
     return someone
 
 
@@ -67,7 +79,7 @@ def pictures(machine: Machine) -> dict[str, bytes]:
     return found
 
 
-def ensure_articles(machine: Machine) -> None:
+def ensure_content(machine: Machine) -> None:
     """Have the demo channel read, if it was not yet; its posts and pictures are then there."""
     if articles(machine) and pictures(machine):
         return
@@ -87,3 +99,62 @@ def kept(machine: Machine) -> tuple[Any, ...]:
     )
     assert rows
     return rows, articles(machine), pictures(machine)
+
+
+@contextmanager
+def visited(machine: Machine, *, rate: float = 120, streams: bool = True) -> Iterator[Load]:
+    """Send a steady load while the block runs: pages, pictures there and back, and the panel.
+
+    Without ``streams`` nobody looks at the panel: whoever does is signed out by what is done.
+    """
+    known = {
+        "pictures_port": PICTURES,
+        "password": machine.sh("cat /opt/tg2em/secrets/tgstate_password"),
+        "cookies": administrator(machine).cookies,
+    }
+    with load(
+        machine.address,
+        FRONTEND,
+        rate=rate,
+        long_rate=1.0 if streams else 0,
+        generator=_VISITORS,
+        known=known,
+        most=able(machine.address, FRONTEND),
+    ) as running:
+        running.wait_for(int(rate))
+        yield running
+
+
+def database_answers(connection: socket.socket) -> bool:
+    """Tell whether MariaDB is there: it greets first, with its version ended by a zero byte."""
+    return b"MariaDB" in connection.recv(200)
+
+
+def ask_data_services(machine: Machine) -> None:
+    """Read a table by a client on the host's network: what somebody with a shell there does."""
+    image = machine.sh("docker inspect -f '{{.Config.Image}}' tg2em-mysql")
+    secret = "/opt/tg2em/secrets/for/10001/mysql_password"
+    # The password goes in by a file, as every secret does.
+    shown = machine.sh(
+        f"docker run --rm --network host --user 10001:10001 --entrypoint sh "
+        f"-v {secret}:/run/secrets/mysql_password:ro --tmpfs /tmp {image} -c '"
+        'printf "[client]\\npassword=%s\\n" "$(cat /run/secrets/mysql_password)" >/tmp/my.cnf; '
+        "mariadb --defaults-extra-file=/tmp/my.cnf -h 127.0.0.1 -P 3306 -u tg2em tg2em "
+        '-N -e "SELECT COUNT(*) >= 0, @@character_set_database FROM articles"\''
+    )
+    assert shown.split() == ["1", "utf8mb4"]
+
+
+def assert_ended_in_order(machine: Machine) -> None:
+    """Make sure that the database had its time to stop before it started again."""
+    started = "$(docker inspect -f '{{.State.StartedAt}}' tg2em-mysql)"
+    said = machine.sh(f"docker logs --since {started} tg2em-mysql 2>&1")
+    assert "ready for connections" in said and "crash recovery" not in said
+
+
+def assert_dumped(packed: bytes) -> None:
+    """Make sure that a dump is whole and holds the articles."""
+    lines = gzip.decompress(packed).decode().splitlines()
+    assert any(line.startswith("CREATE TABLE `articles`") for line in lines), lines[:20]
+    assert any("流浪地球" in line for line in lines)
+    assert lines[-1].startswith("-- Dump completed"), lines[-3:]

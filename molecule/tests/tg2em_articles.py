@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from support import Machine, wait_until
-from tg2em import PICTURES, administrator, articles, ensure_articles, pictures, visitor
+from tg2em_site import PICTURES, administrator, articles, ensure_content, pictures, visitor
 
 
 def test_an_article_travels_from_the_channel_to_the_front_page(settled: Machine) -> None:
-    ensure_articles(settled)
+    ensure_content(settled)
     page = visitor(settled).get("/")
     assert page.status == 200 and "流浪地球" in page.text
     assert {"三体 全集 4K 修复版", "蓝色星球 纪录片"} <= {a["name"] for a in articles(settled)}
@@ -21,7 +21,7 @@ def test_an_article_travels_from_the_channel_to_the_front_page(settled: Machine)
 
 
 def test_it_can_be_searched(settled: Machine) -> None:
-    ensure_articles(settled)
+    ensure_content(settled)
     found = visitor(settled).get("/search?q=%E4%B8%89%E4%BD%93")
     assert found.status == 200 and "三体" in found.text
     assert "蓝色星球" not in found.text
