@@ -42,7 +42,10 @@ def test_from_signing_up_to_a_thumbnail_and_a_mail(settled: Machine, mail: str) 
     files = {"picture": ("fish.png", "image/png", png(1200, 800))}
     page = author.post("/b/lobby/posts", "/b/lobby", files=files, title=title, body="真小")
     assert page.status == 200 and title in page.text, page.text[:500]
-    post = next(post["id"] for post in posts(settled) if post["title"] == title)
+    # What strangers see may be some seconds old.
+    (post,) = wait_until(
+        "the post is shown", lambda: [p["id"] for p in posts(settled) if p["title"] == title]
+    )
     wait_until("the thumbnail is made", lambda: "/thumbs/" in author.get(f"/p/{post}").text)
     shown = f"/p/{post}"
     answer = reader.post(f"{shown}/comments", shown, body="好看!")

@@ -57,8 +57,8 @@ def test_one_three_one_with_an_update_between_fails_nobody(
         play("playbooks/update.yml", root=checkout.root, stack=stack, version="v2", **three).ok  # noqa: B018
         figure(f"update of three and three: {time.monotonic() - began:.1f} s")
         visitors.wait_for_more(300)
-        scale(checkout, "app", 1, **own(replicas={"celery_worker": 3}))
-        scale(checkout, "celery_worker", 1)
+        scale(checkout, "app", 1, version="v2", **own(replicas={"celery_worker": 3}))
+        scale(checkout, "celery_worker", 1, version="v2")
         assert replicas(settled, stack, "app") == {f"{stack}-app"}
         visitors.wait_for(REQUESTS)
     seen = visitors.seen

@@ -273,6 +273,15 @@ def test_scaling_brings_nothing_that_somebody_is_at_work_on(tmp_path: Path, topo
 
 
 @pytest.mark.parametrize("topology", FORMS)
+def test_it_names_the_version_that_runs(tmp_path: Path, topology: str) -> None:
+    one = yard(tmp_path, topology)
+    runs = Content(one.files, {**one.manifest, "version": "v2"})
+    wanted = yard(tmp_path, topology, WORKERS.replace("[work]", "[work, new]"), worker=3)
+    with pytest.raises(MergeError, match=r"or name what runs: `-e version=v2`"):
+        merge(runs, wanted, "worker", scaling=True)
+
+
+@pytest.mark.parametrize("topology", FORMS)
 def test_nor_another_image(tmp_path: Path, topology: str) -> None:
     text = json.dumps(yard(tmp_path, topology, worker=3).manifest)
     image = next(u["image"] for u in json.loads(text)["units"])

@@ -116,9 +116,11 @@ def _require_only_number(parts: Parts) -> None:
     if any(before[name] != after[name] for name in before.keys() & after.keys()):
         differs.append("its configuration")
     if differs:
+        runs, wanted = (c.manifest.get("version", "") for c in (parts.running, parts.planned))
+        named = "" if runs in ("", wanted) else f", or name what runs: `-e version={runs}`"
         raise MergeError(
             f"more than the number of {parts.service} would change: {differs[0]} is another one "
-            f"than runs; nothing was changed: bring that with update.yml first"
+            f"than runs; nothing was changed: bring that with update.yml first{named}"
         )
 
 
