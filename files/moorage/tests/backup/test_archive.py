@@ -9,6 +9,7 @@ import stat
 import subprocess
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -253,3 +254,19 @@ def test_owners_of_another_host(rich: Path, tmp_path: Path) -> None:
     status = (tmp_path / "again/a/plain").stat()
     assert (status.st_uid, status.st_gid) == (777, 888)
     assert (tmp_path / "again/a/-rf").stat().st_uid == 10005
+
+
+def test_a_file_of_very_many_holes_takes_no_longer_than_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "from").mkdir()
+    with (tmp_path / "from" / "holes").open("wb") as out:
+        out.truncate(1 << 30)
+    # As if it had: the disk space for them takes longer than what is tried here.
+    monkeypatch.setattr(
+        "moorage.backup.archive._data", lambda _, size: [(n, 0) for n in range(200_000)]
+    )
+    began = time.process_time()
+    with (tmp_path / "stream").open("wb") as out:
+        pack(tmp_path / "from", out)
+    assert time.process_time() - began < 20

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from saved import Saved
 from moorage.backup.faults import BackupError
 from moorage.backup.restic import Restic
 from moorage.backup.restoring import directory_of, unfinished
+from moorage.backup.sets import fresh_id, save_manifest
 from moorage.backup.settings import Settings
 from moorage.common.lock import hold
 from moorage.deploy.reservation import read_reservation
@@ -254,3 +256,49 @@ def test_too_little_room_is_said_before_anything_is_fetched(saved: Saved) -> Non
     finally:
         saved.rig.clear()
         subprocess.run(["umount", "--lazy", str(base)], check=True)
+
+
+def test_a_restore_that_is_killed_while_it_tidies_is_not_undone(changed: Saved) -> None:
+    before = """
+whole = restoring.remove_tree
+def half(path):
+    if path.name == ".files.before":
+        (path / "picture").unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    whole(path)
+restoring.remove_tree = half
+"""
+    argv = changed.argv("restore", changed.stack, "--yes", before=before)
+    assert subprocess.run(argv, capture_output=True, check=False).returncode == -9
+    # What there was is not all there any more.
+    assert "--continue` takes away" in changed.run("backup", changed.stack).err
+    done = changed.run("restore", changed.stack, "--back")
+    assert done.status == 1 and "had ended already: restored" in done.err, done
+    assert changed.content() == WAS
+    assert_settled(changed)
+
+
+def test_what_is_mounted_below_a_volume_is_not_removed_with_it(changed: Saved) -> None:
+    share = changed.files / "share"
+    share.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(share)], check=True)
+    try:
+        (share / "film").touch()
+        done = changed.restore("--only", "volume/files")
+        assert done.status == 1 and f"{share} is a mount" in done.err, done
+        assert (share / "film").exists() and changed.content()[:2] == CHANGED
+    finally:
+        subprocess.run(["umount", str(share)], check=True)
+    assert_settled(changed)
+
+
+def test_a_manifest_gives_restic_no_options(standing: Saved) -> None:
+    found, ident = standing.set(), fresh_id()
+    part = replace(found.parts[0], snapshot="--option=sftp.command=touch")
+    save_manifest(standing.restic(), replace(found, id=ident, parts=(part,)))
+    try:
+        done = standing.restore("--snapshot", ident)
+        assert done.status == 1 and "is no snapshot" in done.err, done
+    finally:
+        there = standing.restic().snapshots(f"backup={ident}")
+        standing.restic().forget([snapshot.id for snapshot in there])

@@ -218,3 +218,14 @@ def test_credentials_of_a_backend_come_from_a_file_of_roots(
     as_deployed.backup()
     secret.chmod(0o640)
     assert "chmod 0600" in as_deployed.run("backup", as_deployed.stack).err
+
+
+def test_a_census_that_takes_nothing_holds_nobody_up(
+    saved: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.backup.saving._CENSUS_SECONDS", 1.0)
+    saved.deploy(census=["sleep", "600"])
+    (saved.db / "rows").write_bytes(b"row\n" * 100_000)
+    saved.backup()
+    dump = next(part for part in saved.set().parts if part.kind == "dump")
+    assert dump.census is None and "census failed" in dump.notes[0] and dump.bytes == 400_000

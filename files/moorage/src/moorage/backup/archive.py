@@ -18,6 +18,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -185,7 +186,9 @@ class _Writer:
             self._tar.addfile(info, _Exactly(source, [(0, info.size)]))  # type: ignore[arg-type]
             return
         parts = list(_data(source.fileno(), status.st_size))
-        table = "".join(f"{number}\n" for number in (len(parts), *sum(parts, ()))).encode()
+        table = "".join(
+            f"{number}\n" for number in (len(parts), *chain.from_iterable(parts))
+        ).encode()
         table += bytes(-len(table) % _BLOCK)
         info.pax_headers = {
             **info.pax_headers,

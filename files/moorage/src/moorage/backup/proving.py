@@ -24,7 +24,7 @@ from moorage.backup import settings as places
 from moorage.backup.archive import Broken, listed
 from moorage.backup.faults import BackupError
 from moorage.backup.retention import proven_set
-from moorage.backup.saving import counted, pump
+from moorage.backup.saving import counted, last_words, pump
 from moorage.backup.sets import Checked, Part, Set
 from moorage.backup.work import Work
 from moorage.common.files import write_atomically
@@ -299,8 +299,7 @@ class _Beside:
             finally:
                 running.kill()
                 running.wait()
-            said.seek(0)
-            words = said.read().decode("utf-8", "replace").splitlines()[-_SAID_LINES:]
+            words = last_words(said)
         if status != 0:
             tail = "".join(f"\n  | {line}" for line in words)
             raise BackupError(f"{part.of} took no dump: it ended with {status}{tail}")

@@ -15,14 +15,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from moorage.backup.archive import Broken, unpack
 from moorage.backup.faults import BackupError
-from moorage.backup.saving import back_up, volumes_of
+from moorage.backup.saving import back_up, last_words, volumes_of
 from moorage.backup.sets import BEFORE_RESTORE, Checked, Part, Set, total
 from moorage.backup.work import Work, running_instance, sized
 from moorage.common.files import write_atomically
@@ -41,11 +41,13 @@ from moorage.release.layout import Layout
 from moorage.release.manifest import Unit
 
 _STATE = "state.json"
-_SAID_LINES = 15
 _STOP_MARGIN_SECONDS = 60.0
 _RESTART_SECONDS = 120.0
 # Phases in which nothing of what there was has been touched yet.
 _UNTOUCHED = ("fetching", "stopping", "saving")
+_CHANGED = ("changing", "starting")
+# It has ended, and what was kept for the other way is being removed.
+_ENDED = ("restored", "returned")
 
 
 _FAILURES = (BackupError, EdgeError, GateClosed, OSError, ReleaseError, RuntimeFault)
@@ -122,9 +124,13 @@ def left_behind(layout: Layout) -> str:
     undo = f"`moorage restore {layout.stack} --back` undoes it"
     if state.phase in _UNTOUCHED:
         return f"a restore of backup {state.backup} was cut off before it changed anything: {undo}"
+    if state.phase in _ENDED:
+        undo = f"`moorage restore {layout.stack} --continue` takes away what it has left"
+        return f"a restore of backup {state.backup} was cut off at its end ({state.phase}): {undo}"
+    finish = f"`moorage restore {layout.stack} --continue` finishes it, "
     return (
         f"a restore of backup {state.backup} was cut off ({state.phase}): "
-        f"`moorage restore {layout.stack} --continue` finishes it, {undo}"
+        f"{finish if state.phase in _CHANGED else ''}{undo}"
     )
 
 
@@ -241,18 +247,26 @@ class Restore:
             self._start()
         except _FAILURES as trouble:
             ill = f"the data is as it was, but what ran before does not run well: {trouble}"
-        self.clean()
+        self.clean("returned")
         return ill
 
-    def clean(self) -> None:
-        """Take away what the restore has kept beside, and let others at the stack."""
+    def clean(self, outcome: str) -> None:
+        """Take away what the restore has kept beside, and let others at the stack.
+
+        From the first file on that is gone there is no other way any more.
+        """
         self._page(on=False)
+        # A full disk gets room by this.
+        with suppress(OSError):
+            self._note(outcome)
         for tree in self._state.trees:
             for path in (Path(tree.fresh), Path(tree.old)):
                 if path.is_dir():
                     remove_tree(path)
-        remove_tree(self._directory)
+        # Before the state: without that nobody would know whose reservation it is.
         give_back(self._layout, self._state.token)
+        (self._directory / _STATE).unlink()
+        remove_tree(self._directory)
 
     # -- fetching -------------------------------------------------------------------------
 
@@ -269,10 +283,10 @@ class Restore:
     def _tree(self, part: Part) -> Tree:
         base = self._layout.base
         path = base / "secrets" if part.kind == "secrets" else base / "data" / part.of
-        if path.is_mount():
+        if mounted := _mounted(path):
             raise BackupError(
-                f"{path} is a mount of its own, and nothing can take its place by a rename: "
-                f"unmount it, or restore this part by hand"
+                f"{mounted} is a mount of its own, which no backup has, and which would go along "
+                f"with what is replaced: unmount it, or restore this part by hand"
             )
         beside = (str(path.with_name(f".{path.name}.{kind}")) for kind in ("restored", "before"))
         return Tree(part.name, str(path), *beside)
@@ -359,8 +373,7 @@ class Restore:
             status = subprocess.run(
                 argv, stdin=source, stdout=subprocess.DEVNULL, stderr=said, check=False
             ).returncode
-            said.seek(0)
-            words = said.read().decode("utf-8", "replace").splitlines()[-_SAID_LINES:]
+            words = last_words(said)
         if status != 0:
             tail = "".join(f"\n  | {line}" for line in words)
             raise BackupError(
@@ -456,6 +469,14 @@ def write_state(layout: Layout, state: State) -> None:
     write_atomically(directory_of(layout) / _STATE, text, 0o600)
 
 
+def _mounted(path: Path) -> str:
+    """Return what is mounted at a path or below it, "" for nothing."""
+    top = os.path.realpath(path)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+        points = [line.split()[4] for line in mounts]
+    return next((p for p in points if p == top or p.startswith(f"{top}/")), "")
+
+
 def _put(tree: Tree) -> None:
     """Have the new directory in its place and the old one beside it, however far that had got."""
     path, fresh, old = Path(tree.path), Path(tree.fresh), Path(tree.old)
@@ -517,6 +538,9 @@ def restore(
     with _reserved(layout, who, purpose) as token:
         state = State(found.id, token, release.id, gate_seconds=gate_seconds)
         try:
+            if directory_of(layout).is_dir():
+                # One that had ended was killed before its last step.
+                remove_tree(directory_of(layout))
             directory_of(layout).mkdir(mode=0o700)
             write_state(layout, state)
             run = Restore(work, release, state)
@@ -530,7 +554,7 @@ def restore(
         except BaseException as trouble:
             _return(work, run, state, trouble, result)
         else:
-            run.clean()
+            run.clean("restored")
     result.saved, result.seconds = state.saved, round(time.monotonic() - began, 3)
     return result
 
@@ -541,7 +565,7 @@ def resume(work: Work, who: str, *, back: bool) -> Restored:
     state = unfinished(layout)
     if state is None:
         raise BackupError(f"no restore of {layout.stack} was cut off: there is nothing to resume")
-    if not back and state.phase not in ("changing", "starting"):
+    if not back and state.phase not in (*_CHANGED, *_ENDED):
         raise BackupError(
             f"the restore of backup {state.backup} cannot go on from where it was cut off "
             f"({state.phase}): `moorage restore {layout.stack} --back` undoes it, then begin anew"
@@ -551,7 +575,11 @@ def resume(work: Work, who: str, *, back: bool) -> Restored:
     result = Restored(outcome, layout.stack, state.backup, state.saved, parts=parts)
     with _reserved(layout, who, f"restore of backup {state.backup}", state.token):
         run = Restore(work, read_release(layout, state.release), state)
-        if back:
+        if state.phase in _ENDED:
+            result.outcome = state.phase
+            result.message = f"it had ended already: {state.phase}"
+            run.clean(state.phase)
+        elif back:
             result.message = run.go_back()
         else:
             try:
@@ -559,7 +587,7 @@ def resume(work: Work, who: str, *, back: bool) -> Restored:
             except BaseException as trouble:
                 _return(work, run, state, trouble, result)
             else:
-                run.clean()
+                run.clean("restored")
     result.seconds = round(time.monotonic() - began, 3)
     return result
 

@@ -40,7 +40,7 @@ from moorage.release.manifest import Backup, Service
 from moorage.release.names import COMPOSE_JSON, UNIFIED_STATE
 
 _CHUNK = 1 << 20
-_SAID_LINES = 15
+_SAID_LINES, _SAID_BYTES = 15, 16 << 10
 # A dump that gives nothing for that long will not give any more.
 _STALL_SECONDS = 3600.0
 _CENSUS_BYTES = 4 << 20
@@ -131,6 +131,8 @@ def back_up(
     maker = _Maker(work, release, be_heard)
     ident, began = fresh_id(), time.time()
     found = [s for s in sources(work.layout, release) if only is None or s.name in only]
+    if lacking := sorted(set(only or ()) - {source.name for source in found}):
+        raise BackupError(f"release {release.id} does not save {', '.join(lacking)}")
     parts: list[Part] = []
     try:
         for source in found:
@@ -254,12 +256,17 @@ def pump(argv: Sequence[str], *to: Callable[[bytes], int]) -> None:
             running.kill()
             running.wait()
             running.stdout.close()
-        said.seek(0)
-        words = said.read().decode("utf-8", "replace").splitlines()[-_SAID_LINES:]
+        words = last_words(said)
     if status != 0 or not count:
         how = f"ended with {status}" if status else "wrote nothing"
         tail = "".join(f"\n  | {line}" for line in words)
         raise BackupError(f"the dump failed: `{' '.join(argv)}` {how}{tail}")
+
+
+def last_words(said: IO[bytes]) -> list[str]:
+    """Return the last lines of what a command complained of, however much that was."""
+    said.seek(max(0, said.seek(0, os.SEEK_END) - _SAID_BYTES))
+    return said.read(_SAID_BYTES).decode("utf-8", "replace").splitlines()[-_SAID_LINES:]
 
 
 def _piece(fd: int, argv: Sequence[str]) -> bytes:
@@ -287,21 +294,33 @@ class Census:
 
     def __init__(self, running: subprocess.Popen[bytes]) -> None:
         self._running = running
+        assert running.stdin is not None
+        self._stdin = running.stdin
+        os.set_blocking(self._stdin.fileno(), False)
         # None: it could not tell.
         self.lines: tuple[str, ...] | None = None
 
     def write(self, piece: bytes) -> int:
-        """Give it a piece; one that has ended is left alone: the dump counts for more."""
-        if self._running.stdin is not None:
-            with suppress(OSError):
-                self._running.stdin.write(piece)
+        """Give it a piece; one that has ended or takes no more is left alone.
+
+        The dump counts for more, and who is asked may be of an application.
+        """
+        rest = memoryview(piece)
+        while rest and not self._stdin.closed:
+            if not select.select([], [self._stdin], [], _CENSUS_SECONDS)[1]:
+                self._running.kill()
+                self.end()
+                break
+            try:
+                rest = rest[os.write(self._stdin.fileno(), rest) :]
+            except OSError:
+                self.end()
         return len(piece)
 
     def end(self) -> None:
         """Tell it that this was all."""
-        if self._running.stdin is not None:
-            with suppress(OSError):
-                self._running.stdin.close()
+        with suppress(OSError):
+            self._stdin.close()
 
 
 @contextmanager

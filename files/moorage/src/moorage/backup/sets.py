@@ -25,6 +25,7 @@ MANIFEST = "manifest"
 # Kinds of sets: all of a stack, and what a restore was about to overwrite.
 WHOLE, BEFORE_RESTORE = "whole", "before-restore"
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+_SNAPSHOT = re.compile(r"[0-9a-f]{8,64}")
 _MANIFEST_BYTES = 16 << 20
 
 
@@ -165,9 +166,22 @@ def find_set(restic: Restic, stack: str, ident: str = "") -> Set:
         given = json.loads(content)
         if isinstance(given, dict) and int(given.get("format", 0)) > FORMAT:
             raise BackupError(f"backup {wanted[0].id} is of a newer Moorage: update this host")
-        return make(Set, given)
+        return _sound(make(Set, given), wanted[0])
     except (ValueError, TypeError) as trouble:
         raise BackupError(f"the manifest of backup {wanted[0].id} is damaged: {trouble}") from None
+
+
+def _sound(found: Set, listed: Listed) -> Set:
+    """Return a manifest that is what its snapshot says; raises ValueError.
+
+    Other hosts may write to the same repository: their words must not be options of restic.
+    """
+    if (found.id, found.stack) != (listed.id, listed.stack):
+        raise ValueError(f"it is of {found.stack} {found.id}")
+    for part in found.parts:
+        if not _SNAPSHOT.fullmatch(part.snapshot):
+            raise ValueError(f"{part.name}: {part.snapshot!r} is no snapshot")
+    return found
 
 
 class Meter:
