@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from saved import Saved, places
 
+from moorage.backup.sets import tags
 from moorage.probe.signing import ensure_key, verify
 
 
@@ -109,3 +112,36 @@ def test_all_stacks_or_one(standing: Saved) -> None:
     done = standing.run("restore", standing.stack, "--dry-run")
     assert done.status == 0 and "dump/db takes the place" in done.out
     assert "before-restore" not in standing.run("backups", standing.stack).out
+
+
+def test_backups_of_another_host_neither_prove_nor_replace_those_of_this_one(
+    standing: Saved,
+) -> None:
+    standing.reset()
+    own = standing.set()
+    # As another host would: with its own name, and later.
+    other = replace(own, id=f"2999{own.id[4:]}", host="elsewhere")
+    forged = {**os.environ, **standing.restic()._environment}
+    content = json.dumps(other.to_dict()).encode()
+    words = [w for t in tags(other.stack, other.id, "manifest") for w in ("--tag", t)]
+    subprocess.run(
+        ["restic", "backup", "--host", "elsewhere", "--stdin", "--stdin-filename", "manifest",
+         "--tag", "kind=whole", *words],
+        input=content, env=forged, check=True, capture_output=True,
+    )  # fmt: skip
+    try:
+        done = standing.run("prove", standing.stack, "--json")
+        assert done.status == 0 and done.json["proven"] == own.id, done
+        done = standing.restore()
+        assert done.status == 1 and "is of the host elsewhere" in done.err, done
+    finally:
+        gone = standing.restic().snapshots(f"backup={other.id}")
+        standing.restic().forget([snapshot.id for snapshot in gone])
+
+
+def test_a_proof_does_not_fill_the_disk(standing: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = shutil.disk_usage("/")._replace(free=10)
+    monkeypatch.setattr("moorage.backup.proving.shutil.disk_usage", lambda _: full)
+    done = standing.run("prove", standing.stack)
+    assert done.status == 1 and "FAILED dump/db" in done.out and "make room" in done.out, done
+    assert_nothing_left(standing)

@@ -15,6 +15,7 @@ from taifish import board, pictures
 from taifish.app import create_app
 from taifish.config import CACHE, SESSIONS, Config, WebConfig
 from taifish.db import Database
+from taifish.limits import Limits
 from taifish.names import account_name
 from taifish_rig import Servers
 
@@ -106,6 +107,27 @@ def test_limits_end_by_themselves(visitor: Visitor, enter: Enter, servers: Serve
     keys = list(servers.redis(SESSIONS).scan_iter("limit:*"))
     assert len(keys) == 2
     assert all(0 < servers.redis(SESSIONS).ttl(key) <= 900 for key in keys)
+
+
+def test_a_counter_that_ends_while_a_try_is_taken_back_stays_away(
+    migrated: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(migrated)
+    look = limits._redis.get
+
+    def last(key: str) -> str:
+        found: str = look(key)
+        limits._redis.delete(key)
+        return found
+
+    limits.count("ending", 60)
+    monkeypatch.setattr(limits._redis, "get", last)
+    limits.take_back("ending")
+    # 0 of its own time, or none at all: -1 is a counter that never ends.
+    assert limits._redis.ttl("limit:ending") != -1
+    limits.forget("ending")
+    limits.take_back("ending")
+    assert not limits._redis.exists("limit:ending")
 
 
 def test_signing_up_has_a_limit(visitor: Visitor, enter: Enter) -> None:

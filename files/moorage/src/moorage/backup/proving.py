@@ -26,7 +26,7 @@ from moorage.backup.faults import BackupError
 from moorage.backup.retention import proven_set
 from moorage.backup.saving import counted, last_words, pump
 from moorage.backup.sets import Checked, Part, Set
-from moorage.backup.work import Work
+from moorage.backup.work import Work, sized
 from moorage.common.files import write_atomically
 from moorage.common.lock import hold
 from moorage.common.readers import read_object
@@ -209,6 +209,13 @@ class _Beside:
             raise BackupError(
                 f"release {self._release.id} has no service {part.of} of its own that takes a "
                 f"dump: it cannot be tried"
+            )
+        # As a dump and in a database; a proof must not fill the disk that the stack lives on.
+        free = shutil.disk_usage(self._directory).free
+        if (needed := 2 * part.bytes) > free:
+            raise BackupError(
+                f"{self._work.layout.base} has {sized(free)} free, and to try {part.name} needs "
+                f"about {sized(needed)}: make room"
             )
         with self._instance(unit) as instance:
             self._load(found, part, backup, instance)

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from socket import gethostname
 from typing import IO, Any
 
 from moorage.backup.faults import BackupError
@@ -152,14 +153,23 @@ def _listed(snapshot: Snapshot) -> Listed | None:
     )
 
 
-def find_set(restic: Restic, stack: str, ident: str = "") -> Set:
-    """Return a backup by its id, or the newest one of the whole stack; raises BackupError."""
-    known = list_sets(restic, stack)
+def find_set(restic: Restic, stack: str, ident: str = "", host: str = "") -> Set:
+    """Return a backup by its id, or the newest one of the whole stack; raises BackupError.
+
+    ``host``: only of what that host has made.
+    """
+    known = [found for found in list_sets(restic, stack) if host in ("", found.host)]
     wanted = [s for s in known if (s.id == ident if ident else s.kind == WHOLE)]
     if not wanted:
         there = ", ".join(s.id for s in known[:5]) or "none"
         what = f"no backup {ident} of {stack}" if ident else f"no backup of {stack}"
         raise BackupError(f"there is {what} in {restic.repository} (there: {there})")
+    here = gethostname()
+    if not ident and wanted[0].host != here and any(found.host == here for found in wanted):
+        raise BackupError(
+            f"the newest backup of {stack}, {wanted[0].id}, is of the host {wanted[0].host}, and "
+            f"this one has its own: say with --snapshot which one is meant"
+        )
     with restic.read(wanted[0].snapshot, MANIFEST) as source:
         content = source.read(_MANIFEST_BYTES)
     try:

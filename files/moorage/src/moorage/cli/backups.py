@@ -178,7 +178,10 @@ def _prove(args: argparse.Namespace, layout: Layout, release: Release) -> int:
     _end_in_order()
     try:
         work = _work(args, layout)
-        proof = prove(work, release, find_set(work.restic, layout.stack, args.snapshot))
+        # Where this host makes none any more, another one's are no reason to be silent.
+        host = "" if args.snapshot else socket.gethostname()
+        found = find_set(work.restic, layout.stack, args.snapshot, host)
+        proof = prove(work, release, found)
     except BackupError as trouble:
         # No backup, no repository, no password: that is what an alarm is for.
         proof = note(layout.stack, args.snapshot, 0.0, began, [], str(trouble))

@@ -5,6 +5,10 @@ from typing import Any
 from taifish import jobs
 from taifish.config import SESSIONS, Config
 
+_TAKE_BACK = """
+if tonumber(redis.call('get', KEYS[1]) or 0) > 0 then redis.call('decr', KEYS[1]) end
+"""
+
 
 class Limits:
     """Counts tries. Everything raises redis.RedisError while Redis is away."""
@@ -23,9 +27,8 @@ class Limits:
 
     def take_back(self, bucket: str) -> None:
         """Do not count a try that was refused: knocking on would keep the door shut for ever."""
-        # Not below zero, and nothing that has ended meanwhile comes back.
-        if int(self._redis.get(f"limit:{bucket}") or 0) > 0:
-            self._redis.decr(f"limit:{bucket}")
+        # Not below zero, and nothing that has ended comes back: that would never end.
+        self._redis.eval(_TAKE_BACK, 1, f"limit:{bucket}")
 
     def forget(self, *buckets: str) -> None:
         """Begin anew."""
