@@ -45,7 +45,12 @@ def test_a_backup_is_proven_and_the_stack_not_touched(
     assert details["dump/db"] == "1 lines of its census as saved"
     assert details["volume/files"] == "2 entries, sha256 as saved"
     assert standing.content() == before
-    assert json.loads(state(standing).read_text())["ok"] is True
+    found = json.loads(state(standing).read_text())
+    assert found["ok"] is True
+    lines = state(standing).with_suffix(".prom").read_text().splitlines()
+    assert f'moorage_backup_proof_ok{{stack="{standing.stack}"}} 1' in lines
+    made = next(x for x in lines if x.startswith("moorage_backup_proof_proven_time_seconds{"))
+    assert float(made.split()[-1]) == pytest.approx(found["made"], abs=0.01)
     assert f"{standing.stack} backup {ident} proven" in verify(
         state(standing), tmp_path / "receipt.pub"
     )
@@ -76,6 +81,8 @@ def test_what_was_proven_stays_known_while_the_next_ones_fail(standing: Saved) -
         assert f"the newest that was proven is {proven}" in done.out
         found = json.loads(state(standing).read_text())
         assert (found["ok"], found["proven"]) == (False, proven) and said in found["message"]
+        metrics = state(standing).with_suffix(".prom").read_text()
+        assert f'moorage_backup_proof_ok{{stack="{standing.stack}"}} 0' in metrics
     assert_nothing_left(standing)
 
 

@@ -30,6 +30,7 @@ from moorage.backup.work import Work, sized
 from moorage.common.files import write_atomically
 from moorage.common.lock import hold
 from moorage.common.readers import read_object
+from moorage.control.metrics import family
 from moorage.deploy.drivers.base import Driver
 from moorage.deploy.foreign import remove_tree
 from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
@@ -136,6 +137,7 @@ def note(
     path = state_of(stack)
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     write_atomically(path, json.dumps(proof.to_dict(), indent=2) + "\n")
+    write_atomically(path.with_suffix(".prom"), _metrics(proof))
     if KEY.exists():
         outcome = "proven" if ok else "failed"
         try:
@@ -143,6 +145,21 @@ def note(
         except SigningError as trouble:
             proof.message = "\n".join(filter(None, (message, f"not signed: {trouble}")))
     return proof
+
+
+def _metrics(proof: Proof) -> str:
+    """Return a proof in Prometheus' text format, as node_exporter's textfile collector reads it."""
+    values = (
+        ("ok", "Whether the last proof of a backup went well.", float(proof.ok)),
+        ("time_seconds", "When it ended, in seconds since 1970.", proof.finished),
+        ("duration_seconds", "How long restoring took in it.", proof.seconds),
+        ("proven_time_seconds", "When the newest proven backup was made; 0: none.", proof.made),
+    )
+    stack = {"stack": proof.stack}
+    return "".join(
+        family(f"moorage_backup_proof_{name}", "gauge", about, [(stack, value)])
+        for name, about, value in values
+    )
 
 
 def _release_of(work: Work, release: Release, found: Set) -> Release:

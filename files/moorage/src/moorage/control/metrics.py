@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from moorage.control.contract import Event, Health, ServiceStatus, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_Sample = tuple[dict[str, str], float]
+Sample = tuple[dict[str, str], float]
 
 
 class Counters:
@@ -37,21 +37,21 @@ class Counters:
                 ({"action": action, "result": result}, float(n))
                 for (action, result), n in sorted(self._actions.items())
             ]
-        return _family(
+        return family(
             "moorage_control_requests_total", "counter", "Answers of the control API.", requests
-        ) + _family("moorage_control_actions_total", "counter", "Actions asked for.", actions)
+        ) + family("moorage_control_actions_total", "counter", "Actions asked for.", actions)
 
 
 def text(stacks: Mapping[str, tuple[Sequence[ServiceStatus], Sequence[Event]]]) -> str:
     """Return what is known of the services of stacks; what is not known of one is left out."""
     found = [(stack, service) for stack, (services, _) in stacks.items() for service in services]
 
-    def each(value: Callable[[ServiceStatus], float | None]) -> list[_Sample]:
+    def each(value: Callable[[ServiceStatus], float | None]) -> list[Sample]:
         values = ((stack, service.name, value(service)) for stack, service in found)
         return [({"stack": s, "service": n}, v) for s, n, v in values if v is not None]
 
     families = [
-        _family(
+        family(
             "moorage_service_state",
             "gauge",
             "1 for the state that the service is in.",
@@ -61,31 +61,31 @@ def text(stacks: Mapping[str, tuple[Sequence[ServiceStatus], Sequence[Event]]]) 
                 for state in State
             ],
         ),
-        _family(
+        family(
             "moorage_service_up", "gauge", "Whether it runs.",
             each(lambda s: float(s.running)),
         ),
-        _family(
+        family(
             "moorage_service_healthy", "gauge", "What its own health check says, if it has one.",
             each(lambda s: None if s.health is Health.NONE else float(s.health is Health.HEALTHY)),
         ),
-        _family(
+        family(
             "moorage_service_restarts_total", "counter", "Restarts that nobody asked for.",
             each(lambda s: float(s.restarts)),
         ),
-        _family(
+        family(
             "moorage_service_start_time_seconds", "gauge", "Start, in seconds since 1970.",
             each(lambda s: s.started_at),
         ),
-        _family(
+        family(
             "moorage_service_cpu_ratio", "gauge", "Cores in use.",
             each(lambda s: s.cpu_percent / 100 if s.cpu_percent is not None else None),
         ),
-        _family(
+        family(
             "moorage_service_memory_bytes", "gauge", "Memory in use.",
             each(lambda s: s.memory_bytes),
         ),
-        _family(
+        family(
             "moorage_service_memory_kill_time_seconds", "gauge",
             "When the kernel last ended something of it for want of memory; no service: not known.",
             _kills(stacks),
@@ -94,7 +94,7 @@ def text(stacks: Mapping[str, tuple[Sequence[ServiceStatus], Sequence[Event]]]) 
     return "".join(families)
 
 
-def _kills(stacks: Mapping[str, tuple[Sequence[ServiceStatus], Sequence[Event]]]) -> list[_Sample]:
+def _kills(stacks: Mapping[str, tuple[Sequence[ServiceStatus], Sequence[Event]]]) -> list[Sample]:
     last = {
         (stack, event.service): event.at
         for stack, (_, events) in stacks.items()
@@ -104,7 +104,8 @@ def _kills(stacks: Mapping[str, tuple[Sequence[ServiceStatus], Sequence[Event]]]
     return [({"stack": stack, "service": name}, at) for (stack, name), at in last.items()]
 
 
-def _family(name: str, kind: str, help_text: str, samples: list[_Sample]) -> str:
+def family(name: str, kind: str, help_text: str, samples: Sequence[Sample]) -> str:
+    """Return a metric and its samples, labels and value each."""
     lines = [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"]
     for labels, value in samples:
         inside = ",".join(f'{key}="{_escape(word)}"' for key, word in labels.items())
