@@ -130,6 +130,11 @@ def test_a_counter_that_ends_while_a_try_is_taken_back_stays_away(
     assert not limits._redis.exists("limit:ending")
 
 
+def test_a_page_before_any_number_is_a_page(visitor: Visitor) -> None:
+    for before in ("-1", "0", "9" * 30, f"-{'9' * 30}", "x"):
+        assert visitor().get(f"/b/lobby?before={before}").status_code == 200, before
+
+
 def test_signing_up_has_a_limit(visitor: Visitor, enter: Enter) -> None:
     answers = [enter(visitor(), "/signup", f"user{n}") for n in range(8)]
     assert answers == [303] * 6 + [429] * 2

@@ -52,7 +52,7 @@ def show(slug: str) -> ResponseReturnValue:
 
     def make() -> list[db.Row]:
         return site().database.rows(
-            f"{_POSTS} WHERE p.board_id = %s AND (%s::bigint IS NULL OR p.id < %s)"
+            f"{_POSTS} WHERE p.board_id = %s AND (%s::numeric IS NULL OR p.id < %s)"
             " ORDER BY p.id DESC LIMIT %s",
             [board["id"], before, before, _PAGE],
         )
