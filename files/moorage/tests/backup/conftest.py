@@ -93,6 +93,36 @@ def saved(
         found.rig.clear()
 
 
+@pytest.fixture
+def as_deployed(standing: Saved) -> Iterator[Saved]:
+    """The stack that is there, whose settings, repository and release may be changed."""
+    kept = {
+        path: path.read_bytes()
+        for path in (places(standing.directory)[name] for name in ("SETTINGS", "PASSWORD"))
+    }
+    repository, away = standing.directory / "repository", standing.directory / "away"
+    standing.reset()
+    yield standing
+    for path, content in kept.items():
+        path.write_bytes(content)
+        path.chmod(0o600)
+    if away.is_dir():
+        if repository.exists():
+            shutil.rmtree(repository)
+        away.rename(repository)
+    standing.reset()
+    if standing.layout.current.readlink().name != standing.release():
+        standing.declare()
+
+
+@pytest.fixture
+def changed(standing: Saved) -> Saved:
+    """The stack that is there, with other data than in its backup."""
+    standing.reset()
+    standing.change()
+    return standing
+
+
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_repository: Path) -> Saved:
     """Return a stack on a host of its own that keeps its backups."""
     monkeypatch.setattr("moorage.deploy.receipt.DEFAULT_LOG", tmp_path / "log")

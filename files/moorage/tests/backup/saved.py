@@ -16,9 +16,11 @@ from typing import Any
 from rig import IMAGE, Rig
 
 from moorage.backup.restic import Restic
+from moorage.backup.restoring import directory_of
 from moorage.backup.sets import Set, find_set
 from moorage.backup.settings import read_settings
 from moorage.cli import main as command
+from moorage.deploy.reservation import read_reservation
 
 PLACES = ("SETTINGS", "PASSWORD", "CACHE", "STATE")
 # Its data is /data/rows; what reads it sees a new content after a restart alone, as Redis does.
@@ -28,6 +30,8 @@ test ! -e /data/broken || { head -c 100000 /dev/zero; echo 'it broke' >&2; exit 
 cat /data/rows
 """
 RESTORE = "cat > /data/arriving && test ! -e /data/refuses && mv /data/arriving /data/rows"
+WAS = ("a picture", "first row\n", "first row\n")
+CHANGED = ("another picture", "second row\nthird row\n")
 APP = "test ! -e /data/sick || exit 1; touch /tmp/well; exec sleep 600"
 
 
@@ -88,10 +92,7 @@ class Saved:
     def deploy(self, **backup: Any) -> str:
         """Make volumes and secrets, and bring the stack up; returns its release."""
         self.fill()
-        release: str = self.release(**backup)
-        outcome = self.rig.activate(release, gate_timeout=60.0)
-        assert outcome.ok, outcome
-        return release
+        return self.declare(**backup)
 
     def fill(self) -> None:
         """Make volumes and secrets as they are at first."""
@@ -105,6 +106,13 @@ class Saved:
         (self.files / "picture").write_text("a picture")
         (self.db / "rows").write_text("first row\n")
 
+    def declare(self, **backup: Any) -> str:
+        """Have the stack that runs say something else of its database; returns its release."""
+        release = self.release(**backup)
+        outcome = self.rig.activate(release, gate_timeout=60.0)
+        assert outcome.ok, outcome
+        return release
+
     def release(self, **backup: Any) -> str:
         """Write the stack's release; ``backup`` is what it says of the database."""
         how = {
@@ -117,7 +125,9 @@ class Saved:
         }
 
         def mounts(path: Path) -> dict[str, Any]:
-            return {"volumes": [{"type": "bind", "source": str(path), "target": "/data"}]}
+            volumes = [{"type": "bind", "source": str(path), "target": "/data"}]
+            # Half of what a restore takes is waiting for the first look at its services.
+            return {"volumes": volumes, "healthcheck": {"interval": "500ms", "retries": 6}}
 
         facts = {"rolled": False, "health": True, "stop_seconds": 1.0}
         made: str = self.rig.release(
@@ -170,25 +180,35 @@ class Saved:
 
     def reset(self) -> None:
         """Have what was deployed, and the database know it."""
-        shutil.rmtree(self.files)
-        shutil.rmtree(self.db)
+        for directory in (self.files, self.db):
+            for path in directory.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.fill()
-        names = [f"{self.stack}-{name}" for name in ("db", "app")]
-        subprocess.run(["docker", "restart", "-t", "1", *names], check=True, capture_output=True)
+        states = self.states()
+        names = [name for name in ("db", "app") if states.get(name) != "running"]
+        if "db" not in names and self.memory() != (self.db / "rows").read_text():
+            names.append("db")
+        if names:
+            argv = ["docker", "restart", "-t", "1", *(f"{self.stack}-{name}" for name in names)]
+            subprocess.run(argv, check=True, capture_output=True)
 
     def content(self) -> tuple[str, str, str]:
         """Return what the volume has, what the database has, and what it has in memory."""
-        memory = subprocess.run(
+        rows = (self.db / "rows").read_text()
+        return (self.files / "picture").read_text(), rows, self.memory()
+
+    def memory(self) -> str:
+        """Return what the database has in memory."""
+        return subprocess.run(
             ["docker", "exec", f"{self.stack}-db", "cat", "/tmp/rows"],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
-        return (self.files / "picture").read_text(), (self.db / "rows").read_text(), memory
 
     def change(self) -> None:
         """Have other data than what was saved."""
-        (self.files / "picture").write_text("another picture")
+        (self.files / "picture").write_text(CHANGED[0])
         (self.files / "later").write_text("made later")
-        (self.db / "rows").write_text("second row\nthird row\n")
+        (self.db / "rows").write_text(CHANGED[1])
 
     def killed(self, phase: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `moorage` in a process of its own that is killed as soon as a restore is so far."""
@@ -215,4 +235,12 @@ restoring.write_state = note
         return {name: found.state for name, found in self.rig.containers().items()}
 
 
-__all__ = ["IMAGE", "PLACES", "Ran", "Saved", "places"]
+def assert_settled(saved: Saved) -> None:
+    """Nothing is left of a restore, and all runs."""
+    hidden = [p.name for p in (saved.layout.base / "data").iterdir() if p.name.startswith(".")]
+    assert hidden == [] and not directory_of(saved.layout).exists()
+    assert read_reservation(saved.layout) is None
+    assert saved.states() == {"app": "running", "db": "running"}
+
+
+__all__ = ["CHANGED", "IMAGE", "PLACES", "WAS", "Ran", "Saved", "assert_settled", "places"]

@@ -98,8 +98,3 @@ def test_three_databases_are_as_they_were(saved: Saved) -> None:
     done = saved.restore("--json")
     assert done.status == 0, done
     assert {name: ask(saved, name, words) for name, words in SUM.items()} == before
-    # And what they had before that is a backup of its own.
-    done = saved.restore("--snapshot", done.json["saved"], "--only", "dump/postgres")
-    assert done.status == 0, done
-    assert ask(saved, "postgres", SUM["postgres"]) == spoilt["postgres"]
-    assert ask(saved, "mysql", SUM["mysql"]) == before["mysql"]

@@ -86,28 +86,6 @@ def test_what_was_proven_stays_known_while_the_next_ones_fail(standing: Saved) -
     assert_nothing_left(standing)
 
 
-def test_a_backup_that_holds_something_else_and_nobody_who_reaches_it(saved: Saved) -> None:
-    # What counts tells which networks there are: the throw-away one has none.
-    saved.deploy(census=["sh", "-c", "cat > /dev/null; ls /sys/class/net"])
-    ident = saved.backup()
-    done = saved.run("prove", saved.stack, "--json")
-    assert done.status == 1 and done.json["proven"] == "", done
-    part = next(part for part in done.json["parts"] if part["name"] == "dump/db")
-    assert "lines of its census differ" in part["detail"] and "eth0" in part["detail"]
-    assert "lo" not in part["detail"].rpartition(":")[2].split()
-    assert ident in saved.run("backups", saved.stack).out
-    assert "FAILED" in saved.run("backups", saved.stack).out
-    # One whose packs are gone.
-    for path in (saved.directory / "repository/data").rglob("*"):
-        if path.is_file():
-            path.chmod(0o600)
-            path.write_bytes(bytes(path.stat().st_size))
-    shutil.rmtree(saved.directory / "cache")
-    done = saved.run("prove", saved.stack, "--json")
-    assert done.status == 1 and not done.json["ok"], done
-    assert_nothing_left(saved)
-
-
 def test_all_stacks_or_one(standing: Saved) -> None:
     assert "name a stack, or say --all" in standing.run("prove").err
     done = standing.run("backup", "--all", "--dry-run")
@@ -152,3 +130,29 @@ def test_a_proof_does_not_fill_the_disk(standing: Saved, monkeypatch: pytest.Mon
     done = standing.run("prove", standing.stack)
     assert done.status == 1 and "FAILED dump/db" in done.out and "make room" in done.out, done
     assert_nothing_left(standing)
+
+
+def test_a_backup_that_holds_something_else_and_nobody_who_reaches_it(
+    as_deployed: Saved,
+) -> None:
+    saved = as_deployed
+    # What counts tells which networks there are: the throw-away one has none.
+    saved.declare(census=["sh", "-c", "cat > /dev/null; ls /sys/class/net"])
+    ident = saved.backup()
+    done = saved.run("prove", saved.stack, "--json")
+    assert done.status == 1 and done.json["proven"] != ident, done
+    part = next(part for part in done.json["parts"] if part["name"] == "dump/db")
+    assert "lines of its census differ" in part["detail"] and "eth0" in part["detail"]
+    assert "lo" not in part["detail"].rpartition(":")[2].split()
+    assert ident in saved.run("backups", saved.stack).out
+    assert "FAILED" in saved.run("backups", saved.stack).out
+    # One whose packs hold nothing.
+    shutil.copytree(saved.directory / "repository", saved.directory / "away")
+    for path in (saved.directory / "repository/data").rglob("*"):
+        if path.is_file():
+            path.chmod(0o600)
+            path.write_bytes(bytes(path.stat().st_size))
+    shutil.rmtree(saved.directory / "cache")
+    done = saved.run("prove", saved.stack, "--json")
+    assert done.status == 1 and not done.json["ok"], done
+    assert_nothing_left(saved)

@@ -6,40 +6,61 @@ import json
 import os
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
-from saved import Saved
+from saved import CHANGED, WAS, Saved, assert_settled
 
 from moorage.backup.faults import BackupError
 from moorage.backup.restic import Restic
-from moorage.backup.restoring import directory_of, unfinished
 from moorage.backup.sets import fresh_id, save_manifest
 from moorage.backup.settings import Settings
 from moorage.common.lock import hold
 from moorage.deploy.reservation import read_reservation
 from moorage.release.layout import Layout
 
-WAS = ("a picture", "first row\n", "first row\n")
-CHANGED = ("another picture", "second row\nthird row\n")
-RUNS = {"app": "running", "db": "running"}
+
+def largest_pack(repository: Path) -> Path:
+    packs = (path for path in (repository / "data").rglob("*") if path.is_file())
+    pack = max(packs, key=lambda path: path.stat().st_size)
+    pack.chmod(0o600)
+    return pack
 
 
-def assert_settled(saved: Saved) -> None:
-    """Nothing is left of a restore, and all runs."""
-    hidden = [p.name for p in (saved.layout.base / "data").iterdir() if p.name.startswith(".")]
-    assert hidden == [] and not directory_of(saved.layout).exists()
-    assert read_reservation(saved.layout) is None and saved.states() == RUNS
+@pytest.fixture(scope="module", autouse=True)
+def said_of_truncated(
+    standing: Saved, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[str]]:
+    """What is said of a pack that was cut off.
 
+    restic tries to read it for most of a minute: meanwhile the other tests of this file run.
+    """
+    repository = tmp_path_factory.mktemp("truncated") / "repository"
+    shutil.copytree(standing.directory / "repository", repository)
+    restic = Restic(Settings(str(repository)))
 
-@pytest.fixture
-def changed(standing: Saved) -> Saved:
-    """The stack that is there, with other data than in its backup."""
-    standing.reset()
-    standing.change()
-    return standing
+    def produce(out: IO[bytes]) -> None:
+        out.write(os.urandom(1 << 20))
+
+    snapshot = restic.save(produce, "volume/x", [])
+    pack = largest_pack(repository)
+    os.truncate(pack, pack.stat().st_size // 2)
+
+    def read() -> str:
+        with (
+            pytest.raises(BackupError) as raised,
+            restic.read(snapshot, "volume/x") as source,
+        ):
+            while source.read(1 << 20):
+                pass
+        return str(raised.value)
+
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit(read)
 
 
 def test_all_comes_back_and_what_was_there_is_a_backup(changed: Saved) -> None:
@@ -87,74 +108,45 @@ def test_who_is_at_work_is_named_and_nothing_kept(changed: Saved) -> None:
     assert_settled(changed)
 
 
-def test_what_has_no_place_any_more(saved: Saved) -> None:
-    saved.deploy()
-    assert "there is no backup of" in saved.restore().err
-    saved.backup()
-    other = saved.rig.release(
-        saved.rig.service("app", rolled=False, stop_seconds=1.0),
-        services=[{"name": "app"}], directories=[],
-    )  # fmt: skip
-    assert saved.rig.activate(other).ok
-    assert "has no place for dump/db" in saved.restore().err
+def test_what_has_no_place_any_more(as_deployed: Saved, empty_repository: Path) -> None:
+    as_deployed.declare(how="")
+    assert "has no place for dump/db" in as_deployed.restore().err
+    as_deployed.configure(repository=str(empty_repository / "repository"))
+    assert "there is no backup of" in as_deployed.restore().err
 
 
-def test_a_damaged_repository_touches_nothing(saved: Saved) -> None:
-    saved.deploy()
-    (saved.files / "picture").write_bytes(os.urandom(1 << 20))
-    saved.backup()
-    volume = next(part for part in saved.set().parts if part.name == "volume/files")
-    saved.change()
-
-    def harmed(how: str) -> Path:
-        """Return a copy of the repository, in which the pack that holds the picture is damaged."""
-        repository: Path = saved.directory / how
-        shutil.copytree(saved.directory / "repository", repository)
-        packs = (path for path in (repository / "data").rglob("*") if path.is_file())
-        pack = max(packs, key=lambda path: path.stat().st_size)
-        pack.chmod(0o600)
-        content, half = pack.read_bytes(), pack.stat().st_size // 2
-        altered = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
-        pack.write_bytes({"altered": altered, "truncated": content[:half]}.get(how, b""))
-        if how == "gone":
-            pack.unlink()
-        return repository
-
-    def read(how: str) -> str:
-        settings = Settings(str(saved.directory / how))
-        with (
-            pytest.raises(BackupError) as raised,
-            Restic(settings).read(volume.snapshot, volume.name) as source,
-        ):
-            while source.read(1 << 20):
-                pass
-        return str(raised.value)
-
-    kinds = ("altered", "truncated", "empty", "gone")
-    for how in kinds:
-        harmed(how)
-    # restic tries again for most of a minute.
-    with ThreadPoolExecutor() as pool:
-        said = list(pool.map(read, kinds))
-    assert [how for how, text in zip(kinds, said, strict=True) if "was damaged" not in text] == []
-    saved.configure(repository=str(saved.directory / "altered"))
-    done = saved.restore("--only", "volume/files")
+def test_an_altered_pack_touches_nothing(as_deployed: Saved) -> None:
+    (as_deployed.files / "picture").write_bytes(os.urandom(1 << 20))
+    as_deployed.backup()
+    as_deployed.change()
+    repository = as_deployed.directory / "repository"
+    shutil.copytree(repository, as_deployed.directory / "away")
+    pack = largest_pack(repository)
+    with pack.open("r+b") as file:
+        file.seek(pack.stat().st_size // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+    done = as_deployed.restore("--only", "volume/files")
     assert done.status == 1 and "was damaged: `restic check`" in done.err, done
-    assert saved.content()[0] == CHANGED[0]
-    assert_settled(saved)
+    assert as_deployed.content()[0] == CHANGED[0]
+    assert_settled(as_deployed)
 
 
-def test_a_stack_that_does_not_get_healthy_goes_back(saved: Saved) -> None:
-    saved.deploy()
+def test_a_stack_that_does_not_get_healthy_goes_back(as_deployed: Saved) -> None:
+    saved = as_deployed
     (saved.files / "sick").touch()
     saved.backup()
     (saved.files / "sick").unlink()
     saved.change()
-    done = saved.restore("--gate-timeout", "8")
+    done = saved.restore("--gate-timeout", "5")
     assert done.status == 1 and "returned: " in done.out, done
     assert "the gate stayed closed" in done.err
     assert saved.content() == (*CHANGED, CHANGED[1])
     assert_settled(saved)
+    # For the tests that come after: the newest backup is one of a stack that is well.
+    saved.reset()
+    saved.backup()
 
 
 def test_a_database_that_takes_no_dump_goes_back(changed: Saved) -> None:
@@ -172,46 +164,10 @@ def test_a_database_that_takes_no_dump_goes_back(changed: Saved) -> None:
     assert_settled(changed)
 
 
-@pytest.mark.parametrize("phase", ["fetching", "stopping", "saving", "changing", "starting"])
-def test_a_restore_that_is_killed_is_undone_or_finished(phase: str, changed: Saved) -> None:
-    touched = phase in ("changing", "starting")
-    release = changed.layout.current.readlink().name
-    assert changed.killed(phase, "restore", changed.stack, "--yes").returncode == -9
-    state = unfinished(changed.layout)
-    assert state is not None and state.phase == phase
-    # Until somebody has said what shall be, nobody goes on.
-    said = f"`moorage restore {changed.stack} --back` undoes it"
-    for verb in ("backup", "restore"):
-        done = changed.run(verb, changed.stack)
-        assert done.status == 1 and said in done.err, done
-    assert said in changed.run("status", changed.stack).out
-    assert changed.rig.activate(release).outcome == "locked"
-    if touched:
-        # Once more, and killed once more.
-        assert changed.killed(phase, "restore", changed.stack, "--continue").returncode == -9
-    else:
-        assert "--back" in changed.run("restore", changed.stack, "--continue").err
-    done = changed.run("restore", changed.stack, "--continue" if touched else "--back")
-    assert done.status == 0, done
-    assert changed.content()[:2] == (WAS[:2] if touched else CHANGED)
-    assert_settled(changed)
-    assert changed.rig.activate(release).outcome == "unchanged"
-
-
-def test_a_restore_that_is_killed_after_its_change_is_undone(changed: Saved) -> None:
-    assert changed.killed("starting", "restore", changed.stack, "--yes").returncode == -9
-    assert changed.content() == WAS
-    assert changed.killed("returning", "restore", changed.stack, "--back").returncode == -9
-    done = changed.run("restore", changed.stack, "--back")
-    assert done.status == 0, done
-    assert changed.content() == (*CHANGED, CHANGED[1])
-    assert_settled(changed)
-
-
 def test_what_is_lost_anyway_needs_no_backup(changed: Saved) -> None:
     (changed.db / "broken").touch()
     shutil.rmtree(changed.files)
-    done = changed.restore("--gate-timeout", "8")
+    done = changed.restore("--gate-timeout", "5")
     assert done.status == 1 and "--without-backup" in done.err, done
     # It cannot start any more, which is no reason to keep the stack.
     assert "what ran before does not run well" in done.err
@@ -242,40 +198,25 @@ def test_secrets_come_first_to_a_new_host(standing: Saved, tmp_path: Path) -> No
     assert "holds secrets already" in standing.run(*words).err
 
 
-def test_too_little_room_is_said_before_anything_is_fetched(saved: Saved) -> None:
-    base = saved.layout.base
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(base)], check=True)
+def test_too_little_room_is_said_before_anything_is_fetched(
+    as_deployed: Saved, tmp_path: Path
+) -> None:
+    saved, base = as_deployed, as_deployed.layout.base
+    large = saved.files / "large"
+    large.write_bytes(os.urandom(9 << 20))
+    saved.backup()
+    large.unlink()
+    # Over what is there, until it is refused: the stack's files on a disk that is small.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)], check=True)
     try:
-        saved.layout.releases.mkdir()
-        saved.deploy()
-        (saved.files / "large").write_bytes(os.urandom(9 << 20))
-        saved.backup()
+        subprocess.run(["cp", "-a", f"{base}/.", str(tmp_path)], check=True)
+        subprocess.run(["mount", "--bind", str(tmp_path), str(base)], check=True)
         done = saved.restore()
         assert done.status == 1 and "free, and the restore needs about" in done.err, done
         assert_settled(saved)
     finally:
-        saved.rig.clear()
-        subprocess.run(["umount", "--lazy", str(base)], check=True)
-
-
-def test_a_restore_that_is_killed_while_it_tidies_is_not_undone(changed: Saved) -> None:
-    before = """
-whole = restoring.remove_tree
-def half(path):
-    if path.name == ".files.before":
-        (path / "picture").unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
-    whole(path)
-restoring.remove_tree = half
-"""
-    argv = changed.argv("restore", changed.stack, "--yes", before=before)
-    assert subprocess.run(argv, capture_output=True, check=False).returncode == -9
-    # What there was is not all there any more.
-    assert "--continue` takes away" in changed.run("backup", changed.stack).err
-    done = changed.run("restore", changed.stack, "--back")
-    assert done.status == 1 and "had ended already: restored" in done.err, done
-    assert changed.content() == WAS
-    assert_settled(changed)
+        subprocess.run(["umount", "--lazy", str(base)], check=False)
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 def test_what_is_mounted_below_a_volume_is_not_removed_with_it(changed: Saved) -> None:
@@ -302,3 +243,7 @@ def test_a_manifest_gives_restic_no_options(standing: Saved) -> None:
     finally:
         there = standing.restic().snapshots(f"backup={ident}")
         standing.restic().forget([snapshot.id for snapshot in there])
+
+
+def test_a_truncated_pack_is_named(said_of_truncated: Future[str]) -> None:
+    assert "was damaged: `restic check`" in said_of_truncated.result(180)

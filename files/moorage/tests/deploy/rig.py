@@ -191,6 +191,7 @@ class Rig:
                 "test": ["CMD", "test", "-e", "/tmp/well"],
                 "interval": "1s",
                 "retries": 3,
+                **entry.get("healthcheck", {}),
             }
         return entry
 

@@ -1,0 +1,86 @@
+"""The repository of backups: one that cannot be used, one that is not there yet, and its keys."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from saved import Saved, places
+
+
+@pytest.mark.parametrize("trouble", ["password", "missing", "unreachable", "settings", "open"])
+def test_a_repository_that_cannot_be_used(
+    trouble: str, as_deployed: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.backup.restic._RETRY_SECONDS", 0.5)
+    password = places(as_deployed.directory)["PASSWORD"]
+    if trouble == "password":
+        password.write_text("another one\n")
+    elif trouble == "missing":
+        as_deployed.backup()
+        (as_deployed.directory / "repository").rename(as_deployed.directory / "away")
+    elif trouble == "unreachable":
+        as_deployed.configure(repository="rest:http://somebody:verysecret@127.0.0.1:9/")
+    elif trouble == "settings":
+        as_deployed.configure(kep={})
+    else:
+        password.chmod(0o644)
+    said = {
+        "password": "put back the one of the recovery kit",
+        "missing": "there is no repository any more: is its disk mounted?",
+        "unreachable": "cannot be reached",
+        "settings": "the nearest known is keep",
+        "open": "chmod 0600",
+    }[trouble]
+    done = as_deployed.run("backup", as_deployed.stack)
+    assert done.status == 1 and said in done.err, done
+    assert "verysecret" not in done.err + done.out
+    assert said in as_deployed.run("backups", as_deployed.stack).err
+
+
+def test_the_first_backup_begins_the_repository(as_deployed: Saved) -> None:
+    saved = as_deployed
+    (places(saved.directory)["STATE"] / ".repository").unlink()
+    (saved.directory / "repository").rename(saved.directory / "away")
+    done = saved.run("backup", saved.stack)
+    assert done.status == 0 and "began the repository" in done.out, done
+    # The second one knows that there was one, whatever has become of it.
+    (saved.directory / "repository").rename(saved.directory / "lost")
+    assert "there is no repository any more" in saved.run("backup", saved.stack).err
+    assert not (saved.directory / "repository").exists()
+
+
+def test_a_full_disk_is_named(as_deployed: Saved) -> None:
+    (as_deployed.files / "large").write_bytes(os.urandom(24 << 20))
+    disk = as_deployed.directory / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=True)
+    try:
+        subprocess.run(
+            ["cp", "-a", str(as_deployed.directory / "repository"), str(disk)], check=True
+        )
+        known = len(as_deployed.run("backups", as_deployed.stack, "--json").json)
+        as_deployed.configure(repository=str(disk / "repository"))
+        done = as_deployed.run("backup", as_deployed.stack)
+        assert done.status == 1 and "is full: make room" in done.err, done
+        assert len(as_deployed.run("backups", as_deployed.stack, "--json").json) == known
+    finally:
+        (as_deployed.files / "large").unlink()
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_credentials_of_a_backend_come_from_a_file_of_roots(
+    as_deployed: Saved, tmp_path: Path
+) -> None:
+    secret = tmp_path / "environment"
+    secret.write_text("# of the bucket\nAWS_SECRET_ACCESS_KEY=verysecret\nnonsense verysecret\n")
+    secret.chmod(0o600)
+    as_deployed.configure(environment_file=str(secret))
+    done = as_deployed.run("backup", as_deployed.stack)
+    assert "line 3 is no assignment" in done.err and "verysecret" not in done.err
+    secret.write_text("AWS_SECRET_ACCESS_KEY='verysecret'\n")
+    as_deployed.backup()
+    secret.chmod(0o640)
+    assert "chmod 0600" in as_deployed.run("backup", as_deployed.stack).err
