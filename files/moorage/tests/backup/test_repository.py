@@ -44,6 +44,11 @@ def test_the_first_backup_begins_the_repository(as_deployed: Saved) -> None:
     saved = as_deployed
     (places(saved.directory)["STATE"] / ".repository").unlink()
     (saved.directory / "repository").rename(saved.directory / "away")
+    done = saved.run("backups", saved.stack)
+    assert done.status == 0 and "there is no backup of" in done.out, done
+    assert saved.run("backups", saved.stack, "--json").json == []
+    done = saved.run("prove", saved.stack)
+    assert done.status == 1 and "there is no backup of" in done.err, done
     done = saved.run("backup", saved.stack)
     assert done.status == 0 and "began the repository" in done.out, done
     # The second one knows that there was one, whatever has become of it.

@@ -8,10 +8,9 @@ from contextlib import suppress
 
 from moorage.backup import settings as places
 from moorage.backup.faults import BackupError, NoRepository
-from moorage.backup.sets import BEFORE_RESTORE, MANIFEST, WHOLE
+from moorage.backup.sets import BEFORE_RESTORE, MANIFEST, WHOLE, remember, was_here
 from moorage.backup.settings import Keep
 from moorage.backup.work import Work
-from moorage.common.files import write_atomically
 from moorage.common.readers import read_note
 
 _DAY_SECONDS = 86_400.0
@@ -58,17 +57,15 @@ def require_repository(work: Work) -> None:
 
     A backup on the empty place where a disk was mounted would be none.
     """
-    known = places.STATE / ".repository"
     here = work.restic.repository
     try:
         work.restic.snapshots(f"stack={work.layout.stack}")
     except NoRepository:
-        if known.is_file() and known.read_text(encoding="utf-8").strip() == here:
+        if was_here(here):
             raise
         work.restic.begin()
         work.tell(f"began the repository {here}")
-    known.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    write_atomically(known, here + "\n", 0o600)
+    remember(here)
 
 
 def _prune(work: Work) -> None:

@@ -17,8 +17,10 @@ from dataclasses import asdict, dataclass
 from socket import gethostname
 from typing import IO, Any
 
-from moorage.backup.faults import BackupError
+from moorage.backup import settings as places
+from moorage.backup.faults import BackupError, NoRepository
 from moorage.backup.restic import Restic, Snapshot
+from moorage.common.files import write_atomically
 from moorage.common.shape import make
 
 FORMAT = 1
@@ -129,9 +131,29 @@ def save_manifest(restic: Restic, made: Set) -> None:
     restic.save(write, MANIFEST, [*tags(made.stack, made.id, MANIFEST), *told])
 
 
+def was_here(repository: str) -> bool:
+    """Tell whether this host has had this repository: then it is no place to begin one anew."""
+    known = places.STATE / ".repository"
+    return known.is_file() and known.read_text(encoding="utf-8").strip() == repository
+
+
+def remember(repository: str) -> None:
+    """Note that this host has a repository."""
+    places.STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    write_atomically(places.STATE / ".repository", repository + "\n", 0o600)
+
+
 def list_sets(restic: Restic, stack: str) -> list[Listed]:
-    """Return the backups of a stack, made by whatever host, the newest first."""
-    found = restic.snapshots(f"stack={stack}", f"part={MANIFEST}")
+    """Return the backups of a stack, made by whatever host, the newest first.
+
+    A repository that is not there yet has none; raises NoRepository for one that is gone.
+    """
+    try:
+        found = restic.snapshots(f"stack={stack}", f"part={MANIFEST}")
+    except NoRepository:
+        if was_here(restic.repository):
+            raise
+        return []
     listed = (_listed(snapshot) for snapshot in found)
     return sorted((s for s in listed if s is not None), key=lambda s: s.id, reverse=True)
 
