@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 from psycopg.types.json import Jsonb
-from taifish import broker, jobs, work
+from taifish import broker, files, jobs, work
 from taifish.config import BROKER, CACHE, Config
 from taifish.db import Database
 from taifish.jobs import Queue
@@ -274,13 +274,7 @@ def test_what_is_due_daily_is_done_once(
     import dataclasses
 
     mailed = dataclasses.replace(config, admin_mail="boss@example.com")
-    (config.data / "uploads").mkdir(parents=True)
-    (config.data / "exports").mkdir()
-    orphan = config.data / "uploads" / "orphan.png"
-    orphan.write_bytes(b"x")
-    os.utime(orphan, (time.time() - 90000,) * 2)
-    fresh = config.data / "uploads" / "fresh.png"
-    fresh.write_bytes(b"x")
+    files.prepare(config.data)
     for key, kind, payload in (
         ("a", "digest", {"day": "2026-01-02"}),
         ("b", "digest", {"day": "2026-01-02"}),
@@ -293,7 +287,38 @@ def test_what_is_due_daily_is_done_once(
     assert [r["state"] for r in database.rows("SELECT state FROM jobs")] == ["done"] * 3
     assert database.value("SELECT count(*) FROM digests") == 1
     assert [m["To"] for m in mailbox.mails] == ["boss@example.com"]
-    assert not orphan.exists() and fresh.exists()
+
+
+def test_an_upload_goes_only_when_no_row_has_named_it_for_a_month(
+    config: Config, database: Database
+) -> None:
+    files.prepare(config.data)
+    upload, mark = (config.data / folder / "picture.png" for folder in ("uploads", "unnamed"))
+    month_ago = (time.time() - 31 * 86400,) * 2
+    upload.write_bytes(b"x")
+    os.utime(upload, month_ago)
+
+    def clean() -> None:
+        with database.transaction() as connection:
+            work.cleanup(connection, config, {})
+
+    # A database of an older backup does not know it yet.
+    clean()
+    assert upload.exists()
+    os.utime(mark, month_ago)
+    database.run("INSERT INTO users (name, shown, password_hash) VALUES ('a', 'a', '')")
+    database.run(
+        "INSERT INTO posts (board_id, user_id, title, body, picture)"
+        " SELECT b.id, u.id, 'x', 'x', 'picture.png' FROM boards b, users u LIMIT 1"
+    )
+    # And the way back does.
+    clean()
+    assert upload.exists() and not mark.exists()
+    database.run("DELETE FROM posts")
+    clean()
+    os.utime(mark, month_ago)
+    clean()
+    assert not upload.exists() and not mark.exists()
 
 
 def test_the_command_line(environment: dict[str, str], tmp_path: Path) -> None:

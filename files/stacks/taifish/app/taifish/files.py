@@ -1,4 +1,4 @@
-"""What lies on the volume: uploads, thumbs, exports, logs and beat's schedule."""
+"""What lies on the volume: uploads and marks of unnamed ones, thumbs, exports, logs, beat's own."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-FOLDERS = ("uploads", "thumbs", "exports", "logs", "beat")
+FOLDERS = ("uploads", "unnamed", "thumbs", "exports", "logs", "beat")
 _LOG_BYTES = 10_000_000
 
 

@@ -14,6 +14,8 @@ from taifish.sessions import Sessions
 
 _EXPORT_DAYS = 7
 _JOB_DAYS = 7
+# For so long a file that no row names stays: the database may be one of an older backup just now.
+_UNNAMED_DAYS = 30
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -140,9 +142,15 @@ def cleanup(connection: db.Connection, config: Config, _payload: Payload) -> Non
     )
     known = {row["picture"] for row in connection.execute("SELECT picture FROM posts")}
     for file in (config.data / "uploads").iterdir():
-        # A picture is written before its post is committed.
-        if file.name not in known and file.stat().st_mtime < time.time() - 86400:
+        # Empty, and as old as it is known that no row names the file.
+        mark = config.data / "unnamed" / file.name
+        if file.name in known:
+            mark.unlink(missing_ok=True)
+        elif not mark.exists():
+            mark.touch()
+        elif mark.stat().st_mtime < time.time() - _UNNAMED_DAYS * 86400:
             file.unlink(missing_ok=True)
+            mark.unlink()
     Sessions(config).drop_expired()
     files.rotate(config.data)
 
