@@ -10,6 +10,8 @@ import subprocess
 import tarfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -223,10 +225,12 @@ def test_a_stream_leads_nowhere_else(through: str, tmp_path: Path) -> None:
     link = entry("link", tarfile.SYMTYPE, str(tmp_path / "outside"))
     with pytest.raises((Broken, OSError)):
         unpack(hostile(link, entry(through, size=1)), tmp_path / "new")
-    with pytest.raises((Broken, OSError)):
-        hard = entry("hard", tarfile.LNKTYPE, through)
-        unpack(hostile(link, hard), tmp_path / "newer")
     assert os.listdir(tmp_path / "outside") == []
+    (tmp_path / "outside/file").touch()
+    hard = entry("hard", tarfile.LNKTYPE, through)
+    with suppress(Broken, OSError):
+        unpack(hostile(link, hard), tmp_path / "newer")
+    assert os.listdir(tmp_path / "newer") == ["link"]
     assert not (tmp_path / "file").exists()
 
 
@@ -270,3 +274,53 @@ def test_a_file_of_very_many_holes_takes_no_longer_than_others(
     with (tmp_path / "stream").open("wb") as out:
         pack(tmp_path / "from", out)
     assert time.process_time() - began < 20
+
+
+def test_a_name_that_came_twice_as_another_kind_is_the_last(tmp_path: Path) -> None:
+    directory, below = entry("name", tarfile.DIRTYPE), entry("name/below", size=2)
+    hard = entry("hard", tarfile.LNKTYPE, "name/below")
+    file, link = entry("name", size=3), entry("name", tarfile.SYMTYPE, str(tmp_path))
+    inner = entry("name/inner", tarfile.DIRTYPE)
+    unpack(hostile(directory, inner, below, file, hard), tmp_path / "file")
+    assert (tmp_path / "file/name").read_text() == "xxx"
+    unpack(hostile(directory, inner, link), tmp_path / "link")
+    assert os.readlink(tmp_path / "link/name") == str(tmp_path)
+    for number, first in enumerate((file, link)):
+        unpack(hostile(first, directory, below), tmp_path / f"directory{number}")
+        assert (tmp_path / f"directory{number}/name/below").read_text() == "xx"
+
+
+def test_a_file_with_two_names_is_whole_though_the_first_is_another_one_by_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "a").write_text("two names")
+    os.link(volume / "a", volume / "b")
+    os.link(volume / "a", tmp_path / "third")
+    (volume / "c").write_text("one name")
+    listed = os.scandir
+
+    def twice(top: int) -> Iterator[os.DirEntry[str]]:
+        """List as a directory does in which `c` is renamed to `a` meanwhile."""
+        entries = {found.name: found for found in listed(top)}
+        yield entries["a"]
+        os.rename(volume / "c", volume / "a")
+        yield from (entries["a"], entries["b"])
+
+    class Listing:
+        def __init__(self, top: int) -> None:
+            self._entries = twice(top)
+
+        def __next__(self) -> os.DirEntry[str]:
+            return next(self._entries)
+
+        def close(self) -> None:
+            self._entries.close()  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(os, "scandir", Listing)
+    stream, _, _ = packed(volume)
+    monkeypatch.undo()
+    unpack(io.BytesIO(stream), tmp_path / "again")
+    assert (tmp_path / "again/a").read_text() == "one name"
+    assert (tmp_path / "again/b").read_text() == "two names"

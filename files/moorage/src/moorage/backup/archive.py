@@ -22,7 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from moorage.deploy.foreign import DEEPEST, ENTER, KINDS, LOOK, TOLD, mount_of
+from moorage.deploy.foreign import DEEPEST, ENTER, KINDS, LOOK, TOLD, mount_of, remove_tree
 
 _CHUNK = 1 << 20
 _BLOCK = 512
@@ -83,7 +83,9 @@ class _Writer:
     def __init__(self, tar: tarfile.TarFile, mount: str) -> None:
         self.done = Packed()
         self._tar, self._mount = tar, mount
+        # Files that have other names: as which one each is in the stream, and the way back.
         self._names: dict[tuple[int, int], str] = {}
+        self._linked: dict[str, tuple[int, int]] = {}
 
     def walk(self, top: int) -> None:
         """Write all that lies below the directory that is open as ``top``."""
@@ -118,6 +120,8 @@ class _Writer:
         try:
             status = os.fstat(seen)
             kind = stat.S_IFMT(status.st_mode)
+            # A name that comes again: no later link may lead to what is there in its place.
+            self._names.pop(self._linked.pop(name, (0, 0)), None)
             if mount_of(seen) != self._mount:
                 self.done.leave(name, "another file system is mounted there")
             elif kind == stat.S_IFDIR:
@@ -177,7 +181,7 @@ class _Writer:
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             self.done.differs(name, "was written while it was read")
         if status.st_nlink > 1:
-            self._names[identity] = name
+            self._names[identity], self._linked[name] = name, identity
 
     def _content(self, source: IO[bytes], status: os.stat_result, name: str) -> None:
         info = self.about(name, status, source.fileno())
@@ -303,28 +307,38 @@ class _Reader:
     def __init__(self, top: int, users: Mapping[int, int], groups: Mapping[int, int]) -> None:
         self._top, self._users, self._groups = top, users, groups
         # Directories get their owners and times last: what is made in them changes those.
-        self._directories: list[tuple[str, tarfile.TarInfo]] = []
+        self._directories: dict[str, tarfile.TarInfo] = {}
 
     def take(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
-        """Make one entry."""
+        """Make one entry, in the place of what had its name.
+
+        An application may rename while it is read, so that a name comes twice, as whatever kind:
+        the last one counts.
+        """
         with self._parent(info.name) as (parent, name):
+            try:
+                if name:
+                    os.unlink(name, dir_fd=parent)
+            except FileNotFoundError:
+                pass
+            except IsADirectoryError:
+                if not info.isdir():
+                    remove_tree(Path(f"/proc/self/fd/{parent}/{name}"))
             if info.isdir():
                 if name:
                     with suppress(FileExistsError):
                         os.mkdir(name, 0o700, dir_fd=parent)
-                self._directories.append((info.name, info))
-                return
-            # A name that came twice, since it was renamed while it was read: the last one counts.
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=parent)
-            if info.issym():
+                self._directories[info.name] = info
+            elif info.issym():
                 os.symlink(info.linkname, name, dir_fd=parent)
                 user, group = self._owner(info)
                 os.chown(name, user, group, dir_fd=parent, follow_symlinks=False)
                 moment = _nanoseconds(info)
                 os.utime(name, ns=(moment, moment), dir_fd=parent, follow_symlinks=False)
             elif info.islnk():
-                with self._parent(info.linkname) as (other, first):
+                # What it leads to may have gone with a directory that had something in its place.
+                gone = suppress(FileNotFoundError, NotADirectoryError)
+                with gone, self._parent(info.linkname) as (other, first):
                     os.link(first, name, src_dir_fd=other, dst_dir_fd=parent, follow_symlinks=False)
             elif info.isreg():
                 self._file(tar, info, parent, name)
@@ -332,14 +346,20 @@ class _Reader:
                 raise Broken(f"{info.name} is neither a file nor a directory nor a link")
 
     def end(self) -> None:
-        """Give directories what they have beside their content; the deepest first."""
-        for path, info in reversed(self._directories):
-            with self._parent(path) as (parent, name):
-                fd = os.open(name or ".", ENTER, dir_fd=parent)
-            try:
+        """Give directories what they have beside their content."""
+        for path, info in self._directories.items():
+            # One that something else has taken the place of has nothing any more.
+            with suppress(FileNotFoundError, NotADirectoryError), self._open(path) as fd:
                 self._settle(fd, info)
-            finally:
-                os.close(fd)
+
+    @contextmanager
+    def _open(self, path: str) -> Iterator[int]:
+        with self._parent(path) as (parent, name):
+            fd = os.open(name or ".", ENTER, dir_fd=parent)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def _file(self, tar: tarfile.TarFile, info: tarfile.TarInfo, parent: int, name: str) -> None:
         how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
