@@ -21,7 +21,8 @@ _BEFORE_RESTORES = Keep(last=3, daily=0, weekly=0, monthly=0)
 def retain(work: Work, host: str) -> list[str]:
     """Forget the backups of this host that the policy lets go, and prune once a day.
 
-    The newest one that was proven stays in any case. Parts that never got a manifest go too.
+    The newest one that was proven stays in any case. Parts that never got a manifest go after a
+    day: until then another host of this name may be at work on them.
     Returns the ids of the sets that went. Raises BackupError.
     """
     stack, restic = work.layout.stack, work.restic
@@ -39,7 +40,10 @@ def retain(work: Work, host: str) -> list[str]:
     ]
     going = {s.tags.get("backup", "") for s in surplus} - {proven}
     whole = {s.tags.get("backup", "") for s in sets}
-    gone = [s for s in there if s.tags.get("backup") in going or s.tags.get("backup") not in whole]
+    yesterday = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() - _DAY_SECONDS))
+    # Ids sort by time.
+    parts = {i for i in (s.tags.get("backup", "") for s in there) if i < yesterday} - whole
+    gone = [s for s in there if s.tags.get("backup", "") in going | parts]
     if gone:
         # Manifests first: a set that loses its parts before is no backup that somebody may take.
         restic.forget([s.id for s in sorted(gone, key=lambda s: s.tags.get("part") != MANIFEST)])

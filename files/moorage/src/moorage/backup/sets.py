@@ -1,7 +1,7 @@
 """What a backup consists of: parts, each a stream, and a manifest that makes them one set.
 
 The manifest is saved last. Without one, what lies in the repository is no backup: something has
-kept it from getting complete, and the next backup of that host takes it away.
+kept it from getting complete, and a later backup of that host takes it away.
 """
 
 from __future__ import annotations
