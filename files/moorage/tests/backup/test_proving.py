@@ -132,6 +132,21 @@ def test_a_proof_does_not_fill_the_disk(standing: Saved, monkeypatch: pytest.Mon
     assert_nothing_left(standing)
 
 
+def test_a_proof_ends_a_database_that_hangs(
+    as_deployed: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = as_deployed
+    saved.declare(restore=["sleep", "600"])
+    # More than a pipe holds.
+    (saved.db / "rows").write_bytes(b"row\n" * 100_000)
+    saved.backup()
+    monkeypatch.setattr("moorage.backup.saving._LONGEST_SECONDS", 2.0)
+    done = saved.run("prove", saved.stack, "--json")
+    details = {part["name"]: part["detail"] for part in done.json["parts"]}
+    assert done.status == 1 and "was ended since it took more than" in details["dump/db"], done
+    assert_nothing_left(saved)
+
+
 def test_a_backup_that_holds_something_else_and_nobody_who_reaches_it(
     as_deployed: Saved,
 ) -> None:

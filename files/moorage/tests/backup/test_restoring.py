@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -243,6 +244,45 @@ def test_a_manifest_gives_restic_no_options(standing: Saved) -> None:
     finally:
         there = standing.restic().snapshots(f"backup={ident}")
         standing.restic().forget([snapshot.id for snapshot in there])
+
+
+def test_what_fails_before_a_database_got_anything_goes_back_without_a_backup(
+    changed: Saved,
+) -> None:
+    name = f"{changed.stack}-db"
+    subprocess.run(["docker", "exec", "-u", "0", name, "rm", "/tmp/well"], check=True)
+    health = ["docker", "inspect", "-f", "{{.State.Health.Status}}", name]
+    deadline = time.monotonic() + 60
+    while subprocess.check_output(health) != b"unhealthy\n" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    done = changed.restore("--without-backup", "--gate-timeout", "4")
+    assert done.status == 1 and "returned: " in done.out, done
+    assert changed.content()[:2] == CHANGED
+    assert_settled(changed)
+
+
+def test_a_database_that_somebody_had_stopped_is_stopped_again(changed: Saved) -> None:
+    argv = ["docker", "stop", "-t", "1", f"{changed.stack}-db"]
+    subprocess.run(argv, check=True, capture_output=True)
+    done = changed.restore("--without-backup")
+    assert done.status == 0, done
+    assert (changed.db / "rows").read_text() == WAS[1]
+    assert changed.states() == {"app": "running", "db": "exited"}
+
+
+def test_a_command_that_hangs_is_ended(changed: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody reads from it.
+    os.mkfifo(changed.db / "arriving")
+    (changed.db / "arriving").chmod(0o666)
+    monkeypatch.setattr("moorage.backup.saving._LONGEST_SECONDS", 6.0)
+    done = changed.restore("--only", "dump/db")
+    assert done.status == 1 and "was ended since it took more than" in done.err, done
+    (changed.db / "arriving").unlink()
+    monkeypatch.undo()
+    done = changed.run("restore", changed.stack, "--back")
+    assert done.status == 0, done
+    assert changed.content() == (*CHANGED, CHANGED[1])
+    assert_settled(changed)
 
 
 def test_a_truncated_pack_is_named(said_of_truncated: Future[str]) -> None:

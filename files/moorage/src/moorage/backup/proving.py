@@ -11,8 +11,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +22,7 @@ from moorage.backup import settings as places
 from moorage.backup.archive import Broken, listed
 from moorage.backup.faults import BackupError
 from moorage.backup.retention import proven_set
-from moorage.backup.saving import counted, last_words, pump
+from moorage.backup.saving import counted, load, pump
 from moorage.backup.sets import Checked, Part, Set
 from moorage.backup.work import Work, sized
 from moorage.common.files import write_atomically
@@ -303,30 +301,15 @@ class _Beside:
 
     def _load(self, found: Set, part: Part, backup: Backup, instance: Instance) -> None:
         argv = self._runtime.within(instance.name, backup.restore, interactive=True)
-        with (
-            tempfile.TemporaryFile() as said,
-            self._work.restic.read(part.snapshot, part.name) as source,
-        ):
+        with self._work.restic.read(part.snapshot, part.name) as source:
             checked = Checked(source)
-            running = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said
-            )
-            assert running.stdin is not None
             try:
-                # What it leaves unread is its own affair: it says so by its status.
-                with suppress(BrokenPipeError):
-                    shutil.copyfileobj(checked, running.stdin, 1 << 20)
+                load(part.of, argv, checked)
+            except BackupError:
+                # What was cut off or altered says so better than what becomes of it.
                 checked.end(part, found.id)
-                with suppress(BrokenPipeError):
-                    running.stdin.close()
-                status = running.wait()
-            finally:
-                running.kill()
-                running.wait()
-            words = last_words(said)
-        if status != 0:
-            tail = "".join(f"\n  | {line}" for line in words)
-            raise BackupError(f"{part.of} took no dump: it ended with {status}{tail}")
+                raise
+            checked.end(part, found.id)
 
     def _compare(self, part: Part, backup: Backup, instance: Instance) -> str:
         argv = self._runtime.within(instance.name, backup.dump)

@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,7 +20,7 @@ from typing import Any
 
 from moorage.backup.archive import Broken, unpack
 from moorage.backup.faults import BackupError
-from moorage.backup.saving import back_up, last_words, volumes_of
+from moorage.backup.saving import back_up, load, volumes_of
 from moorage.backup.sets import BEFORE_RESTORE, Checked, Part, Set, total
 from moorage.backup.work import Work, running_instance, sized
 from moorage.common.files import write_atomically
@@ -67,6 +65,7 @@ class Tree:
 class State:
     """How far a restore has got. ``trees`` and ``dumps`` are what it replaces.
 
+    ``begun`` names the dumps of which a database may have got something already.
     ``stopped`` names the instances that ran, ``held`` the services that did not; ``paged`` whether
     visitors are shown the maintenance page since; ``saved`` is the backup of what there was.
     """
@@ -77,6 +76,7 @@ class State:
     phase: str = "fetching"
     trees: tuple[Tree, ...] = ()
     dumps: tuple[str, ...] = ()
+    begun: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     paged: bool = False
@@ -235,7 +235,7 @@ class Restore:
             self._stop(self._writers())
             for tree in state.trees:
                 _take_back(tree)
-            for service in state.dumps:
+            for service in state.begun:
                 before = self._directory / f"{service}.before"
                 if not before.is_file():
                     raise BackupError(
@@ -255,6 +255,10 @@ class Restore:
 
         From the first file on that is gone there is no other way any more.
         """
+        # What somebody had stopped ran only to take its dump.
+        there = self._scene.look().values() if self._state.begun else ()
+        idle = {*self._state.begun} & {*self._state.held}
+        self._stop([i for i in there if i.alive and i.service in idle])
         self._page(on=False)
         # A full disk gets room by this.
         with suppress(OSError):
@@ -369,20 +373,18 @@ class Restore:
         command = _command(self._release, service)
         argv = self._driver.runtime.within(instance.name, command, beside, interactive=True)
         began = time.monotonic()
-        with dump.open("rb") as source, tempfile.TemporaryFile() as said:
-            status = subprocess.run(
-                argv, stdin=source, stdout=subprocess.DEVNULL, stderr=said, check=False
-            ).returncode
-            words = last_words(said)
-        if status != 0:
-            tail = "".join(f"\n  | {line}" for line in words)
-            raise BackupError(
-                f"{service} took no dump: `{' '.join(argv)}` ended with {status}{tail}"
+        if service not in self._state.begun:
+            self._state.begun += (service,)
+            self._note(self._state.phase)
+        try:
+            with dump.open("rb") as source:
+                load(service, argv, source)
+        finally:
+            # Some take it with their next start, and no other one keeps what it had in memory.
+            # Also after a failure: what was ended for its slowness goes on in its container.
+            self._driver.runtime.restart(
+                instance.name, timeout_seconds=unit.stop_seconds + _RESTART_SECONDS
             )
-        # Some take it with their next start, and no other one keeps what it had in memory.
-        self._driver.runtime.restart(
-            instance.name, timeout_seconds=unit.stop_seconds + _RESTART_SECONDS
-        )
         self._healthy([unit])
         self._work.tell(f"{service} has its dump after {time.monotonic() - began:.1f} s")
 

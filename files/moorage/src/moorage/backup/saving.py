@@ -12,13 +12,13 @@ import os
 import select
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from threading import Event, Thread, Timer
+from typing import IO, Any, Protocol
 
 from moorage.backup.archive import pack
 from moorage.backup.faults import BackupError
@@ -40,9 +40,11 @@ from moorage.release.manifest import Backup, Service
 from moorage.release.names import COMPOSE_JSON, UNIFIED_STATE
 
 _CHUNK = 1 << 20
-_SAID_LINES, _SAID_BYTES = 15, 16 << 10
+_SAID_LINES, _SAID_BYTES, _SAID_SECONDS = 15, 16 << 10, 10.0
 # A dump that gives nothing for that long will not give any more.
 _STALL_SECONDS = 3600.0
+# No command takes or gives a dump for longer, nor counts in one.
+_LONGEST_SECONDS = 6 * 3600.0
 _CENSUS_BYTES = 4 << 20
 _CENSUS_SECONDS = 600.0
 _SAY = (
@@ -237,36 +239,101 @@ def _pack(directory: Path, meter: Meter) -> dict[str, Any]:
 def pump(argv: Sequence[str], *to: Callable[[bytes], int]) -> None:
     """Pass on what a command prints to all of ``to``.
 
-    Raises BackupError unless it ends well and has printed anything. What it complains of goes into
-    a file: it must not wait for somebody to read that.
+    Raises BackupError unless it ends well and has printed anything.
     """
-    with tempfile.TemporaryFile() as said:
-        running = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
-        )
-        assert running.stdout is not None
-        count = 0
-        try:
-            while piece := _piece(running.stdout.fileno(), argv):
-                count += len(piece)
-                for write in to:
-                    write(piece)
-            status = running.wait()
-        finally:
-            running.kill()
-            running.wait()
-            running.stdout.close()
-        words = last_words(said)
+    running = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdout is not None and running.stderr is not None
+    said, count = _Said(running.stderr, _SAID_BYTES), 0
+    with _limited(running) as late, running.stdout:
+        while piece := _piece(running.stdout.fileno(), argv):
+            count += len(piece)
+            for write in to:
+                write(piece)
+        status = running.wait()
     if status != 0 or not count:
-        how = f"ended with {status}" if status else "wrote nothing"
-        tail = "".join(f"\n  | {line}" for line in words)
-        raise BackupError(f"the dump failed: `{' '.join(argv)}` {how}{tail}")
+        how = _ended(status, late) if status else "wrote nothing"
+        raise BackupError(f"the dump failed: `{' '.join(argv)}` {how}{said.tail()}")
 
 
-def last_words(said: IO[bytes]) -> list[str]:
-    """Return the last lines of what a command complained of, however much that was."""
-    said.seek(max(0, said.seek(0, os.SEEK_END) - _SAID_BYTES))
-    return said.read(_SAID_BYTES).decode("utf-8", "replace").splitlines()[-_SAID_LINES:]
+def load(service: str, argv: Sequence[str], source: Readable) -> None:
+    """Give a dump to a service's command; raises BackupError unless that ends well."""
+    running = subprocess.Popen(
+        argv, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    assert running.stdin is not None and running.stderr is not None
+    said = _Said(running.stderr, _SAID_BYTES)
+    with running.stdin as stdin, _limited(running) as late:
+        # What it leaves unread is its own affair: it says so by its status.
+        with suppress(BrokenPipeError):
+            while rest := memoryview(source.read(_CHUNK)):
+                while rest:
+                    rest = rest[stdin.write(rest) :]
+        stdin.close()
+        status = running.wait()
+    if status != 0:
+        raise BackupError(
+            f"{service} took no dump: `{' '.join(argv)}` {_ended(status, late)}{said.tail()}"
+        )
+
+
+class Readable(Protocol):
+    """What a dump is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next piece, an empty one at the end."""
+
+
+class _Said:
+    """Takes all that a command says, and keeps the last of it.
+
+    The command must not wait for a reader, nor fill a disk: it may be of an application.
+    """
+
+    def __init__(self, source: IO[bytes], limit: int) -> None:
+        self._kept = b""
+        self._thread = Thread(target=self._take, args=(source, limit), daemon=True)
+        self._thread.start()
+
+    def _take(self, source: IO[bytes], limit: int) -> None:
+        with source:
+            while piece := os.read(source.fileno(), _CHUNK):
+                self._kept = (self._kept + piece)[-limit:]
+
+    def lines(self) -> list[str]:
+        """Return what was kept, once the command has ended."""
+        self._thread.join(_SAID_SECONDS)
+        return self._kept.decode("utf-8", "replace").splitlines()
+
+    def tail(self) -> str:
+        """Return its last lines as the end of a message."""
+        return "".join(f"\n  | {line}" for line in self.lines()[-_SAID_LINES:])
+
+
+@contextmanager
+def _limited(running: subprocess.Popen[bytes]) -> Iterator[Event]:
+    """End a command with the block, or when it takes too long: then what is given is set."""
+    late = Event()
+
+    def end() -> None:
+        late.set()
+        running.kill()
+
+    timer = Timer(_LONGEST_SECONDS, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+        running.kill()
+        running.wait()
+
+
+def _ended(status: int, late: Event) -> str:
+    took = f"was ended since it took more than {_LONGEST_SECONDS / 3600:g} hours"
+    return took if late.is_set() else f"ended with {status}"
 
 
 def _piece(fd: int, argv: Sequence[str]) -> bytes:
@@ -326,20 +393,17 @@ class Census:
 @contextmanager
 def counted(argv: Sequence[str]) -> Iterator[Census]:
     """Give what counts all that is written to it; its ``lines`` are there after the block."""
-    with tempfile.TemporaryFile() as said:
-        running = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.DEVNULL
-        )
-        census = Census(running)
+    running = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert running.stdout is not None
+    said, census = _Said(running.stdout, _CENSUS_BYTES), Census(running)
+    with _limited(running):
         try:
             yield census
             census.end()
             with suppress(subprocess.TimeoutExpired):
                 if running.wait(_CENSUS_SECONDS) == 0:
-                    said.seek(0)
-                    text = said.read(_CENSUS_BYTES).decode("utf-8", "replace")
-                    census.lines = tuple(text.splitlines())
+                    census.lines = tuple(said.lines())
         finally:
-            running.kill()
-            running.wait()
             census.end()
