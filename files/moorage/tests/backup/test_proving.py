@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from saved import Saved, places
 
+from moorage.backup.proving import different
 from moorage.backup.sets import tags
 from moorage.probe.signing import ensure_key, verify
 
@@ -57,6 +58,12 @@ def test_a_backup_is_proven_and_the_stack_not_touched(
     row = standing.run("backups", standing.stack, "--json").json[0]
     assert (row["id"], row["proven"], row["failed"]) == (ident, True, False)
     assert_nothing_left(standing)
+
+
+def test_keys_that_end_by_themselves_are_no_difference() -> None:
+    saved = ["db0\t3\tab12", "db2 (with a time to live)\t3\t-"]
+    assert different(saved, saved[:1]) == []
+    assert different(saved, ["db0\t3\tab13"]) == ["db0\t3\tab12", "db0\t3\tab13"]
 
 
 def test_what_was_proven_stays_known_while_the_next_ones_fail(standing: Saved) -> None:
