@@ -46,10 +46,19 @@ def wrk(host: Host, url: str) -> tuple[float, float]:
     return float(rate[1]), float(slow[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[slow[2]]
 
 
-def plain_nginx(host: Host) -> None:
-    """Start, or start anew, nginx with the configuration that the document draws."""
+def plain_nginx(host: Host, replicas: int, work: Path) -> None:
+    """Start, or start anew, nginx with the configuration that the document draws.
+
+    It names every replica, by address: Debian's nginx does not ask for names again.
+    """
+    names = ["taifish-app", *(f"taifish-app-{n}" for n in range(2, replicas + 1))]
+    network = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    addresses = [host.run("docker", "inspect", "-f", network, name).strip() for name in names]
+    text = (ROOT / "files/stacks/taifish/configs/nginx.conf").read_text(encoding="utf-8")
+    servers = " ".join(f"server {address}:5000;" for address in addresses)
+    (work / "nginx.conf").write_text(text.replace("server app:5000 resolve;", servers))
     host.run("sh", "-c", "docker rm -f bench-nginx 2>/dev/null || true")
-    host.put(ROOT / "files/stacks/taifish/configs/nginx.conf", "/root/nginx.conf")
+    host.put(work / "nginx.conf", "/root/nginx.conf")
     image = host.run("docker", "inspect", "moorage-edge", "-f", "{{.Config.Image}}").strip()
     host.run(
         *("docker", "run", "-d", "--name", "bench-nginx", "--network", "taifish_taifish_network"),
@@ -97,7 +106,7 @@ def memory(host: Host) -> str:
     return host.run("docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}")
 
 
-def bench(host: Host, rounds: int) -> None:
+def bench(host: Host, rounds: int, work: Path) -> None:
     """Print all figures."""
     seconds, _ = host.play("site.yml")
     print(f"bare host to serving: {seconds:.0f} s")
@@ -106,7 +115,7 @@ def bench(host: Host, rounds: int) -> None:
     for replicas in (1, 3):
         host.has(["taifish"], **_SETTINGS, taifish_replicas={"app": replicas})
         host.play("site.yml")
-        plain_nginx(host)
+        plain_nginx(host, replicas, work)
         lines += measure(host, rounds, replicas)
     print(table([["REPLICAS", "ASKED", "PATH", "ANSWERS/S", "P99 MS"], *lines]))
     host.run("docker", "rm", "-f", "bench-nginx")
@@ -129,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         host = Host("bench-edge", Path(work), ["taifish"], **_SETTINGS)
         host.create()
         try:
-            bench(host, options.rounds)
+            bench(host, options.rounds, Path(work))
         except BenchError as error:
             print(error, file=sys.stderr)
             return 1
