@@ -76,6 +76,15 @@ def test_what_does_not_get_well_never_has_a_visitor(rig: FakeRig, script: str) -
     assert not [step for step in rig.steps_done() if "127.0.0.1:21001" in step]
 
 
+def test_what_was_killed_is_said_to_be_whether_or_not_the_kernels_note_is_there(
+    rig: FakeRig,
+) -> None:
+    rig.run(rig.deploy(rig.web()))
+    outcome = rig.run(rig.deploy(rig.web(script="killed")))
+    assert outcome.outcome == "restored"
+    assert "web: restarting, ended by SIGKILL, as for want of memory" in outcome.message
+
+
 def test_visitors_wait_while_something_is_replaced_in_its_place(rig: FakeRig) -> None:
     rig.world.patient = frozenset({"web:80"})
     rig.run(rig.deploy(rig.web(rolled=False)))

@@ -40,6 +40,7 @@ _STATES: dict[str, dict[str, Any]] = {
     "well": {"state": "running"},
     "sick": {"state": "running", "health": "unhealthy"},
     "crash": {"state": "restarting", "restarts": 5, "exit_code": 1},
+    "killed": {"state": "restarting", "restarts": 5, "exit_code": 137},
     "ends": {"state": "exited"},
     "fails": {"state": "exited", "exit_code": 1},
     "long": {"state": "running"},

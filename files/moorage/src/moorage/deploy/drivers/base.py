@@ -18,6 +18,8 @@ from moorage.release.manifest import Unit
 
 _LOG_LINES = 15
 _RESTART_SECONDS = 120
+# As the engine has it: 128 and the number of the signal.
+_KILLED = 137
 _ENOUGH_RESTARTS = 3
 
 
@@ -172,6 +174,9 @@ class Driver:
             detail += f", it could not be started: {instance.refused}"
         if instance.out_of_memory:
             detail += ", killed for want of memory"
+        elif state == "restarting" and instance.exit_code == _KILLED:
+            # The kernel's note may come after the engine's, and is gone with the next start.
+            detail += ", ended by SIGKILL, as for want of memory"
         if instance.restarts:
             detail += f", restarted {instance.restarts} times"
         candidate = instance.name == unit.next_name
