@@ -60,13 +60,14 @@ def test_one_that_is_killed_after_its_change_is_undone(changed: Saved) -> None:
 
 def test_one_that_is_killed_while_it_tidies_is_not_undone(changed: Saved) -> None:
     before = """
-whole = restoring.remove_tree
+from moorage.backup import trees
+whole = trees.remove_tree
 def half(path):
     if path.name == ".files.before":
         (path / "picture").unlink()
         os.kill(os.getpid(), signal.SIGKILL)
     whole(path)
-restoring.remove_tree = half
+trees.remove_tree = half
 """
     argv = changed.argv("restore", changed.stack, "--yes", before=before)
     assert subprocess.run(argv, capture_output=True, check=False).returncode == -9

@@ -133,7 +133,7 @@ def test_backups_of_another_host_neither_prove_nor_replace_those_of_this_one(
 
 def test_a_proof_does_not_fill_the_disk(standing: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil.disk_usage("/")._replace(free=10)
-    monkeypatch.setattr("moorage.backup.proving.shutil.disk_usage", lambda _: full)
+    monkeypatch.setattr("moorage.backup.trees.shutil.disk_usage", lambda _: full)
     done = standing.run("prove", standing.stack)
     assert done.status == 1 and "FAILED dump/db" in done.out and "make room" in done.out, done
     assert_nothing_left(standing)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +23,8 @@ from moorage.backup.faults import BackupError
 from moorage.backup.retention import proven_set
 from moorage.backup.saving import counted, load, pump
 from moorage.backup.sets import Checked, Part, Set
-from moorage.backup.work import Work, sized
+from moorage.backup.trees import require_room
+from moorage.backup.work import Work
 from moorage.common.files import write_atomically
 from moorage.common.lock import hold
 from moorage.common.readers import read_object
@@ -235,12 +235,7 @@ class _Beside:
                 f"dump: it cannot be tried"
             )
         # As a dump and in a database; a proof must not fill the disk that the stack lives on.
-        free = shutil.disk_usage(self._directory).free
-        if (needed := 2 * part.bytes) > free:
-            raise BackupError(
-                f"{self._work.layout.base} has {sized(free)} free, and to try {part.name} needs "
-                f"about {sized(needed)}: make room"
-            )
+        require_room(self._directory, 2 * part.bytes, f"to try {part.name}")
         with self._instance(unit) as instance:
             self._load(found, part, backup, instance)
             self._runtime.restart(

@@ -1,9 +1,8 @@
 """Putting a backup back: all of it is fetched and checked first, and what was there stays beside.
 
 A restore that is cut off is finished or undone by the next command: what it had got to stands in
-`state.json`, and the stack stays reserved until then, so that no update runs over it. Directories
-change places by renames, each of which can be told from what lies there; databases get a dump,
-again as often as needed.
+`state.json`, and the stack stays reserved until then, so that no update runs over it. Databases get
+a dump again, as often as needed.
 """
 
 from __future__ import annotations
@@ -18,29 +17,33 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moorage.backup.archive import Broken, unpack
 from moorage.backup.faults import BackupError
-from moorage.backup.saving import back_up, load, volumes_of
+from moorage.backup.instances import Instances, restore_command
+from moorage.backup.saving import back_up, volumes_of
 from moorage.backup.sets import BEFORE_RESTORE, Checked, Part, Set, total
-from moorage.backup.work import Work, running_instance, sized
+from moorage.backup.trees import (
+    Tree,
+    fetch_tree,
+    owners_of,
+    put,
+    remove_beside,
+    require_room,
+    take_back,
+    tree_of,
+)
+from moorage.backup.work import Work, sized
 from moorage.common.files import write_atomically
 from moorage.common.lock import hold
 from moorage.common.shape import make, read_shaped
 from moorage.deploy.foreign import remove_tree
-from moorage.deploy.gate import GateClosed, wait_until_healthy
-from moorage.deploy.instance import Instance
+from moorage.deploy.gate import GateClosed
 from moorage.deploy.release import Release, ReleaseError, read_release
 from moorage.deploy.reservation import Reservation, admit, give_back, reserve
 from moorage.deploy.runtimes.base import RuntimeFault
-from moorage.deploy.scene import Limits, Scene
-from moorage.deploy.traffic import Traffic
 from moorage.edge import EdgeError
 from moorage.release.layout import Layout
-from moorage.release.manifest import Unit
 
 _STATE = "state.json"
-_STOP_MARGIN_SECONDS = 60.0
-_RESTART_SECONDS = 120.0
 # Phases in which nothing of what there was has been touched yet.
 _UNTOUCHED = ("fetching", "stopping", "saving")
 _CHANGED = ("changing", "starting")
@@ -49,16 +52,6 @@ _ENDED = ("restored", "returned")
 
 
 _FAILURES = (BackupError, EdgeError, GateClosed, OSError, ReleaseError, RuntimeFault)
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A directory that is replaced: where it lies, the new one beside it, and the old one."""
-
-    name: str
-    path: str
-    fresh: str
-    old: str
 
 
 @dataclass
@@ -159,7 +152,7 @@ def choose(
         chosen.append(known["secrets"])
     volumes = {path.name for path in volumes_of(layout, release)}
     for part in chosen:
-        dumped = part.kind == "dump" and not _command(release, part.of)
+        dumped = part.kind == "dump" and not restore_command(release, part.of)
         if dumped or (part.kind == "volume" and part.of not in volumes):
             raise BackupError(
                 f"release {release.id}, which runs, has no place for {part.name} of backup "
@@ -171,23 +164,13 @@ def choose(
     return chosen
 
 
-def _command(release: Release, service: str) -> tuple[str, ...]:
-    backups = (s.backup for s in release.manifest.services if s.name == service and s.backup)
-    return next((backup.restore for backup in backups), ())
-
-
 class Restore:
     """Replaces what a stack has by a backup, or goes back to what it had."""
 
     def __init__(self, work: Work, release: Release, state: State) -> None:
         self._work, self._release, self._state = work, release, state
-        self._layout = work.layout
-        self._driver = work.driver(release)
-        self._directory = directory_of(work.layout)
-        limits = Limits()
-        traffic = Traffic(work.layout.stack, work.edge)
-        self._scene = Scene(work.layout, release, self._driver, traffic, limits)
-        self._scene.did.held = list(state.held)
+        self._layout, self._directory = work.layout, directory_of(work.layout)
+        self._instances = Instances(work, release, state.held, state.gate_seconds)
 
     # -- forward --------------------------------------------------------------------------
 
@@ -200,11 +183,12 @@ class Restore:
                 self._fetch_dump(found, part, part.of)
                 self._state.dumps += (part.of,)
             else:
-                tree = self._tree(part)
+                tree = tree_of(self._layout, part)
                 self._state.trees += (tree,)
                 # Noted before it is made: what is cut off is found and taken away.
                 self._note("fetching")
-                self._fetch_tree(found, part, tree)
+                owners = owners_of(self._release, part, Path(tree.path))
+                fetch_tree(self._work.restic, found, part, Path(tree.fresh), *owners)
             seconds = time.monotonic() - began
             self._work.tell(f"fetched {part.name:<24} {sized(part.bytes):>9} in {seconds:.1f} s")
 
@@ -216,7 +200,7 @@ class Restore:
                 self._save()
         self._note("changing")
         for tree in self._state.trees:
-            _put(tree)
+            put(tree)
         for service in self._state.dumps:
             self._load(service, self._directory / service)
         self._note("starting")
@@ -232,9 +216,9 @@ class Restore:
         state = self._state
         if state.phase not in _UNTOUCHED:
             self._note("returning")
-            self._stop(self._writers())
+            self._instances.stop(self._writers())
             for tree in state.trees:
-                _take_back(tree)
+                take_back(tree)
             for service in state.begun:
                 before = self._directory / f"{service}.before"
                 if not before.is_file():
@@ -256,17 +240,14 @@ class Restore:
         From the first file on that is gone there is no other way any more.
         """
         # What somebody had stopped ran only to take its dump.
-        there = self._scene.look().values() if self._state.begun else ()
-        idle = {*self._state.begun} & {*self._state.held}
-        self._stop([i for i in there if i.alive and i.service in idle])
+        if idle := {*self._state.begun} & {*self._state.held}:
+            self._instances.stop(self._instances.of(idle))
         self._page(on=False)
         # A full disk gets room by this.
         with suppress(OSError):
             self._note(outcome)
         for tree in self._state.trees:
-            for path in (Path(tree.fresh), Path(tree.old)):
-                if path.is_dir():
-                    remove_tree(path)
+            remove_beside(tree)
         # Before the state: without that nobody would know whose reservation it is.
         give_back(self._layout, self._state.token)
         (self._directory / _STATE).unlink()
@@ -275,25 +256,10 @@ class Restore:
     # -- fetching -------------------------------------------------------------------------
 
     def _require_room(self, parts: Sequence[Part]) -> None:
-        free = shutil.disk_usage(self._layout.base).free
         # What databases hold is saved and fetched once more, in case it has to come back.
         needed = total(parts) + total([part for part in parts if part.kind == "dump"])
-        if needed > free:
-            raise BackupError(
-                f"{self._layout.base} has {sized(free)} free, and the restore needs about "
-                f"{sized(needed)} beside what is there: make room, or name parts with --only"
-            )
-
-    def _tree(self, part: Part) -> Tree:
-        base = self._layout.base
-        path = base / "secrets" if part.kind == "secrets" else base / "data" / part.of
-        if mounted := _mounted(path):
-            raise BackupError(
-                f"{mounted} is a mount of its own, which no backup has, and which would go along "
-                f"with what is replaced: unmount it, or restore this part by hand"
-            )
-        beside = (str(path.with_name(f".{path.name}.{kind}")) for kind in ("restored", "before"))
-        return Tree(part.name, str(path), *beside)
+        mend = "make room, or name parts with --only"
+        require_room(self._layout.base, needed, "the restore", mend)
 
     def _fetch_dump(self, found: Set, part: Part, name: str) -> None:
         how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -306,40 +272,24 @@ class Restore:
                 out.write(piece)
             checked.end(part, found.id)
 
-    def _fetch_tree(self, found: Set, part: Part, tree: Tree) -> None:
-        fresh = Path(tree.fresh)
-        users, groups = self._owners(part, Path(tree.path))
-        with self._work.restic.read(part.snapshot, part.name) as source:
-            checked = Checked(source)
-            try:
-                unpack(checked, fresh, users, groups)  # type: ignore[arg-type]
-            except Broken as trouble:
-                # What was cut off or altered says so better than what it looks like.
-                checked.end(part, found.id)
-                raise BackupError(f"{part.name} of backup {found.id}: {trouble}") from None
-            checked.end(part, found.id)
-
-    def _owners(self, part: Part, path: Path) -> tuple[dict[int, int], dict[int, int]]:
-        """Return who on this host is whom of the backup: stacks have other numbers elsewhere."""
-        entries = self._release.manifest.directories or ()
-        wanted = next(((e.owner, e.group) for e in entries if e.path == str(path)), None)
-        if part.owner is None or wanted is None or part.kind != "volume":
-            return {}, {}
-        return {part.owner[0]: wanted[0]}, {part.owner[1]: wanted[1]}
-
     # -- changing -------------------------------------------------------------------------
 
     def _stop_writers(self) -> None:
         writers = self._writers()
-        self._state.held = tuple(
-            self._driver.held(self._release, list(self._scene.look().values()))
-        )
-        self._scene.did.held = list(self._state.held)
-        self._state.stopped = tuple(instance.name for instance in writers)
+        self._state.held = tuple(self._instances.held())
+        self._instances.hold(self._state.held)
+        self._state.stopped = tuple(writers)
         self._state.paged = self._may_page()
         self._note("stopping")
         self._page(on=True)
-        self._stop(writers)
+        self._instances.stop(writers)
+
+    def _writers(self) -> list[str]:
+        return self._instances.writers([tree.path for tree in self._state.trees])
+
+    def _start(self) -> None:
+        # What migrates looks again at what a dump has brought.
+        self._instances.start(self._state.stopped, migrate=bool(self._state.dumps))
 
     def _save(self) -> None:
         self._note("saving")
@@ -361,84 +311,12 @@ class Restore:
         self._note("saving")
 
     def _load(self, service: str, dump: Path) -> None:
-        """Have a service put a dump in the place of what it has, and start it anew."""
-        unit = self._unit(service)
-        if not self._there(unit).alive:
-            self._driver.runtime.start([unit.name])
-        self._healthy([unit])
-        instance = running_instance(self._release, service, self._scene.found)
-        if instance is None:
-            raise BackupError(f"{service} does not run, so it takes no dump: see its log")
-        beside = self._driver.surroundings(self._release, unit, service)
-        command = _command(self._release, service)
-        argv = self._driver.runtime.within(instance.name, command, beside, interactive=True)
-        began = time.monotonic()
-        if service not in self._state.begun:
-            self._state.begun += (service,)
-            self._note(self._state.phase)
-        try:
-            with dump.open("rb") as source:
-                load(service, argv, source)
-        finally:
-            # Some take it with their next start, and no other one keeps what it had in memory.
-            # Also after a failure: what was ended for its slowness goes on in its container.
-            self._driver.runtime.restart(
-                instance.name, timeout_seconds=unit.stop_seconds + _RESTART_SECONDS
-            )
-        self._healthy([unit])
-        self._work.tell(f"{service} has its dump after {time.monotonic() - began:.1f} s")
+        def begin() -> None:
+            if service not in self._state.begun:
+                self._state.begun += (service,)
+                self._note(self._state.phase)
 
-    # -- instances ------------------------------------------------------------------------
-
-    def _writers(self) -> list[Instance]:
-        """Return the instances that run and could write to what is replaced, or lean on it."""
-        data = {unit.name for unit in self._release.manifest.units if unit.data}
-        paths = {tree.path for tree in self._state.trees}
-        return [
-            i
-            for i in self._scene.look().values()
-            if i.alive and (i.name not in data or paths & {*i.writes, *i.reads})
-        ]
-
-    def _stop(self, instances: Sequence[Instance]) -> None:
-        longest = max((instance.stop_seconds for instance in instances), default=0.0)
-        names = [instance.name for instance in instances]
-        if names:
-            self._work.tell(f"stopping {', '.join(names)}")
-            self._driver.runtime.stop(names, timeout_seconds=longest + _STOP_MARGIN_SECONDS)
-
-    def _start(self) -> None:
-        """Start what ran before, data services first, and wait for the health of all."""
-        units = [unit for unit in self._release.manifest.units if not unit.on_demand]
-        down = {name for name, i in self._scene.look().items() if not i.alive}
-        due = [unit for unit in units if unit.name in self._state.stopped and unit.name in down]
-        # What migrates looks again at what a dump has brought.
-        once = [u for u in units if u.one_off and u.name in down and self._state.dumps]
-        data = [unit for unit in due if unit.data]
-        for group in (data, *([unit] for unit in once), [u for u in due if u not in data]):
-            if group:
-                self._driver.runtime.start([unit.name for unit in group])
-                self._healthy(group)
-        names = {unit.name for unit in units}
-        # An instance that no unit describes ran as well.
-        other = [n for n in self._state.stopped if n not in names and n in down]
-        if other:
-            self._driver.runtime.start(other)
-        self._work.tell("waiting until all is healthy")
-        wait_until_healthy(self._scene.everything, self._state.gate_seconds)
-
-    def _healthy(self, units: Sequence[Unit]) -> None:
-        look = self._scene.looker({unit.name for unit in units})
-        wait_until_healthy(look, self._state.gate_seconds)
-
-    def _unit(self, service: str) -> Unit:
-        return next(u for u in self._release.manifest.units if u.serves(service))
-
-    def _there(self, unit: Unit) -> Instance:
-        found = self._scene.look().get(unit.name)
-        if found is None:
-            raise BackupError(f"there is no container {unit.name}: deploy the stack first")
-        return found
+        self._instances.load(service, dump, begin)
 
     # -- small things ---------------------------------------------------------------------
 
@@ -469,32 +347,6 @@ def write_state(layout: Layout, state: State) -> None:
     """Have what a restore has got to on the disk."""
     text = json.dumps(asdict(state), indent=2) + "\n"
     write_atomically(directory_of(layout) / _STATE, text, 0o600)
-
-
-def _mounted(path: Path) -> str:
-    """Return what is mounted at a path or below it, "" for nothing."""
-    top = os.path.realpath(path)
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
-        points = [line.split()[4] for line in mounts]
-    return next((p for p in points if p == top or p.startswith(f"{top}/")), "")
-
-
-def _put(tree: Tree) -> None:
-    """Have the new directory in its place and the old one beside it, however far that had got."""
-    path, fresh, old = Path(tree.path), Path(tree.fresh), Path(tree.old)
-    if fresh.is_dir():
-        if os.path.lexists(path) and not old.is_dir():
-            path.rename(old)
-        fresh.rename(path)
-
-
-def _take_back(tree: Tree) -> None:
-    """Have the old directory in its place again, and the new one beside it."""
-    path, fresh, old = Path(tree.path), Path(tree.fresh), Path(tree.old)
-    if old.is_dir():
-        if os.path.lexists(path):
-            path.rename(fresh)
-        old.rename(path)
 
 
 @contextmanager
@@ -632,13 +484,7 @@ def restore_secrets(work: Work, found: Set) -> None:
     layout.base.mkdir(mode=0o755, parents=True, exist_ok=True)
     if fresh.is_dir():
         remove_tree(fresh)
-    with work.restic.read(part.snapshot, part.name) as source:
-        checked = Checked(source)
-        try:
-            unpack(checked, fresh)  # type: ignore[arg-type]
-        except Broken as trouble:
-            raise BackupError(f"secrets of backup {found.id}: {trouble}") from None
-        checked.end(part, found.id)
+    fetch_tree(work.restic, found, part, fresh)
     if target.is_dir():
         target.rmdir()
     fresh.rename(target)
