@@ -12,6 +12,7 @@ from application import APPLICATION, own
 from checkout import Checkout
 from counted import counted
 from playbook import play
+from shared_update import assert_dumped, receipt_of
 from support import Machine, wait_until
 from taifish_site import jobs, queries, visited
 
@@ -56,6 +57,8 @@ def test_one_three_one_with_an_update_between_fails_nobody(
         began = time.monotonic()
         play("playbooks/update.yml", root=checkout.root, stack=stack, version="v2", **three).ok  # noqa: B018
         figure(f"update of three and three: {time.monotonic() - began:.1f} s")
+        (hook,) = receipt_of(settled, stack)["hooks"]
+        assert_dumped(settled, hook["saved"])
         visitors.wait_for_more(300)
         scale(checkout, "app", 1, version="v2", **own(replicas={"celery_worker": 3}))
         scale(checkout, "celery_worker", 1, version="v2")

@@ -784,12 +784,13 @@ local function ailment(pool, peer)
   return why
 end
 
--- The peers that this worker looks at.
+-- The peers that this worker looks at, and until when: a look takes four waits at most, and one
+-- that broke off keeps none of the later ones.
 local under = {}
 
 -- Looks at a peer, and remembers what is seen unless the pool has become another one meanwhile.
 local function examine(pool, peer, text)
-  under[peer] = true
+  under[peer] = ngx.now() + 5 * LOOK_SECONDS
   local why = ailment(pool, peer)
   if why == "timeout" then
     -- Who was slow once may have been busy.
@@ -823,7 +824,7 @@ function M.look(premature)
       local text = pools:get("setting/" .. pool)
       local peers = text and split(text:match("|(.*)$")) or {}
       for _, peer in ipairs(#peers > 1 and peers or {}) do
-        if not under[peer] then
+        if (under[peer] or 0) < ngx.now() then
           ngx.thread.spawn(examine, pool, peer, text)
         end
       end
