@@ -10,7 +10,7 @@ from playbook import play
 from support import Machine, wait_until
 from taifish_site import jobs, kept, queries, visited
 
-UNIFIED = own(topology="unified")
+UNIFIED = own(topology="unified", replicas={"celery_worker": 2})
 
 
 def test_it_moves_into_one_container_and_back(
@@ -23,6 +23,7 @@ def test_it_moves_into_one_container_and_back(
         play("site.yml", **UNIFIED).ok  # noqa: B018
         services = settled.status(stack)
         assert {services[n]["kind"] for n in ("app", "celery_worker", "celery_beat")} == {"process"}
+        wait_until("both workers beat", lambda: well(settled, "celery_worker", "celery_worker-2"))
         assert set(settled.container_ids(stack)) == {
             f"{stack}-unified",
             f"{stack}-postgres",
@@ -37,3 +38,11 @@ def test_it_moves_into_one_container_and_back(
     assert int(queries(settled, "SELECT count(*) FROM comments")) == before + written
     wait_until("no job was lost", lambda: jobs(settled)["tally"] == tally + 300, seconds=240)
     assert kept(settled)
+
+
+def well(machine: Machine, *names: str) -> bool:
+    """Tell whether processes are healthy, each by a heartbeat of its own."""
+    files = machine.sh("docker exec taifish-unified ls /tmp").split()
+    assert {f"celery_worker.heartbeat.{name}" for name in names} <= set(files)
+    services = machine.status("taifish")
+    return all(services[name]["health"] == "healthy" for name in names)

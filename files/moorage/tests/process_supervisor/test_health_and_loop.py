@@ -227,4 +227,6 @@ def test_command_checks(loop: EventLoop) -> None:
     assert command("sh", "-c", "kill -9 $$") == "sh was killed by signal 9"
     assert command("/no/such/program") == "cannot run /no/such/program: No such file or directory"
     assert command("sh", "-c", "yes | head -c 1000000") is None
+    # A check that several processes share knows whose it is.
+    assert command("sh", "-c", 'test "$PROCESS_SUPERVISOR_NAME" = p') is None
     assert command("sleep", "100", timeout=0.1) == "no answer within 0.1 s"

@@ -94,10 +94,7 @@ class MainProcess:
         """Run a process's command; raises SpawnError or OSError."""
         identity = identity_of(config)
         ends = output.open_ends(identity.uid if identity else None)
-        variables = {
-            "PROCESS_SUPERVISOR_NAME": config.name,
-            SOCKET_VARIABLE: home.config.socket,
-        }
+        variables = {SOCKET_VARIABLE: home.config.socket}
         try:
             child = run(config, config.command, ends, mark, variables)
         finally:

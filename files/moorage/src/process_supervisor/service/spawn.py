@@ -64,7 +64,8 @@ def environment_of(
 ) -> dict[str, str]:
     """Return the environment: the supervisor's own, the user's home, ours, the configured one."""
     home = identity.variables if identity else {}
-    return {**os.environ, **home, **extra, **config.environment}
+    ours = {"PROCESS_SUPERVISOR_NAME": config.name, **extra}
+    return {**os.environ, **home, **ours, **config.environment}
 
 
 def run(

@@ -1,10 +1,11 @@
 """Health checks without curl; status 0 when healthy.
 
-`python3 -m taifish.probe URL` asks once and wants 200. `python3 -m taifish.probe heartbeat FILE
-SECONDS` wants a file that was touched within that time.
+`python3 -m taifish.probe URL` asks once and wants 200. `python3 -m taifish.probe heartbeat SECONDS`
+wants a worker's or beat's heartbeat file to have been touched within that time.
 """
 
 import http.client
+import os
 import sys
 import time
 from pathlib import Path
@@ -26,10 +27,17 @@ def ask(url: str, timeout: float = 4.0) -> tuple[bool, str]:
     return response.status == 200, f"{response.status} {body}"
 
 
-def heartbeat(path: Path, seconds: float) -> tuple[bool, str]:
+def heartbeat_file() -> Path:
+    """Return the file that is touched: HEARTBEAT_FILE, and each process of a container its own."""
+    path = os.environ.get("HEARTBEAT_FILE") or "/tmp/taifish.heartbeat"  # noqa: S108
+    # In one container the supervisor gives each replica a name.
+    return Path(".".join(filter(None, (path, os.environ.get("PROCESS_SUPERVISOR_NAME")))))
+
+
+def heartbeat(seconds: float) -> tuple[bool, str]:
     """Return whether the file was touched within that time, and what to print."""
     try:
-        age = time.time() - path.stat().st_mtime
+        age = time.time() - heartbeat_file().stat().st_mtime
     except OSError as error:
         return False, f"no heartbeat yet: {error}"
     return age <= seconds, f"last heartbeat {age:.0f} s ago, at most {seconds:g} s are healthy"
@@ -38,12 +46,12 @@ def heartbeat(path: Path, seconds: float) -> tuple[bool, str]:
 def main(arguments: list[str]) -> int:
     """Check what is asked for; return the exit status."""
     match arguments:
-        case ["heartbeat", path, seconds]:
-            healthy, message = heartbeat(Path(path), float(seconds))
+        case ["heartbeat", seconds]:
+            healthy, message = heartbeat(float(seconds))
         case [url]:
             healthy, message = ask(url)
         case _:
-            print("usage: python3 -m taifish.probe URL | heartbeat FILE SECONDS", file=sys.stderr)
+            print("usage: python3 -m taifish.probe URL | heartbeat SECONDS", file=sys.stderr)
             return 2
     print(message)
     return 0 if healthy else 1

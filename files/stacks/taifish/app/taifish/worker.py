@@ -9,7 +9,6 @@ import os
 import signal
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -17,7 +16,7 @@ from celery import bootsteps
 from celery.beat import PersistentScheduler
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from taifish import broker, db, files, jobs, work
+from taifish import broker, db, files, jobs, probe, work
 from taifish.config import SESSIONS, Config
 from taifish.db import Database
 
@@ -28,7 +27,7 @@ config = Config.from_environment()
 app = broker.make_celery(config)
 app.conf.worker_concurrency = int(os.environ.get("WORKER_CONCURRENCY", "") or "2")
 files.prepare(config.data)
-_heartbeat = Path(os.environ.get("HEARTBEAT_FILE", "/tmp/taifish.heartbeat"))  # noqa: S108
+_heartbeat = probe.heartbeat_file()
 
 
 @cache
