@@ -34,6 +34,7 @@ def test_a_unit_runs_a_command_that_there_is(unit: Path) -> None:
         ("backup.yml", ["backup", "shop"]),
         ("restore.yml", ["restore", "shop", "--snapshot", "x", "--only=volume/a", "--dry-run"]),
         ("restore.yml", ["restore", "shop", "--without-backup", "--yes"]),
+        ("restore.yml", ["restore", "shop", "--table=db.posts", "--yes"]),
         ("tasks/kit.yml", ["restore", "shop", "--secrets-only"]),
     ],
 )

@@ -110,6 +110,18 @@ def test_one_volume_alone_is_restored(filled: Machine) -> None:
     assert taifish_site.kept(filled) == before
 
 
+def test_rows_of_one_table_are_restored(filled: Machine, figure: Figure) -> None:
+    before = taifish_site.kept(filled)
+    taifish_site.queries(filled, "UPDATE posts SET title = id::text")
+    began = time.monotonic()
+    only = "postgres.posts"
+    played = play("playbooks/restore.yml", stack="taifish", table=only, confirm="taifish")
+    assert played.ok.count("changed") > 0
+    figure(f"rows of one table restored: {time.monotonic() - began:.1f} s")
+    wait_until_up(filled, "taifish")
+    assert taifish_site.kept(filled) == before
+
+
 def test_nothing_is_overwritten_unasked(filled: Machine) -> None:
     before = taifish_site.kept(filled)
     played = play("playbooks/restore.yml", stack="taifish", confirm="tg2em")

@@ -90,6 +90,10 @@ def test_mistakes_of_a_service(tmp_path: Path) -> None:
             '{dump: "pg_dump shop", restore: [restore]}',
             ServiceBackup("dump", ("pg_dump", "shop"), ("restore",)),
         ),
+        (
+            "{dump: [dump], restore: [restore], restore_tables: [tables, of]}",
+            ServiceBackup("dump", ("dump",), ("restore",), ("tables", "of")),
+        ),
     ],
 )
 def test_how_data_is_saved(written: str, read: ServiceBackup, tmp_path: Path) -> None:

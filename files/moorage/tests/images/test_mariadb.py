@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from data_server import Container, after, build_image, docker, wait_until, write_secrets
@@ -327,6 +328,78 @@ def test_nothing_is_counted_of_a_bad_dump(running: Server) -> None:
     cut = "head -c -9 <(gzip -c) | moorage-census"
     done = running.exec("bash", "-c", cut, check=False, stdin=whole)
     assert (done.returncode, done.stdout) == (65, "")
+
+
+TABLES = r"""
+CREATE DATABASE shop; USE shop; CREATE TABLE people (id INT PRIMARY KEY);
+CREATE TABLE `odd; ``names` (id INT PRIMARY KEY AUTO_INCREMENT, `a b` TEXT, person INT,
+  twice INT AS (person * 2) STORED, at TIMESTAMP DEFAULT '2026-01-02 03:04:05',
+  FOREIGN KEY (person) REFERENCES people (id));
+CREATE TABLE replies (id INT PRIMARY KEY AUTO_INCREMENT, post INT,
+  CONSTRAINT held FOREIGN KEY (post) REFERENCES `odd; ``names` (id) ON DELETE CASCADE);
+INSERT INTO people VALUES (1), (2);
+INSERT INTO `odd; ``names` (id, `a b`, person)
+  SELECT seq, CONCAT('it''s;\n\\', seq), 1 + seq % 2 FROM seq_1_to_9;
+UPDATE `odd; ``names` SET id = 0 WHERE id = 9;
+INSERT INTO replies (post) VALUES (1), (1), (8);
+CREATE TABLE fired (n INT); CREATE TABLE watched (n INT); CREATE TABLE old (n INT) ENGINE=Aria;
+CREATE TRIGGER fires AFTER INSERT ON watched FOR EACH ROW INSERT INTO fired VALUES (NEW.n);
+DELIMITER //
+CREATE PROCEDURE tell() BEGIN
+INSERT INTO `people` VALUES
+(77);
+END//
+"""
+ROWS = r"""
+USE shop; SELECT id, `a b`, person, twice, at FROM `odd; ``names` ORDER BY id;
+SELECT * FROM people ORDER BY id; SELECT * FROM replies ORDER BY id; SELECT COUNT(*) FROM fired;
+"""
+
+
+def restore_tables(running: Server, dump: str, *names: str) -> Any:
+    argv = ("env", "MARIADB_DATABASE=shop", "moorage-restore-tables", *names)
+    return running.exec(*argv, stdin=dump, check=False)
+
+
+def test_rows_of_single_tables_come_back_and_no_others(running: Server) -> None:
+    running.sql(TABLES)
+    dump = running.exec("moorage-dump", "shop").stdout
+    before = running.sql(ROWS)
+    # As by mistake, past the keys; and what has been written and altered since.
+    running.sql("USE shop; SET foreign_key_checks = 0; DELETE FROM `odd; ``names` WHERE id <> 5;"
+                "UPDATE `odd; ``names` SET `a b` = 1; INSERT INTO people VALUES (3);"
+                "ALTER TABLE `odd; ``names` ADD later INT DEFAULT 7 FIRST")  # fmt: skip
+    done = restore_tables(running, dump, "odd; `names")
+    assert done.returncode == 0, done
+    assert running.sql(ROWS) == before.replace("\n2\n", "\n2\n3\n", 1)
+    given = "USE shop; INSERT INTO `odd; ``names` () VALUES ()"
+    running.sql(f"{given}; INSERT INTO replies (post) SELECT MAX(id) FROM `odd; ``names`")
+    assert restore_tables(running, dump, "replies", "odd; `names").returncode == 0
+    assert running.sql(ROWS) == before.replace("\n2\n", "\n2\n3\n", 1)
+
+    newer = f"{given}; INSERT INTO replies (post) SELECT MAX(id) FROM `odd; ``names`"
+    for change, name, code, why in (
+        (newer, "odd; `names", 70, "foreign key held of `shop`.`replies` would not hold"),
+        ("USE shop; DELETE FROM replies; UPDATE `odd; ``names` SET person = 1;"
+         "DELETE FROM people WHERE id = 2", "odd; `names", 70, "of `shop`.`odd; ``names` would"),
+        ("ALTER TABLE shop.replies CHANGE post posted INT", "replies", 70, "Unknown column 'post'"),
+        ("SELECT 1", "watched", 66, "has triggers that every row would set off (fires)"),
+        ("SELECT 1", "old", 66, "has no table old of InnoDB"),
+        ("SELECT 1", "'; DROP TABLE people; --", 66, "has no table '; DROP"),
+        ("CREATE TABLE shop.younger (n INT)", "younger", 65, "the dump has no table younger"),
+    ):  # fmt: skip
+        running.sql(change)
+        now = running.sql(ROWS)
+        done = restore_tables(running, dump, name)
+        assert done.returncode == code and why in done.stderr, done
+        assert "nothing has been changed" in done.stderr
+        assert running.sql(ROWS) == now
+    assert restore_tables(running, dump[:-99], "people").returncode == 65
+    assert restore_tables(running, dump, "people").returncode == 0
+    assert running.sql("SELECT id FROM shop.people").split() == ["1", "2"]
+    running.sql("DROP DATABASE shop")
+    assert running.sql("SHOW DATABASES LIKE 'moorage%'") == ""
+    assert running.files("ls -A | grep restore || true") == ""
 
 
 def test_an_idle_server_is_small(running: Server) -> None:

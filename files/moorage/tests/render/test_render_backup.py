@@ -40,6 +40,10 @@ def test_what_a_release_says(topology: str, render: Callable[..., Any]) -> None:
     assert said["db"].volumes == ("db",)
     assert (said["odd"].how, said["odd"].volumes) == ("unknown", ("odd",))
     assert said["said"].how == "files"
-    counted = {"db": (*COMMANDS["db"], "moorage-census")}
+    counted = {"db": (*COMMANDS["db"], "moorage-census", "moorage-restore-tables")}
     found = render(TEXT, topology=topology, image_commands=counted).rendering
-    assert next(s for s in found.services if s.name == "db").backup.census == ("moorage-census",)
+    backup = next(s for s in found.services if s.name == "db").backup
+    assert (backup.census, backup.restore_tables) == (
+        ("moorage-census",),
+        ("moorage-restore-tables",),
+    )

@@ -19,10 +19,16 @@ from moorage.release.manifest import Unit
 _RESTART_SECONDS = 120.0
 
 
-def restore_command(release: Release, service: str) -> tuple[str, ...]:
-    """Return the command by which a service takes a dump, () when it has none."""
+def restore_command(
+    release: Release, service: str, tables: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return the command by which a service takes a dump, or tables of one; () when it has none."""
     backups = (s.backup for s in release.manifest.services if s.name == service and s.backup)
-    return next((backup.restore for backup in backups), ())
+    for backup in backups:
+        if not tables:
+            return backup.restore
+        return (*backup.restore_tables, *tables) if backup.restore_tables else ()
+    return ()
 
 
 class Instances:
@@ -90,10 +96,12 @@ class Instances:
         self._work.tell("waiting until all is healthy")
         wait_until_healthy(self._scene.everything, self._gate_seconds)
 
-    def load(self, service: str, dump: Path, begin: Callable[[], None]) -> None:
-        """Have a service put a dump in the place of what it has, and start it anew.
+    def load(
+        self, service: str, dump: Path, tables: Collection[str], begin: Callable[[], None]
+    ) -> None:
+        """Have a service put a dump in the place of what it has, or the rows of tables alone.
 
-        ``begin`` is called before the first byte.
+        It is started anew afterwards. ``begin`` is called before the first byte.
         """
         unit = next(u for u in self._release.manifest.units if u.serves(service))
         there = self._scene.look().get(unit.name)
@@ -107,7 +115,7 @@ class Instances:
         if instance is None:
             raise BackupError(f"{service} does not run, so it takes no dump: see its log")
         beside = self._driver.surroundings(self._release, unit, service)
-        command = restore_command(self._release, service)
+        command = restore_command(self._release, service, tables)
         argv = runtime.within(instance.name, command, beside, interactive=True)
         began = time.monotonic()
         begin()

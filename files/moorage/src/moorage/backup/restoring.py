@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -58,6 +58,8 @@ _FAILURES = (BackupError, EdgeError, GateClosed, OSError, ReleaseError, RuntimeF
 class State:
     """How far a restore has got. ``trees`` and ``dumps`` are what it replaces.
 
+    ``tables`` names those of a service whose rows alone it replaces, ``parts`` is what a person is
+    told of all of it.
     ``begun`` names the dumps of which a database may have got something already.
     ``stopped`` names the instances that ran, ``held`` the services that did not; ``paged`` whether
     visitors are shown the maintenance page since; ``saved`` is the backup of what there was.
@@ -69,6 +71,8 @@ class State:
     phase: str = "fetching"
     trees: tuple[Tree, ...] = ()
     dumps: tuple[str, ...] = ()
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
     begun: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
@@ -164,6 +168,46 @@ def choose(
     return chosen
 
 
+def choose_tables(
+    release: Release, found: Set, asked: Collection[str]
+) -> tuple[list[Part], dict[str, tuple[str, ...]]]:
+    """Return the dumps that hold tables, each SERVICE.TABLE, and the tables of each service.
+
+    Raises BackupError for what has no place here, or is not in the backup as far as that says it.
+    """
+    dumps = {part.of: part for part in found.parts if part.kind == "dump"}
+    tables: dict[str, tuple[str, ...]] = {}
+    for name in dict.fromkeys(asked):
+        of = next((service for service in dumps if name.startswith(f"{service}.")), "")
+        table = name.removeprefix(f"{of}.")
+        if not of or not table or not table.isprintable():
+            there = ", ".join(dumps) or "none"
+            raise BackupError(
+                f"{name!r} is no table of a service with a dump in backup {found.id}: write "
+                f"SERVICE.TABLE or SERVICE.SCHEMA.TABLE (services with a dump: {there})"
+            )
+        if not restore_command(release, of, (table,)):
+            raise BackupError(
+                f"release {release.id}, which runs, does not say how {of} gets single tables "
+                f"back: Redis has none, MariaDB and PostgreSQL of Moorage can do it once the "
+                f"stack was deployed with them, others where the Compose file says x-moorage: "
+                f"{{backup: {{dump: …, restore: …, restore_tables: [PROGRAM, …]}}}}; or restore "
+                f"all of it with --only dump/{of}"
+            )
+        known = [line.split("\t")[0].replace('"', "") for line in dumps[of].census or ()]
+        if known and not any(f".{one}".endswith(f".{table}") for one in known):
+            there = ", ".join(one for one in known if not one.startswith("("))
+            raise BackupError(f"{of} has no table {table} in backup {found.id}; it has {there}")
+        tables[of] = (*tables.get(of, ()), table)
+    return [part for part in found.parts if part.of in tables and part.kind == "dump"], tables
+
+
+def told_of(parts: Iterable[Part], tables: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what is replaced as a person is told of it."""
+    rows = {of: [f"table/{of}.{name}" for name in names] for of, names in tables.items()}
+    return [name for part in parts for name in rows.get(part.of, [part.name])]
+
+
 class Restore:
     """Replaces what a stack has by a backup, or goes back to what it had."""
 
@@ -202,7 +246,7 @@ class Restore:
         for tree in self._state.trees:
             put(tree)
         for service in self._state.dumps:
-            self._load(service, self._directory / service)
+            self._load(service, self._directory / service, self._state.tables.get(service, ()))
         self._note("starting")
         self._start()
 
@@ -310,13 +354,13 @@ class Restore:
                 self._fetch_dump(saved, part, f"{part.of}.before")
         self._note("saving")
 
-    def _load(self, service: str, dump: Path) -> None:
+    def _load(self, service: str, dump: Path, tables: Collection[str] = ()) -> None:
         def begin() -> None:
             if service not in self._state.begun:
                 self._state.begun += (service,)
                 self._note(self._state.phase)
 
-        self._instances.load(service, dump, begin)
+        self._instances.load(service, dump, tables, begin)
 
     # -- small things ---------------------------------------------------------------------
 
@@ -374,11 +418,13 @@ def restore(
     parts: Sequence[Part],
     *,
     who: str,
+    tables: Mapping[str, tuple[str, ...]] | None = None,
     save: bool = True,
     gate_seconds: float = 120.0,
 ) -> Restored:
     """Put parts of a backup back; on any failure all is as before, where that is possible.
 
+    ``tables``: of these services only the rows of these tables.
     Raises BackupError where nothing was touched, or where not even going back was possible.
     """
     layout, began = work.layout, time.monotonic()
@@ -388,9 +434,17 @@ def restore(
         f"restore of backup {found.id}; should it be cut off: `moorage restore {layout.stack} "
         f"--continue` or `--back`"
     )
-    result = Restored("restored", layout.stack, found.id, parts=[part.name for part in parts])
+    told = told_of(parts, tables or {})
+    result = Restored("restored", layout.stack, found.id, parts=told)
     with _reserved(layout, who, purpose) as token:
-        state = State(found.id, token, release.id, gate_seconds=gate_seconds)
+        state = State(
+            found.id,
+            token,
+            release.id,
+            tables=tables or {},
+            parts=tuple(told),
+            gate_seconds=gate_seconds,
+        )
         try:
             if directory_of(layout).is_dir():
                 # One that had ended was killed before its last step.
@@ -424,9 +478,8 @@ def resume(work: Work, who: str, *, back: bool) -> Restored:
             f"the restore of backup {state.backup} cannot go on from where it was cut off "
             f"({state.phase}): `moorage restore {layout.stack} --back` undoes it, then begin anew"
         )
-    parts = [*(f"dump/{name}" for name in state.dumps), *(tree.name for tree in state.trees)]
     outcome = "returned" if back else "restored"
-    result = Restored(outcome, layout.stack, state.backup, state.saved, parts=parts)
+    result = Restored(outcome, layout.stack, state.backup, state.saved, parts=[*state.parts])
     with _reserved(layout, who, f"restore of backup {state.backup}", state.token):
         run = Restore(work, read_release(layout, state.release), state)
         if state.phase in _ENDED:

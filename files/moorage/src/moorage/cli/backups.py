@@ -16,7 +16,15 @@ from typing import Any
 from moorage.backup.faults import BackupError
 from moorage.backup.proving import Proof, note, prove, state_of
 from moorage.backup.restic import Restic
-from moorage.backup.restoring import choose, left_behind, restore, restore_secrets, resume
+from moorage.backup.restoring import (
+    choose,
+    choose_tables,
+    left_behind,
+    restore,
+    restore_secrets,
+    resume,
+    told_of,
+)
 from moorage.backup.retention import require_repository, retain
 from moorage.backup.saving import back_up, sources
 from moorage.backup.sets import Set, find_set, list_sets
@@ -55,6 +63,13 @@ def add_parsers(verbs: Any) -> None:
     back.add_argument("--snapshot", default="", metavar="ID", help="not the newest backup")
     back.add_argument(
         "--only", action="append", default=[], metavar="PART", help="such as volume/app, dump/db"
+    )
+    back.add_argument(
+        "--table",
+        action="append",
+        default=[],
+        metavar="SERVICE.TABLE",
+        help="only the rows of this table, such as mysql.posts",
     )
     back.add_argument("--with-secrets", action="store_true", help="replace the secrets as well")
     back.add_argument(
@@ -253,9 +268,17 @@ def _restore(args: argparse.Namespace) -> int:
             raise BackupError(left)
         release = _release(layout)
         found = find_set(work.restic, layout.stack, args.snapshot)
-        parts = choose(layout, release, found, args.only, args.with_secrets)
+        if args.table:
+            if args.only or args.with_secrets or args.without_backup:
+                raise BackupError(
+                    "--table goes by itself: without --only and --with-secrets, and without "
+                    "--without-backup, since what refuses rows has to get back what it had"
+                )
+            parts, tables = choose_tables(release, found, args.table)
+        else:
+            parts, tables = choose(layout, release, found, args.only, args.with_secrets), {}
         if args.dry_run or not args.yes:
-            _show(layout, release, found, [part.name for part in parts])
+            _show(layout, release, found, told_of(parts, tables))
         if args.dry_run:
             return OK
         if not args.yes:
@@ -267,6 +290,7 @@ def _restore(args: argparse.Namespace) -> int:
             found,
             parts,
             who=who(),
+            tables=tables,
             save=not args.without_backup,
             gate_seconds=args.gate_timeout,
         )

@@ -26,6 +26,7 @@ class ServiceBackup:
     how: Literal["dump", "files", "none"]
     dump: tuple[str, ...] = ()
     restore: tuple[str, ...] = ()
+    restore_tables: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any] | Literal[False]) -> Self:
@@ -34,12 +35,14 @@ class ServiceBackup:
             return cls("none")
         if "dump" not in data:
             return cls("files")
-        return cls("dump", tuple(data["dump"]), tuple(data["restore"]))
+        return cls("dump", **{key: tuple(argv) for key, argv in data.items()})
 
     def to_dict(self) -> dict[str, Any] | Literal[False]:
         """Write it as it is written in the file."""
         if self.how == "dump":
-            return {"dump": list(self.dump), "restore": list(self.restore)}
+            commands = {"dump": self.dump, "restore": self.restore}
+            commands |= {"restore_tables": self.restore_tables} if self.restore_tables else {}
+            return {key: list(argv) for key, argv in commands.items()}
         return {"files": True} if self.how == "files" else False
 
 

@@ -55,7 +55,10 @@ def _argv(value: Any, place: Place) -> Any:
     return place.wrong("has no command to run", value, "write the program and its arguments")
 
 
-_BACKUP = s.record({"dump": _argv, "restore": _argv, "files": s.boolean}, extensions=False)
+_BACKUP = s.record(
+    {"dump": _argv, "restore": _argv, "restore_tables": _argv, "files": s.boolean},
+    extensions=False,
+)
 
 
 def _backup(value: Any, place: Place) -> Any:
@@ -65,7 +68,7 @@ def _backup(value: Any, place: Place) -> Any:
     if found is INVALID:
         return found
     ways = sorted(key for key, said in found.items() if said)
-    if ways in (["files"], ["dump", "restore"]):
+    if ways in (["files"], ["dump", "restore"], ["dump", "restore", "restore_tables"]):
         return {key: found[key] for key in ways}
     advice = "write {dump: […], restore: […]}, {files: true}, or false where nothing is to be saved"
     return place.wrong("does not say how the data is saved", value, advice)

@@ -136,14 +136,15 @@ class Backup:
 
     ``dump`` writes all of it to its standard output, ``restore`` reads that and puts it in the
     place of what is there, as soon as the service was started anew; ``census`` reads it and tells
-    what is in it. ``volumes`` are those that nobody else mounts. Of one that is ``unknown`` nobody
-    has said how.
+    what is in it, ``restore_tables`` puts the rows of the tables back that are its last words.
+    ``volumes`` are those that nobody else mounts. Of one that is ``unknown`` nobody has said how.
     """
 
     how: Literal["dump", "files", "none", "unknown"]
     dump: tuple[str, ...] = ()
     restore: tuple[str, ...] = ()
     census: tuple[str, ...] = ()
+    restore_tables: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
 
 

@@ -6,7 +6,8 @@ from moorage.release import manifest
 from moorage.render.context import Context
 from moorage.render.service import PlacedService
 
-DUMP, RESTORE, CENSUS = "moorage-dump", "moorage-restore", "moorage-census"
+DUMP, RESTORE = "moorage-dump", "moorage-restore"
+CENSUS, RESTORE_TABLES = "moorage-census", "moorage-restore-tables"
 
 
 def backup_fact(ctx: Context, service: PlacedService) -> manifest.Backup | None:
@@ -16,11 +17,17 @@ def backup_fact(ctx: Context, service: PlacedService) -> manifest.Backup | None:
         return None
     volumes = _own_volumes(ctx, service)
     if asked is not None:
-        return manifest.Backup(asked.how, asked.dump, asked.restore, volumes=volumes)
+        return manifest.Backup(
+            asked.how,
+            asked.dump,
+            asked.restore,
+            restore_tables=asked.restore_tables,
+            volumes=volumes,
+        )
     commands = ctx.settings.image_commands.get(service.image or "", ())
     if DUMP in commands:
-        census = (CENSUS,) if CENSUS in commands else ()
-        return manifest.Backup("dump", (DUMP,), (RESTORE,), census, volumes)
+        census, tables = ((n,) if n in commands else () for n in (CENSUS, RESTORE_TABLES))
+        return manifest.Backup("dump", (DUMP,), (RESTORE,), census, tables, volumes)
     return manifest.Backup("unknown", volumes=volumes) if volumes else None
 
 
