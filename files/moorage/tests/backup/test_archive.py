@@ -290,21 +290,27 @@ def test_a_name_that_came_twice_as_another_kind_is_the_last(tmp_path: Path) -> N
         assert (tmp_path / f"directory{number}/name/below").read_text() == "xx"
 
 
+@pytest.mark.parametrize("first", ["a", "a/inner/one"])
 def test_a_file_with_two_names_is_whole_though_the_first_is_another_one_by_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume = tmp_path / "volume"
-    volume.mkdir()
-    (volume / "a").write_text("two names")
-    os.link(volume / "a", volume / "b")
-    os.link(volume / "a", tmp_path / "third")
+    (volume / first).parent.mkdir(parents=True)
+    (volume / first).write_text("two names")
+    os.link(volume / first, volume / "b")
+    os.link(volume / first, tmp_path / "third")
     (volume / "c").write_text("one name")
     listed = os.scandir
 
     def twice(top: int) -> Iterator[os.DirEntry[str]]:
         """List as a directory does in which `c` is renamed to `a` meanwhile."""
         entries = {found.name: found for found in listed(top)}
+        if "a" not in entries:
+            yield from entries.values()
+            return
         yield entries["a"]
+        if first != "a":
+            os.rename(volume / "a", tmp_path / "away")
         os.rename(volume / "c", volume / "a")
         yield from (entries["a"], entries["b"])
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import pytest
 from saved import Saved, places
+
+from moorage.backup.faults import BackupError
+from moorage.backup.restic import Restic
+from moorage.backup.settings import Settings
 
 
 @pytest.mark.parametrize("trouble", ["password", "missing", "unreachable", "settings", "open"])
@@ -89,3 +96,42 @@ def test_credentials_of_a_backend_come_from_a_file_of_roots(
     as_deployed.backup()
     secret.chmod(0o640)
     assert "chmod 0600" in as_deployed.run("backup", as_deployed.stack).err
+
+
+@pytest.fixture(params=["rest", "sftp"])
+def silent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A repository whose backend takes what it is asked and answers nothing."""
+    if request.param == "rest":
+        listener = socket.create_server(("127.0.0.1", 0))
+        request.addfinalizer(listener.close)
+        return f"rest:http://127.0.0.1:{listener.getsockname()[1]}/"
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\ncat > /dev/null; exit\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return "sftp:somebody@elsewhere:/backups"
+
+
+def give(content: bytes, out: IO[bytes]) -> None:
+    """Write what is to be saved."""
+    out.write(content)
+
+
+def test_a_backend_that_says_nothing_is_given_up(
+    silent: str, as_deployed: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.backup.restic._STALL_SECONDS", 1.0)
+    monkeypatch.setattr("moorage.backup.restic._LOOK_SECONDS", 1.0)
+    restic = Restic(Settings(silent))
+    # More than a pipe holds, and less.
+    for content in (bytes(1 << 20), b"some"):
+        with pytest.raises(BackupError, match="cannot save dump/db: it takes nothing"):
+            restic.save(partial(give, content), "dump/db", ["stack=x"])
+    with (
+        pytest.raises(BackupError, match="cannot read dump/db: it takes nothing"),
+        restic.read("0" * 8, "dump/db") as source,
+    ):
+        source.read(1)
+    as_deployed.configure(repository=silent)
+    done = as_deployed.run("backup", as_deployed.stack)
+    assert done.status == 1 and "cannot look into it: it takes nothing" in done.err, done

@@ -86,6 +86,8 @@ class _Writer:
         # Files that have other names: as which one each is in the stream, and the way back.
         self._names: dict[tuple[int, int], str] = {}
         self._linked: dict[str, tuple[int, int]] = {}
+        # Directories that such files lie in, however deep.
+        self._holders: set[str] = set()
 
     def walk(self, top: int) -> None:
         """Write all that lies below the directory that is open as ``top``."""
@@ -121,7 +123,11 @@ class _Writer:
             status = os.fstat(seen)
             kind = stat.S_IFMT(status.st_mode)
             # A name that comes again: no later link may lead to what is there in its place.
-            self._names.pop(self._linked.pop(name, (0, 0)), None)
+            self._forget(name)
+            if kind != stat.S_IFDIR and name in self._holders:
+                below = [linked for linked in self._linked if linked.startswith(f"{name}/")]
+                for linked in below:
+                    self._forget(linked)
             if mount_of(seen) != self._mount:
                 self.done.leave(name, "another file system is mounted there")
             elif kind == stat.S_IFDIR:
@@ -137,6 +143,9 @@ class _Writer:
             return None
         finally:
             os.close(seen)
+
+    def _forget(self, name: str) -> None:
+        self._names.pop(self._linked.pop(name, (0, 0)), None)
 
     def about(self, name: str, status: os.stat_result, fd: int | None = None) -> tarfile.TarInfo:
         """Return what the stream says of an entry, beside its content."""
@@ -182,6 +191,10 @@ class _Writer:
             self.done.differs(name, "was written while it was read")
         if status.st_nlink > 1:
             self._names[identity], self._linked[name] = name, identity
+            above = name.rpartition("/")[0]
+            while above and above not in self._holders:
+                self._holders.add(above)
+                above = above.rpartition("/")[0]
 
     def _content(self, source: IO[bytes], status: os.stat_result, name: str) -> None:
         info = self.about(name, status, source.fileno())

@@ -7,9 +7,11 @@ root's: nothing secret is an argument.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import tempfile
@@ -27,12 +29,19 @@ _LOOK_SECONDS = 300.0
 # For how long a backend may be away that is only looked at.
 _RETRY_SECONDS = 15.0
 _POLL_SECONDS = 1.0
+# What neither takes nor gives a byte for so long will not any more: restic itself tries for half of
+# that. Tidying says nothing of how far it is.
+_STALL_SECONDS = 1800.0
+_TIDY_SECONDS = 6 * 3600.0
 _END_SECONDS = 30.0
 _SAID_BYTES = 64 << 10
 _SAID_LINES = 8
 _AWAY = (
     r"dial tcp|connection refused|no such host|i/o timeout|network is unreachable|"
     r"subprocess ssh exited|Host key verification failed|context deadline exceeded"
+)
+_SILENT = (
+    "it takes nothing, gives nothing and says nothing: is that host up, and its disk or bucket?"
 )
 NO_REPOSITORY = (
     "there is no repository any more: is its disk mounted? Where a new one is to be begun, remove "
@@ -103,16 +112,18 @@ class Restic:
             stdin = running.stdin
             assert stdin is not None
             try:
-                produce(stdin)
+                # It has ended before us otherwise, and says why.
+                with suppress(BrokenPipeError):
+                    produce(_Taken(stdin))  # type: ignore[arg-type]
                 stdin.close()
-            except BrokenPipeError:
-                # It has ended before us, and says why.
-                with suppress(OSError):
-                    stdin.close()
+                status = _end(running)
+            except _Stalled:
+                _abort(running)
+                wrong.seek(0)
+                raise self._fault(f"save {name}", wrong.read(), 0) from None
             except BaseException:
                 _abort(running)
                 raise
-            status = running.wait()
             said.seek(0)
             wrong.seek(0)
             last = said.read().rpartition(b"\n{")[2] or b""
@@ -130,9 +141,15 @@ class Restic:
             running = self._start(["dump", snapshot, f"/{file_of(name)}"], subprocess.DEVNULL,
                                   subprocess.PIPE, wrong)  # fmt: skip
             assert running.stdout is not None
+            source = io.BufferedReader(_Given(running.stdout))
             try:
-                yield running.stdout
-                early = bool(running.stdout.read(1))
+                yield source
+                early = bool(source.read(1))
+                status = 0 if early else _end(running)
+            except _Stalled:
+                _abort(running)
+                wrong.seek(0)
+                raise self._fault(f"read {name}", wrong.read(), 0) from None
             except BaseException:
                 _abort(running)
                 status = running.returncode
@@ -147,7 +164,6 @@ class Restic:
             if early:
                 _abort(running)
                 return
-            status = running.wait()
             wrong.seek(0)
             if status != 0:
                 raise self._fault(f"read {name}", wrong.read(), status)
@@ -176,13 +192,13 @@ class Restic:
         """Let go of snapshots; their data stays until the next `prune`."""
         # What a restic of this host has left that was killed; others' are theirs.
         self._ask("take back dead locks", ["unlock"], _LOOK_SECONDS)
-        self._ask("forget old backups", ["forget", *snapshots], None)
+        self._ask("forget old backups", ["forget", *snapshots], _TIDY_SECONDS)
 
     def prune(self) -> None:
         """Remove data that no snapshot has any more."""
-        self._ask("prune it", ["prune"], None)
+        self._ask("prune it", ["prune"], _TIDY_SECONDS)
 
-    def _ask(self, what: str, argv: Sequence[str], seconds: float | None) -> str:
+    def _ask(self, what: str, argv: Sequence[str], seconds: float) -> str:
         with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as wrong:
             running = self._start(argv, subprocess.DEVNULL, said, wrong)
             began = time.monotonic()
@@ -190,7 +206,7 @@ class Restic:
                 while (status := running.poll()) is None:
                     passed = time.monotonic() - began
                     away = passed > _RETRY_SECONDS and _is_away(wrong)
-                    if away or (seconds is not None and passed > seconds):
+                    if away or passed > seconds:
                         wrong.seek(0)
                         raise self._fault(what, wrong.read(), 0)
                     with suppress(subprocess.TimeoutExpired):
@@ -209,7 +225,7 @@ class Restic:
     ) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
-                ["restic", *argv], stdin=stdin, stdout=stdout, stderr=stderr,
+                ["restic", *argv], bufsize=0, stdin=stdin, stdout=stdout, stderr=stderr,
                 env=self._environment,
                 # A person's Ctrl-C is for us: what was begun is then ended in order.
                 start_new_session=True,
@@ -221,7 +237,7 @@ class Restic:
         lines = _lines(words)[-_SAID_LINES:]
         text = "\n".join(lines)
         mend = next((mend for signs, mend in _TROUBLES if re.search(signs, text, re.I)), "")
-        why = mend or (f"restic ended with {status}" if status else "it does not answer")
+        why = mend or (f"restic ended with {status}" if status else _SILENT)
         tail = "".join(f"\n  | {_CREDENTIALS.sub(chr(92) + '1', line)}" for line in lines)
         kind = NoRepository if mend is NO_REPOSITORY else BackupError
         return kind(f"the repository {self.repository}: cannot {what}: {why}{tail}")
@@ -230,6 +246,51 @@ class Restic:
 def file_of(name: str) -> str:
     """Return what a part is called in its snapshot: restic 0.18.0 takes no directories there."""
     return name.replace("/", "-")
+
+
+class _Stalled(Exception):
+    """restic has neither taken nor given a byte for too long, nor ended."""
+
+
+class _Taken:
+    """Writes all of a piece to restic, as fast as that takes it."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out.fileno()
+        os.set_blocking(self._out, False)
+
+    def write(self, piece: Any, /) -> int:
+        """Write a piece; raises _Stalled."""
+        rest = memoryview(piece)
+        while rest:
+            if not select.select([], [self._out], [], _STALL_SECONDS)[1]:
+                raise _Stalled
+            rest = rest[os.write(self._out, rest) :]
+        return len(piece)
+
+
+class _Given(io.RawIOBase):
+    """Reads what restic gives."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source.fileno()
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read what is there; raises _Stalled."""
+        if not select.select([self._source], [], [], _STALL_SECONDS)[0]:
+            raise _Stalled
+        return os.readv(self._source, [buffer])
+
+
+def _end(running: subprocess.Popen[bytes]) -> int:
+    try:
+        return running.wait(_STALL_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise _Stalled from None
 
 
 def _is_away(said: IO[bytes]) -> bool:
