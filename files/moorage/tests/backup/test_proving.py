@@ -34,7 +34,7 @@ def test_a_backup_is_proven_and_the_stack_not_touched(
     standing: Saved, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ensure_key(tmp_path)
-    monkeypatch.setattr("moorage.backup.proving.KEY", tmp_path / "receipt.key")
+    monkeypatch.setattr("moorage.backup.noted.KEY", tmp_path / "receipt.key")
     standing.reset()
     standing.change()
     before = standing.content()

@@ -17,11 +17,13 @@ import pytest
 from saved import CHANGED, WAS, Saved, assert_settled
 
 from moorage.backup.faults import BackupError
+from moorage.backup.noted import restore_of
 from moorage.backup.restic import Restic
 from moorage.backup.sets import fresh_id, save_manifest
 from moorage.backup.settings import Settings
 from moorage.common.lock import hold
 from moorage.deploy.reservation import read_reservation
+from moorage.probe.signing import ensure_key, verify
 from moorage.release.layout import Layout
 
 
@@ -64,7 +66,11 @@ def said_of_truncated(
         yield pool.submit(read)
 
 
-def test_all_comes_back_and_what_was_there_is_a_backup(changed: Saved) -> None:
+def test_all_comes_back_and_what_was_there_is_a_backup(
+    changed: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_key(tmp_path)
+    monkeypatch.setattr("moorage.backup.noted.KEY", tmp_path / "receipt.key")
     done = changed.restore("--json")
     assert done.status == 0, done
     assert done.json["outcome"] == "restored"
@@ -72,6 +78,14 @@ def test_all_comes_back_and_what_was_there_is_a_backup(changed: Saved) -> None:
     assert changed.content() == WAS
     assert not (changed.files / "later").exists() and changed.files.stat().st_uid == 10001
     assert_settled(changed)
+    note = restore_of(changed.stack)
+    assert json.loads(note.read_text()) == done.json and done.json["who"]
+    signed = f"{changed.stack} backup {done.json['backup']} restored on {done.json['host']} by "
+    assert signed + done.json["who"] in verify(note, tmp_path / "receipt.pub")
+    listed = changed.run("backups", changed.stack)
+    assert "last restore: restored" in listed.out and "dump/db, volume/files" in listed.out
+    rows = changed.run("backups", changed.stack, "--json").json
+    assert [row["id"] for row in rows if row["restored"]] == [done.json["backup"]]
     # What was overwritten, one part of it alone.
     before = changed.set(done.json["saved"])
     assert (before.kind, before.stack) == ("before-restore", changed.stack)
@@ -142,6 +156,7 @@ def test_a_stack_that_does_not_get_healthy_goes_back(as_deployed: Saved) -> None
     saved.change()
     done = saved.restore("--gate-timeout", "5")
     assert done.status == 1 and "returned: " in done.out, done
+    assert json.loads(restore_of(saved.stack).read_text())["outcome"] == "returned"
     assert "the gate stayed closed" in done.err
     assert saved.content() == (*CHANGED, CHANGED[1])
     assert_settled(saved)
@@ -197,6 +212,7 @@ def test_secrets_come_first_to_a_new_host(standing: Saved, tmp_path: Path) -> No
     layout = Layout.of(standing.stack, tmp_path)
     assert (layout.base / "secrets/password").read_text() == "a secret of the stack"
     assert "holds secrets already" in standing.run(*words).err
+    assert json.loads(restore_of(standing.stack).read_text())["parts"] == ["secrets"]
 
 
 def test_too_little_room_is_said_before_anything_is_fetched(

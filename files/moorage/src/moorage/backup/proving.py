@@ -20,6 +20,7 @@ from typing import Any
 from moorage.backup import settings as places
 from moorage.backup.archive import Broken, listed
 from moorage.backup.faults import BackupError
+from moorage.backup.noted import proof_of, write
 from moorage.backup.retention import proven_set
 from moorage.backup.saving import counted, load, pump
 from moorage.backup.sets import Checked, Part, Set
@@ -33,10 +34,8 @@ from moorage.deploy.drivers.base import Driver
 from moorage.deploy.foreign import remove_tree
 from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
 from moorage.deploy.instance import Instance
-from moorage.deploy.receipt import KEY
 from moorage.deploy.release import Release, ReleaseError, read_release
 from moorage.deploy.runtimes.base import RuntimeFault
-from moorage.probe.signing import SigningError, sign
 from moorage.release.manifest import Backup, Unit
 from moorage.release.names import (
     COMPOSE,
@@ -94,11 +93,6 @@ class Proof:
         return asdict(self)
 
 
-def state_of(stack: str) -> Path:
-    """Return where the result of a stack's last proof is; its signature lies beside it."""
-    return places.STATE / f"{stack}.json"
-
-
 def prove(work: Work, release: Release, found: Set) -> Proof:
     """Prove a backup and note what was found, also where that is a failure.
 
@@ -118,7 +112,7 @@ def note(
 ) -> Proof:
     """Write down and sign what a proof has found; a message says why there is nothing to prove."""
     ok = bool(parts) and all(part.ok for part in parts)
-    before = read_object(state_of(stack)) or {}
+    before = read_object(proof_of(stack)) or {}
     proof = Proof(
         stack,
         socket.gethostname(),
@@ -132,16 +126,10 @@ def note(
         parts,
         message,
     )
-    path = state_of(stack)
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(proof.to_dict(), indent=2) + "\n")
+    outcome = f"{stack} backup {ident or 'none'} {'proven' if ok else 'failed'} on {proof.host}"
+    unsigned = write(path := proof_of(stack), proof.to_dict(), outcome)
     write_atomically(path.with_suffix(".prom"), _metrics(proof))
-    if KEY.exists():
-        outcome = "proven" if ok else "failed"
-        try:
-            sign(path, KEY, f"{stack} backup {ident or 'none'} {outcome} on {proof.host}")
-        except SigningError as trouble:
-            proof.message = "\n".join(filter(None, (message, f"not signed: {trouble}")))
+    proof.message = "\n".join(filter(None, (message, unsigned)))
     return proof
 
 

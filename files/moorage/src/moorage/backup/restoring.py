@@ -15,10 +15,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from moorage.backup.faults import BackupError
 from moorage.backup.instances import Instances, restore_command
+from moorage.backup.noted import restore_of, write
 from moorage.backup.saving import back_up, volumes_of
 from moorage.backup.sets import BEFORE_RESTORE, Checked, Part, Set, total
 from moorage.backup.trees import (
@@ -85,12 +87,15 @@ class State:
 class Restored:
     """What became of it: ``restored``, or ``returned`` where what was there runs again.
 
-    ``saved`` is the backup of what was overwritten.
+    ``saved`` is the backup of what was overwritten, ``finished`` in Unix seconds.
     """
 
     outcome: str
     stack: str
     backup: str
+    who: str
+    host: str = field(default_factory=gethostname)
+    finished: float = 0.0
     saved: str = ""
     message: str = ""
     seconds: float = 0.0
@@ -435,7 +440,7 @@ def restore(
         f"--continue` or `--back`"
     )
     told = told_of(parts, tables or {})
-    result = Restored("restored", layout.stack, found.id, parts=told)
+    result = Restored("restored", layout.stack, found.id, who, parts=told)
     with _reserved(layout, who, purpose) as token:
         state = State(
             found.id,
@@ -463,8 +468,8 @@ def restore(
             _return(work, run, state, trouble, result)
         else:
             run.clean("restored")
-    result.saved, result.seconds = state.saved, round(time.monotonic() - began, 3)
-    return result
+    result.saved = state.saved
+    return _noted(result, began)
 
 
 def resume(work: Work, who: str, *, back: bool) -> Restored:
@@ -479,7 +484,9 @@ def resume(work: Work, who: str, *, back: bool) -> Restored:
             f"({state.phase}): `moorage restore {layout.stack} --back` undoes it, then begin anew"
         )
     outcome = "returned" if back else "restored"
-    result = Restored(outcome, layout.stack, state.backup, state.saved, parts=[*state.parts])
+    result = Restored(
+        outcome, layout.stack, state.backup, who, saved=state.saved, parts=[*state.parts]
+    )
     with _reserved(layout, who, f"restore of backup {state.backup}", state.token):
         run = Restore(work, read_release(layout, state.release), state)
         if state.phase in _ENDED:
@@ -495,7 +502,15 @@ def resume(work: Work, who: str, *, back: bool) -> Restored:
                 _return(work, run, state, trouble, result)
             else:
                 run.clean("restored")
-    result.seconds = round(time.monotonic() - began, 3)
+    return _noted(result, began)
+
+
+def _noted(result: Restored, began: float) -> Restored:
+    """Write down and sign what became of a restore."""
+    result.finished, result.seconds = round(time.time(), 3), round(time.monotonic() - began, 3)
+    comment = f"{result.stack} backup {result.backup} {result.outcome} on {result.host}"
+    unsigned = write(restore_of(result.stack), result.to_dict(), f"{comment} by {result.who}")
+    result.message = "\n".join(filter(None, (result.message, unsigned)))
     return result
 
 
@@ -522,9 +537,9 @@ def _return(
     result.outcome, result.message = "returned", why
 
 
-def restore_secrets(work: Work, found: Set) -> None:
+def restore_secrets(work: Work, found: Set, who: str) -> Restored:
     """Put the secrets of a backup onto a host that has none of the stack yet."""
-    layout = work.layout
+    layout, began = work.layout, time.monotonic()
     part = next((part for part in found.parts if part.kind == "secrets"), None)
     if part is None:
         raise BackupError(f"backup {found.id} has no secrets")
@@ -541,3 +556,5 @@ def restore_secrets(work: Work, found: Set) -> None:
     if target.is_dir():
         target.rmdir()
     fresh.rename(target)
+    done = Restored("restored", layout.stack, found.id, who, parts=[part.name])
+    return _noted(done, began)

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from moorage.backup import settings as places
 from moorage.backup.faults import BackupError, NoRepository
+from moorage.backup.noted import proof_of
 from moorage.backup.sets import BEFORE_RESTORE, MANIFEST, WHOLE, remember, was_here
 from moorage.backup.settings import Keep
 from moorage.backup.work import Work
@@ -53,7 +54,7 @@ def retain(work: Work, host: str) -> list[str]:
 
 def proven_set(stack: str) -> str:
     """Return the id of the newest backup that was proven to restore, "" when there is none."""
-    return str(read_note(places.STATE / f"{stack}.json").get("proven", ""))
+    return str(read_note(proof_of(stack)).get("proven", ""))
 
 
 def require_repository(work: Work) -> None:

@@ -14,7 +14,8 @@ from types import FrameType
 from typing import Any
 
 from moorage.backup.faults import BackupError
-from moorage.backup.proving import Proof, note, prove, state_of
+from moorage.backup.noted import proof_of, restore_of
+from moorage.backup.proving import Proof, note, prove
 from moorage.backup.restic import Restic
 from moorage.backup.restoring import (
     choose,
@@ -32,7 +33,7 @@ from moorage.backup.settings import read_settings
 from moorage.backup.work import Work, keep_others_away, sized
 from moorage.cli.caller import FAILED, OK, who
 from moorage.cli.releases import FAILURES, layout_of
-from moorage.cli.tables import table
+from moorage.cli.tables import table, when
 from moorage.common.readers import read_note
 from moorage.common.text import say
 from moorage.deploy.drivers.registry import driver
@@ -216,7 +217,8 @@ def _proven(proof: Proof) -> str:
 def _backups(args: argparse.Namespace) -> int:
     layout = Layout.of(args.stack, args.base, args.run)
     work = _work(args, layout)
-    proof = read_note(state_of(layout.stack))
+    proof = read_note(proof_of(layout.stack))
+    last = read_note(restore_of(layout.stack))
     rows = [
         {
             "id": found.id,
@@ -227,6 +229,7 @@ def _backups(args: argparse.Namespace) -> int:
             "bytes": found.bytes,
             "parts": found.parts,
             "proven": found.id == proof.get("proven"),
+            "restored": found.id == last.get("backup") and last.get("outcome") == "restored",
             "failed": found.id == proof.get("backup") and not proof.get("ok"),
         }
         for found in list_sets(work.restic, layout.stack)
@@ -237,16 +240,27 @@ def _backups(args: argparse.Namespace) -> int:
         print(table([["ID", "WHEN", "RELEASE", "SIZE", "PARTS", "PROVEN", ""], *map(_row, rows)]))
     else:
         print(f"there is no backup of {layout.stack}: `moorage backup {layout.stack}` makes one")
+    if last and not args.json:
+        say(_last_restore(last))
     return OK
 
 
+def _last_restore(last: dict[str, Any]) -> str:
+    """Say what the last restore on this host has come to, as it was noted."""
+    finished = when(float(last.get("finished") or 0.0))
+    parts = ", ".join(map(str, last.get("parts") or ["nothing"]))
+    return (
+        f"last restore: {last.get('outcome')} {finished} by {last.get('who')}, "
+        f"backup {last.get('backup')}: {parts}"
+    )
+
+
 def _row(row: dict[str, Any]) -> list[str]:
-    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["created"]))
     notes = [row["kind"]] if row["kind"] != "whole" else []
     notes += [f"of {row['host']}"] if row["host"] != socket.gethostname() else []
     return [
         row["id"],
-        moment,
+        when(row["created"]),
         row["release"] or "-",
         sized(row["bytes"]),
         str(row["parts"]),
@@ -309,16 +323,14 @@ def _secrets(args: argparse.Namespace) -> int:
     layout = Layout.of(args.stack, args.base, args.run)
     work = _work(args, layout)
     found = find_set(work.restic, layout.stack, args.snapshot)
-    restore_secrets(work, found)
-    done = {"outcome": "restored", "stack": layout.stack, "backup": found.id, "parts": ["secrets"]}
+    done = restore_secrets(work, found, who())
     text = f"secrets of backup {found.id} are in {layout.base / 'secrets'}: deploy {layout.stack}"
-    print(json.dumps(done)) if args.json else say(text)
+    print(json.dumps(done.to_dict())) if args.json else say(text)
     return OK
 
 
 def _show(layout: Layout, release: Release, found: Set, names: list[str]) -> None:
-    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.created))
-    say(f"backup {found.id} of {moment} on {found.host}, release {found.release}:")
+    say(f"backup {found.id} of {when(found.created)} on {found.host}, release {found.release}:")
     for name in names:
         say(f"  {name} takes the place of what {layout.stack} has now")
     if found.release != release.id:

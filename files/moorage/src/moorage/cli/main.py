@@ -13,7 +13,7 @@ from typing import Any
 
 from moorage import __version__, packets
 from moorage.backup.faults import BackupError
-from moorage.backup.proving import state_of
+from moorage.backup.noted import proof_of
 from moorage.backup.restoring import left_behind
 from moorage.backup.settings import SETTINGS
 from moorage.cli import backups, edge, releases
@@ -113,7 +113,7 @@ def _status(args: argparse.Namespace) -> int:
                 "release": release.id if release else None,
                 "version": release.manifest.version if release else "",
                 "under_way": _under_way(layout),
-                "proof": read_note(state_of(stack)) if SETTINGS.is_file() else None,
+                "proof": read_note(proof_of(stack)) if SETTINGS.is_file() else None,
                 "services": _services(layout, alone=bool(args.stack)),
             }
         )

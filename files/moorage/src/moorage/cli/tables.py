@@ -65,7 +65,7 @@ def release_rows(releases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         moments = release["activated"]
         last = "never"
         if moments:
-            last = _when(moments[-1])
+            last = when(moments[-1])
         missing = len(release["missing_images"])
         rows.append(
             [
@@ -85,13 +85,14 @@ def event_rows(events: Sequence[Event]) -> list[list[str]]:
     """Return header and rows for what happened to services."""
     rows = [["WHEN", "SERVICE", "WHAT", "WHO", "REASON"]]
     for event in events:
-        moment = _when(event.at)
+        moment = when(event.at)
         what = f"{event.kind}: {event.message}" if event.message else event.kind
         rows.append([moment, event.service, what, event.who or "", event.reason or ""])
     return rows
 
 
-def _when(seconds: float) -> str:
+def when(seconds: float) -> str:
+    """Return a moment in Unix seconds as a person reads it."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OSError, OverflowError, ValueError):
