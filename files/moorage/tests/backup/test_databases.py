@@ -11,9 +11,11 @@ from saved import Saved
 
 FILL = {
     "mysql": "CREATE TABLE other (id INT PRIMARY KEY); INSERT INTO other VALUES (1);"
+    "CREATE TABLE `odd ``name` (id INT PRIMARY KEY); INSERT INTO `odd ``name` VALUES (1);"
     "CREATE TABLE t (id INT PRIMARY KEY, v VARBINARY(200));"
     "INSERT INTO t SELECT seq, SHA2(seq, 512) FROM seq_1_to_20000",
     "postgres": "CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1);"
+    'CREATE TABLE "odd ""name" (id int PRIMARY KEY); INSERT INTO "odd ""name" VALUES (1);'
     "CREATE TABLE t (id int PRIMARY KEY, v text);"
     "INSERT INTO t SELECT n, sha256(n::text::bytea)::text FROM generate_series(1, 20000) n",
     "redis": "EVAL \"for n = 1, 5000 do redis.call('SET', 'key:' .. n, string.rep(n, 20)) end\" 0",
@@ -126,6 +128,9 @@ def test_three_databases_are_as_they_were(saved: Saved) -> None:
         assert ask(saved, name, SUM[name]) == before[name]
         assert ask(saved, name, OTHER).split()[-1] == "2"
     assert ask(saved, "redis", "GET later") == "1\n"
+    for table in ("mysql.odd `name", 'postgres.odd "name'):
+        done = saved.restore("--snapshot", backup, "--table", table, "--dry-run")
+        assert done.status == 0 and f"table/{table} takes" in done.out, done
     for asked, why in (
         (("--table", "redis.t"), "does not say how redis gets single tables back"),
         (("--table", "mysql.none"), "mysql has no table none in backup"),

@@ -51,6 +51,8 @@ _UNTOUCHED = ("fetching", "stopping", "saving")
 _CHANGED = ("changing", "starting")
 # It has ended, and what was kept for the other way is being removed.
 _ENDED = ("restored", "returned")
+# What a census has around names, and doubled in them.
+_QUOTES = str.maketrans("", "", '"`')
 
 
 _FAILURES = (BackupError, EdgeError, GateClosed, OSError, ReleaseError, RuntimeFault)
@@ -199,8 +201,9 @@ def choose_tables(
                 f"{{backup: {{dump: …, restore: …, restore_tables: [PROGRAM, …]}}}}; or restore "
                 f"all of it with --only dump/{of}"
             )
-        known = [line.split("\t")[0].replace('"', "") for line in dumps[of].census or ()]
-        if known and not any(f".{one}".endswith(f".{table}") for one in known):
+        known = [line.split("\t")[0] for line in dumps[of].census or ()]
+        bare = table.translate(_QUOTES)
+        if known and not any(f".{one.translate(_QUOTES)}".endswith(f".{bare}") for one in known):
             there = ", ".join(one for one in known if not one.startswith("("))
             raise BackupError(f"{of} has no table {table} in backup {found.id}; it has {there}")
         tables[of] = (*tables.get(of, ()), table)
