@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from devtool import (
     galaxy,
     golang,
     images,
+    lanes,
     quality,
     shell,
     testhost,
@@ -30,6 +31,16 @@ _REPORTS = STATE / "reports"
 _PYTEST_NO_TESTS = 5
 # Files of tests are shared out among as many: most of them wait for processes of their own.
 _PYTEST_WORKERS = "2"
+# Stages at a time. One alone leaves two processors idle for more than half of its minutes, and what
+# the tests say must not depend on what else is at work.
+_LANES = 2
+# Begun first, the others by name: the long ones, so that none is left over at the end, and pytest,
+# which takes the most of the processors, when `update` is through, which looks closest at answers.
+_FIRST = (
+    "lint",
+    *("molecule update", "molecule cases", "molecule backup"),
+    *("pytest", "molecule taifish"),
+)
 # Good ones, bad ones: molecule/cases/tests/test_60_evidence.py.
 _BUSY_UPDATES = "20,10"
 _BROWSER = (
@@ -58,23 +69,22 @@ class Stage:
 
 @dataclass
 class Stages:
-    """Stages that were run, in their order."""
+    """Stages that were run, in the order of their ends."""
 
     done: list[Stage] = field(default_factory=list)
+    _begun: float = field(default_factory=time.monotonic)
+    _idle: float = field(default_factory=lambda: _idle_seconds())
 
-    def run(self, name: str, work: Callable[[], bool]) -> None:
-        """Run one stage; one that fails is shown, and does not keep the next from running."""
-        say(f"==> {name}")
-        _report(name).unlink(missing_ok=True)
-        started = time.monotonic()
-        try:
-            passed = work()
-        except Problem as problem:
-            problem.show()
-            passed = False
-        seconds = time.monotonic() - started
-        self.done.append(Stage(name, seconds, passed, _count(_report(name))))
-        say(f"    {'passed' if passed else 'FAILED'} in {seconds:.1f} s")
+    def run(self, works: Sequence[tuple[str, lanes.Work]], at_once: int) -> None:
+        """Run stages, so many at a time; one that fails does not keep the next from running."""
+        for name, _ in works:
+            _report(name).unlink(missing_ok=True)
+        ends = lanes.run(sorted(works, key=_place), at_once) if at_once > 1 else _in_turn(works)
+        for end in ends:
+            stage = Stage(end.name, end.seconds, end.passed, _count(_report(end.name)))
+            self.done.append(stage)
+            result = "passed" if stage.passed else "FAILED"
+            say(f"    {stage.name} {result} in {stage.seconds:.1f} s")
 
     def conclude(self) -> int:
         """Print a table of the stages and the closing line; return the exit code."""
@@ -82,9 +92,37 @@ class Stages:
         say(f"{'STAGE':24} {'MINUTES':>7} {'TESTS':>6}  RESULT")
         for stage in self.done:
             say(str(stage))
+        seconds = time.monotonic() - self._begun
+        idle = (_idle_seconds() - self._idle) / seconds / (os.cpu_count() or 1)
+        say(f"{'all of them':24} {seconds / 60:7.1f}  processors idle {idle:.0%} of the time")
         failed = sum(not stage.passed for stage in self.done)
         say(f"stages: {len(self.done) - failed} passed, {failed} failed")
         return 1 if failed else 0
+
+
+def _in_turn(works: Sequence[tuple[str, lanes.Work]]) -> Iterator[lanes.Done]:
+    """Run stages one after the other, on this terminal."""
+    for name, work in works:
+        say(f"==> {name}")
+        started = time.monotonic()
+        try:
+            passed = work()
+        except Problem as problem:
+            problem.show()
+            passed = False
+        yield lanes.Done(name, time.monotonic() - started, passed)
+
+
+def _place(work: tuple[str, lanes.Work]) -> int:
+    """Return a stage's place in the order of beginning, where several are at work."""
+    name = work[0]
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST)
+
+
+def _idle_seconds() -> float:
+    """Return for how long processors of this machine were idle, waits for disks included."""
+    fields = Path("/proc/stat").read_text().split(maxsplit=6)
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
 
 
 def prepare() -> None:
@@ -101,27 +139,20 @@ def prepare() -> None:
 def everything() -> int:
     """Run lint, unit and contract tests and every Molecule scenario."""
     prepare()
-    stages = Stages()
-    stages.run("lint", quality.run)
-    _unit_stages(stages)
-    _scenario_stages(stages, scenarios())
-    return stages.conclude()
+    with testhost.building_once():
+        return _run([("lint", quality.run), *_units(), *_scenarios(scenarios())], _LANES)
 
 
 def lint() -> int:
     """Run the checkers alone."""
     galaxy.ensure()
-    stages = Stages()
-    stages.run("lint", quality.run)
-    return stages.conclude()
+    return _run([("lint", quality.run)], 1)
 
 
 def units() -> int:
     """Run unit and contract tests alone."""
     prepare()
-    stages = Stages()
-    _unit_stages(stages)
-    return stages.conclude()
+    return _run(_units(), 1)
 
 
 def scenarios() -> list[str]:
@@ -135,18 +166,15 @@ def some_scenarios(name: str | None) -> int:
     if name is not None and name not in known:
         raise Problem(f"there is no scenario {name!r}", f"There are: {', '.join(known)}")
     prepare()
-    stages = Stages()
-    _scenario_stages(stages, [name] if name else known)
-    return stages.conclude()
+    with testhost.building_once():
+        return _run(_scenarios([name]), 1) if name else _run(_scenarios(known), _LANES)
 
 
 def long() -> int:
     """Play what does not fit into `make test`: thirty updates of a host that has no time left."""
     prepare()
-    stages = Stages()
     os.environ |= {"MOORAGE_BUSY_UPDATES": _BUSY_UPDATES, "PYTEST_ADDOPTS": "-s -k busy_host"}
-    stages.run("molecule cases", partial(molecule, "cases"))
-    return stages.conclude()
+    return _run(_scenarios(["cases"]), 1)
 
 
 def molecule(scenario: str) -> bool:
@@ -166,16 +194,22 @@ def molecule(scenario: str) -> bool:
     return status == 0
 
 
-def _scenario_stages(stages: Stages, names: list[str]) -> None:
-    with testhost.building_once():
-        for name in names:
-            stages.run(f"molecule {name}", partial(molecule, name))
+def _run(works: Sequence[tuple[str, lanes.Work]], at_once: int) -> int:
+    stages = Stages()
+    stages.run(works, at_once)
+    return stages.conclude()
 
 
-def _unit_stages(stages: Stages) -> None:
-    stages.run("pytest", _pytest)
-    for module in sorted(path for path in quality.project_files() if path.name == "go.mod"):
-        stages.run(f"go test {module.parent}", partial(_go_test, ROOT / module.parent))
+def _scenarios(names: Sequence[str]) -> list[tuple[str, lanes.Work]]:
+    return [(f"molecule {name}", partial(molecule, name)) for name in names]
+
+
+def _units() -> list[tuple[str, lanes.Work]]:
+    modules = sorted(path for path in quality.project_files() if path.name == "go.mod")
+    return [
+        ("pytest", _pytest),
+        *((f"go test {path.parent}", partial(_go_test, ROOT / path.parent)) for path in modules),
+    ]
 
 
 def _go_test(module: Path) -> bool:
