@@ -36,6 +36,9 @@ class Options:
     only: str = setting(
         "", words(), "parts of a backup, with commas between, such as `volume/app,dump/db`"
     )
+    table: str = setting(
+        "", words(), "tables whose rows alone are restored, such as `db.posts,db.users`"
+    )
     kit: str = setting(
         "", words(), "the recovery kit of the host that the backup is of; relative to the checkout"
     )
