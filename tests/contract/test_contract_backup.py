@@ -52,7 +52,10 @@ def test_the_settings_are_those_that_a_host_reads() -> None:
     given = variables["__backup_settings"]
     keep = {name: int(fill(text).render(defaults)) for name, text in given["keep"].items()}
     repository = fill(given["repository"]).render(defaults)
-    settings = make(Settings, {**given, "keep": keep, "repository": repository}, strict=True)
+    prove = defaults["backup_prove_application"]
+    rendered = {"keep": keep, "repository": repository, "prove_application": prove, "stacks": {}}
+    settings = make(Settings, {**given, **rendered}, strict=True)
+    assert settings.prove_application_of("shop")
     assert (settings.repository, settings.keep) == (defaults["backup_repository"], Keep())
     tasks = (ROLE / "tasks/configure.yml").read_text(encoding="utf-8")
     assert f"path: {SETTINGS}" in tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ from playbook import play
 from support import Machine
 
 Figure = Callable[[str], None]
+# How many services and requests a proof asks of each.
+APPLICATIONS = {"tg2em": (5, 3), "taifish": (6, 2)}
 
 
 def run_unit(machine: Machine, name: str) -> float:
@@ -57,6 +60,22 @@ def test_the_newest_backup_is_proven(filled: Machine, figure: Figure) -> None:
     figure(f"both newest backups proven: {seconds:.1f} s")
     for stack in STACKS:
         assert backups(filled, stack)[-1]["proven"], stack
+        found = json.loads(filled.sh(f"cat /var/lib/moorage/backup/{stack}.json"))
+        # It was started on what was restored and asked, workers and singletons too.
+        said = found["parts"][-1]
+        assert (said["name"], said["ok"]) == ("application", True)
+        healthy, answered = APPLICATIONS[stack]
+        assert said["detail"] == f"{healthy} services healthy; {answered} requests answered"
+        known = json.loads(
+            filled.sh(
+                f"curl --silent --unix-socket /run/moorage/{stack}/gateway/control.sock "
+                f"http://control/v1/backups"
+            )
+        )
+        assert known["backup"]["ok"] and known["proof"]["ok"]
+        assert known["proof"]["made"] == pytest.approx(found["made"])
+    assert filled.sh("docker ps --all --quiet --filter name=moorage-proof") == ""
+    assert filled.sh("ls --directory /opt/*/.proof 2>/dev/null || true") == ""
 
 
 def lose_tg2em(machine: Machine) -> None:

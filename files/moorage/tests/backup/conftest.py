@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from rig import Rig
-from saved import PLACES, Saved, places
+from saved import Saved, host, places
 
 
 def quick_key(repository: Path, password: bytes) -> None:
@@ -121,21 +120,3 @@ def changed(standing: Saved) -> Saved:
     standing.reset()
     standing.change()
     return standing
-
-
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_repository: Path) -> Saved:
-    """Return a stack on a host of its own that keeps its backups."""
-    monkeypatch.setattr("moorage.deploy.receipt.DEFAULT_LOG", tmp_path / "log")
-    monkeypatch.setattr("moorage.deploy.systemd.start", lambda _: [])
-    (tmp_path / "log" / "rollouts").mkdir(parents=True)
-    shutil.copytree(empty_repository / "repository", tmp_path / "repository")
-    (tmp_path / "keys").mkdir()
-    shutil.copy2(empty_repository / "password", tmp_path / "keys" / "backup.password")
-    for name in PLACES:
-        monkeypatch.setattr(f"moorage.backup.settings.{name}", places(tmp_path)[name])
-    # Pruning is once a day: a test that looks at it takes this away.
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / ".pruned").touch()
-    found = Saved(Rig(tmp_path), tmp_path)
-    found.configure()
-    return found

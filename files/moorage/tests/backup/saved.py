@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rig import IMAGE, Rig
 
 from moorage.backup.restic import Restic
@@ -81,6 +82,10 @@ class Saved:
         self.rig, self.directory, self.stack = rig, directory, rig.stack
         self.layout = rig.layout
         self.files, self.db = (self.layout.base / "data" / name for name in ("files", "db"))
+        # What the services run, more of the application's description, and of the release's.
+        self.database, self.app = DATABASE, APP
+        self.entry: dict[str, Any] = {}
+        self.manifest: dict[str, Any] = {}
 
     def configure(self, **settings: Any) -> None:
         """Write the host's settings of backups."""
@@ -124,17 +129,17 @@ class Saved:
             **backup,
         }
 
-        def mounts(path: Path) -> dict[str, Any]:
-            volumes = [{"type": "bind", "source": str(path), "target": "/data"}]
+        def mounts(path: Path, *more: dict[str, Any]) -> dict[str, Any]:
+            volumes = [{"type": "bind", "source": str(path), "target": "/data"}, *more]
             # Half of what a restore takes is waiting for the first look at its services.
             return {"volumes": volumes, "healthcheck": {"interval": "500ms", "retries": 6}}
 
+        app = {**self.entry, **mounts(self.files, *self.entry.get("volumes", ()))}
+
         facts = {"rolled": False, "health": True, "stop_seconds": 1.0}
         made: str = self.rig.release(
-            self.rig.service("db", DATABASE, mounts(self.db), data=True, **facts),
-            self.rig.service(
-                "app", APP, mounts(self.files), needs={"db": "service_healthy"}, **facts
-            ),
+            self.rig.service("db", self.database, mounts(self.db), data=True, **facts),
+            self.rig.service("app", self.app, app, needs={"db": "service_healthy"}, **facts),
             services=[
                 {"name": "db", "backup": how if how["how"] else None},
                 {"name": "app"},
@@ -143,6 +148,7 @@ class Saved:
                 {"path": str(self.files), "owner": 10001, "group": 10001, "mode": "0750"},
                 {"path": str(self.db), "owner": 10002, "group": 10002, "mode": "0750"},
             ],
+            **self.manifest,
         )
         return made
 
@@ -153,6 +159,23 @@ class Saved:
         with redirect_stdout(out), redirect_stderr(err):
             status = command.main([*where, *words])
         return Ran(status, out.getvalue(), err.getvalue())
+
+    def alarmed(self, what: str) -> str:
+        """Return the reason that is noted of a failure, after a look at all who tell of it.
+
+        ``what`` failed: the `backup`, or its `proof`.
+        """
+        name = {"backup": f"{self.stack}.backup", "proof": self.stack}[what]
+        path = places(self.directory)["STATE"] / f"{name}.json"
+        found = json.loads(path.read_text())
+        figure = {"backup": "moorage_backup_ok", "proof": "moorage_backup_proof_ok"}[what]
+        figures = path.with_suffix(".prom").read_text().splitlines()
+        assert f'{figure}{{stack="{self.stack}"}} {found["ok"]:d}' in figures
+        shown = self.run("status", self.stack).out
+        loud = {"backup": "! the last backup FAILED", "proof": "! the last backup is NOT proven"}
+        assert (loud[what] in shown) == (not found["ok"]), shown
+        ill = [part["detail"] for part in found.get("parts", ()) if not part["ok"]]
+        return "\n".join([found["message"], *ill])
 
     def backup(self) -> str:
         """Make a backup and return its id."""
@@ -243,4 +266,47 @@ def assert_settled(saved: Saved) -> None:
     assert saved.states() == {"app": "running", "db": "running"}
 
 
-__all__ = ["CHANGED", "IMAGE", "PLACES", "WAS", "Ran", "Saved", "assert_settled", "places"]
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_repository: Path) -> Saved:
+    """Return a stack on a host of its own that keeps its backups."""
+    monkeypatch.setattr("moorage.deploy.receipt.DEFAULT_LOG", tmp_path / "log")
+    monkeypatch.setattr("moorage.deploy.systemd.start", lambda _: [])
+    (tmp_path / "log" / "rollouts").mkdir(parents=True)
+    shutil.copytree(empty_repository / "repository", tmp_path / "repository")
+    (tmp_path / "keys").mkdir()
+    shutil.copy2(empty_repository / "password", tmp_path / "keys" / "backup.password")
+    for name in PLACES:
+        monkeypatch.setattr(f"moorage.backup.settings.{name}", places(tmp_path)[name])
+    # Pruning is once a day: a test that looks at it takes this away.
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / ".pruned").touch()
+    found = Saved(Rig(tmp_path), tmp_path)
+    found.configure()
+    return found
+
+
+def state(saved: Saved) -> Path:
+    directory: Path = places(saved.directory)["STATE"]
+    return directory / f"{saved.stack}.json"
+
+
+def assert_nothing_left(saved: Saved) -> None:
+    """No throw-away container, network or directory is there."""
+    for what in (("ps", "-aq"), ("network", "ls", "-q")):
+        argv = ["docker", *what, "--filter", f"name=moorage-proof-{saved.stack}"]
+        assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == ""
+    assert not (saved.layout.base / ".proof").exists()
+
+
+__all__ = [
+    "CHANGED",
+    "IMAGE",
+    "PLACES",
+    "WAS",
+    "Ran",
+    "Saved",
+    "assert_nothing_left",
+    "assert_settled",
+    "host",
+    "places",
+    "state",
+]

@@ -6,28 +6,19 @@ import json
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import pytest
-from saved import Saved, places
+from saved import Saved, assert_nothing_left, places, state
 
 from moorage.backup.proving import different
-from moorage.backup.sets import tags
+from moorage.backup.sets import fresh_id, save_manifest, tags
 from moorage.probe.signing import ensure_key, verify
-
-
-def state(saved: Saved) -> Path:
-    directory: Path = places(saved.directory)["STATE"]
-    return directory / f"{saved.stack}.json"
-
-
-def assert_nothing_left(saved: Saved) -> None:
-    """No throw-away container, network or directory is there."""
-    for what in (("ps", "-aq"), ("network", "ls", "-q")):
-        argv = ["docker", *what, "--filter", f"name=moorage-proof-{saved.stack}"]
-        assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == ""
-    assert not (saved.layout.base / ".proof").exists()
 
 
 def test_a_backup_is_proven_and_the_stack_not_touched(
@@ -44,7 +35,8 @@ def test_a_backup_is_proven_and_the_stack_not_touched(
     assert (done.json["ok"], done.json["proven"], done.json["backup"]) == (True, ident, ident)
     details = {part["name"]: part["detail"] for part in done.json["parts"]}
     assert details["dump/db"] == "1 lines of its census as saved"
-    assert details["volume/files"] == "2 entries, sha256 as saved"
+    assert details["volume/files"] == "restored, sha256 as saved"
+    assert details["application"] == "2 services healthy; 0 requests answered"
     assert standing.content() == before
     found = json.loads(state(standing).read_text())
     assert found["ok"] is True
@@ -133,7 +125,7 @@ def test_backups_of_another_host_neither_prove_nor_replace_those_of_this_one(
 
 def test_a_proof_does_not_fill_the_disk(standing: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil.disk_usage("/")._replace(free=10)
-    monkeypatch.setattr("moorage.backup.trees.shutil.disk_usage", lambda _: full)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
     done = standing.run("prove", standing.stack)
     assert done.status == 1 and "FAILED dump/db" in done.out and "make room" in done.out, done
     assert_nothing_left(standing)
@@ -168,13 +160,58 @@ def test_a_backup_that_holds_something_else_and_nobody_who_reaches_it(
     assert "lo" not in part["detail"].rpartition(":")[2].split()
     assert ident in saved.run("backups", saved.stack).out
     assert "FAILED" in saved.run("backups", saved.stack).out
-    # One whose packs hold nothing.
+    assert_nothing_left(saved)
+
+
+def test_what_is_empty_cut_off_altered_or_missing_raises_the_alarm(standing: Saved) -> None:
+    standing.reset()
+    restic, whole = standing.restic(), standing.set()
+    harm: dict[str, Callable[[bytes], bytes]] = {
+        "dump/db": lambda content: content[: len(content) // 2],
+        "volume/files": lambda content: content[:600] + b"?" + content[601:],
+        # restic takes no stream of nothing: an archive without an entry.
+        "secrets": lambda _: bytes(1024),
+    }
+    ident, parts = fresh_id(), []
+    for part in whole.parts:
+        with restic.read(part.snapshot, part.name) as source:
+            content = source.read()
+        if part.name in harm:
+            content = harm[part.name](content)
+        labels = tags(whole.stack, ident, part.name)
+        written = partial(_write, content)
+        parts.append(replace(part, snapshot=restic.save(written, part.name, labels)))
+    save_manifest(restic, replace(whole, id=ident, created=time.time(), parts=tuple(parts)))
+    made = restic.snapshots(f"backup={ident}")
+    try:
+        missing = next(part.snapshot for part in parts if part.name == "release")
+        restic.forget([missing])
+        done = standing.run("prove", standing.stack, "--json")
+        found = {part["name"]: part["detail"] for part in done.json["parts"] if not part["ok"]}
+        assert done.status == 1 and list(found) == [p.name for p in parts] + ["application"], found
+        for name in harm:
+            assert "is not what was saved" in found[name], found
+        assert "no snapshot" in found["release"] or "no matching ID" in found["release"], found
+        assert found["application"].startswith("it was not started, since others failed: ")
+        assert "is not what was saved" in standing.alarmed("proof")
+        assert_nothing_left(standing)
+    finally:
+        restic.forget([s.id for s in made if s.id != missing])
+
+
+def _write(content: bytes, out: IO[bytes]) -> None:
+    out.write(content)
+
+
+def test_a_damaged_repository_raises_the_alarm(as_deployed: Saved) -> None:
+    saved = as_deployed
     shutil.copytree(saved.directory / "repository", saved.directory / "away")
     for path in (saved.directory / "repository/data").rglob("*"):
         if path.is_file():
             path.chmod(0o600)
             path.write_bytes(bytes(path.stat().st_size))
-    shutil.rmtree(saved.directory / "cache")
+    shutil.rmtree(saved.directory / "cache", ignore_errors=True)
     done = saved.run("prove", saved.stack, "--json")
     assert done.status == 1 and not done.json["ok"], done
+    assert "what lies in it was damaged" in saved.alarmed("proof")
     assert_nothing_left(saved)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import subprocess
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -45,6 +48,10 @@ def test_a_repository_that_cannot_be_used(
     assert done.status == 1 and said in done.err, done
     assert "verysecret" not in done.err + done.out
     assert said in as_deployed.run("backups", as_deployed.stack).err
+    noted = as_deployed.alarmed("backup")
+    assert said in noted and "verysecret" not in noted
+    assert as_deployed.run("prove", as_deployed.stack).status == 1
+    assert said in as_deployed.alarmed("proof")
 
 
 def test_the_first_backup_begins_the_repository(as_deployed: Saved) -> None:
@@ -56,6 +63,7 @@ def test_the_first_backup_begins_the_repository(as_deployed: Saved) -> None:
     assert saved.run("backups", saved.stack, "--json").json == []
     done = saved.run("prove", saved.stack)
     assert done.status == 1 and "there is no backup of" in done.err, done
+    assert "there is no backup of" in saved.alarmed("proof")
     done = saved.run("backup", saved.stack)
     assert done.status == 0 and "began the repository" in done.out, done
     # The second one knows that there was one, whatever has become of it.
@@ -78,8 +86,38 @@ def test_a_full_disk_is_named(as_deployed: Saved) -> None:
         done = as_deployed.run("backup", as_deployed.stack)
         assert done.status == 1 and "is full: make room" in done.err, done
         assert len(as_deployed.run("backups", as_deployed.stack, "--json").json) == known
+        assert "is full: make room" in as_deployed.alarmed("backup")
     finally:
         (as_deployed.files / "large").unlink()
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_an_alarm_is_raised_also_where_its_own_disk_is_full(
+    as_deployed: Saved, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
+    try:
+        state = places(as_deployed.directory)["STATE"]
+        for path in state.iterdir():
+            if path.is_file():
+                shutil.copy2(path, disk)
+        monkeypatch.setattr("moorage.backup.settings.STATE", disk)
+        as_deployed.backup()
+        assert as_deployed.run("prove", as_deployed.stack).status == 0
+        with (disk / "else").open("wb", buffering=0) as out, suppress(OSError):
+            while out.write(bytes(4096)):
+                pass
+        places(as_deployed.directory)["PASSWORD"].write_text("another one\n")
+        names = {"backup": f"{as_deployed.stack}.backup", "prove": as_deployed.stack}
+        for verb, noted in names.items():
+            done = as_deployed.run(verb, as_deployed.stack)
+            assert done.status == 1 and "does not open it" in done.err, done
+            found = json.loads((disk / f"{noted}.json").read_text())
+            assert not found["ok"] and found["made"] > 0
+            assert "} 0" in (disk / f"{noted}.prom").read_text()
+    finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 

@@ -226,6 +226,7 @@ class Gateway:
             "--state": str(directory),
             "--audit": str(self.audit_path),
             "--engine": engine,
+            "--backups": str(directory),
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "moorage.gateway", *(w for o in options.items() for w in o)],

@@ -1,5 +1,6 @@
 """A supervisor and a gateway as one control API: both real."""
 
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -8,13 +9,22 @@ from pathlib import Path
 
 import pytest
 from control_rig import ControlRig, eventually
-from gateway_rig import ENGINE, Gateway, Stack
+from gateway_rig import ENGINE, STACK, Gateway, Stack
 
-from moorage.control import ControlBackend, ControlError, Event, State, metrics
+from moorage.control import (
+    Backups,
+    ControlBackend,
+    ControlError,
+    Event,
+    KnowsBackups,
+    State,
+    metrics,
+)
 from moorage.control.connect import connect
-from moorage.control.contract import split_time
+from moorage.control.contract import Attempt, split_time
 from moorage.control.http import HttpBackend
 from moorage.control.merged import _merged
+from moorage.release.names import BACKUP_NOTE, PROOF_NOTE
 
 
 class Both:
@@ -185,3 +195,17 @@ def test_the_numbers_lead_on_from_any_event(seed: int) -> None:
 
 def _event(sequence: int, at: float) -> Event:
     return Event(sequence, at, "s", "state")
+
+
+def test_backups_are_what_the_gateway_has_read(both: Both) -> None:
+    # As a front end is told of both: it finds out by itself who answers where.
+    control = connect(f"{both.rig.socket},{both.directory}/g/control.sock")
+    assert isinstance(control, KnowsBackups)
+    assert control.backups() == Backups()
+    note = {"ok": False, "finished": 5.0, "made": 1.0, "message": "it is full\nand more"}
+    (both.directory / "g" / BACKUP_NOTE.format(STACK)).write_text(json.dumps(note))
+    assert control.backups().backup == Attempt(False, 5.0, 1.0, "it is full")
+    (both.directory / "g" / PROOF_NOTE.format(STACK)).write_text('{"ok": tr')
+    assert control.backups().proof is None
+    both.close()
+    assert control.backups() == Backups()

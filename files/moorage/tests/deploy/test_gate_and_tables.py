@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moorage.cli.tables import duration, proof_line, status_rows, table
+from moorage.cli.tables import backup_lines, duration, status_rows, table
 from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
 
 
@@ -70,14 +70,21 @@ def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None
         ),
         (
             {"ok": False, "made": 0.0},
-            "! the last backup is NOT proven (none proven): `moorage backups` shows them",
+            "! the last backup is NOT proven (newest proven backup: none): `moorage backups` shows "
+            "them",
         ),
     ],
 )
 def test_the_age_of_what_is_proven_is_said_and_old_age_marked(
     proof: dict[str, object], line: str
 ) -> None:
-    assert proof_line(proof, 100_000.0) == line
+    good = {"ok": True, "finished": 99_000.0, "made": 98_000.0}
+    assert list(backup_lines(good, proof, 100_000.0)) == [line]
+    failed = {"ok": False, "finished": 99_000.0, "made": 0.0, "message": "it is full\nmore"}
+    assert list(backup_lines(failed, proof, 100_000.0)) == [
+        "! the last backup FAILED 16m40s ago (newest: none): it is full",
+        line,
+    ]
 
 
 def test_a_table_lines_up() -> None:

@@ -19,11 +19,15 @@ STEADY = "trap 'exit 0' TERM; sleep 600 & wait"
 
 @dataclass(frozen=True)
 class Scene:
-    """Services `steady`, `talker`, `broken` and `once`, and how to reach them."""
+    """Services `steady`, `talker`, `broken` and `once`, and how to reach them.
+
+    ``notes`` is where what is known of backups would be noted, None where nobody tells of them.
+    """
 
     control: str
     backend: ControlBackend
     say: Callable[[str], None]
+    notes: Path | None = None
 
     def state(self, name: str) -> str:
         """Return what the backend itself says."""
@@ -63,7 +67,7 @@ def of_containers(directory: Path) -> Iterator[Scene]:
                 script = ["sh", "-c", 'echo "$1" > /proc/1/fd/1', "sh", line]
                 assert talker.exec_run(script).exit_code == 0
 
-            scene = Scene(f"unix+http://{gateway.socket}", backend, say)
+            scene = Scene(f"unix+http://{gateway.socket}", backend, say, directory)
             for name, state in (("steady", "running"), ("broken", "fatal"), ("once", "exited")):
                 eventually(lambda n=name, s=state: scene.state(n) == s, f"{name} {state}")
             yield scene

@@ -1,16 +1,22 @@
 """The panel in a real browser, for processes and for containers alike."""
 
+import json
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from control_rig import ControlRig, eventually
+from gateway_rig import STACK
 from panel_scene import Scene, of_containers, of_processes
 from running_panel import PASSWORD, RunningPanel
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+
+from moorage.release.names import BACKUP_NOTE, PROOF_NOTE
 
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 PAGES = (
@@ -246,6 +252,43 @@ def test_with_the_keyboard_alone(browser: Chrome, panel: RunningPanel) -> None:
     ]
     assert [name for name in reached if name in order] == order
     assert "start-steady" not in reached
+
+
+def test_it_says_how_backups_and_their_proofs_went(
+    browser: Chrome, panel: RunningPanel, scene: Scene, tmp_path: Path
+) -> None:
+    page = said(browser, "main")
+    if scene.notes is None:
+        assert "ackup" not in page()
+        return
+    now = time.time()
+    good = {"ok": True, "finished": now, "made": now - 7_265, "message": "", "parts": []}
+    proof, backup = (scene.notes / name.format(STACK) for name in (PROOF_NOTE, BACKUP_NOTE))
+    proof.write_text(json.dumps(good))
+    backup.write_text(json.dumps(good))
+    browser.get(f"{panel.url}/services/")
+    assert "Newest proven backup: 2 h 1 min old" in page() and "fail" not in one_flash(browser)
+    browser.save_screenshot(str(tmp_path / "good.png"))
+    part = {"name": "application", "ok": False, "detail": "the gate stayed closed\n  | a log"}
+    proof.write_text(json.dumps({**good, "ok": False, "parts": [part]}))
+    bad = {**good, "ok": False, "finished": now - 10_805, "message": "the disk is full: make room"}
+    backup.write_text(json.dumps(bad))
+    browser.get(f"{panel.url}/services/")
+    assert one_flash(browser).splitlines() == [
+        "The last backup failed 3 h 0 min ago: the disk is full: make room",
+        "The last backup is not proven: application: the gate stayed closed",
+    ]
+    browser.save_screenshot(str(tmp_path / "bad.png"))
+    browser.get(f"{panel.url}/language/zh?next=/services/")
+    assert "最近一次备份在 3 小时 0 分前失败" in one_flash(browser)
+    assert "最近一个通过恢复验证的备份：2 小时 1 分前" in page()
+    browser.save_screenshot(str(tmp_path / "zh.png"))
+    browser.get(f"{panel.url}/language/en?next=/services/")
+
+
+def one_flash(browser: Chrome) -> str:
+    """What is said loudly, a line each."""
+    return "\n".join(e.text for e in browser.find_elements(By.CSS_SELECTOR, ".flash--error"))
 
 
 def test_the_backend_goes_and_comes_back(

@@ -2,19 +2,19 @@
 
 Databases run in throw-away instances of the same images, without a network, on directories of their
 own. They take their dump and give another one, in which their own census has to find what it found
-when the backup was made. Everything else is read to its end and compared by its sha256.
+when the backup was made. Everything else is compared by its sha256. Then the application is started
+on all of that, on a network that leads nowhere, and its health is asked as a deploy's gate asks.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from moorage.backup import settings as places
@@ -22,40 +22,26 @@ from moorage.backup.archive import Broken, listed
 from moorage.backup.faults import BackupError
 from moorage.backup.noted import proof_of, write
 from moorage.backup.retention import proven_set
-from moorage.backup.saving import counted, load, pump
-from moorage.backup.sets import Checked, Part, Set
-from moorage.backup.trees import require_room
+from moorage.backup.saving import counted, load, pump, volumes_of
+from moorage.backup.sets import Checked, Part, Set, total
+from moorage.backup.throwaway import ThrowAway
+from moorage.backup.trees import fetch_tree, owners_of, require_room
 from moorage.backup.work import Work
-from moorage.common.files import write_atomically
 from moorage.common.lock import hold
-from moorage.common.readers import read_object
-from moorage.control.metrics import family
-from moorage.deploy.drivers.base import Driver
-from moorage.deploy.foreign import remove_tree
-from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
-from moorage.deploy.instance import Instance
+from moorage.common.readers import Damaged, read_note
+from moorage.deploy.gate import GateClosed
+from moorage.deploy.health import Unfit
 from moorage.deploy.release import Release, ReleaseError, read_release
 from moorage.deploy.runtimes.base import RuntimeFault
 from moorage.release.manifest import Backup, Unit
-from moorage.release.names import (
-    COMPOSE,
-    COMPOSE_JSON,
-    SERVICE_LABEL,
-    STACK_LABEL,
-)
+from process_supervisor.control.client import ControlError
 
-_FAILURES = (BackupError, Broken, GateClosed, OSError, ReleaseError, RuntimeFault)
-_START_SECONDS = 300.0
-_HEALTHY_SECONDS = 600.0
-_RESTART_SECONDS = 120.0
-_SAID_LINES = 15
-# Of a service's description, what a throw-away instance of it has as well.
-_KEPT = (
-    "image", "command", "entrypoint", "environment", "user", "working_dir", "read_only", "tmpfs",
-    "cap_add", "cap_drop", "security_opt", "shm_size", "ulimits", "sysctls", "init", "healthcheck",
-    "mem_limit", "memswap_limit", "pids_limit", "cpus", "deploy", "stop_signal",
-    "stop_grace_period", "group_add", "pull_policy",
+_FAILURES = (
+    BackupError, Broken, ControlError, Damaged, GateClosed, OSError, ReleaseError, RuntimeFault,
+    Unfit,
 )  # fmt: skip
+# All of the stack on what was restored: the part of a proof that no backup has.
+APPLICATION = "application"
 
 
 @dataclass(frozen=True)
@@ -102,8 +88,8 @@ def prove(work: Work, release: Release, found: Set) -> Proof:
     places.STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
     with hold(places.STATE / f".{stack}.lock", "proof of a backup", "moorage"):
         release = _release_of(work, release, found)
-        with _Beside(work, release) as beside:
-            parts = [_prove_part(work, beside, found, part) for part in found.parts]
+        with ThrowAway(work, release) as beside:
+            parts = _Trial(work, beside, found).parts()
         return note(stack, found.id, found.created, began, parts)
 
 
@@ -112,7 +98,7 @@ def note(
 ) -> Proof:
     """Write down and sign what a proof has found; a message says why there is nothing to prove."""
     ok = bool(parts) and all(part.ok for part in parts)
-    before = read_object(proof_of(stack)) or {}
+    before = read_note(proof_of(stack))
     proof = Proof(
         stack,
         socket.gethostname(),
@@ -126,26 +112,17 @@ def note(
         parts,
         message,
     )
+    prefix = "moorage_backup_proof"
+    figures = (
+        (f"{prefix}_ok", "Whether the last proof of a backup went well.", float(ok)),
+        (f"{prefix}_time_seconds", "When it ended, in seconds since 1970.", proof.finished),
+        (f"{prefix}_duration_seconds", "How long restoring took in it.", proof.seconds),
+        (f"{prefix}_proven_time_seconds", "When the newest proven was made; 0: none.", proof.made),
+    )
     outcome = f"{stack} backup {ident or 'none'} {'proven' if ok else 'failed'} on {proof.host}"
-    unsigned = write(path := proof_of(stack), proof.to_dict(), outcome)
-    write_atomically(path.with_suffix(".prom"), _metrics(proof))
+    unsigned = write(proof_of(stack), proof.to_dict(), outcome, figures)
     proof.message = "\n".join(filter(None, (message, unsigned)))
     return proof
-
-
-def _metrics(proof: Proof) -> str:
-    """Return a proof in Prometheus' text format, as node_exporter's textfile collector reads it."""
-    values = (
-        ("ok", "Whether the last proof of a backup went well.", float(proof.ok)),
-        ("time_seconds", "When it ended, in seconds since 1970.", proof.finished),
-        ("duration_seconds", "How long restoring took in it.", proof.seconds),
-        ("proven_time_seconds", "When the newest proven backup was made; 0: none.", proof.made),
-    )
-    stack = {"stack": proof.stack}
-    return "".join(
-        family(f"moorage_backup_proof_{name}", "gauge", about, [(stack, value)])
-        for name, about, value in values
-    )
 
 
 def _release_of(work: Work, release: Release, found: Set) -> Release:
@@ -157,158 +134,104 @@ def _release_of(work: Work, release: Release, found: Set) -> Release:
     return release
 
 
-def _prove_part(work: Work, beside: _Beside, found: Set, part: Part) -> Found:
-    began = time.monotonic()
-    try:
+class _Trial:
+    """Tries the parts of one backup, each by itself, and then the application on all of them."""
+
+    def __init__(self, work: Work, beside: ThrowAway, found: Set) -> None:
+        self._work, self._beside, self._found = work, beside, found
+        self._wanted = work.settings.prove_application_of(work.layout.stack)
+        self._needed = total(p for p in found.parts if p.kind != "release")
+        self._needed += total(p for p in found.parts if p.kind == "dump")
+        free = shutil.disk_usage(beside.layout.base).free
+        # A proof must not fill the disk that the stack lives on.
+        self._whole = self._wanted and self._needed <= free
+        self._volumes = {path.name for path in volumes_of(beside.layout, beside.release)}
+
+    def parts(self) -> list[Found]:
+        """Return what was found of each part, in the order of the backup, and of the whole."""
+        tried = []
+        # Databases are made with the secrets that were saved: the application asks them by these.
+        for part in sorted(
+            self._found.parts, key=lambda p: (p.kind == "dump", p.kind != "secrets")
+        ):
+            tried.append(self._try(part.name, partial(self._part, part)))
+        names = [part.name for part in self._found.parts]
+        tried.sort(key=lambda found: names.index(found.name))
+        if self._wanted:
+            ill = [found.name for found in tried if not found.ok]
+            tried.append(self._try(APPLICATION, lambda: self._application(ill)))
+        return tried
+
+    def _try(self, name: str, act: Callable[[], str]) -> Found:
+        began = time.monotonic()
+        try:
+            ok, detail = True, act()
+        except _FAILURES as trouble:
+            ok, detail = False, str(trouble)
+        seconds = round(time.monotonic() - began, 3)
+        self._work.tell(f"{'proven' if ok else 'FAILED'} {name:<24} in {seconds:.1f} s: {detail}")
+        return Found(name, ok, seconds, detail)
+
+    def _part(self, part: Part) -> str:
         if part.kind == "dump":
-            detail = beside.restore(found, part)
-        else:
-            with work.restic.read(part.snapshot, part.name) as source:
-                checked = Checked(source)
-                count = listed(checked)  # type: ignore[arg-type]
-                checked.end(part, found.id)
-            detail = f"{count} entries, sha256 as saved"
-        ok = True
-    except _FAILURES as trouble:
-        ok, detail = False, str(trouble)
-    seconds = round(time.monotonic() - began, 3)
-    work.tell(f"{'proven' if ok else 'FAILED'} {part.name:<24} in {seconds:.1f} s: {detail}")
-    return Found(part.name, ok, seconds, detail)
+            return self._dump(part)
+        if part.name == "secrets" or (
+            part.kind == "volume" and part.of in self._volumes and self._whole
+        ):
+            return self._tree(part)
+        with self._work.restic.read(part.snapshot, part.name) as source:
+            checked = Checked(source)
+            count = listed(checked)  # type: ignore[arg-type]
+            checked.end(part, self._found.id)
+        return f"{count} entries, sha256 as saved"
 
+    def _tree(self, part: Part) -> str:
+        base = self._beside.layout.base
+        path = base / "secrets" if part.kind == "secrets" else base / "data" / part.of
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owners = owners_of(self._beside.release, part, path)
+        fetch_tree(self._work.restic, self._found, part, path, *owners)
+        return "restored, sha256 as saved"
 
-def different(saved: Iterable[str], again: Iterable[str]) -> list[str]:
-    """Return the lines that are in one of two censuses alone.
-
-    A checksum of `-` tells of what nobody can hold to, such as keys that end by themselves.
-    """
-    one, other = ({line for line in lines if not line.endswith("\t-")} for lines in (saved, again))
-    return sorted(one ^ other)
-
-
-class _Beside:
-    """Where databases are restored: a release of its own, whose instances nobody reaches."""
-
-    def __init__(self, work: Work, release: Release) -> None:
-        self._work, self._release = work, release
-        self._driver: Driver = work.driver(release)
-        self._runtime = self._driver.runtime
-        # Also what an earlier proof has left that was killed is found by this name.
-        self._stack = f"moorage-proof-{work.layout.stack}"
-        self._directory = work.layout.base / ".proof"
-
-    def __enter__(self) -> _Beside:
-        self._clear()
-        self._directory.mkdir(mode=0o700)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._clear()
-
-    def _clear(self) -> None:
-        names = [instance.name for instance in self._runtime.instances(self._stack)]
-        if names:
-            self._runtime.remove(names)
-        self._runtime.sweep(self._stack)
-        if self._directory.is_dir():
-            remove_tree(self._directory)
-
-    def restore(self, found: Set, part: Part) -> str:
+    def _dump(self, part: Part) -> str:
         """Restore a dump, dump it again, and return what was compared; raises what is wrong."""
-        service = next((s for s in self._release.manifest.services if s.name == part.of), None)
-        backup = service.backup if service else None
-        unit = next((u for u in self._release.manifest.units if u.service == part.of), None)
+        release = self._beside.release
+        service = next((s for s in release.manifest.services if s.name == part.of), None)
+        backup, unit = service.backup if service else None, self._beside.unit_of(part.of)
         if backup is None or unit is None or backup.how != "dump":
             raise BackupError(
-                f"release {self._release.id} has no service {part.of} of its own that takes a "
-                f"dump: it cannot be tried"
+                f"release {release.id} has no service {part.of} that takes a dump: it cannot be "
+                f"tried"
             )
-        # As a dump and in a database; a proof must not fill the disk that the stack lives on.
-        require_room(self._directory, 2 * part.bytes, f"to try {part.name}")
-        with self._instance(unit) as instance:
-            self._load(found, part, backup, instance)
-            self._runtime.restart(
-                instance.name, timeout_seconds=unit.stop_seconds + _RESTART_SECONDS
-            )
-            self._healthy(instance.name)
-            return self._compare(part, backup, instance)
-
-    @contextmanager
-    def _instance(self, unit: Unit) -> Iterator[Instance]:
-        key = unit.keys[min(unit.keys)]
-        composed = read_object(self._release.path / COMPOSE_JSON) or {}
-        name = f"{self._stack}-{unit.service}"
-        path = self._directory / unit.service
-        path.mkdir(mode=0o755)
-        entry = self._entry(composed["services"][key], path, name, unit.service)
-        text = json.dumps({"name": self._stack, "services": {unit.service: entry}})
-        for file in (COMPOSE, COMPOSE_JSON):
-            write_atomically(path / file, text)
-        release = replace(
-            self._release, path=path, manifest=replace(self._release.manifest, stack=self._stack)
-        )
-        self._runtime.make(release, [unit.service], start=True, timeout_seconds=_START_SECONDS)
+        # As a dump and in a database.
+        require_room(self._beside.layout.base, 2 * part.bytes, f"to try {part.name}")
         try:
-            self._healthy(name)
-            yield next(i for i in self._runtime.instances(self._stack) if i.name == name)
+            with self._beside.alone(unit, part.of):
+                self._load(part, unit, backup)
+                self._beside.restart(unit)
+                return self._compare(part, unit, backup)
         finally:
-            self._runtime.remove([name])
-            remove_tree(path)
+            if not self._whole:
+                self._beside.forget(backup.volumes)
 
-    def _entry(
-        self, described: Mapping[str, Any], path: Path, name: str, service: str
-    ) -> dict[str, Any]:
-        """Describe the throw-away instance: as the service, on directories of its own, alone."""
-        mounts = []
-        for number, mount in enumerate(described.get("volumes") or []):
-            own = dict(mount)
-            if not own.get("read_only") and str(own.get("source", "")).startswith("/"):
-                fresh = path / f"volume{number}"
-                fresh.mkdir(mode=0o700)
-                with suppress(OSError):
-                    status = os.stat(own["source"])
-                    os.chown(fresh, status.st_uid, status.st_gid)
-                own["source"] = str(fresh)
-            mounts.append(own)
-        return {
-            **{key: described[key] for key in _KEPT if key in described},
-            "volumes": mounts,
-            "container_name": name,
-            "network_mode": "none",
-            "restart": "no",
-            "labels": {STACK_LABEL: self._stack, SERVICE_LABEL: service},
-        }
-
-    def _healthy(self, name: str) -> None:
-        def look() -> list[Check]:
-            there = {i.name: i for i in self._runtime.instances(self._stack)}
-            instance = there.get(name)
-            if instance is None:
-                return [Check(name, False, "it does not exist", hopeless=True)]
-            ended = instance.state in ("exited", "dead")
-            log = () if instance.settled else self._runtime.logs(name, _SAID_LINES)
-            detail = f"{instance.state}, {instance.health}"
-            return [Check(name, instance.settled, detail, hopeless=ended, log=log)]
-
-        wait_until_healthy(look, _HEALTHY_SECONDS)
-
-    def _load(self, found: Set, part: Part, backup: Backup, instance: Instance) -> None:
-        argv = self._runtime.within(instance.name, backup.restore, interactive=True)
+    def _load(self, part: Part, unit: Unit, backup: Backup) -> None:
+        argv = self._beside.within(unit, part.of, backup.restore, interactive=True)
         with self._work.restic.read(part.snapshot, part.name) as source:
             checked = Checked(source)
             try:
                 load(part.of, argv, checked)
             except BackupError:
                 # What was cut off or altered says so better than what becomes of it.
-                checked.end(part, found.id)
+                checked.end(part, self._found.id)
                 raise
-            checked.end(part, found.id)
+            checked.end(part, self._found.id)
 
-    def _compare(self, part: Part, backup: Backup, instance: Instance) -> str:
-        argv = self._runtime.within(instance.name, backup.dump)
+    def _compare(self, part: Part, unit: Unit, backup: Backup) -> str:
+        argv = self._beside.within(unit, part.of, backup.dump)
         if part.census is None or not backup.census:
             pump(argv, len)
             return "restored and dumped again; not compared, for want of a census"
-        census = self._runtime.within(instance.name, backup.census, interactive=True)
+        census = self._beside.within(unit, part.of, backup.census, interactive=True)
         with counted(census) as again:
             pump(argv, again.write)
         if again.lines is None:
@@ -320,3 +243,20 @@ class _Beside:
                 f"census differ: {shown}"
             )
         return f"{len(part.census)} lines of its census as saved"
+
+    def _application(self, ill: Sequence[str]) -> str:
+        """Run the application on what was restored, and return what was seen of its health."""
+        if ill:
+            raise BackupError(f"it was not started, since others failed: {', '.join(ill)}")
+        if not self._whole:
+            require_room(self._beside.layout.base, self._needed, "to run the application")
+        return self._beside.run_application()
+
+
+def different(saved: Iterable[str], again: Iterable[str]) -> list[str]:
+    """Return the lines that are in one of two censuses alone.
+
+    A checksum of `-` tells of what nobody can hold to, such as keys that end by themselves.
+    """
+    one, other = ({line for line in lines if not line.endswith("\t-")} for lines in (saved, again))
+    return sorted(one ^ other)

@@ -73,7 +73,8 @@ _TROUBLES = (
         NO_REPOSITORY,
     ),
     (
-        r"ciphertext verification failed|invalid data returned|does not match|unexpected EOF|"
+        r"ciphertext verification failed|nonce is invalid|invalid data returned|does not match|"
+        r"unexpected EOF|"
         r"not found in (index|repository)|file does not exist|load[^\n]*returned error|"
         r"file is too short|cannot be loaded|invalid header|incomplete pack|unable to load|"
         r"/(data|index|snapshots|keys)/\S*: no such file",

@@ -12,12 +12,13 @@ from pathlib import Path
 from moorage.backup.faults import BackupError
 from moorage.common.readers import Damaged, read_bytes, read_object
 from moorage.common.shape import make
+from moorage.release.names import BACKUP_STATE
 
 SETTINGS = Path("/opt/moorage/backup/settings.json")
 PASSWORD = Path("/opt/moorage/keys/backup.password")
 CACHE = Path("/var/cache/moorage/backup")
 # What is known of a stack's backups beside them: which one was proven, when pruning was last done.
-STATE = Path("/var/lib/moorage/backup")
+STATE = Path(BACKUP_STATE)
 _ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _MEND = "run site.yml: the role backup writes it"
 
@@ -37,11 +38,12 @@ class Override:
     """What a stack has otherwise than the host."""
 
     keep: Mapping[str, int] = field(default_factory=dict)
+    prove_application: bool | None = None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where backups go, and how long they stay.
+    """Where backups go, how long they stay, and whether a proof starts the application.
 
     ``environment_file`` holds what the repository's backend wants in its environment, one
     KEY=VALUE a line; it never shows in a message.
@@ -50,6 +52,7 @@ class Settings:
     repository: str
     environment_file: str | None = None
     keep: Keep = Keep()
+    prove_application: bool = True
     stacks: Mapping[str, Override] = field(default_factory=dict)
 
     def keep_of(self, stack: str) -> Keep:
@@ -62,6 +65,11 @@ class Settings:
         if not any(count > 0 for count in asdict(keep).values()):
             raise BackupError(f"{SETTINGS}: keep: no backup of {stack} would stay; write last: 3")
         return keep
+
+    def prove_application_of(self, stack: str) -> bool:
+        """Tell whether a proof of the stack's backups starts its application."""
+        own = self.stacks.get(stack, Override()).prove_application
+        return self.prove_application if own is None else own
 
     def environment(self) -> dict[str, str]:
         """Return what restic finds in its environment, credentials included."""

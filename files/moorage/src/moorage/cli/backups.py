@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from moorage.backup.faults import BackupError
-from moorage.backup.noted import proof_of, restore_of
+from moorage.backup.noted import note_backup, proof_of, restore_of
 from moorage.backup.proving import Proof, note, prove
 from moorage.backup.restic import Restic
 from moorage.backup.restoring import (
@@ -34,6 +34,7 @@ from moorage.backup.work import Work, keep_others_away, sized
 from moorage.cli.caller import FAILED, OK, who
 from moorage.cli.releases import FAILURES, layout_of
 from moorage.cli.tables import table, when
+from moorage.common.lock import Locked
 from moorage.common.readers import read_note
 from moorage.common.text import say
 from moorage.deploy.drivers.registry import driver
@@ -155,29 +156,21 @@ def _release(layout: Layout) -> Release:
 
 
 def _backup(args: argparse.Namespace, layout: Layout, release: Release) -> int:
-    if left := left_behind(layout):
-        raise BackupError(left)
-    work = _work(args, layout)
     if args.dry_run:
         names = [source.name for source in sources(layout, release)]
         text = f"{layout.stack} would be saved: {', '.join(names)}"
         print(json.dumps({"stack": layout.stack, "parts": names})) if args.json else say(text)
         return OK
     _end_in_order()
-    # Before anything is read: what is wrong with the repository is said at once.
-    require_repository(work)
-    began = time.monotonic()
-    # Nobody is there at night to begin it anew once an update has ended.
-    wait_seconds = _PATIENCE_SECONDS if args.all else 0.0
-    with keep_others_away(layout, "backup", wait_seconds) as be_heard:
-        made = back_up(work, release, be_heard)
-        trouble = ""
-        try:
-            gone = retain(work, socket.gethostname())
-        except BackupError as failed:
-            # The backup is there all the same.
-            gone, trouble = [], f"old backups could not be let go: {failed}"
-    seconds = round(time.monotonic() - began, 3)
+    began = time.time()
+    try:
+        made, gone, trouble = _save(args, layout, release)
+    except BaseException as failed:
+        why = str(failed) if isinstance(failed, Exception) else "it was ended from outside"
+        note_backup(layout.stack, began, None, why)
+        raise
+    note_backup(layout.stack, began, made)
+    seconds = round(time.time() - began, 3)
     if args.json:
         print(json.dumps({**made.to_dict(), "seconds": seconds, "gone": gone, "warning": trouble}))
     else:
@@ -189,6 +182,24 @@ def _backup(args: argparse.Namespace, layout: Layout, release: Release) -> int:
     return OK
 
 
+def _save(args: argparse.Namespace, layout: Layout, release: Release) -> tuple[Set, list[str], str]:
+    """Make a backup; return it with the ids of those that went, and what ails that."""
+    if left := left_behind(layout):
+        raise BackupError(left)
+    work = _work(args, layout)
+    # Before anything is read: what is wrong with the repository is said at once.
+    require_repository(work)
+    # Nobody is there at night to begin it anew once an update has ended.
+    wait_seconds = _PATIENCE_SECONDS if args.all else 0.0
+    with keep_others_away(layout, "backup", wait_seconds) as be_heard:
+        made = back_up(work, release, be_heard)
+        try:
+            return made, retain(work, socket.gethostname()), ""
+        except BackupError as failed:
+            # The backup is there all the same.
+            return made, [], f"old backups could not be let go: {failed}"
+
+
 def _prove(args: argparse.Namespace, layout: Layout, release: Release) -> int:
     began = time.time()
     _end_in_order()
@@ -198,7 +209,9 @@ def _prove(args: argparse.Namespace, layout: Layout, release: Release) -> int:
         host = "" if args.snapshot else socket.gethostname()
         found = find_set(work.restic, layout.stack, args.snapshot, host)
         proof = prove(work, release, found)
-    except BackupError as trouble:
+    except Locked:
+        raise
+    except (*FAILURES, BackupError) as trouble:
         # No backup, no repository, no password: that is what an alarm is for.
         proof = note(layout.stack, args.snapshot, 0.0, began, [], str(trouble))
     print(json.dumps(proof.to_dict())) if args.json else say(_proven(proof))
@@ -219,6 +232,7 @@ def _backups(args: argparse.Namespace) -> int:
     work = _work(args, layout)
     proof = read_note(proof_of(layout.stack))
     last = read_note(restore_of(layout.stack))
+    proof = read_note(proof_of(layout.stack))
     rows = [
         {
             "id": found.id,

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from moorage import __version__, packets
+from moorage.backup import settings as backup_settings
 from moorage.backup.faults import BackupError
-from moorage.backup.noted import proof_of
+from moorage.backup.noted import backup_of, proof_of
 from moorage.backup.restoring import left_behind
-from moorage.backup.settings import SETTINGS
 from moorage.cli import backups, edge, releases
 from moorage.cli.arguments import add_parsers
 from moorage.cli.caller import FAILED, OK, who
 from moorage.cli.releases import layout_of
-from moorage.cli.tables import event_rows, proof_line, status_rows, table
+from moorage.cli.tables import backup_lines, event_rows, status_rows, table
 from moorage.common.readers import read_note
 from moorage.common.text import say
 from moorage.control import metrics
@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _status(args: argparse.Namespace) -> int:
     stacks = [layout_of(args).stack] if args.stack else known_stacks(args.base)
     report: list[dict[str, Any]] = []
+    saved = backup_settings.SETTINGS.is_file()
     for stack in stacks:
         layout = Layout.of(stack, args.base, args.run)
         release = readable_release(layout)
@@ -113,7 +114,8 @@ def _status(args: argparse.Namespace) -> int:
                 "release": release.id if release else None,
                 "version": release.manifest.version if release else "",
                 "under_way": _under_way(layout),
-                "proof": read_note(proof_of(stack)) if SETTINGS.is_file() else None,
+                "backup": read_note(backup_of(stack)) if saved else None,
+                "proof": read_note(proof_of(stack)) if saved else None,
                 "services": _services(layout, alone=bool(args.stack)),
             }
         )
@@ -128,7 +130,8 @@ def _status(args: argparse.Namespace) -> int:
         for line in entry["under_way"]:
             say(f"! {line}")
         if entry["proof"] is not None:
-            say(proof_line(entry["proof"], time.time()))
+            for line in backup_lines(entry["backup"], entry["proof"], time.time()):
+                say(line)
         print(table(status_rows(entry["services"]), colour=sys.stdout.isatty()))
     if not report:
         print("no stack is deployed on this host: run `ansible-playbook site.yml`")

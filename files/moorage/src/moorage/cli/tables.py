@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from moorage.common.text import visible
-from moorage.control.contract import Event
+from moorage.control.contract import OLD_PROOF_SECONDS, Event
 
 _GOOD, _BAD, _DIM, _RESET = "\033[32m", "\033[31m", "\033[2m", "\033[0m"
-# A proof comes every night, of a backup of the same night.
-_OLD_SECONDS = 2 * 86_400.0
 _STATE_COLOURS = {
     "RUNNING": _GOOD,
     "FATAL": _BAD,
@@ -99,18 +97,28 @@ def when(seconds: float) -> str:
         return "-"
 
 
-def proof_line(proof: Mapping[str, Any], now: float) -> str:
-    """Say how old the newest proven backup is; with a ! where that is not as it should be.
+def backup_lines(backup: Mapping[str, Any], proof: Mapping[str, Any], now: float) -> Iterator[str]:
+    """Say how the last backup and its proof went; with a ! where that is not as it should be.
 
-    ``proof`` is what the last `moorage prove` has noted, {} before the first one.
+    Both are what was noted of the last one, {} before the first.
     """
+    if backup and not backup.get("ok"):
+        failed = duration(max(0.0, now - float(backup.get("finished") or 0.0)))
+        why = str(backup.get("message") or "").partition("\n")[0]
+        yield f"! the last backup FAILED {failed} ago ({_newest('newest', backup, now)}): {why}"
     if not proof:
-        return "no backup is proven yet: `moorage prove` restores the newest one beside"
-    made = float(proof.get("made") or 0.0)
-    line = f"newest proven backup: {duration(max(0.0, now - made))} old" if made else "none proven"
+        yield "no backup is proven yet: `moorage prove` restores the newest one beside"
+        return
+    line = _newest("newest proven backup", proof, now)
     if not proof.get("ok"):
-        return f"! the last backup is NOT proven ({line}): `moorage backups` shows them"
-    return f"! {line}" if now - made > _OLD_SECONDS else line
+        yield f"! the last backup is NOT proven ({line}): `moorage backups` shows them"
+        return
+    yield f"! {line}" if now - float(proof.get("made") or 0.0) > OLD_PROOF_SECONDS else line
+
+
+def _newest(what: str, noted: Mapping[str, Any], now: float) -> str:
+    made = float(noted.get("made") or 0.0)
+    return f"{what}: {duration(max(0.0, now - made))} old" if made else f"{what}: none"
 
 
 def duration(seconds: float) -> str:

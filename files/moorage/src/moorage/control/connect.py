@@ -8,9 +8,11 @@ from typing import Final
 from moorage.common.unixhttp import ConnectionFailed, Exchange, NotHttp, TimedOut, request_bytes
 from moorage.control.contract import (
     Action,
+    Backups,
     ControlBackend,
     ControlError,
     Event,
+    KnowsBackups,
     ServiceStatus,
     Stream,
 )
@@ -77,6 +79,10 @@ class _Either:
 
     def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
         return self._backend().events(since=since, limit=limit)
+
+    def backups(self) -> Backups:
+        found = self._backend()
+        return found.backups() if isinstance(found, KnowsBackups) else Backups()
 
     def _backend(self) -> ControlBackend:
         with self._lock:

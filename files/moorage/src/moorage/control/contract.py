@@ -12,6 +12,9 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 # Whoever asked is answered by then, also by way of a browser and a proxy in between.
 PATIENCE_SECONDS = 20.0
 
+# A proof comes every night, of a backup of the same night.
+OLD_PROOF_SECONDS = 2 * 86_400.0
+
 Action = Literal["start", "stop", "restart"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 # Both at once are known of containers alone: a process writes them into two files.
@@ -89,6 +92,32 @@ class Event:
     message: str = ""
     who: str | None = None
     reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How the last backup went, or the last proof of one, and why it failed.
+
+    ``finished`` is when; ``made`` is when the newest backup was made that is complete, or proven.
+    Both in seconds since 1970, 0 where there is none.
+    """
+
+    ok: bool
+    finished: float
+    made: float
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Backups:
+    """What is known of a stack's backups; None of what was never tried."""
+
+    backup: Attempt | None = None
+    proof: Attempt | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -176,6 +205,15 @@ class ControlBackend(Protocol):
 
     def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
         """Return what happened after the event with this sequence number, oldest first."""
+        ...
+
+
+@runtime_checkable
+class KnowsBackups(Protocol):
+    """A backend that knows of the stack's backups."""
+
+    def backups(self) -> Backups:
+        """Return how the last one went, and its proof."""
         ...
 
 

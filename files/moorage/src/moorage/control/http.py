@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 from moorage.common.unixhttp import Answer, ConnectionFailed, Exchange, TimedOut, ask, request_bytes
 from moorage.control.contract import (
     Action,
+    Attempt,
+    Backups,
     ControlError,
     Event,
     ExitStatus,
@@ -92,6 +94,17 @@ class HttpBackend:
         """Return what happened after the given event, oldest first."""
         found = self._get("/v1/events", since=since, limit=min(max(limit, 1), 500))["events"]
         return [Event(**raw) for raw in found]
+
+    def backups(self) -> Backups:
+        """Return how the last backup went, and its proof."""
+        try:
+            found = self._get("/v1/backups")
+        except ControlError as error:
+            if error.status != 404:
+                raise
+            # A gateway of before knows nothing of them.
+            return Backups()
+        return Backups(**{name: Attempt(**raw) for name, raw in found.items() if raw})
 
     def health(self) -> dict[str, Any]:
         """Return what the server says of itself."""

@@ -1,13 +1,16 @@
 """Several control APIs as one: the supervisor's processes, and the containers beside them."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from moorage.control.contract import (
     Action,
+    Backups,
     ControlBackend,
     ControlError,
     Event,
+    KnowsBackups,
     ServiceStatus,
     State,
     Stream,
@@ -86,6 +89,16 @@ class MergedBackend:
         if len(troubles) == len(self.parts):
             raise troubles[0]
         return _merged(lists, marks)[-limit:]
+
+    def backups(self) -> Backups:
+        """Return what the one says that knows of them."""
+        for part in self.parts:
+            with suppress(ControlError):
+                backend = part.backend
+                found = backend.backups() if isinstance(backend, KnowsBackups) else Backups()
+                if found != Backups():
+                    return found
+        return Backups()
 
     def _of(self, name: str) -> tuple[ControlBackend, ServiceStatus]:
         """Return who knows a service, and its status; raises what the last one said."""

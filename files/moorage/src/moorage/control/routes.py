@@ -19,6 +19,7 @@ from moorage.control.contract import (
     ACTIONS,
     Action,
     Announces,
+    Backups,
     ControlBackend,
     ControlError,
     State,
@@ -58,6 +59,7 @@ class Api:
         kind: Literal["process", "docker"],
         audit: Audit,
         rates: Rates | None = None,
+        backups: Callable[[], Backups] = Backups,
     ) -> None:
         """Serve `backend`, which is of this kind; nothing is asked of it yet."""
         self._backend = backend
@@ -65,6 +67,7 @@ class Api:
         self._kind = kind
         self._audit = audit
         self._rates = rates or Rates()
+        self._known_backups = backups
         self._counters = metrics.Counters()
         self._all = Combined(backend.services)
         self._list = Combined(
@@ -74,6 +77,7 @@ class Api:
         self._buckets: dict[str, Bucket] = {}
         self._fixed: dict[str, Callable[[Request], Job]] = {
             "/v1/health": self._health,
+            "/v1/backups": self._backups,
             "/v1/services": self._services,
             "/v1/events": self._events,
             "/v1/events/follow": self._follow_events,
@@ -146,6 +150,10 @@ class Api:
             return Response(200, text.encode(), metrics.CONTENT_TYPE)
 
         return Job("read", run)
+
+    def _backups(self, request: Request) -> Job:
+        query_of(request)
+        return Job("read", lambda: json_response(self._known_backups().to_dict()))
 
     def _services(self, request: Request) -> Job:
         query_of(request)

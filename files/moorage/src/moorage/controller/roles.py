@@ -79,6 +79,7 @@ _READERS: dict[str, Reader] = {
     **{f"edge_{name}": entry.read for name, entry in settings_of(Edge).items()},
     "backup_environment": _environment,
     "backup_prove_schedule": _NAME,
+    "backup_prove_without_application": list_of(_NAME, "a list of stacks"),
     "backup_repository": _repository,
     "backup_schedule": _NAME,
     "docker_log_max_size": size_text,

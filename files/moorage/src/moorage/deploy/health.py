@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import http.client
+import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from moorage.deploy.instance import Instance
 from moorage.deploy.release import Release
-from moorage.deploy.traffic import direct_targets
+from moorage.deploy.traffic import direct_targets, inner_targets
 from moorage.probe import Target
 from moorage.probe import smoke as ask
 from moorage.release.manifest import Unit
@@ -17,6 +21,9 @@ _TIMEOUT_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 # How long a service without a health check may take until it serves.
 _PATIENCE_SECONDS = 30.0
+_C = ctypes.CDLL(None, use_errno=True)
+# CLONE_NEWNET of setns(2).
+_NETWORK = 0x40000000
 
 
 class Unfit(Exception):
@@ -70,6 +77,36 @@ def smoke(
     if wrong:
         said = "\n".join(f"  {line}" for line in wrong)
         raise Unfit(f"the new release says that it is healthy, and does not serve:\n{said}")
+
+
+def smoke_within(release: Release, unit: Unit, pid: int, timeout_seconds: float) -> list[Target]:
+    """Ask an instance the same where it has no port on the host: from within its own network.
+
+    ``pid`` is its main process. Returns what was asked; raises Unfit, and OSError where that
+    process is gone.
+    """
+    targets = inner_targets(release, unit)
+    if not targets:
+        return []
+    # A thread is in a network of its own, and this one ends with the questions.
+    with ThreadPoolExecutor(1) as apart:
+        apart.submit(_enter_network, pid).result()
+        wrong = apart.submit(_ask, targets, timeout_seconds, _PATIENCE_SECONDS).result()
+    if wrong:
+        said = "\n".join(f"  {line}" for line in wrong)
+        raise Unfit(f"{unit.service} says that it is healthy, and does not serve:\n{said}")
+    return targets
+
+
+def _enter_network(pid: int) -> None:
+    with open(f"/proc/{pid}/ns/net", "rb") as network:
+        # The number may be somebody else's by now, and the host's own services are not meant.
+        if os.path.samestat(os.fstat(network.fileno()), os.stat("/proc/self/ns/net")):
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), network.name)
+        # os.setns is there from Python 3.12 on.
+        if _C.setns(network.fileno(), _NETWORK):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), network.name)
 
 
 def _ask(targets: Sequence[Target], timeout_seconds: float, patience_seconds: float) -> list[str]:

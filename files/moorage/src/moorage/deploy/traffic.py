@@ -347,6 +347,12 @@ def direct_targets(release: Release, unit: Unit, slot: str) -> list[Target]:
     return found
 
 
+def inner_targets(release: Release, unit: Unit) -> list[Target]:
+    """Return the same requests as an instance would send them to itself."""
+    targets = release.manifest.probe.targets
+    return [_target(release, t, LOOPBACK, t.port) for t in targets if unit.serves(t.service)]
+
+
 def _target(
     release: Release, asked: manifest.Target, address: str, port: int, host: str = ""
 ) -> Target:

@@ -12,15 +12,17 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from moorage.control.audit import Audit
+from moorage.control.backups import read_backups
 from moorage.control.contract import ControlBackend
 from moorage.control.routes import Api
 from moorage.control.server import Server
 from moorage.control.serving import Limits
-from moorage.release.names import MANIFEST
+from moorage.release.names import BACKUP_STATE, MANIFEST
 
 _STACK = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # Beside the clients: calls to the engine, files, and clients that are told to come back.
@@ -34,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     limits = Limits()
     _allow_descriptors(limits.connections + _MORE_DESCRIPTORS)
     backend, kind = _backend(args)
-    api = Api(backend, stack=args.stack, kind=kind, audit=Audit(args.audit))
+    backups = partial(read_backups, args.backups, args.stack)
+    audit = Audit(args.audit)
+    api = Api(backend, stack=args.stack, kind=kind, audit=audit, backups=backups)
     path = args.socket or f"/run/moorage/{args.stack}/gateway/control.sock"
     server = Server(api, path, mode=int(args.socket_mode, 8), limits=limits)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -52,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--audit", help="the audit log (default: standard error)")
     parser.add_argument("--release", type=Path, help=f"default: /opt/STACK/current/{MANIFEST}")
     parser.add_argument("--state", help="default: /var/lib/moorage-gateway/STACK")
+    parser.add_argument(
+        "--backups", type=Path, default=Path(BACKUP_STATE), help="default: %(default)s"
+    )
     parser.add_argument("--engine", help="the engine's socket (default: /run/docker.sock)")
     parser.add_argument("--supervisor", help="serve this supervisor's socket, and no engine")
     return parser

@@ -6,6 +6,7 @@ Routes, below the prefix that the application chooses (tg2em: /admin/services):
 does it), `/<service>/log`, `/<service>/log/{tail,download}`, `/<service>/log/stream`.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from flask import Blueprint, Flask, Response, current_app, jsonify, render_templ
 from flask.typing import ResponseReturnValue
 
 from moorage.common.text import visible
-from moorage.control import ControlBackend, ControlError
+from moorage.control import Backups, ControlBackend, ControlError, KnowsBackups
 from moorage.panel import actions, logs, presentation, trail
 from moorage.panel.live import Snapshot, Watcher, status_events
 from moorage.panel.stream import Slots
@@ -81,10 +82,21 @@ def snapshot(backend: ControlBackend) -> dict[str, Any]:
         return {"services": [], "problem": error}
 
 
+def _backups(backend: ControlBackend) -> list[tuple[str, str]]:
+    """Return what is to be said of backups; why nothing is known the services say."""
+    try:
+        found = backend.backups() if isinstance(backend, KnowsBackups) else Backups()
+    except ControlError:
+        return []
+    return presentation.backup_lines(found, time.time())
+
+
 def _add_pages(blueprint: Blueprint, panel: Panel) -> None:
     @blueprint.get("/")
     def index() -> str:
-        return render_template("panel/services.html", **snapshot(panel.backend))
+        return render_template(
+            "panel/services.html", backups=_backups(panel.backend), **snapshot(panel.backend)
+        )
 
     @blueprint.get("/status")
     def statuses() -> Response:

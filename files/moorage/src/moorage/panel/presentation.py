@@ -7,7 +7,8 @@ from typing import Any
 from flask import Flask
 
 from moorage.common.text import visible
-from moorage.control import ACTIONS, Action, ControlError, Health, ServiceStatus, State
+from moorage.control import ACTIONS, Action, Backups, ControlError, Health, ServiceStatus, State
+from moorage.control.contract import OLD_PROOF_SECONDS
 from moorage.panel.text import gettext as _
 from moorage.panel.text import lazy
 from moorage.panel.text import moment as format_moment
@@ -126,6 +127,26 @@ def duration(seconds: float) -> str:
     if minutes:
         return _("%(m)s min %(s)s s", m=minutes, s=left)
     return _("%(s)s s", s=left)
+
+
+def backup_lines(found: Backups, now: float) -> list[tuple[str, str]]:
+    """Say how the last backup and its proof went, each with its style: good or bad."""
+    lines = []
+    backup, proof = found.backup, found.proof
+    if backup and not backup.ok:
+        ago = duration(max(0.0, now - backup.finished))
+        why = visible(backup.message)
+        lines.append((_("The last backup failed %(ago)s ago: %(why)s", ago=ago, why=why), "bad"))
+    if proof and not proof.ok:
+        why = visible(proof.message)
+        lines.append((_("The last backup is not proven: %(why)s", why=why), "bad"))
+    if proof and proof.made:
+        age = max(0.0, now - proof.made)
+        old = "bad" if age > OLD_PROOF_SECONDS else "good"
+        lines.append((_("Newest proven backup: %(age)s old", age=duration(age)), old))
+    elif backup or proof:
+        lines.append((_("No backup is proven yet"), "bad"))
+    return lines
 
 
 def memory(value: int | None) -> str:

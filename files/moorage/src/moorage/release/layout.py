@@ -81,6 +81,11 @@ class Layout:
         return self.base / "backups"
 
     @property
+    def proof(self) -> Path:
+        """There while a backup is proven: all that the throw-away stack has; root's alone."""
+        return self.base / ".proof"
+
+    @property
     def history(self) -> Path:
         """One JSON line for every activation, oldest first."""
         return self.releases / "history.jsonl"

@@ -37,6 +37,11 @@ SLOTS = ("a", "b")
 # What a container is called while it starts in the free slot, beside the one it takes over from.
 NEXT = "-next"
 
+# What is noted of backups, for the host's owner and his programs: of a stack's last proof, and of
+# its last backup.
+BACKUP_STATE = "/var/lib/moorage/backup"
+PROOF_NOTE, BACKUP_NOTE = "{}.json", "{}.backup.json"
+
 # Where a host has Moorage's packages, and the command that runs them.
 LIBRARY = "/usr/local/lib/moorage"
 COMMAND = "/usr/local/bin/moorage"
