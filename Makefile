@@ -11,11 +11,12 @@
 #   make bench               the figures of the closing notes
 #   make bench-rollout       what an update costs, beside docker compose and a start.sh
 #   make bench-edge          answers a second through the edge, beside the application and plain nginx
+#   make bench-backup        backup and restore for each gigabyte, beside pg_dump and restic by hand
 #   make docs                write the tables of docs/ and of the roles' READMEs
 #   make lock                renew requirements/*.txt from requirements/*.in
 
 .DEFAULT_GOAL := help
-.PHONY: help up down ssh logs status lint test test-unit test-long test-mutation test-molecule bench bench-rollout bench-edge docs lock clean \
+.PHONY: help up down ssh logs status lint test test-unit test-long test-mutation test-molecule bench bench-rollout bench-edge bench-backup docs lock clean \
 	controller dev
 
 devtool = .venv/bin/python -m devtool
@@ -47,7 +48,7 @@ test: dev
 test-molecule: dev
 	@$(devtool) test-molecule $(SCENARIO)
 
-bench bench-rollout bench-edge: dev
+bench bench-rollout bench-edge bench-backup: dev
 	@$(devtool) $@
 
 docs lock: dev

@@ -39,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
         "test-mutation",
     ):
         commands.add_parser(name)
-    for name in ("bench", "bench-rollout", "bench-edge", "docs", "lock", "clean", "teardown"):
+    benches = ("bench", "bench-rollout", "bench-edge", "bench-backup")
+    for name in (*benches, "docs", "lock", "clean", "teardown"):
         commands.add_parser(name)
     commands.add_parser("logs").add_argument("service", nargs="?")
     commands.add_parser("test-molecule").add_argument("scenario", nargs="?")
@@ -87,6 +88,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         "bench": bench.run,
         "bench-rollout": lambda: bench.on_a_host("rollout"),
         "bench-edge": lambda: bench.on_a_host("edge"),
+        "bench-backup": lambda: bench.on_a_host("backup"),
         "docs": docs.write,
         "lock": locks.renew,
     }

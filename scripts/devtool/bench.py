@@ -1,7 +1,7 @@
 """`make bench`: the figures that the closing notes quote, taken on the running throwaway host.
 
-`make bench-rollout` takes those of updates, `make bench-edge` those of visitors, on hosts of their
-own.
+`make bench-rollout` takes those of updates, `make bench-edge` those of visitors and `make
+bench-backup` those of backups, on hosts of their own.
 """
 
 from __future__ import annotations
