@@ -264,10 +264,12 @@ def test_it_says_how_backups_and_their_proofs_went(
     now = time.time()
     good = {"ok": True, "finished": now, "made": now - 7_265, "message": "", "parts": []}
     proof, backup = (scene.notes / name.format(STACK) for name in (PROOF_NOTE, BACKUP_NOTE))
-    proof.write_text(json.dumps(good))
     backup.write_text(json.dumps(good))
     browser.get(f"{panel.url}/services/")
-    assert "Newest proven backup: 2 h 1 min old" in page() and "fail" not in one_flash(browser)
+    assert "No backup is proven yet" in page() and one_flash(browser) == ""
+    proof.write_text(json.dumps(good))
+    browser.get(f"{panel.url}/services/")
+    assert "Newest proven backup: 2 h 1 min old" in page() and one_flash(browser) == ""
     browser.save_screenshot(str(tmp_path / "good.png"))
     part = {"name": "application", "ok": False, "detail": "the gate stayed closed\n  | a log"}
     proof.write_text(json.dumps({**good, "ok": False, "parts": [part]}))

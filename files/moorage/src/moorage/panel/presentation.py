@@ -145,7 +145,8 @@ def backup_lines(found: Backups, now: float) -> list[tuple[str, str]]:
         old = "bad" if age > OLD_PROOF_SECONDS else "good"
         lines.append((_("Newest proven backup: %(age)s old", age=duration(age)), old))
     elif backup or proof:
-        lines.append((_("No backup is proven yet"), "bad"))
+        # Until the first night is over that is nothing bad.
+        lines.append((_("No backup is proven yet"), "good"))
     return lines
 
 
