@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 import subprocess
 import threading
@@ -48,6 +49,9 @@ class Load:
         while not self._end.is_set():
             number += 1
             body = b"x" * 100 if number % 3 == 0 else None
+            if connection.sock and select.select([connection.sock], [], [], 0)[0]:
+                # Closed while nobody asked, as clients find out before they ask.
+                connection.close()
             try:
                 connection.request("POST" if body else "GET", f"/{number}", body=body)
                 answer = connection.getresponse()
