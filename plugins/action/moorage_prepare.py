@@ -100,7 +100,10 @@ class ActionModule(ActionBase):
             what = f"{options['purpose']} of {options['service']}"
         version = plan["manifest"].get("version")
         args = {
-            **{key: plan[key] for key in ("base", "release", "files", "manifest", "directories")},
+            **{
+                key: plan[key]
+                for key in ("base", "release", "files", "manifest", "directories", "encrypted")
+            },
             "secrets": [{"name": s["name"], "users": s["users"]} for s in plan["secrets"]],
             "service": options["service"],
             "scaling": plan["scaling"],

@@ -64,6 +64,11 @@ directories:
   returned: success
   type: list
   elements: dict
+encrypted:
+  description: Names of the stacks whose data is encrypted on the disk.
+  returned: success
+  type: list
+  elements: str
 ports:
   description: The ports that the stacks publish.
   returned: success

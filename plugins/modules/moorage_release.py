@@ -80,6 +80,10 @@ options:
         description: Nothing here; M(moorage_files) reads it.
         type: bool
         default: false
+  encrypted:
+    description: Whether the stack's data is to be encrypted on the disk.
+    type: bool
+    default: false
   scaling:
     description: Whether to refuse when more than the number of the service's replicas would change.
     type: bool
@@ -336,6 +340,22 @@ def require_runtime(wanted: str) -> None:
         )
 
 
+def require_storage(base: Path, encrypted: bool) -> None:
+    """Raise Refused unless the data lies as it is wanted, encrypted and within reach or not."""
+    from moorage.deploy.encryption import WAY, fault, is_encrypted, obstacle
+    from moorage.release.layout import Layout
+
+    layout = Layout.of(base.name, base.parent)
+    if why := obstacle(layout, wanted=encrypted):
+        raise Refused(f"{why}. {WAY}")
+    if encrypted and not is_encrypted(layout):
+        raise Refused(
+            f"{layout.data} is not encrypted yet: run `ansible-playbook playbooks/provision.yml`"
+        )
+    if why := fault(layout):
+        raise Refused(why)
+
+
 def main() -> None:
     """Run the module."""
     secret = {
@@ -368,6 +388,7 @@ def main() -> None:
                     "keep": {"type": "bool", "default": False},
                 },
             },
+            "encrypted": {"type": "bool", "default": False},
             "restart": {"type": "list", "elements": "str", "default": []},
             "runtime": {"type": "str", "default": ""},
             "claim": {"type": "dict", "default": {}},
@@ -382,6 +403,7 @@ def main() -> None:
     try:
         if not module.check_mode:
             require_runtime(args["runtime"])
+            require_storage(Path(args["base"]), args["encrypted"])
             token = reserve(args) if args["claim"] else ""
         result = bring(args, module.check_mode, module.check_mode or module._diff)
     except Refused as refused:

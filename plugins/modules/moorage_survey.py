@@ -162,6 +162,10 @@ options:
         type: list
         elements: dict
         default: []
+      encrypted:
+        description: Whether its data is to be encrypted on the disk.
+        type: bool
+        default: false
 author:
   - Moorage contributors
 """
@@ -257,6 +261,7 @@ _STACK = {
     "name": {"type": "str", "required": True},
     "dir": {"type": "path"},
     "claims": {"type": "list", "elements": "dict", "default": []},
+    "encrypted": {"type": "bool", "default": False},
 }
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "stamp": {"type": "str"},
@@ -366,6 +371,7 @@ def _problems(
             wanted["stacks"], networks, routes.read_routes(), neighbours.know
         )
     problems += neighbours.problems
+    problems += stacks.check_encryption(wanted["stacks"])
     problems += preflight.check_sources(host["sources"])
     return problems
 

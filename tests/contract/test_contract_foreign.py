@@ -100,7 +100,7 @@ def test_no_path_below_data_or_logs_is_put_together_elsewhere() -> None:
         and isinstance(node.right, ast.Constant)
         and node.right.value in PARTS
     }
-    assert found == {("layout.py", "state")}
+    assert found == {("layout.py", "data")}
 
 
 def test_the_parts_are_still_there() -> None:

@@ -186,7 +186,7 @@ def written(role: Path, kind: str) -> list[str]:
 def test_a_role_says_which_paths_it_writes(role: Path, kind: str) -> None:
     said, done = managed(role, kind), written(role, kind)
     assert [path for path in done if path not in said] == []
-    fixed = re.findall(r"/(?:etc|usr)/[\w./-]+", said)
+    fixed = re.findall(r"/(?:etc|usr)/[\w./@-]+", said)
     if done:
         assert sorted(set(fixed) - set(done)) == [], "said to be managed, but no task writes it"
 

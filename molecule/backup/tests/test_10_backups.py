@@ -75,7 +75,7 @@ def test_the_newest_backup_is_proven(filled: Machine, figure: Figure) -> None:
         assert known["backup"]["ok"] and known["proof"]["ok"]
         assert known["proof"]["made"] == pytest.approx(found["made"])
     assert filled.sh("docker ps --all --quiet --filter name=moorage-proof") == ""
-    assert filled.sh("ls --directory /opt/*/.proof 2>/dev/null || true") == ""
+    assert filled.sh("ls --directory /opt/*/data/.proof 2>/dev/null || true") == ""
 
 
 def lose_tg2em(machine: Machine) -> None:

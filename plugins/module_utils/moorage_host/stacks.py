@@ -54,6 +54,29 @@ def astray(directory: Path, library: str = names.LIBRARY) -> list[str]:
         return []
 
 
+def check_encryption(
+    wanted: list[dict[str, Any]], library: str = names.LIBRARY
+) -> list[dict[str, str]]:
+    """What keeps data of stacks from being encrypted on the disk, or not, as it is wanted."""
+    found = []
+    for stack in wanted:
+        directory = Path(stack.get("dir") or f"/opt/{stack['name']}")
+        if not stack["encrypted"] and not os.path.lexists(directory / "encrypted"):
+            continue
+        _reach(library)
+        try:
+            from moorage.deploy.encryption import WAY, obstacle
+            from moorage.release.layout import Layout
+        except ImportError:
+            # Nothing runs there yet, or an older version, which encrypts nothing.
+            return []
+        layout = Layout.of(directory.name, directory.parent)
+        if why := obstacle(layout, wanted=stack["encrypted"]):
+            value = "not encrypted" if stack["encrypted"] else "encrypted"
+            found.append({"check": "storage", "problem": why, "value": value, "fix": WAY})
+    return found
+
+
 def stale_secrets(directory: Path, library: str = names.LIBRARY) -> list[str]:
     """Names of the secrets of which what runs holds another value than the file."""
     if not (directory / ".secrets.json").exists():

@@ -294,7 +294,7 @@ def assert_nothing_left(saved: Saved) -> None:
     for what in (("ps", "-aq"), ("network", "ls", "-q")):
         argv = ["docker", *what, "--filter", f"name=moorage-proof-{saved.stack}"]
         assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == ""
-    assert not (saved.layout.base / ".proof").exists()
+    assert not (saved.layout.proof).exists()
 
 
 __all__ = [

@@ -120,6 +120,16 @@ def test_directories_have_the_owners_of_those_who_write_there(project: Project) 
     assert paths == sorted(paths), "parents come before what they hold"
 
 
+def test_encrypted_data_is_a_host_s_and_not_a_release_s(project: Project) -> None:
+    before, after = plan(project), plan(project, storage_encryption="gocryptfs")
+    assert (before["encrypted"], after["encrypted"]) == ([], ["tg2em"])
+    assert before["stamp"] != after["stamp"]
+    assert before["stacks"][0]["release"] == after["stacks"][0]["release"]
+    paths = [{entry["path"] for entry in found["directories"]} for found in (before, after)]
+    assert paths[0] ^ paths[1] == {"/opt/tg2em/backups", "/opt/tg2em/data/.backups"}
+    assert [s["encrypted"] for s in after["survey_stacks"]] == [True]
+
+
 def test_a_release_with_processes_brings_the_rotation_of_their_logs(project: Project) -> None:
     found = tg2em(project, topology="unified", user="10005:10006")
     rotation = found["files"]["logrotate.conf"]["content"]

@@ -20,6 +20,7 @@ from moorage.controller.recovery import KitError, kit_of
 ROOT = Path(__file__).resolve().parents[4]
 PASSWORD = "Geheim/of+repository="
 KEY = "Geheim=of=the backend"
+STORAGE = "Geheim+of/the=disk"
 PLAY = """
 - hosts: all
   gather_facts: false
@@ -36,12 +37,16 @@ KIT = {
     "environment": {"AWS_SECRET_ACCESS_KEY": KEY, "EMPTY": ""},
     "password": PASSWORD,
     "stacks": {"shop": {"user": "20123:20123"}, "tg2em": {"user": "10001:10001"}},
+    "encrypted": {"shop": {"key": STORAGE, "gocryptfs.conf": '{"Version": 2}\n'}},
 }
 PREPARE = """
 mkdir -p /opt/moorage/backup /opt/moorage/keys /opt/shop/logs /opt/tg2em/logs /opt/other
 chown 20123:20123 /opt/shop/logs; chown 10001:10001 /opt/tg2em/logs
 cat > /opt/moorage/backup/settings.json
 printf %s "$1" > /opt/moorage/keys/backup.password
+mkdir /opt/shop/encrypted
+printf %s "$3" > /opt/moorage/keys/storage-shop.key
+echo '{"Version": 2}' > /opt/shop/encrypted/gocryptfs.conf
 cd /opt/moorage/backup
 printf '# Written by Moorage\\nAWS_SECRET_ACCESS_KEY=%s\\nEMPTY=\\n' "$2" > environment
 """
@@ -65,7 +70,7 @@ def bare() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def host(bare: str) -> str:
     settings = json.dumps({"repository": KIT["repository"], "environment_file": "x", "keep": {}})
-    docker("exec", "-i", bare, "sh", "-euc", PREPARE, "-", PASSWORD, KEY, stdin=settings)
+    docker("exec", "-i", bare, "sh", "-euc", PREPARE, "-", PASSWORD, KEY, STORAGE, stdin=settings)
     return bare
 
 

@@ -110,7 +110,8 @@ class Restored:
 
 def directory_of(layout: Layout) -> Path:
     """Return where a restore keeps what it needs; it is root's alone."""
-    return layout.base / ".restore"
+    # Beside the volumes: it holds dumps, and where data is encrypted so is what lies there.
+    return layout.data / ".restore"
 
 
 def unfinished(layout: Layout) -> State | None:
@@ -311,7 +312,7 @@ class Restore:
         # What databases hold is saved and fetched once more, in case it has to come back.
         needed = total(parts) + total([part for part in parts if part.kind == "dump"])
         mend = "make room, or name parts with --only"
-        require_room(self._layout.base, needed, "the restore", mend)
+        require_room(self._layout.data, needed, "the restore", mend)
 
     def _fetch_dump(self, found: Set, part: Part, name: str) -> None:
         how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

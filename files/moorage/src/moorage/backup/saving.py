@@ -94,9 +94,10 @@ def sources(layout: Layout, release: Release) -> list[Source]:
 
 def volumes_of(layout: Layout, release: Release) -> list[Path]:
     """Return the directories of a release that hold an application's data."""
-    data = layout.base / "data"
     paths = (Path(entry.path) for entry in release.manifest.directories or ())
-    return sorted(p for p in paths if p.parent == data and not p.name.startswith(UNIFIED_STATE))
+    return sorted(
+        p for p in paths if p.parent == layout.data and not p.name.startswith(UNIFIED_STATE)
+    )
 
 
 def _of_older(layout: Layout, release: Release, service: Service) -> Backup | None:

@@ -34,8 +34,7 @@ class Tree:
 
 def tree_of(layout: Layout, part: Part) -> Tree:
     """Return what a part is to replace; BackupError where something is mounted there."""
-    base = layout.base
-    path = base / "secrets" if part.kind == "secrets" else base / "data" / part.of
+    path = layout.base / "secrets" if part.kind == "secrets" else layout.data / part.of
     if mounted := _mounted(path):
         raise BackupError(
             f"{mounted} is a mount of its own, which no backup has, and which would go along "

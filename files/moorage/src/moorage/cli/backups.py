@@ -38,6 +38,7 @@ from moorage.common.lock import Locked
 from moorage.common.readers import read_note
 from moorage.common.text import say
 from moorage.deploy.drivers.registry import driver
+from moorage.deploy.encryption import fault
 from moorage.deploy.release import Release, current_release
 from moorage.edge import Edge
 from moorage.release.layout import Layout, known_stacks
@@ -155,6 +156,11 @@ def _release(layout: Layout) -> Release:
     return release
 
 
+def _require_data(layout: Layout) -> None:
+    if why := fault(layout):
+        raise BackupError(why)
+
+
 def _backup(args: argparse.Namespace, layout: Layout, release: Release) -> int:
     if args.dry_run:
         names = [source.name for source in sources(layout, release)]
@@ -184,6 +190,7 @@ def _backup(args: argparse.Namespace, layout: Layout, release: Release) -> int:
 
 def _save(args: argparse.Namespace, layout: Layout, release: Release) -> tuple[Set, list[str], str]:
     """Make a backup; return it with the ids of those that went, and what ails that."""
+    _require_data(layout)
     if left := left_behind(layout):
         raise BackupError(left)
     work = _work(args, layout)
@@ -204,6 +211,7 @@ def _prove(args: argparse.Namespace, layout: Layout, release: Release) -> int:
     began = time.time()
     _end_in_order()
     try:
+        _require_data(layout)
         work = _work(args, layout)
         # Where this host makes none any more, another one's are no reason to be silent.
         host = "" if args.snapshot else socket.gethostname()
@@ -287,6 +295,7 @@ def _restore(args: argparse.Namespace) -> int:
     if args.secrets_only:
         return _secrets(args)
     layout = layout_of(args)
+    _require_data(layout)
     work = _work(args, layout)
     if args.go_on or args.back:
         _end_in_order()

@@ -16,7 +16,7 @@ from moorage.backup import settings as backup_settings
 from moorage.backup.faults import BackupError
 from moorage.backup.noted import backup_of, proof_of
 from moorage.backup.restoring import left_behind
-from moorage.cli import backups, edge, releases
+from moorage.cli import backups, edge, encryption, releases
 from moorage.cli.arguments import add_parsers
 from moorage.cli.caller import FAILED, OK, who
 from moorage.cli.releases import layout_of
@@ -26,6 +26,7 @@ from moorage.common.text import say
 from moorage.control import metrics
 from moorage.control.contract import ControlError, Stream
 from moorage.deploy.control import Services
+from moorage.deploy.encryption import fault
 from moorage.deploy.release import (
     ReleaseError,
     current_release,
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_parsers(verbs)
     backups.add_parsers(verbs)
+    encryption.add_parsers(verbs)
     edge.add_parser(verbs)
     return parser
 
@@ -167,7 +169,9 @@ def _under_way(layout: Layout) -> list[str]:
     holder = read_reservation(layout)
     if holder is not None and not holder.gone():
         found.append(holder.describe(layout.stack))
-    return [*found, *filter(None, (releases.interrupted(layout), left_behind(layout)))]
+    # What a restore has left lies beside the data.
+    data = fault(layout) or left_behind(layout)
+    return [*found, *filter(None, (releases.interrupted(layout), data))]
 
 
 def _lost(stack: str) -> list[str]:
@@ -254,4 +258,5 @@ _VERBS = {
     "edge": edge.run,
     **releases.VERBS,
     **backups.VERBS,
+    **encryption.VERBS,
 }

@@ -21,6 +21,7 @@ from moorage.common.text import say
 from moorage.deploy import activate as activation
 from moorage.deploy.control import UnknownService
 from moorage.deploy.drivers.registry import driver
+from moorage.deploy.encryption import forget
 from moorage.deploy.execute import ExecuteError, command_in
 from moorage.deploy.foreign import remove_tree
 from moorage.deploy.launch import LaunchError, launch
@@ -238,6 +239,7 @@ def _remove(args: argparse.Namespace) -> int:
         for name in remove(layout, images=True):
             print(f"removed {name}")
     if args.data:
+        forget(layout)
         remove_tree(layout.base)
         print(f"removed {layout.base}")
     else:

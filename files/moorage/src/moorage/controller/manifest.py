@@ -94,13 +94,14 @@ def directories_of(settings: Settings, rendering: Rendering) -> list[dict[str, A
 
     Those with ``keep`` are an application's: provisioning leaves one that is there as it is.
     """
-    base = settings.base_dir
+    base, encrypted = settings.base_dir, settings.storage_encryption != "none"
     own = [
         _directory(base, "0:0", "0755"),
         *(_directory(f"{base}/{name}", "0:0", "0755") for name in ("data", "config", "releases")),
         # 0711: a user passes through to the directory of its own, and lists nothing.
         _directory(f"{base}/secrets", "0:0", "0711"),
-        _directory(f"{base}/backups", "0:0", "0700"),
+        # Dumps of hooks are data: a link leads there where that is encrypted.
+        _directory(f"{base}/data/.backups" if encrypted else f"{base}/backups", "0:0", "0700"),
     ]
     logs = _directory(f"{base}/logs", settings.user, "0755")
     found = {entry["path"]: {**entry, "keep": False} for entry in own}

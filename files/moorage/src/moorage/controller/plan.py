@@ -91,6 +91,7 @@ def plan_host(
     inputs = {
         "variables": _provisioning_variables(variables),
         "directories": directories,
+        "encrypted": [stack["name"] for stack in stacks if stack["encrypted"]],
         "images": sorted(needed),
         # What its settings do not say: the image that stands for a name, what is in a file.
         "edge": [edge["image"], edge["certificates"]],
@@ -103,8 +104,15 @@ def plan_host(
         "stamp": _stamp(project, inputs),
         "ports": [*ports, *edge["ports"], *_ports_behind(drafts, loopback)],
         "directories": directories,
+        "encrypted": inputs["encrypted"],
         "survey_stacks": [
-            {"name": s["name"], "dir": s["base"], "claims": _claims(s, edge)} for s in stacks
+            {
+                "name": s["name"],
+                "dir": s["base"],
+                "claims": _claims(s, edge),
+                "encrypted": s["encrypted"],
+            }
+            for s in stacks
         ],
     }
 
@@ -190,6 +198,7 @@ def plan_stack(
         "prefix": prefix(name),
         "topology": settings.topology,
         "base": settings.base_dir,
+        "encrypted": settings.storage_encryption != "none",
         "release": release["id"],
         "version": settings.version,
         "files": {

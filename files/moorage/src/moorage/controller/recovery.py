@@ -14,12 +14,17 @@ _FILES = (
     "/opt/moorage/keys/backup.password",
     "/opt/moorage/backup/environment",
 )
-# Each file on a line of its own, empty for one that is not there; then who owns which stack.
+# Each file on a line of its own, empty for one that is not there; then who owns which stack; then
+# key and head of what is encrypted on the disk.
 QUESTION = (
     f"for file in {' '.join(_FILES)}; do base64 --wrap=0 $file 2>/dev/null; echo; done; "
-    "stat -c '%u:%g %n' /opt/*/logs 2>/dev/null; true"
+    "stat -c '%u:%g %n' /opt/*/logs 2>/dev/null; "
+    "for key in /opt/moorage/keys/storage-*.key; do stack=${key#*/storage-}; stack=${stack%.key}; "
+    "head=/opt/$stack/encrypted/gocryptfs.conf; test ! -e $head || "
+    'echo "$stack $(base64 --wrap=0 $key) $(base64 --wrap=0 $head)"; done; true'
 )
 _OWNER = re.compile(r"([0-9]+:[0-9]+) /opt/([^/]+)/logs")
+_ENCRYPTED = re.compile(r"([a-z0-9][a-z0-9_-]*) ([A-Za-z0-9+/=]+) ([A-Za-z0-9+/=]+)")
 
 
 class KitError(Exception):
@@ -38,7 +43,13 @@ def kit_of(host: str, answer: str) -> dict[str, Any]:
         raise KitError(f"{host}: {_FILES[0]} cannot be read: run site.yml") from None
     if not repository or not password:
         raise KitError(f"{host} has no settings of backups yet: run site.yml, which brings them")
-    owners = (_OWNER.fullmatch(line.strip()) for line in lines[len(_FILES) :])
+    rest = [line.strip() for line in lines[len(_FILES) :]]
+    owners = (_OWNER.fullmatch(line) for line in rest)
+    encrypted = {
+        found[1]: {"key": _text(found[2]), "gocryptfs.conf": _text(found[3])}
+        for found in map(_ENCRYPTED.fullmatch, rest)
+        if found
+    }
     return {
         "host": host,
         "repository": repository,
@@ -49,4 +60,9 @@ def kit_of(host: str, answer: str) -> dict[str, Any]:
         ),
         "password": password,
         "stacks": {owner[2]: {"user": owner[1]} for owner in owners if owner},
+        **({"encrypted": encrypted} if encrypted else {}),
     }
+
+
+def _text(encoded: str) -> str:
+    return b64decode(encoded).decode("utf-8", "replace")

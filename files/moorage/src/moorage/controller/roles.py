@@ -43,7 +43,7 @@ ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge", 
 # What it brings goes with releases: a change of it is nothing to provision.
 RELEASE_ROLE = "stack"
 # Filled in from the plan by the playbook itself.
-FROM_PLAN = frozenset({"images_wanted", "storage_directories"})
+FROM_PLAN = frozenset({"images_wanted", "storage_directories", "storage_encrypted"})
 _NAME = words()
 
 

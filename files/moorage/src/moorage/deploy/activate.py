@@ -20,6 +20,7 @@ from moorage.deploy import hooks, receipt, systemd
 from moorage.deploy.claims import refuse_changed_networks, refuse_held
 from moorage.deploy.drivers.base import FindDriver
 from moorage.deploy.drivers.registry import driver
+from moorage.deploy.encryption import fault
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
@@ -174,6 +175,8 @@ class Activation:
 
     def _preflight(self) -> Rollout:
         request, layout = self._request, self._layout
+        if why := fault(layout):
+            raise ReleaseError(why)
         self._room.take()
         self._stale = stale_secrets(layout)
         self._marker = read_marker(layout)

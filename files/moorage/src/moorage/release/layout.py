@@ -83,7 +83,25 @@ class Layout:
     @property
     def proof(self) -> Path:
         """There while a backup is proven: all that the throw-away stack has; root's alone."""
-        return self.base / ".proof"
+        return self.data / ".proof"
+
+    @property
+    def data(self) -> Path:
+        """The directories of the volumes, and what is restored beside them.
+
+        Root's; what lies in it is the applications'. Where it is encrypted, it is a mount point.
+        """
+        return self.base / "data"
+
+    @property
+    def encrypted(self) -> Path:
+        """What lies on the disk of ``data`` where that is encrypted; may lead to another disk."""
+        return self.base / "encrypted"
+
+    @property
+    def storage_key(self) -> Path:
+        """The key of ``encrypted``, beside the host's other ones."""
+        return self.base.parent / "moorage" / "keys" / f"storage-{self.stack}.key"
 
     @property
     def history(self) -> Path:
@@ -92,7 +110,7 @@ class Layout:
 
     def state(self, slot: str) -> Path:
         """What the supervisor in ``slot`` ("", "a" or "b") keeps; an application's to write."""
-        return self.base / "data" / in_slot(UNIFIED_STATE, slot)
+        return self.data / in_slot(UNIFIED_STATE, slot)
 
     def runtime(self, slot: str) -> Path:
         """What the supervisor or gateway in ``slot`` has below ``run``; theirs to write."""

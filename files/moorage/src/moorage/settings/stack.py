@@ -278,6 +278,13 @@ class Settings:
         "leaves that to logrotate",
     )
     process_log_backups: int = setting(3, whole(), "how many files it keeps then")
+    storage_encryption: str = setting(
+        "none",
+        one_of("none", "gocryptfs"),
+        "or `gocryptfs`: what lies in `/opt/STACK/data`, the volumes above all, is encrypted on "
+        "the disk; for a stack without data yet. What that keeps from whom, and how a stack with "
+        "data comes to it: [security.md](security.md#encryption-at-rest)",
+    )
     domains: tuple[str, ...] = setting(
         (),
         _domains,
