@@ -1,5 +1,7 @@
 """Real servers and real processes for the tests: PostgreSQL, uWSGI, task workers."""
 
+import http.client
+import json
 import os
 import secrets
 import signal
@@ -11,9 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
+from chatbot import health, migrate
+from chatbot.config import Config
 
 STACK = Path(__file__).resolve().parents[1]
 APP, MOORAGE = STACK / "app", STACK.parents[1] / "moorage" / "src"
@@ -191,3 +195,44 @@ def task(directory: Path, environment: dict[str, str], **settings: str) -> Proce
     eventually(lambda: heartbeat.exists() or not made.running(), made.text)
     assert made.running(), made.text()
     return made
+
+
+class Server(Process):
+    """uWSGI, as compose.yml starts it, on SQLite."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self.port = free_port()
+        given = environment(directory, None, LISTEN=f"127.0.0.1:{self.port}", **settings)
+        database = migrate.wait(Config.from_environment(given), 60)
+        migrate.upgrade(database)
+        migrate.ensure_admin(database, "admin", ADMIN_PASSWORD)
+        database.close()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = given
+        super().__init__(directory, given, "-m", "chatbot.start", "server")
+
+    def wait_healthy(self) -> None:
+        """Wait until it answers."""
+        eventually(lambda: self.ask("/health/live")[0] == 200 or not self.running(), self.text)
+        assert self.running(), self.text()
+
+    def ask(self, path: str, token: str = "", body: object = None, accept: str = "*/*") -> Any:
+        """Return status and text; 0 while nobody listens."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        headers = {"Authorization": f"Bearer {token}", "Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            data = None if body is None else json.dumps(body)
+            connection.request("GET" if body is None else "POST", path, data, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except OSError:
+            return 0, ""
+        finally:
+            connection.close()
+
+    def workers(self, directory: Path) -> set[int]:
+        """Return the processes of its workers."""
+        found = health.server_stats(str(directory / "run" / "server" / "stats.sock"))
+        return {worker["pid"] for worker in found["workers"] if worker["apps"]}

