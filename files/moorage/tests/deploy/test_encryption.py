@@ -50,7 +50,7 @@ def test_what_lies_there_unencrypted_is_named(layout: Layout, place: str) -> Non
     path.parent.mkdir(exist_ok=True)
     path.touch()
     assert obstacle(layout, wanted=False) == ""
-    assert "shop_storage_encryption is gocryptfs, and /" in obstacle(layout, wanted=True)
+    assert "encrypted (shop_storage_encryption), and /" in obstacle(layout, wanted=True)
     with pytest.raises(ReleaseError, match=r"is not encrypted.*security\.md"):
         encrypt(layout)
     assert path.exists() and not layout.encrypted.exists() and not layout.storage_key.exists()

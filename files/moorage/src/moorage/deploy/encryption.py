@@ -65,14 +65,15 @@ def obstacle(layout: Layout, *, wanted: bool) -> str:
     """Say why the data cannot become encrypted, or stop to be; "" where it is as it is wanted."""
     name = f"{layout.stack.replace('-', '_')}_storage_encryption"
     if is_encrypted(layout):
-        said = f"{layout.encrypted} holds the data of {layout.stack}, and {name} is not gocryptfs"
-        return "" if wanted else said
+        said = f"{layout.encrypted} holds the data of {layout.stack}"
+        return "" if wanted else f"{said}, and {name} is not gocryptfs"
     if not wanted:
         return ""
+    said = f"the data of {layout.stack} is to be encrypted ({name})"
     if os.path.lexists(layout.current):
-        return f"{name} is gocryptfs, and {layout.stack} is deployed here without it"
+        return f"{said}, and {layout.stack} is deployed here without it"
     there = _content(layout)
-    return f"{name} is gocryptfs, and {there}" if there else ""
+    return f"{said}, and {there}" if there else ""
 
 
 def _content(layout: Layout) -> str:
