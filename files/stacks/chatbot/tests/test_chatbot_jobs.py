@@ -89,9 +89,13 @@ def test_a_lease_that_went_to_another_is_worth_nothing(database: Database, confi
     slow = jobs.take(database, config, "slow")
     assert slow is not None and jobs.take(database, config, "other") is None
     database.run("UPDATE jobs SET lease_until = 0")
-    turn(database, config, "other")
+    other = jobs.take(database, config, "other")
+    assert other is not None
     jobs.perform(database, config, work.EFFECTS, slow)
-    assert database.value("SELECT value FROM counters") == 1
+    assert database.value("SELECT value FROM counters") == 0
+    for late in (other, slow):
+        jobs.perform(database, config, work.EFFECTS, late)
+        assert database.value("SELECT value FROM counters") == 1
     assert database.row("SELECT worker, attempts FROM jobs") == {"worker": "other", "attempts": 2}
 
 

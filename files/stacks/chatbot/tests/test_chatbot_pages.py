@@ -55,6 +55,11 @@ def test_articles_are_found_in_both_languages(
     assert next((a.title for a in knowledge.find(database, question)), None) == title
 
 
+def test_signs_that_stand_apart_are_no_word(database: Database) -> None:
+    write(database, ("退出以后款式不见", "请重新登录。"))
+    assert knowledge.find(database, "退款") == []
+
+
 def test_a_conversation(talk: FlaskClient, visitor: Visitor, database: Database) -> None:
     (number,) = write(database, REFUND)
     found = ask(talk, "How do refunds work")
