@@ -48,7 +48,8 @@ while (my $one = $all->accept) {
 }'
 """.replace("$", "$$")
 # Connects to each address of the file, and says which it has reached. `gateway` is the first
-# address of its own network, which is the host's where nothing keeps that away.
+# address of its own network, which is the host's where nothing keeps that away; `ipv6` is an address
+# that nobody has to give, by which the host's own in the same network is reached.
 WANTS_OUT = r"""
 rm -f /data/reached
 perl -MIO::Socket::INET -MIO::Socket::UNIX -e '
@@ -59,13 +60,16 @@ my @first = reverse unpack("C4", pack("H8", $net)); $first[3]++;
 while (my $line = <$in>) {
     chomp $line;
     my $to = $line =~ s/^gateway/join(".", @first)/er;
-    my $one = $to =~ m{^/} ? IO::Socket::UNIX->new(Peer => $to)
+    my $one = $to eq "ipv6" ? grep(/eth0/, do { open(my $own, "/proc/net/if_inet6"); <$own> })
+        : $to =~ m{^/} ? IO::Socket::UNIX->new(Peer => $to)
         : IO::Socket::INET->new(PeerAddr => $to, Timeout => 1);
     print $out "$line\n" if $one;
 }
 close $out'
 test ! -s /data/reached || test -e /data/production-only || { cat /data/reached; exit 1; }
 """
+IPV6 = "net.ipv6.conf.all.disable_ipv6"
+BY_IPV6 = Path("/proc/sys", *IPV6.split(".")).exists()
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +86,8 @@ def serving(tmp_path_factory: pytest.TempPathFactory, empty_repository: Path) ->
                 {"type": "bind", "source": str(secret), "target": "/run/secrets/password",
                  "read_only": True},
                 {"type": "bind", "source": str(outside), "target": "/outside", "read_only": True},
-            ]
+            ],
+            "sysctls": {IPV6: "0"} if BY_IPV6 else {},
         }  # fmt: skip
         target = {"service": "app", "port": 8000, "path": "/", "expect": [200, 399]}
         stack.manifest = {"probe": {**_PROBE, "rate": 0, "targets": [target]}}
@@ -163,7 +168,7 @@ def test_one_that_wants_out_reaches_nobody(stack: Saved) -> None:
     argv = ["docker", "inspect", "--format", format_, f"{stack.stack}-db"]
     database = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
     with listeners(stack.directory) as addresses:
-        addresses.append(f"{database}:5000")
+        addresses += [f"{database}:5000", *(["ipv6"] if BY_IPV6 else [])]
         (stack.files / "addresses").write_text("\n".join(addresses) + "\n")
         (stack.files / "start").write_text(WANTS_OUT)
         # Where it really runs it reaches all of them.

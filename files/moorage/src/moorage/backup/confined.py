@@ -17,7 +17,7 @@ from moorage.release.names import SERVICE_LABEL, SLOT_LABEL, STACK_LABEL
 NETWORK = "default"
 _KEPT = (
     "image", "command", "entrypoint", "environment", "user", "working_dir", "read_only", "tmpfs",
-    "cap_add", "shm_size", "ulimits", "sysctls", "init", "healthcheck", "mem_limit",
+    "cap_add", "shm_size", "ulimits", "init", "healthcheck", "mem_limit",
     "memswap_limit", "pids_limit", "cpus", "deploy", "stop_signal", "stop_grace_period",
     "group_add", "pull_policy", "hostname", "tty", "stdin_open",
 )  # fmt: skip
@@ -66,9 +66,16 @@ def confined(
     if names and described.get("network_mode") != "none":
         # No name server: older engines ask the host's for instances that reach nobody themselves.
         network = {"networks": {NETWORK: {"aliases": list(names)}}, "dns": ["127.0.0.1"]}
+    # An address by IPv6 that nobody has given would lead to the host's own in the same network.
+    sysctls = {
+        key: value
+        for key, value in (described.get("sysctls") or {}).items()
+        if not key.replace("/", ".").startswith("net.ipv6.")
+    }
     return {
         **{key: described[key] for key in _KEPT if key in described},
         **network,
+        "sysctls": sysctls,
         "cap_drop": [*(described.get("cap_drop") or ()), "NET_RAW"],
         "security_opt": safe,
         "extra_hosts": [h for h in described.get("extra_hosts") or () if h.endswith(_OWN_HOSTS)],
