@@ -48,8 +48,8 @@ while (my $one = $all->accept) {
 }'
 """.replace("$", "$$")
 # Connects to each address of the file, and says which it has reached. `gateway` is the first
-# address of its own network, which is the host's where nothing keeps that away; `ipv6` is an address
-# that nobody has to give, by which the host's own in the same network is reached.
+# address of its own network, which is the host's where nothing keeps that away; `ipv6` is one that
+# nobody has to give, by which the host's own in the same network is reached.
 WANTS_OUT = r"""
 rm -f /data/reached
 perl -MIO::Socket::INET -MIO::Socket::UNIX -e '

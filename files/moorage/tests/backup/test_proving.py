@@ -16,8 +16,9 @@ from typing import IO
 import pytest
 from saved import Saved, assert_nothing_left, places, state
 
-from moorage.backup.proving import different
+from moorage.backup.proving import Found, different, note
 from moorage.backup.sets import fresh_id, save_manifest, tags
+from moorage.control.backups import read_backups
 from moorage.probe.signing import ensure_key, verify
 
 
@@ -161,6 +162,34 @@ def test_a_backup_that_holds_something_else_and_nobody_who_reaches_it(
     assert ident in saved.run("backups", saved.stack).out
     assert "FAILED" in saved.run("backups", saved.stack).out
     assert_nothing_left(saved)
+
+
+def test_an_alarm_is_raised_whatever_is_said_and_whatever_was_noted(
+    as_deployed: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = as_deployed
+    saved.declare(census=["sh", "-c", "cat > /dev/null; od -An -v -tx1 -w8192 -N8192 /dev/urandom"])
+    saved.backup()
+    state(saved).write_text('{"made": "yesterday", "parts": 5}')
+    done = saved.run("prove", saved.stack)
+    assert done.status == 1 and "lines of its census differ" in saved.alarmed("proof"), done
+    found = json.loads(state(saved).read_text())
+    assert max(len(part["detail"]) for part in found["parts"]) == 16_384
+    # What the kernel says of a name that is no text.
+    part = Found("volume/files", False, 0.1, "no space left: 'x\udcff'")
+    note(saved.stack, "", 0.0, 0.0, [part])
+    proof = read_backups(state(saved).parent, saved.stack).proof
+    assert proof is not None and proof.message == "volume/files: no space left: 'x?'"
+    assert "no space left" in saved.alarmed("proof")
+    state(saved).unlink()
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("nobody has thought of it")
+
+    monkeypatch.setattr("moorage.cli.backups.prove", fail)
+    with pytest.raises(ZeroDivisionError):
+        saved.run("prove", saved.stack)
+    assert "nobody has thought of it" in saved.alarmed("proof")
 
 
 def test_what_is_empty_cut_off_altered_or_missing_raises_the_alarm(standing: Saved) -> None:

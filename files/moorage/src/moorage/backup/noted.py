@@ -18,7 +18,7 @@ from typing import Any
 from moorage.backup import settings as places
 from moorage.backup.sets import Set
 from moorage.common.files import write_atomically
-from moorage.common.readers import read_note
+from moorage.control.backups import read_noted
 from moorage.control.metrics import family
 from moorage.deploy.receipt import KEY
 from moorage.probe.signing import SigningError, sign
@@ -66,15 +66,15 @@ def note_backup(stack: str, began: float, made: Set | None, message: str = "") -
     Never raises what comes of it: why the backup failed is more to say.
     """
     path = backup_of(stack)
-    before = read_note(path)
+    before = read_noted(path)
     found = Saving(
         stack,
         socket.gethostname(),
         made is not None,
         round(began, 3),
         round(time.time(), 3),
-        made.id if made else str(before.get("backup") or ""),
-        made.created if made else float(before.get("made") or 0.0),
+        made.id if made else before.get("backup", ""),
+        made.created if made else before.get("made", 0.0),
         message,
     )
     figures = (
@@ -94,7 +94,9 @@ def write(
     Figures of a stack go beside, in Prometheus' text format. A host that has no key signs nothing.
     """
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    _put(path, json.dumps(result, indent=2) + "\n")
+    # An application chooses what its files are called: no reader takes what is no text.
+    text = json.dumps(result, indent=2, ensure_ascii=False).encode("utf-8", "replace").decode()
+    _put(path, text + "\n")
     if figures:
         stack = {"stack": str(result["stack"])}
         lines = (family(name, "gauge", about, [(stack, value)]) for name, about, value in figures)

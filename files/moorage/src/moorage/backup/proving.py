@@ -28,7 +28,8 @@ from moorage.backup.throwaway import ThrowAway
 from moorage.backup.trees import fetch_tree, owners_of, require_room
 from moorage.backup.work import Work
 from moorage.common.lock import hold
-from moorage.common.readers import Damaged, read_note
+from moorage.common.readers import Damaged
+from moorage.control.backups import read_noted
 from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.release import Release, ReleaseError, read_release
@@ -40,6 +41,8 @@ _FAILURES = (
     BackupError, Broken, ControlError, Damaged, GateClosed, OSError, ReleaseError, RuntimeFault,
     Unfit,
 )  # fmt: skip
+# Of a part, in what is noted.
+_DETAIL_LETTERS = 16_384
 # All of the stack on what was restored: the part of a proof that no backup has.
 APPLICATION = "application"
 
@@ -98,7 +101,7 @@ def note(
 ) -> Proof:
     """Write down and sign what a proof has found; a message says why there is nothing to prove."""
     ok = bool(parts) and all(part.ok for part in parts)
-    before = read_note(proof_of(stack))
+    before = read_noted(proof_of(stack))
     proof = Proof(
         stack,
         socket.gethostname(),
@@ -108,7 +111,7 @@ def note(
         round(time.time(), 3),
         round(sum(part.seconds for part in parts), 3),
         ident if ok else proven_set(stack),
-        made if ok else float(before.get("made") or 0.0),
+        made if ok else before.get("made", 0.0),
         parts,
         message,
     )
@@ -167,7 +170,8 @@ class _Trial:
         try:
             ok, detail = True, act()
         except _FAILURES as trouble:
-            ok, detail = False, str(trouble)
+            # What an application says may be of any length, and a note has to be read again.
+            ok, detail = False, str(trouble)[:_DETAIL_LETTERS]
         seconds = round(time.monotonic() - began, 3)
         self._work.tell(f"{'proven' if ok else 'FAILED'} {name:<24} in {seconds:.1f} s: {detail}")
         return Found(name, ok, seconds, detail)

@@ -12,7 +12,7 @@ from moorage.backup.noted import proof_of
 from moorage.backup.sets import BEFORE_RESTORE, MANIFEST, WHOLE, remember, was_here
 from moorage.backup.settings import Keep
 from moorage.backup.work import Work
-from moorage.common.readers import read_note
+from moorage.control.backups import read_noted
 
 _DAY_SECONDS = 86_400.0
 # What restores have overwritten: nobody wants more of it back.
@@ -54,7 +54,7 @@ def retain(work: Work, host: str) -> list[str]:
 
 def proven_set(stack: str) -> str:
     """Return the id of the newest backup that was proven to restore, "" when there is none."""
-    return str(read_note(proof_of(stack)).get("proven", ""))
+    return read_noted(proof_of(stack)).get("proven", "")
 
 
 def require_repository(work: Work) -> None:

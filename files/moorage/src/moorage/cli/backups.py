@@ -37,6 +37,7 @@ from moorage.cli.tables import table, when
 from moorage.common.lock import Locked
 from moorage.common.readers import read_note
 from moorage.common.text import say
+from moorage.control.backups import read_noted
 from moorage.deploy.drivers.registry import driver
 from moorage.deploy.encryption import fault
 from moorage.deploy.release import Release, current_release
@@ -222,6 +223,10 @@ def _prove(args: argparse.Namespace, layout: Layout, release: Release) -> int:
     except (*FAILURES, BackupError) as trouble:
         # No backup, no repository, no password: that is what an alarm is for.
         proof = note(layout.stack, args.snapshot, 0.0, began, [], str(trouble))
+    except Exception as trouble:
+        # Nobody has thought of it; the alarm is for that too.
+        note(layout.stack, args.snapshot, 0.0, began, [], str(trouble) or type(trouble).__name__)
+        raise
     print(json.dumps(proof.to_dict())) if args.json else say(_proven(proof))
     if proof.message:
         say(f"moorage: {layout.stack}: {proof.message}", sys.stderr)
@@ -238,9 +243,8 @@ def _proven(proof: Proof) -> str:
 def _backups(args: argparse.Namespace) -> int:
     layout = Layout.of(args.stack, args.base, args.run)
     work = _work(args, layout)
-    proof = read_note(proof_of(layout.stack))
+    proof = read_noted(proof_of(layout.stack))
     last = read_note(restore_of(layout.stack))
-    proof = read_note(proof_of(layout.stack))
     rows = [
         {
             "id": found.id,

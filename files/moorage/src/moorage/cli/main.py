@@ -21,9 +21,9 @@ from moorage.cli.arguments import add_parsers
 from moorage.cli.caller import FAILED, OK, who
 from moorage.cli.releases import layout_of
 from moorage.cli.tables import backup_lines, event_rows, status_rows, table
-from moorage.common.readers import read_note
 from moorage.common.text import say
 from moorage.control import metrics
+from moorage.control.backups import read_noted
 from moorage.control.contract import ControlError, Stream
 from moorage.deploy.control import Services
 from moorage.deploy.encryption import fault
@@ -116,8 +116,8 @@ def _status(args: argparse.Namespace) -> int:
                 "release": release.id if release else None,
                 "version": release.manifest.version if release else "",
                 "under_way": _under_way(layout),
-                "backup": read_note(backup_of(stack)) if saved else None,
-                "proof": read_note(proof_of(stack)) if saved else None,
+                "backup": read_noted(backup_of(stack)) if saved else None,
+                "proof": read_noted(proof_of(stack)) if saved else None,
                 "services": _services(layout, alone=bool(args.stack)),
             }
         )

@@ -1,33 +1,61 @@
 """What a host has noted of a stack's backups, for who asks the control API."""
 
-from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
-from moorage.common.readers import read_note
+from moorage.common.readers import Damaged
+from moorage.common.shape import read_shaped
 from moorage.control.contract import Attempt, Backups
 from moorage.release.names import BACKUP_NOTE, PROOF_NOTE
 
 
+class Piece(TypedDict, total=False):
+    """A part of a proof, as far as others look at it."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Noted(TypedDict, total=False):
+    """What stands in a note, as far as others look at it; see `moorage.backup.noted`."""
+
+    ok: bool
+    finished: float
+    backup: str
+    made: float
+    proven: str
+    message: str
+    parts: list[Piece]
+
+
+def read_noted(path: Path) -> Noted:
+    """Return what was noted of the last backup or proof; ``{}`` where it cannot be read."""
+    with suppress(Damaged):
+        return cast(Noted, read_shaped(path, Noted) or {})
+    return {}
+
+
 def read_backups(directory: Path, stack: str) -> Backups:
     """Return what stands in a directory; nothing where that cannot be read."""
-    notes = (read_note(directory / name.format(stack)) for name in (BACKUP_NOTE, PROOF_NOTE))
+    notes = (read_noted(directory / name.format(stack)) for name in (BACKUP_NOTE, PROOF_NOTE))
     return Backups(*(_attempt(note) if note else None for note in notes))
 
 
-def _attempt(note: Mapping[str, Any]) -> Attempt:
-    said = str(note.get("message") or "") or next(
+def _attempt(note: Noted) -> Attempt:
+    said = note.get("message") or next(
         (
             f"{part.get('name')}: {part.get('detail')}"
-            for part in note.get("parts") or ()
+            for part in note.get("parts", ())
             if not part.get("ok")
         ),
         "",
     )
     # A service's log may follow, which is for who is on the host.
     return Attempt(
-        bool(note.get("ok")),
-        float(note.get("finished") or 0.0),
-        float(note.get("made") or 0.0),
+        note.get("ok", False),
+        note.get("finished", 0.0),
+        note.get("made", 0.0),
         said.partition("\n")[0],
     )
