@@ -120,6 +120,28 @@ def test_an_answer_without_an_end_fills_no_memory(answer: Answer) -> None:
         Supervisor(str(path), timeout=60).status()
 
 
+def test_an_answer_that_drips_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def drip() -> None:
+            with server.accept()[0] as connection, suppress(OSError):
+                while not over.wait(0.05):
+                    connection.sendall(b" ")
+
+        over = threading.Event()
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        # Without an end of its own the drip would end it, which is another refusal.
+        threading.Timer(20.0, over.set).start()
+        with pytest.raises(Refusal, match="no answer in time"):
+            Supervisor(str(path), timeout=0.5).info()
+        over.set()
+        dripping.join()
+
+
 def test_a_right_answer_is_understood(answer: Answer) -> None:
     path = answer(result([STATUS]))
     assert Supervisor(str(path)).status() == [STATUS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 from process_supervisor.config.places import DEFAULT_SOCKET, SOCKET_VARIABLE
 from process_supervisor.control.protocol import ControlError, decode, encode
@@ -50,9 +51,11 @@ class Client:
     def call(self, op: str, extra_time: float = 0.0, **args: object) -> Any:
         """Send one request and return its result; raises ControlError."""
         given = {key: value for key, value in args.items() if value is not None}
-        with self._connect(self.timeout + extra_time) as connection:
+        seconds = self.timeout + extra_time
+        deadline = time.monotonic() + seconds
+        with self._connect(seconds) as connection:
             self._send(connection, op, given)
-            for message in self._messages(connection):
+            for message in self._messages(connection, deadline):
                 return self._result(message)
         raise ControlError("protocol", f"{self.path}: closed the connection without an answer")
 
@@ -150,12 +153,20 @@ class Client:
         except OSError as error:
             raise ControlError("unreachable", f"{self.path}: {error}") from error
 
-    def _messages(self, connection: socket.socket) -> Iterator[dict[str, Any]]:
+    def _messages(
+        self, connection: socket.socket, deadline: float | None = None
+    ) -> Iterator[dict[str, Any]]:
         buffer = b""
         while True:
             if len(buffer) > _LIMIT_BYTES:
                 raise ControlError("protocol", f"{self.path}: an answer without an end")
             try:
+                if deadline is not None:
+                    # For all of it: byte by byte it would else never end.
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise TimeoutError
+                    connection.settimeout(left)
                 data = connection.recv(65536)
             except TimeoutError as error:
                 raise ControlError("timeout", f"{self.path}: no answer in time") from error
