@@ -239,6 +239,11 @@ throwaway.ThrowAway._hand_over = end
     )  # fmt: skip
     assert len(left.stdout.split()) == 2
     assert proven(stack)[0] == 0
+    subprocess.run(argv, capture_output=True, check=False, timeout=180)
+    done = stack.run("remove", stack.stack)
+    assert done.status == 0, done
+    assert_nothing_left(stack)
+    stack.deploy()
 
 
 def test_without_memory_for_it_the_proof_fails_and_a_setting_leaves_it_out(

@@ -51,7 +51,7 @@ class ThrowAway:
     def __init__(self, work: Work, release: Release) -> None:
         self._work, self._of = work, release
         base = work.layout.proof
-        self.layout = Layout(f"moorage-proof-{work.layout.stack}", base, base / "run")
+        self.layout = Layout(work.layout.proof_stack, base, base / "run")
         self.release = Release(
             release.id, self.layout.releases / release.id, self._moved_manifest(release.manifest)
         )

@@ -7,6 +7,7 @@ import os
 from moorage.common.files import discard
 from moorage.deploy.drivers.base import FindDriver
 from moorage.deploy.drivers.registry import driver
+from moorage.deploy.foreign import remove_tree
 from moorage.deploy.release import list_releases
 from moorage.deploy.runtimes.registry import runtime
 from moorage.edge import Edge
@@ -38,6 +39,10 @@ def remove(
     runs.stop(running, timeout_seconds=_STOP_SECONDS + longest)
     runs.remove(gone)
     runs.sweep(layout.stack)
+    # What a proof has left that was killed: no other one takes it away any more.
+    runs.sweep(layout.proof_stack)
+    if layout.proof.is_dir():
+        remove_tree(layout.proof)
     if os.path.lexists(layout.current):
         for form in {r.topology: r for r in list_releases(layout)}.values():
             find_driver(form.topology, layout).retire(form)

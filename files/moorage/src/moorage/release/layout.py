@@ -104,6 +104,11 @@ class Layout:
         return self.base.parent / "moorage" / "keys" / f"storage-{self.stack}.key"
 
     @property
+    def proof_stack(self) -> str:
+        """The name of the throw-away stack meanwhile; no other stack's name begins so."""
+        return f"moorage-proof-{self.stack}"
+
+    @property
     def history(self) -> Path:
         """One JSON line for every activation, oldest first."""
         return self.releases / "history.jsonl"
