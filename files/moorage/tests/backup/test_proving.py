@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,8 +19,12 @@ from saved import Saved, assert_nothing_left, places, state
 
 from moorage.backup.proving import Found, different, note
 from moorage.backup.sets import fresh_id, save_manifest, tags
+from moorage.backup.throwaway import ThrowAway
+from moorage.cli.backups import _work
 from moorage.control.backups import read_backups
+from moorage.deploy.release import read_release
 from moorage.probe.signing import ensure_key, verify
+from moorage.release.names import COMPOSE_JSON
 
 
 def test_a_backup_is_proven_and_the_stack_not_touched(
@@ -145,6 +150,28 @@ def test_a_proof_ends_a_database_that_hangs(
     details = {part["name"]: part["detail"] for part in done.json["parts"]}
     assert done.status == 1 and "was ended since it took more than" in details["dump/db"], done
     assert_nothing_left(saved)
+
+
+def test_a_proof_ends_what_takes_its_time_to_end(
+    standing: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.backup.throwaway._LONGEST_GRACE_SECONDS", 1.0)
+    args = Namespace(json=True)
+    release = read_release(standing.layout, standing.set().release)
+    # No program ends by that signal.
+    units = [replace(unit, stop_seconds=3600.0) for unit in release.manifest.units]
+    release = replace(release, manifest=replace(release.manifest, units=tuple(units)))
+    described = json.loads((release.path / COMPOSE_JSON).read_text())
+    described["services"]["db"] |= {"stop_grace_period": "3600s", "stop_signal": "SIGWINCH"}
+    path = standing.directory / "slow"
+    shutil.copytree(release.path, path)
+    (path / COMPOSE_JSON).write_text(json.dumps(described))
+    with ThrowAway(_work(args, standing.layout), replace(release, path=path)) as beside:
+        unit = beside.unit_of("db")
+        assert unit is not None
+        with beside.alone(unit, "db"):
+            beside.restart(unit)
+    assert_nothing_left(standing)
 
 
 def test_a_backup_that_holds_something_else_and_nobody_who_reaches_it(

@@ -18,7 +18,7 @@ NETWORK = "default"
 _KEPT = (
     "image", "command", "entrypoint", "environment", "user", "working_dir", "read_only", "tmpfs",
     "cap_add", "shm_size", "ulimits", "init", "healthcheck", "mem_limit",
-    "memswap_limit", "pids_limit", "cpus", "deploy", "stop_signal", "stop_grace_period",
+    "memswap_limit", "pids_limit", "cpus", "deploy", "stop_signal",
     "group_add", "pull_policy", "hostname", "tty", "stdin_open",
 )  # fmt: skip
 # Of the host, or of instances that run.
@@ -54,6 +54,7 @@ def confined(
     service: str,
     name: str,
     slot: str,
+    stop_seconds: float,
     names: Sequence[str],
     volumes: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
@@ -81,6 +82,7 @@ def confined(
         "extra_hosts": [h for h in described.get("extra_hosts") or () if h.endswith(_OWN_HOSTS)],
         "volumes": list(volumes),
         "container_name": name,
+        "stop_grace_period": f"{stop_seconds:g}s",
         "restart": "no",
         "cpu_shares": _CPU_SHARES,
         "oom_score_adj": _FIRST_TO_GO,

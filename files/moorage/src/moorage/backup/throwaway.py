@@ -36,6 +36,8 @@ from moorage.release.names import COMPOSE, COMPOSE_JSON
 _START_SECONDS = 300.0
 _HEALTHY_SECONDS = 600.0
 _STOP_MARGIN_SECONDS = 60.0
+# An application says how long its end may take; a throw-away one is not waited for any longer.
+_LONGEST_GRACE_SECONDS = 600.0
 _POLL_SECONDS = 0.25
 # Visitors of the stack that runs have the processors first.
 _ANSWER_SECONDS = 15.0
@@ -107,6 +109,7 @@ class ThrowAway:
                 replace(
                     unit,
                     name=f"moorage-proof-{unit.name}",
+                    stop_seconds=min(unit.stop_seconds, _LONGEST_GRACE_SECONDS),
                     slot_install={
                         slot: {name: self._moved_text(path) for name, path in files.items()}
                         for slot, files in unit.slot_install.items()
@@ -152,6 +155,7 @@ class ThrowAway:
             service=unit.service,
             name=unit.next_name,
             slot=_slot(unit),
+            stop_seconds=unit.stop_seconds,
             names=[] if alone else list(names),
             volumes=mounts,
         )
