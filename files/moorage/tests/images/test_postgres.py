@@ -328,6 +328,9 @@ INSERT INTO replies (post) VALUES (1), (1), (9);
 CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS
   $$BEGIN INSERT INTO more.people VALUES (1); RETURN NULL; END$$;
 CREATE TRIGGER fired AFTER INSERT OR DELETE ON "Odd; names" FOR EACH ROW EXECUTE FUNCTION fired();
+ALTER DATABASE shop SET search_path = public, pg_catalog;
+CREATE FUNCTION format(text, regclass) RETURNS text LANGUAGE sql AS
+  'SELECT $$INSERT INTO more.people VALUES (1)$$';
 """
 ROWS = """
 SELECT id, "a b", person, twice FROM "Odd; names" ORDER BY id; SELECT * FROM people ORDER BY id;
@@ -371,6 +374,7 @@ def test_rows_of_single_tables_come_back_and_no_others(running: Server) -> None:
          "Odd; names", 70, 'is not present in table "people"'),
         ("ALTER TABLE replies RENAME post TO posted", "replies", 70, 'column "post" of relation'),
         ("SELECT 1", "people", 66, "several tables people"),
+        ('ALTER TABLE "Odd; names" ENABLE ALWAYS TRIGGER fired', "Odd; names", 66, "fired"),
         ("SELECT 1", "'); DROP TABLE people; --", 66, "has no table '); DROP"),
         ("CREATE TABLE younger (n int)", "younger", 66, "the dump has no table younger"),
     ):  # fmt: skip
