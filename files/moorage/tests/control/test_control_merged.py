@@ -206,6 +206,7 @@ def test_backups_are_what_the_gateway_has_read(both: Both) -> None:
     (both.directory / "g" / BACKUP_NOTE.format(STACK)).write_text(json.dumps(note))
     assert control.backups().backup == Attempt(False, 5.0, 1.0, "it is full")
     (both.directory / "g" / PROOF_NOTE.format(STACK)).write_text('{"ok": tr')
-    assert control.backups().proof is None
+    torn = control.backups().proof
+    assert torn is not None and not torn.ok and "is damaged" in torn.message
     both.close()
     assert control.backups() == Backups()

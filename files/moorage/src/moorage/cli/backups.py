@@ -223,9 +223,12 @@ def _prove(args: argparse.Namespace, layout: Layout, release: Release) -> int:
     except (*FAILURES, BackupError) as trouble:
         # No backup, no repository, no password: that is what an alarm is for.
         proof = note(layout.stack, args.snapshot, 0.0, began, [], str(trouble))
-    except Exception as trouble:
+    except BaseException as trouble:
         # Nobody has thought of it; the alarm is for that too.
-        note(layout.stack, args.snapshot, 0.0, began, [], str(trouble) or type(trouble).__name__)
+        why = str(trouble) or type(trouble).__name__
+        if not isinstance(trouble, Exception):
+            why = "it was ended from outside"
+        note(layout.stack, args.snapshot, 0.0, began, [], why)
         raise
     print(json.dumps(proof.to_dict())) if args.json else say(_proven(proof))
     if proof.message:

@@ -1,6 +1,5 @@
 """What a host has noted of a stack's backups, for who asks the control API."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -31,10 +30,14 @@ class Noted(TypedDict, total=False):
 
 
 def read_noted(path: Path) -> Noted:
-    """Return what was noted of the last backup or proof; ``{}`` where it cannot be read."""
-    with suppress(Damaged):
+    """Return what was noted of the last backup or proof; ``{}`` where nothing was.
+
+    What cannot be read may have been an alarm, so it is one.
+    """
+    try:
         return cast(Noted, read_shaped(path, Noted) or {})
-    return {}
+    except Damaged as trouble:
+        return {"ok": False, "message": str(trouble)}
 
 
 def read_backups(directory: Path, stack: str) -> Backups:
