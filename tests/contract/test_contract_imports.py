@@ -25,7 +25,7 @@ LAYERS = (
     "moorage.release moorage.settings",
     "moorage.control moorage.images moorage.probe",
     "moorage.edge moorage.gateway moorage.panel",
-    "moorage.compose",
+    "moorage.application moorage.compose",
     "moorage.render",
     "moorage.deploy",
     "moorage.backup moorage.controller",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from chatbot import documents, jobs, knowledge, probe, work
+from chatbot import documents, jobs, knowledge, work
 from chatbot.config import Config
 from chatbot.db import Connection, Database
 from chatbot.documents import Refused
@@ -217,9 +217,3 @@ def test_the_command_line(environment: dict[str, str], database: Database, tmp_p
             assert json.loads(done.text()) == {
                 "queued": 3, "running": 0, "done": 0, "failed": 0, "tally": 0,
             }  # fmt: skip
-
-
-def test_each_replica_touches_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEARTBEAT_FILE", "/tmp/task.heartbeat")
-    monkeypatch.setenv("PROCESS_SUPERVISOR_NAME", "task-3")
-    assert probe.heartbeat_file() == Path("/tmp/task.heartbeat.task-3")

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chatbot import migrate, passwords
-from chatbot.config import Config, ConfigurationError
+from chatbot import migrate
+from chatbot.config import Config
 from chatbot.db import Database
 from chatbot.migrate import MigrationError
 from chatbot.schema import CONTRACT, EXPAND, ONE_WAY, REVISIONS, Revision
 from chatbot_rig import ADMIN_PASSWORD, Postgres, Process
+
+from moorage.application import passwords
 
 NEXT = Revision("9001", EXPAND, REVISIONS[-1].oldest_code, "Add.", "CREATE TABLE added (n int);")
 AFTER = Revision("9002", CONTRACT, "9001", "Drop.", "DROP TABLE added;")
@@ -121,16 +123,9 @@ def test_the_command_line(
         assert ADMIN_PASSWORD not in refused.text()
 
 
-def test_what_a_configuration_lacks(tmp_path: Path) -> None:
+def test_a_configuration_shows_no_password(tmp_path: Path) -> None:
     assert Config.from_environment({}).database_host == ""
-    host = {"DATABASE_HOST": "db"}
-    with pytest.raises(ConfigurationError, match=r"DATABASE_PASSWORD_FILE: .*not set"):
-        Config.from_environment(host)
-    with pytest.raises(ConfigurationError, match=f"there is no file {tmp_path}/x"):
-        Config.from_environment({**host, "DATABASE_PASSWORD_FILE": f"{tmp_path}/x"})
     (tmp_path / "p").write_text("s3cret\n")
-    given = {**host, "DATABASE_PASSWORD_FILE": str(tmp_path / "p")}
-    with pytest.raises(ConfigurationError, match="DATABASE_PORT must be a whole number, not 'x'"):
-        Config.from_environment({**given, "DATABASE_PORT": "x"})
+    given = {"DATABASE_HOST": "db", "DATABASE_PASSWORD_FILE": str(tmp_path / "p")}
     found = Config.from_environment(given)
     assert found.database_password == "s3cret" and "s3cret" not in repr(found)

@@ -309,20 +309,3 @@ def test_without_a_database_it_was_never_alive(environment: dict[str, str], tmp_
     app.extensions["chatbot"].seen = True
     assert client.get("/health/live").status_code == 200
     app.extensions["chatbot"].database.close()
-
-
-def test_every_text_has_a_translation() -> None:
-    from babel.messages.extract import extract_from_dir
-    from babel.messages.pofile import read_po
-
-    package = Path(chat.__file__).parent
-    with (package / "translations/zh/LC_MESSAGES/messages.po").open("rb") as file:
-        catalog = read_po(file)
-    missing = [
-        found[2]
-        for found in extract_from_dir(package, [("**.py", "python"), ("**.html", "jinja2")])
-        if not (entry := catalog.get(found[2] if isinstance(found[2], str) else found[2][0]))
-        or not entry.string
-    ]
-    assert missing == []
-    assert not [m.id for m in catalog if m.fuzzy and m.id]

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from taifish import migrate, passwords
-from taifish.config import Config, ConfigurationError
+from taifish import migrate
+from taifish.config import Config
 from taifish.migrate import MigrationError
 from taifish.schema import CONTRACT, EXPAND, ONE_WAY, REVISIONS, Revision
 from taifish_rig import ADMIN_PASSWORD, Process, Servers
+
+from moorage.application import passwords
 
 NEXT = Revision("9001", EXPAND, REVISIONS[-1].oldest_code, "Add.", "CREATE TABLE added (n int)")
 AFTER = Revision("9002", CONTRACT, "9001", "Drop.", "DROP TABLE added")
@@ -106,14 +108,8 @@ def test_the_command_line(environment: dict[str, str], tmp_path: Path) -> None:
     assert ADMIN_PASSWORD not in refused.text()
 
 
-def test_what_a_configuration_lacks(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"DATABASE_PASSWORD_FILE: .*not set"):
-        Config.from_environment({})
-    with pytest.raises(ConfigurationError, match=f"there is no file {tmp_path}/x"):
-        Config.from_environment({"DATABASE_PASSWORD_FILE": f"{tmp_path}/x"})
+def test_a_configuration_shows_no_password(tmp_path: Path) -> None:
     (tmp_path / "p").write_text("s3cret\n")
     given = {f"{n}_PASSWORD_FILE": str(tmp_path / "p") for n in ("DATABASE", "REDIS")}
-    with pytest.raises(ConfigurationError, match="REDIS_PORT must be a whole number, not 'x'"):
-        Config.from_environment({**given, "REDIS_PORT": "x"})
     found = Config.from_environment(given)
     assert found.redis_password == "s3cret" and "s3cret" not in repr(found)

@@ -6,7 +6,6 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -394,20 +393,3 @@ def test_a_visitors_address_is_that_of_a_named_proxy_alone(
         "192.0.2.77",
     ]
     site.extensions["taifish"].database.close()
-
-
-def test_every_text_has_a_translation() -> None:
-    from babel.messages.extract import extract_from_dir
-    from babel.messages.pofile import read_po
-
-    package = Path(board.__file__).parent
-    with (package / "translations/zh/LC_MESSAGES/messages.po").open("rb") as file:
-        catalog = read_po(file)
-    missing = [
-        found[2]
-        for found in extract_from_dir(package, [("**.py", "python"), ("**.html", "jinja2")])
-        if not (entry := catalog.get(found[2] if isinstance(found[2], str) else found[2][0]))
-        or not entry.string
-    ]
-    assert missing == []
-    assert not [m.id for m in catalog if m.fuzzy and m.id]

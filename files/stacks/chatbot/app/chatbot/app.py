@@ -1,15 +1,20 @@
 """The application factory."""
 
+from datetime import UTC, datetime
+
 from flask import Flask, Response, abort, request
 from flask.sessions import SecureCookieSessionInterface
+from werkzeug.exceptions import Unauthorized
 
-from chatbot import admin, auth, chat, errors, health, i18n
+from chatbot import admin, auth, chat, db, health
 from chatbot.config import Config, WebConfig
 from chatbot.documents import MOST_BYTES
-from chatbot.proxies import NamedProxies
 from chatbot.site import SESSION_SECONDS, Site
 from chatbot.site import admin as site_admin
+from moorage.application import errors, i18n, metrics
+from moorage.application.proxies import NamedProxies
 from moorage.panel import assets, csrf
+from moorage.panel.text import moment
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -60,15 +65,22 @@ def create_app(config: Config, web: WebConfig) -> Flask:
     app.after_request(_secure)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["admin"] = site_admin
-    health.init(app)
+    collectors = health.JobsCollector(), health.ServerCollector(web.stats_socket)
+    metrics.init(app, "chatbot", *collectors)
     app.before_request(_forged)
     app.jinja_env.globals["csrf_token"] = csrf.token
     assets.register(app)
     i18n.init(app)
-    errors.init(app)
-    for module in (chat, auth, admin):
+    app.jinja_env.filters["moment"] = _moment
+    app.register_error_handler(Unauthorized, auth.ask)
+    errors.init(app, db.Unavailable)
+    for module in (health, chat, auth, admin):
         app.register_blueprint(module.blueprint)
     return app
+
+
+def _moment(value: float) -> str:
+    return moment(datetime.fromtimestamp(value, UTC), "short")
 
 
 def _forged() -> None:

@@ -6,9 +6,11 @@ from flask import Blueprint, current_app, flash, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import TooManyRequests
 
-from chatbot import passwords
 from chatbot.limits import origin
 from chatbot.site import admin, enter, leave, site
+from moorage.application import passwords
+from moorage.application.errors import problem, wants_json
+from moorage.application.links import local_path
 from moorage.panel.devices import account_name
 from moorage.panel.text import gettext as _
 
@@ -61,13 +63,12 @@ def logout() -> ResponseReturnValue:
     return redirect(url_for("chat.page"), 303)
 
 
-def local_path(target: str, default: str = "/") -> str:
-    r"""Return the target when it is a path of ours, else the default.
-
-    `//host`, `/\host` and whatever holds a control character would lead elsewhere.
-    """
-    unsafe = target.startswith("//") or "\\" in target or any(ord(c) < 33 for c in target)
-    return target if target.startswith("/") and not unsafe else default
+def ask(_error: Exception) -> ResponseReturnValue:
+    """Answer for whoever is not signed in: 401 to programs, the form to people."""
+    if wants_json():
+        return problem(401, _("Send the conversation's token."))
+    target = request.full_path.rstrip("?") if request.method == "GET" else ""
+    return redirect(url_for("auth.login", next=target), 303)
 
 
 def _count(buckets: list[str]) -> None:

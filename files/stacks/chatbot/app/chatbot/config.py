@@ -5,31 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
-class ConfigurationError(Exception):
-    """The environment lacks something that the service cannot do without."""
-
-
-def read_secret(env: Mapping[str, str], name: str) -> str:
-    """Return what the file holds that NAME_FILE points to; raises ConfigurationError."""
-    path = env.get(f"{name}_FILE", "")
-    try:
-        if not path:
-            raise LookupError("not set")
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-    except FileNotFoundError:
-        raise ConfigurationError(f"{name}_FILE: there is no file {path}") from None
-    except (OSError, LookupError, UnicodeDecodeError) as error:
-        why = f"cannot read {path!r} ({error}); name a file that holds the secret"
-        raise ConfigurationError(f"{name}_FILE: {why}") from error
-
-
-def number(env: Mapping[str, str], name: str, default: int) -> int:
-    """Return a whole number of a variable; raises ConfigurationError."""
-    value = env.get(name, "") or str(default)
-    if not value.isascii() or not value.isdigit():
-        raise ConfigurationError(f"{name} must be a whole number, not {value!r}")
-    return int(value)
+from moorage.application.environment import ConfigurationError, number, read_secret
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from chatbot import db
-from chatbot.config import Config, ConfigurationError
+from chatbot.config import Config
 from chatbot.db import Connection, Database, Row
+from moorage.application.environment import ConfigurationError
 
 _log = logging.getLogger(__name__)
 _DUE = (

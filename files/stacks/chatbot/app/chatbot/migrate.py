@@ -18,10 +18,12 @@ from typing import Any
 
 import psycopg
 
-from chatbot import db, passwords, schema
-from chatbot.config import Config, ConfigurationError, read_secret
+from chatbot import db, schema
+from chatbot.config import Config
 from chatbot.db import Connection, Database
 from chatbot.schema import Revision
+from moorage.application import passwords
+from moorage.application.environment import ConfigurationError, read_secret
 from moorage.panel.devices import account_name
 
 # Any number that no other program of this database takes.

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from flask import current_app, g, session
 from werkzeug.exceptions import TooManyRequests, Unauthorized
 
-from chatbot import db, passwords
+from chatbot import db
 from chatbot.config import Config, WebConfig
 from chatbot.db import Database
 from chatbot.limits import Limits
+from moorage.application import passwords
 from moorage.panel.devices import Brake, Devices
 
 SESSION_SECONDS = 12 * 3600
@@ -88,7 +89,7 @@ def leave(found: db.Row) -> None:
 
 def admin() -> db.Row | None:
     """Return the administrator who is signed in, as long as session and password last."""
-    if "admin" not in g:
+    if "admin" not in g or g.get("failing"):
         g.admin = None if g.get("failing") else _load()
     found: db.Row | None = g.admin
     return found

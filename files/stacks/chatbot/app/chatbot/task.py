@@ -13,9 +13,11 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from chatbot import db, jobs, probe, work
-from chatbot.config import Config, ConfigurationError
+from chatbot import db, jobs, work
+from chatbot.config import Config
 from chatbot.db import Database
+from moorage.application import probe
+from moorage.application.environment import ConfigurationError
 
 _log = logging.getLogger("chatbot.task")
 _IDLE_SECONDS = 1.0

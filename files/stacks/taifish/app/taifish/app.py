@@ -1,12 +1,19 @@
 """The application factory."""
 
+from datetime import datetime
+
+import redis
 from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface
+from werkzeug.exceptions import Unauthorized
 
+from moorage.application import errors, i18n, metrics
+from moorage.application.proxies import NamedProxies
 from moorage.panel import assets, csrf
-from taifish import admin, auth, board, errors, files, health, i18n, pictures
+from moorage.panel.text import gettext as _
+from moorage.panel.text import moment
+from taifish import admin, auth, board, db, files, health, pictures
 from taifish.config import Config, WebConfig
-from taifish.proxies import NamedProxies
 from taifish.sessions import SECONDS
 from taifish.site import Site, user
 
@@ -60,14 +67,25 @@ def create_app(config: Config, web: WebConfig) -> Flask:
     app.after_request(_secure)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["user"] = user
-    health.init(app)
+    metrics.init(app, "taifish", health.JobsCollector())
     csrf.protect(app)
     assets.register(app)
     i18n.init(app)
-    errors.init(app)
-    for module in (auth, board, admin):
+    app.jinja_env.filters["moment"] = _moment
+    app.register_error_handler(Unauthorized, auth.ask)
+    errors.init(app, (*db.Unavailable, redis.RedisError), _texts)
+    for module in (health, auth, board, admin):
         app.register_blueprint(module.blueprint)
     return app
+
+
+def _texts() -> errors.Texts:
+    return {403: (_("Not for you"), _("This page is the administrator's."))}
+
+
+def _moment(value: datetime | str) -> str:
+    # What comes from the cache is text.
+    return moment(datetime.fromisoformat(value) if isinstance(value, str) else value, "short")
 
 
 def _secure(response: Response) -> Response:

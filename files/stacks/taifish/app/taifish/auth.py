@@ -8,8 +8,11 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.wrappers import Response
 
+from moorage.application import passwords
+from moorage.application.errors import problem, wants_json
+from moorage.application.links import local_path
 from moorage.panel.text import gettext as _
-from taifish import db, files, mail, passwords
+from taifish import db, files, mail
 from taifish.names import account_name
 from taifish.site import member, site, user
 
@@ -130,13 +133,12 @@ def change_password() -> ResponseReturnValue:
     return _enter(changed, url_for("auth.account"))
 
 
-def local_path(target: str, default: str = "/") -> str:
-    r"""Return the target when it is a path of ours, else the default.
-
-    `//host`, `/\host` and whatever holds a control character would lead elsewhere.
-    """
-    unsafe = target.startswith("//") or "\\" in target or any(ord(c) < 33 for c in target)
-    return target if target.startswith("/") and not unsafe else default
+def ask(_error: Exception) -> ResponseReturnValue:
+    """Answer for whoever is not signed in: 401 to programs, the form to people."""
+    if wants_json():
+        return problem(401, _("Sign in first."))
+    target = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    return redirect(url_for("auth.login", next=target), 303)
 
 
 def _enter(found: db.Row, target: str) -> Response:

@@ -20,9 +20,9 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.wrappers import Response
 
+from moorage.application.errors import wants_json
 from moorage.panel.text import gettext as _
 from taifish import db, files, jobs, pictures
-from taifish.errors import wants_json
 from taifish.site import member, site, text, user
 
 blueprint = Blueprint("board", __name__)

@@ -6,42 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from moorage.application.environment import ConfigurationError, number, read_secret
+
 # Redis' logical databases: what waits for a worker, who is signed in, what may be forgotten.
 BROKER, SESSIONS, CACHE = range(3)
-
-
-class ConfigurationError(Exception):
-    """The environment lacks something that the service cannot do without."""
-
-
-def read_secret(env: Mapping[str, str], name: str, default: str | None = None) -> str:
-    """Return what the file holds that NAME_FILE points to.
-
-    Raises ConfigurationError when there is none and no default is given.
-    """
-    path = env.get(f"{name}_FILE", "")
-    try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n") if path else _given(default)
-    except FileNotFoundError:
-        if default is not None:
-            return default
-        raise ConfigurationError(f"{name}_FILE: there is no file {path}") from None
-    except (OSError, LookupError) as error:
-        why = f"cannot read {path!r} ({error}); name a file that holds the secret"
-        raise ConfigurationError(f"{name}_FILE: {why}") from error
-
-
-def _given(default: str | None) -> str:
-    if default is None:
-        raise LookupError("not set")
-    return default
-
-
-def _number(env: Mapping[str, str], name: str, default: int) -> int:
-    value = env.get(name, "") or str(default)
-    if not value.isascii() or not value.isdigit():
-        raise ConfigurationError(f"{name} must be a whole number, not {value!r}")
-    return int(value)
 
 
 @dataclass(frozen=True)
@@ -78,26 +46,26 @@ class Config:
         env = os.environ if environ is None else environ
         return cls(
             database_host=env.get("DATABASE_HOST", "127.0.0.1"),
-            database_port=_number(env, "DATABASE_PORT", 5432),
+            database_port=number(env, "DATABASE_PORT", 5432),
             database_name=env.get("DATABASE_NAME", "taifish"),
             database_user=env.get("DATABASE_USER", "taifish"),
             database_password=read_secret(env, "DATABASE_PASSWORD"),
-            database_pool=_number(env, "DATABASE_POOL", cls.database_pool),
+            database_pool=number(env, "DATABASE_POOL", cls.database_pool),
             redis_host=env.get("REDIS_HOST", "127.0.0.1"),
-            redis_port=_number(env, "REDIS_PORT", 6379),
+            redis_port=number(env, "REDIS_PORT", 6379),
             redis_password=read_secret(env, "REDIS_PASSWORD"),
             data=Path(env.get("DATA_DIR", "/data")),
             version=env.get("VERSION", ""),
             smtp_host=env.get("SMTP_HOST", ""),
-            smtp_port=_number(env, "SMTP_PORT", cls.smtp_port),
+            smtp_port=number(env, "SMTP_PORT", cls.smtp_port),
             smtp_user=env.get("SMTP_USER", ""),
             smtp_password=read_secret(env, "SMTP_PASSWORD", ""),
             smtp_starttls=env.get("SMTP_STARTTLS", "0") == "1",
             mail_from=env.get("MAIL_FROM", "") or cls.mail_from,
             admin_mail=env.get("ADMIN_MAIL", ""),
             site_url=env.get("SITE_URL", "").rstrip("/"),
-            job_attempts=_number(env, "JOB_ATTEMPTS", cls.job_attempts),
-            job_retry_seconds=_number(env, "JOB_RETRY_SECONDS", cls.job_retry_seconds),
+            job_attempts=number(env, "JOB_ATTEMPTS", cls.job_attempts),
+            job_retry_seconds=number(env, "JOB_RETRY_SECONDS", cls.job_retry_seconds),
         )
 
     def redis_url(self, number: int) -> str:
@@ -130,10 +98,10 @@ class WebConfig:
         return cls(
             session_key=key,
             cookie_secure=env.get("SESSION_COOKIE_SECURE", "0") == "1",
-            trusted_proxies=_number(env, "TRUSTED_PROXIES", 0),
+            trusted_proxies=number(env, "TRUSTED_PROXIES", 0),
             proxy_networks=env.get("TRUSTED_PROXY_NETWORKS", ""),
-            login_limit=_number(env, "LOGIN_LIMIT", cls.login_limit),
-            login_window=_number(env, "LOGIN_WINDOW", cls.login_window),
-            signup_limit=_number(env, "SIGNUP_LIMIT", cls.signup_limit),
-            post_limit=_number(env, "POST_LIMIT", cls.post_limit),
+            login_limit=number(env, "LOGIN_LIMIT", cls.login_limit),
+            login_window=number(env, "LOGIN_WINDOW", cls.login_window),
+            signup_limit=number(env, "SIGNUP_LIMIT", cls.signup_limit),
+            post_limit=number(env, "POST_LIMIT", cls.post_limit),
         )

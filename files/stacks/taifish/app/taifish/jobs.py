@@ -20,8 +20,9 @@ import redis
 from kombu.exceptions import OperationalError as BrokerError
 from psycopg.types.json import Jsonb
 
+from moorage.application.environment import ConfigurationError
 from taifish import broker, db
-from taifish.config import BROKER, SESSIONS, Config, ConfigurationError
+from taifish.config import BROKER, SESSIONS, Config
 from taifish.db import Database
 
 LAST_BEAT = "beat:last"

@@ -16,8 +16,10 @@ from typing import Any
 
 import psycopg
 
-from taifish import db, passwords, schema
-from taifish.config import Config, ConfigurationError, read_secret
+from moorage.application import passwords
+from moorage.application.environment import ConfigurationError, read_secret
+from taifish import db, schema
+from taifish.config import Config
 from taifish.names import account_name
 from taifish.schema import Revision
 

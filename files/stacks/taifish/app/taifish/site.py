@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from flask import current_app, g, session
 from werkzeug.exceptions import Forbidden, Unauthorized
 
+from moorage.application import passwords
 from moorage.panel.devices import Brake, Devices
-from taifish import db, passwords
+from taifish import db
 from taifish.cache import Cache
 from taifish.config import Config, WebConfig
 from taifish.db import Database
@@ -56,7 +57,7 @@ def site() -> Site:
 
 def user() -> db.Row | None:
     """Return the account that is signed in: as long as its session and its password last."""
-    if "user" not in g:
+    if "user" not in g or g.get("failing"):
         g.user = None if g.get("failing") else _load()
     found: db.Row | None = g.user
     return found

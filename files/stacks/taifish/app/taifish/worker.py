@@ -16,7 +16,8 @@ from celery import bootsteps
 from celery.beat import PersistentScheduler
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from taifish import broker, db, files, jobs, probe, work
+from moorage.application import probe
+from taifish import broker, db, files, jobs, work
 from taifish.config import SESSIONS, Config
 from taifish.db import Database
 

@@ -140,7 +140,7 @@ def _apply(connection: Connection, steps: Sequence[Step], declared: Mapping[str,
 
 def ensure_admin(session: Session, username: str, password: str) -> bool:
     """Make the administrator, or give them the password from the secret file; say if changed."""
-    from tg2em_core import passwords
+    from moorage.application import passwords
     from tg2em_core.models import AdminUser
 
     user = session.scalars(select(AdminUser).where(AdminUser.username == username)).one_or_none()

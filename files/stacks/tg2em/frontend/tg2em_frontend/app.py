@@ -1,19 +1,24 @@
 """The application factory."""
 
 from flask import Flask, request, url_for
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+import moorage.panel
+from moorage.application import errors, i18n
+from moorage.application import metrics as figures
+from moorage.application.proxies import NamedProxies
 from moorage.control import ControlBackend
 from moorage.control.connect import connect
 from moorage.panel import assets, create_blueprint, csrf
+from moorage.panel.text import gettext as _
 from moorage.panel.text import moment
 from tg2em_frontend import (
     admin,
     api,
     auth,
     channels,
-    errors,
     health,
-    i18n,
     images,
     links,
     metrics,
@@ -24,7 +29,6 @@ from tg2em_frontend import (
     telegram,
 )
 from tg2em_frontend.config import FrontendConfig
-from tg2em_frontend.proxies import NamedProxies
 
 
 def create_app(config: FrontendConfig, *, control: ControlBackend | None = None) -> Flask:
@@ -38,14 +42,14 @@ def create_app(config: FrontendConfig, *, control: ControlBackend | None = None)
         )
     backend = control or connect(config.control_socket)
     app.extensions["control"] = backend
-    metrics.init(app)
+    figures.init(app, "tg2em", metrics.DatabaseCollector())
     store.init(app, config.database)
     behind_proxy = config.trusted_proxies > 0
     security.init(app, cookie_secure=config.cookie_secure, behind_proxy=behind_proxy)
     csrf.protect(app)
     assets.register(app)
-    i18n.init(app)
-    errors.init(app)
+    i18n.init(app, moorage.panel)
+    errors.init(app, (OperationalError, PoolTimeout), _texts)
     _templates(app)
     for module in (public, api, images, health, auth, admin, channels, telegram):
         app.register_blueprint(module.blueprint)
@@ -58,6 +62,14 @@ def create_app(config: FrontendConfig, *, control: ControlBackend | None = None)
     )
     app.register_blueprint(panel, url_prefix="/admin/services")
     return app
+
+
+def _texts() -> errors.Texts:
+    return {
+        400: (_("This request could not be understood"), _("Go back and try again.")),
+        404: (_("Nothing here"), _("The page does not exist, or its article was deleted.")),
+        405: (_("Not possible"), _("This address does not take that kind of request.")),
+    }
 
 
 def _templates(app: Flask) -> None:

@@ -18,15 +18,15 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 from sqlalchemy import delete, func, select, update
-from tg2em_core import passwords
 from tg2em_core.models import AdminUser, LoginAttempt, utcnow
 from werkzeug.exceptions import TooManyRequests
 
+from moorage.application import passwords
+from moorage.application.errors import problem, wants_json
+from moorage.application.links import local_path
 from moorage.panel.devices import Brake, Devices, account_name
 from moorage.panel.text import gettext as _
 from tg2em_frontend.config import FrontendConfig
-from tg2em_frontend.errors import problem, wants_json
-from tg2em_frontend.links import local_path
 from tg2em_frontend.store import db
 
 blueprint = Blueprint("auth", __name__)

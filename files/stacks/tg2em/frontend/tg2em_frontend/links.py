@@ -8,15 +8,6 @@ from tg2em_core.models import Article
 from tg2em_frontend.store import settings
 
 
-def local_path(target: str, default: str = "/") -> str:
-    r"""Return the target when it is a path of ours, else the default.
-
-    `//host`, `/\host` and whatever holds a control character would lead elsewhere.
-    """
-    unsafe = target.startswith("//") or "\\" in target or any(ord(c) < 32 for c in target)
-    return target if target.startswith("/") and not unsafe else default
-
-
 def external(link: str) -> str:
     """Return a link that may be shown as one: http(s) with a host; else nothing."""
     try:

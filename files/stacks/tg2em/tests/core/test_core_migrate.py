@@ -11,11 +11,13 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, select, text
-from tg2em_core import migrate, passwords
+from tg2em_core import migrate
 from tg2em_core.db import SessionFactory, make_engine, transaction
 from tg2em_core.environment import DatabaseConfig
 from tg2em_core.migrate import MigrationError
 from tg2em_core.models import AdminUser
+
+from moorage.application import passwords
 
 PASSWORD = "an admin password 0123456789"
 

@@ -1,7 +1,7 @@
 """Whose X-Forwarded-* is believed: that of named proxies, and of nobody else.
 
 The edge of a host asks through a published port of 127.0.0.1: a container sees the gateway of its
-network, or loopback. Another container of the network is none of the two.
+network, or loopback on the host's network. Another container of the network is none of the two.
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from taifish.config import ConfigurationError
+from moorage.application.environment import ConfigurationError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -24,10 +24,13 @@ class NamedProxies:
     """Reads what proxies have added, when the peer is one of them; else drops it."""
 
     def __init__(self, app: "WSGIApplication", hops: int, named: str) -> None:
-        """Believe `hops` proxies behind a peer in `named`: addresses and networks, by commas."""
+        """Believe `hops` proxies behind a peer in `named`: addresses and networks, by commas.
+
+        Empty: loopback and the gateways of this network namespace. Raises ConfigurationError.
+        """
         self._app = app
         self._behind = ProxyFix(app, x_for=hops, x_proto=hops, x_host=hops)
-        words = named.split(",") if named.strip() else ["127.0.0.0/8", "::1/128", *_gateways()]
+        words = named.split(",") if named.strip() else ["127.0.0.0/8", "::1/128", *gateways()]
         try:
             self._networks = [ipaddress.ip_network(word.strip()) for word in words if word.strip()]
         except ValueError as error:
@@ -53,10 +56,10 @@ class NamedProxies:
         return any(address in network for network in self._networks)
 
 
-def _gateways() -> Iterator[str]:
-    # As proc(5) has them: hexadecimal, in the host's order.
+def gateways(routes: Path = _ROUTES) -> Iterator[str]:
+    """Yield the gateways of the default routes, as proc(5) has them: hexadecimal, host order."""
     try:
-        lines = _ROUTES.read_text(encoding="ascii").splitlines()[1:]
+        lines = routes.read_text(encoding="ascii").splitlines()[1:]
     except OSError:
         return
     for line in lines:

@@ -1,32 +1,47 @@
 """Errors as pages for people and as problem documents (RFC 9457) for programs."""
 
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 
-from flask import (
-    Flask,
-    Response,
-    current_app,
-    g,
-    jsonify,
-    redirect,
-    render_template,
-    request,
-    url_for,
-)
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, Unauthorized
+from werkzeug.exceptions import HTTPException
 
-from chatbot import db
 from moorage.panel.text import gettext as _
 
+Texts = Mapping[int, tuple[str, str]]
 
-def init(app: Flask) -> None:
-    """Register the handlers."""
-    app.register_error_handler(Unauthorized, _sign_in)
-    app.register_error_handler(HTTPException, _http)
-    for away in db.Unavailable:
-        app.register_error_handler(away, _unavailable)
+
+def init(app: Flask, away: Iterable[type[Exception]], texts: Callable[[], Texts] = dict) -> None:
+    """Register the handlers.
+
+    `away` are the exceptions by which what the application stands on does not answer. `texts` gives
+    heading and sentence by status, in the reader's language, where the application has its own. The
+    page is its template error.html; `g.failing` says that it must not ask the database again.
+    """
+
+    def known(error: Exception) -> ResponseReturnValue:
+        assert isinstance(error, HTTPException)
+        return error if error.response is not None else _http(error, texts())
+
+    app.register_error_handler(HTTPException, known)
+    for kind in away:
+        app.register_error_handler(kind, _unavailable)
     app.register_error_handler(Exception, _unexpected)
+
+
+def problem(status: int, detail: str) -> Response:
+    """Return a problem document."""
+    response = jsonify(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.path,
+    )
+    response.status_code = status
+    response.content_type = "application/problem+json"
+    return response
 
 
 def wants_json() -> bool:
@@ -38,32 +53,18 @@ def wants_json() -> bool:
 
 def _answer(status: int, heading: str, detail: str) -> Response:
     if wants_json():
-        answer = jsonify(
-            type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail
-        )
-        answer.status_code = status
-        answer.content_type = "application/problem+json"
-        return answer
+        return problem(status, detail)
     page = render_template("error.html", status=status, heading=heading, detail=detail)
     return Response(page, status, content_type="text/html; charset=utf-8")
 
 
-def _sign_in(_error: Exception) -> ResponseReturnValue:
-    if wants_json():
-        return _answer(401, "", _("Send the conversation's token."))
-    target = request.full_path.rstrip("?") if request.method == "GET" else ""
-    return redirect(url_for("auth.login", next=target), 303)
-
-
-def _http(error: Exception) -> ResponseReturnValue:
-    assert isinstance(error, HTTPException)
-    if error.response is not None:
-        return error
+def _http(error: HTTPException, texts: Texts) -> Response:
     status = error.code or 500
     known = {
         404: (_("Nothing here"), _("The page does not exist.")),
         413: (_("Too large"), _("The request is larger than this site accepts.")),
         429: (_("Too many attempts"), _("Wait a while and try again.")),
+        **texts,
     }
     heading, detail = known.get(status, (HTTPStatus(status).phrase, error.description or ""))
     if error.description == "csrf":
@@ -75,9 +76,11 @@ def _http(error: Exception) -> ResponseReturnValue:
 
 
 def _unavailable(error: Exception) -> ResponseReturnValue:
-    # Its kind alone: this is expected now and then, and its text may go over pages.
-    current_app.logger.error("%s %s: %s", request.method, request.path, type(error).__name__)
-    g.failing, g.admin = True, None
+    # Expected now and then, and its text may go over pages: the first line says what is away.
+    said = str(error).partition("\n")[0]
+    where = f"{request.method} {request.path}"
+    current_app.logger.error("%s: %s: %s", where, type(error).__name__, said)
+    g.failing = True
     heading = _("The site is not complete right now")
     answer = _answer(503, heading, _("This should pass by itself. Try again in a minute."))
     answer.headers["Retry-After"] = "10"
@@ -86,5 +89,5 @@ def _unavailable(error: Exception) -> ResponseReturnValue:
 
 def _unexpected(error: Exception) -> ResponseReturnValue:
     current_app.logger.error("%s %s", request.method, request.path, exc_info=error)
-    g.failing, g.admin = True, None
+    g.failing = True
     return _answer(500, _("Something went wrong"), _("It has been noted in the log."))

@@ -1,7 +1,7 @@
 """Health checks without curl; status 0 when healthy.
 
-`python3 -m taifish.probe URL` asks once and wants 200. `python3 -m taifish.probe heartbeat SECONDS`
-wants a worker's or beat's heartbeat file to have been touched within that time.
+`python3 -m moorage.application.probe URL` asks once and wants 200; `heartbeat SECONDS` instead of
+the URL wants a process' heartbeat file to have been touched within that time.
 """
 
 import http.client
@@ -29,7 +29,7 @@ def ask(url: str, timeout: float = 4.0) -> tuple[bool, str]:
 
 def heartbeat_file() -> Path:
     """Return the file that is touched: HEARTBEAT_FILE, and each process of a container its own."""
-    path = os.environ.get("HEARTBEAT_FILE") or "/tmp/taifish.heartbeat"  # noqa: S108
+    path = os.environ.get("HEARTBEAT_FILE") or "/tmp/heartbeat"  # noqa: S108
     # In one container the supervisor gives each replica a name.
     return Path(".".join(filter(None, (path, os.environ.get("PROCESS_SUPERVISOR_NAME")))))
 
@@ -51,7 +51,8 @@ def main(arguments: list[str]) -> int:
         case [url]:
             healthy, message = ask(url)
         case _:
-            print("usage: python3 -m taifish.probe URL | heartbeat SECONDS", file=sys.stderr)
+            usage = "usage: python3 -m moorage.application.probe URL | heartbeat SECONDS"
+            print(usage, file=sys.stderr)
             return 2
     print(message)
     return 0 if healthy else 1

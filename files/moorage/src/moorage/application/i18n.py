@@ -1,14 +1,13 @@
 """Chinese and English: the browser's wish by default, a cookie once somebody has chosen."""
 
-from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
 from flask import Blueprint, Flask, abort, redirect, request
 from flask.typing import ResponseReturnValue
 from flask_babel import Babel, get_locale
 
-from chatbot.auth import local_path
-from moorage.panel.text import moment
+from moorage.application.links import local_path
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 COOKIE = "lang"
@@ -24,18 +23,16 @@ def select() -> str:
     return request.accept_languages.best_match(list(LANGUAGES)) or "en"
 
 
-def init(app: Flask) -> None:
-    """Set up Flask-Babel."""
-    app.config["BABEL_TRANSLATION_DIRECTORIES"] = str(Path(__file__).parent / "translations")
+def init(app: Flask, *further: ModuleType) -> None:
+    """Set up Flask-Babel with the translations of the application, ours, and further packages'."""
+    places = [Path(app.root_path), Path(__file__).parent]
+    places += [Path(package.__file__ or "").parent for package in further]
+    folders = ";".join(str(place / "translations") for place in places)
+    app.config["BABEL_TRANSLATION_DIRECTORIES"] = folders
     Babel(app, locale_selector=select)
     app.jinja_env.globals["languages"] = LANGUAGES
     app.jinja_env.globals["language"] = lambda: str(get_locale())
-    app.jinja_env.filters["moment"] = _moment
     app.register_blueprint(blueprint)
-
-
-def _moment(value: float) -> str:
-    return moment(datetime.fromtimestamp(value, UTC), "short")
 
 
 @blueprint.get("/language/<code>")

@@ -1,0 +1,1 @@
+"""What applications of ours share; each imports what its own packages suffice for."""
