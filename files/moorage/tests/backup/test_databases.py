@@ -104,7 +104,7 @@ def test_three_databases_are_as_they_were(saved: Saved) -> None:
     backup = saved.backup()
     assert [part.name for part in saved.set().parts][:3] == [f"dump/{name}" for name in FILL]
     proven = saved.run("prove", saved.stack, "--json")
-    assert proven.status == 0, proven
+    assert proven.status == 0, proven.out + proven.err
     details = {part["name"]: part["detail"] for part in proven.json["parts"]}
     assert all("of its census as saved" in details[f"dump/{name}"] for name in FILL), details
     for name, words in SPOIL.items():

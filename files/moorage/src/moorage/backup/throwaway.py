@@ -122,12 +122,12 @@ class ThrowAway:
     def _describe(self, units: Sequence[Unit], *, alone: bool) -> None:
         """Write what the engine reads of these units; ``alone``: each without a network."""
         composed = read_part(self._of, COMPOSE_JSON, Composed).get("services", {})
+        # Before anything runs: by then what is below belongs to applications.
+        self._make_directories()
         services = {
             _key(unit): self._entry(unit, composed.get(_key(unit), {}), alone) for unit in units
         }
         whole: dict[str, Any] = {"name": self.layout.stack, "services": services}
-        # Before anything runs: by then what is below belongs to applications.
-        self._make_directories()
         if any("networks" in entry for entry in services.values()):
             whole["networks"] = {NETWORK: closed_network(self.layout.stack)}
         for name in (COMPOSE, COMPOSE_JSON):
@@ -142,6 +142,10 @@ class ThrowAway:
             if lacking:
                 self.lacking.add(lacking)
                 self._make_directory(Directory(str(aside), *_owner_of(lacking), "0755"))
+            elif Path(own.get("source", "")).parent == self.layout.data:
+                # Of a release that does not say whose it is.
+                owner = _owner_of(mount["source"])
+                self._make_directory(Directory(own["source"], *owner, "0700"))
         aliases = [
             name
             for network in (described.get("networks") or {}).values()
