@@ -23,10 +23,32 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devtool.mutation_plugin import TRACE
 from devtool.paths import ROOT
 from devtool.quality import project_files
 from devtool.ui import say
+
+# At the end of our packages in the copy, so that an isolated interpreter runs it too: every process
+# says which of their functions it enters, once for each test. One with an environment of its own
+# does not know the test, only its file.
+_TRACE = """\
+import os, sys
+
+def entered(code, _):
+    if code.co_filename.startswith({sources!r}):
+        test = os.environ.get("PYTEST_CURRENT_TEST", {file!r}).rpartition(" (")[0] or {file!r}
+        try:
+            to = os.open({trace!r}, os.O_WRONLY | os.O_APPEND)
+            os.write(to, f"{{code.co_filename}}\\t{{code.co_firstlineno}}\\t{{test}}\\n".encode())
+            os.close(to)
+        except OSError:
+            pass
+    return sys.monitoring.DISABLE
+
+if hasattr(sys, "monitoring") and not sys.monitoring.get_tool(3):
+    sys.monitoring.use_tool_id(3, "mutation")
+    sys.monitoring.register_callback(3, sys.monitoring.events.PY_START, entered)
+    sys.monitoring.set_events(3, sys.monitoring.events.PY_START)
+"""
 
 _SOURCES = Path("files/moorage/src")
 _TESTS = Path("files/moorage/tests")
@@ -188,7 +210,7 @@ def _learn(copy: Path, package: str, deadline: float) -> Knowledge:
     failed = set[str]()
     for test in sorted((copy / _TESTS / package).glob("test_*.py")):
         file = str(test.relative_to(copy))
-        hook.write_text(TRACE.format(sources=sources, file=file, trace=str(trace)))
+        hook.write_text(_TRACE.format(sources=sources, file=file, trace=str(trace)))
         trace.write_text("")
         trace.chmod(0o666)
         times.write_text("")

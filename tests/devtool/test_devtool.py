@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +136,22 @@ def test_the_steps_of_a_deployment_end_with_lines_that_there_are() -> None:
     for stage in progress.STAGES:
         task = re.fullmatch(r"TASK \[(?:\w+ : )?(.*)", stage.ends)
         assert task is None or task[1] in roles + plays, stage
+
+
+def test_the_commands_of_a_newcomer_need_nothing_that_developers_have() -> None:
+    """`make up` installs what is in requirements/controller.txt, and no more."""
+    controller, dev = (
+        set(
+            re.findall(r"^([\w.-]+)==", (paths.ROOT / f"requirements/{name}.txt").read_text(), re.M)
+        )
+        for name in ("controller", "dev")
+    )
+    absent = [
+        module
+        for module, providers in importlib.metadata.packages_distributions().items()
+        if not {name.lower() for name in providers} - (dev - controller)
+    ]
+    assert {"pytest", "mypy"} <= set(absent)
+    program = f"import sys; sys.modules |= dict.fromkeys({absent!r}); import devtool.__main__"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
