@@ -59,6 +59,12 @@ def test_a_port_goes_from_the_edge_to_the_service_and_back(pilot: Pilot) -> None
         marked(pilot, mark)
         pilot.update().ok  # noqa: B018
         assert pilot.ask("/").text == f"{mark} GET /\n"
+    (published,) = pilot.description.web["ports"]
+    for mark, port in (("for itself alone", f"127.0.0.1:{published}"), ("for all", published)):
+        pilot.description.web["ports"] = [port]
+        marked(pilot, mark)
+        pilot.update().ok  # noqa: B018
+    assert pilot.ask("/").text == "for all GET /\n"
 
 
 @pytest.mark.parametrize("topology", ["containers", "unified"])

@@ -12,7 +12,7 @@ from moorage.deploy.difference import Turn, free_slot, in_the_way, needs_of, shu
 from moorage.deploy.drivers.base import Driver, Gap
 from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
 from moorage.deploy.gentle import Gentle
-from moorage.deploy.instance import LOOPBACK, Instance
+from moorage.deploy.instance import Instance
 from moorage.deploy.owners import Owners
 from moorage.deploy.release import Release, read_part
 from moorage.deploy.traffic import Traffic, hold_seconds, pools_of
@@ -245,7 +245,7 @@ class Scene:
             self.lead_away(names)
             self.drain(names)
             self.stop(names)
-        ports = {port for address, port in self._needs[unit.name].ports if address != LOOPBACK}
+        ports = {port for _, port in self._needs[unit.name].ports}
         if ports & self.traffic.closing_listeners(self.release):
             # What publishes it by itself from now on was behind the edge.
             self.traffic.route(self.release)

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from moorage.deploy import health
 from moorage.deploy.drivers.base import Gap
 from moorage.deploy.gate import Check, GateClosed, wait_until_healthy
-from moorage.deploy.instance import LOOPBACK
 from moorage.deploy.journal import Journal
 from moorage.deploy.scene import Scene
 from moorage.deploy.traffic import BudgetSpent
@@ -213,7 +212,7 @@ class Waves:
             c.name
             for c in scene.found.values()
             if c.state == "running" and c.name not in staying
-            if any(p.address != LOOPBACK and p.port in wanted for p in c.published)
+            if any(p.port in wanted for p in c.published)
         ]
         if holders:
             self._journal.note("moving behind the edge", stopped=holders)
