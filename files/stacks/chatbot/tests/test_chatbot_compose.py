@@ -16,12 +16,15 @@ from moorage.settings.stack import Settings
 @pytest.mark.parametrize("topology", ["containers", "unified"])
 def test_it_is_rendered(topology: str) -> None:
     stack = load_stack(STACK, on_demand=True)
-    found = render_stack(stack, Settings.parse({"topology": topology}, stack=stack.name))
+    settings = Settings.parse({"topology": topology}, stack=stack.name, behind_edge=True)
+    found = render_stack(stack, settings)
     facts = {fact.name: fact for fact in found.services}
     assert list(facts) == ["postgres", "migrate", "server", "task"]
     assert [name for name, fact in facts.items() if fact.one_off] == ["migrate"]
-    # For a proxy of this host alone: uWSGI reads requests in the processes that answer them.
-    assert {(p.service, p.host_ip, p.port) for p in found.ports} == {("server", "127.0.0.1", 8010)}
+    assert {(p.service, p.host_ip, p.port) for p in found.ports} == {("server", "", 8010)}
+    # By the edge, so an update is noticed by nobody; it also reads requests whole, which uWSGI does
+    # in the processes that answer them.
+    assert [u.rolled for u in found.units if "server" in (u.service, *u.processes)] == [True]
     assert {v.path: v.owner for v in found.volumes} == {"/opt/chatbot/data/postgres": 10004}
     assert len(found.builds) == 1
 
