@@ -1,303 +1,342 @@
-"""Measure the process supervisor, and Supervisor beside it where `supervisord` is installed.
+"""Measure the process supervisor, and its peers beside it, in one run.
 
-    python bench/supervisor/run.py [--kills 50] [--idle 10] [--megabytes 200]
+    make bench-supervisor        or        .venv/bin/python bench/supervisor/run.py
+        [--only NAME...] [--rounds 3] [--kills 20] [--burst 100] [--many 1000] [--megabytes 256]
+        [--idle 10]
 
-Every supervisor runs the same three services with logs. The first service writes a byte into a
-FIFO when its program begins, so "replacement running" is what the service itself says.
+Every supervisor runs the same small program, which says in a FIFO that it runs; each service has a
+log, and none is killed twice, so that nobody's restart delay counts. A setting stands behind a
+name where it is not the default. The C floor restarts and does nothing else. The figures are also
+in .state/bench/supervisor.json. It fails where something is wrong, never because something is slow.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import random
+import select
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-SOURCES = Path(__file__).resolve().parents[2] / "files" / "moorage" / "src"
-sys.path.insert(0, str(SOURCES))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from process_supervisor.client import Client, ControlError  # noqa: E402
+from bench.supervisor import peers  # noqa: E402
+from bench.supervisor.subjects import SUBJECTS, Floor, Ours, Subject  # noqa: E402
+from devtool.paths import STATE  # noqa: E402
+from process_supervisor.client import ControlError  # noqa: E402
+from process_supervisor.common import procfs  # noqa: E402
 
-NAMES = ("reporter", "second", "third")
-LINE = "x" * 99
-FLOOD = f"""
-import sys
-block = "{LINE}\\n" * 1000
-for _ in range(int(sys.argv[1]) * 10):
-    sys.stdout.write(block)
-"""
-
-
-def field(pid: int, name: str) -> int:
-    """A number of /proc/PID/status."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(name + ":"))
-
-
-def poll(condition: Callable[[], object], timeout: float = 60.0) -> None:
-    """Wait, looking every half millisecond: that is the resolution of what depends on it."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the supervisor did not get there")
-        time.sleep(0.0005)
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended and was reaped."""
-    return not os.path.exists(f"/proc/{pid}")
-
-
-class Subject:
-    """One supervisor to be measured."""
-
-    name = ""
-    settles = 0.05  # seconds that a service has to run before its end is a crash of a running one
-
-    def __init__(self, directory: Path, megabytes: int) -> None:
-        self.directory = directory
-        self.megabytes = megabytes
-        self.fifo = directory / "up"
-        os.mkfifo(self.fifo)
-        self.reports = os.open(self.fifo, os.O_RDWR)
-        self.process = self.launch()
-
-    def commands(self) -> dict[str, list[str]]:
-        """The three services, and a fourth that floods its log once it is started."""
-        report = f"echo $$ >{self.fifo}; exec sleep 100000"
-        services = {name: ["sleep", "100000"] for name in NAMES}
-        services["reporter"] = ["/bin/sh", "-c", report]
-        services["flood"] = [sys.executable, "-c", FLOOD, str(self.megabytes)]
-        return services
-
-    def launch(self) -> subprocess.Popen[bytes]:
-        """Start it."""
-        raise NotImplementedError
-
-    def main_pid(self) -> int:
-        """The pid of the process that supervises."""
-        return self.process.pid
-
-    def start_flood(self) -> None:
-        """Start the fourth service."""
-        raise NotImplementedError
-
-    def next_report(self) -> int:
-        """Wait until the first service says its pid."""
-        return int(os.read(self.reports, 64).split()[-1])
-
-    def end(self) -> None:
-        """Stop it and everything under it."""
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-        os.close(self.reports)
+RESULT = STATE / "bench" / "supervisor.json"
+SETTLED = 1.6  # seconds after which every peer takes a service for a running one
+PATIENCE = 60.0
+LINE = 100
+MEASURES = {
+    "kill": "SIGKILL of a service to its replacement, ms",
+    "kill p95": "  p95",
+    "burst": "all of --burst killed at once to all back, ms",
+    "start": "--many started, s",
+    "one": "status of one by API, ms",
+    "all": "status of --many by API, ms",
+    "all bare": "  without CPU and memory, as peers tell it",
+    "cli": "status by command line, ms",
+    "memory": "PSS with 3 services, MiB",
+    "memory many": "PSS with --many services, MiB",
+    "idle": "CPU while idle, ms in 30 s",
+    "threads": "  threads and processes",
+    "log": "log capture with rotation, MB/s",
+    "log cpu": "  CPU of who captures, ms for 100 MB",
+    "lost": "  bytes lost",
+    "cut": "  files that end within a line",
+    "adopted": "supervisor killed to all of --many adopted, ms",
+}
 
 
-class Ours(Subject):
-    """The supervisor of this repository, under its guardian."""
-
-    name = "process_supervisor"
-
-    def launch(self) -> subprocess.Popen[bytes]:
-        self.client = Client(str(self.directory / "run" / "control.sock"))
-        path = self.directory / "supervisor.json"
-        processes = [
-            {
-                "name": name,
-                "command": command,
-                "autostart": name != "flood",
-                "autorestart": "never" if name == "flood" else "always",
-                # Every kill shall be answered at once; by default the second one in a minute waits.
-                "restart_limit": None,
-                "restart_backoff": 1.0,
-                "stdout_logfile": str(self.directory / f"{name}.log"),
-            }
-            for name, command in self.commands().items()
-        ]
-        section = {
-            "run_dir": str(self.directory / "run"),
-            "pids_file": str(self.directory / "pids.env"),
-            "log_file": str(self.directory / "supervisor.log"),
-        }
-        config = {"version": 1, "supervisor": section, "processes": processes}
-        path.write_text(json.dumps(config), encoding="utf-8")
-        return subprocess.Popen(
-            [sys.executable, "-m", "process_supervisor.init", "--config", str(path)],
-            env={**os.environ, "PYTHONPATH": str(SOURCES)},
-            stderr=subprocess.DEVNULL,
-        )
-
-    def main_pid(self) -> int:
-        found: list[int] = []
-
-        def ask() -> bool:
-            try:
-                found.append(self.client.info()["pid"])
-            except ControlError:
-                return False
-            return True
-
-        poll(ask)
-        return found[0]
-
-    def start_flood(self) -> None:
-        self.client.start("flood")
-
-    def pids(self) -> list[int]:
-        """The services' pids."""
-        return [item["pid"] for item in self.client.status()]
+class Gone(Exception):
+    """A supervisor did not do what is measured."""
 
 
-class Supervisor(Subject):
-    """Supervisor, as it is configured by default."""
+class Running:
+    """A subject at work."""
 
-    name = "Supervisor"
-    settles = 1.2  # startsecs is 1 by default
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.reports = os.open(subject.report, os.O_RDWR | os.O_NONBLOCK)
+        self.pids: dict[int, int] = {}
+        self._rest = b""
+        self.began = time.perf_counter()
+        self.process = subject.launch()
 
-    def launch(self) -> subprocess.Popen[bytes]:
-        path = self.directory / "supervisord.conf"
-        text = (
-            f"[supervisord]\nnodaemon=true\nlogfile={self.directory}/supervisord.log\n"
-            f"pidfile={self.directory}/supervisord.pid\n"
-            f"[unix_http_server]\nfile={self.directory}/s.sock\n"
-            "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = "
-            "supervisor.rpcinterface:make_main_rpcinterface\n"
-            f"[supervisorctl]\nserverurl=unix://{self.directory}/s.sock\n"
-        )
-        for name, command in self.commands().items():
-            words = " ".join(f"'{word}'" if " " in word else word for word in command)
-            if name == "flood":
-                script = self.directory / "flood.py"
-                script.write_text(FLOOD, encoding="utf-8")
-                words = f"{sys.executable} {script} {self.megabytes}"
-            text += (
-                f"[program:{name}]\ncommand={words.replace('%', '%%')}\nredirect_stderr=true\n"
-                f"stdout_logfile={self.directory}/{name}.log\nstdout_logfile_maxbytes=0\n"
-                f"autostart={str(name != 'flood').lower()}\n"
-                f"autorestart={str(name != 'flood').lower()}\n"
-            )
-        path.write_text(text, encoding="utf-8")
-        command = [str(shutil.which("supervisord", path=search_path())), "-n", "-c", str(path)]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def read(self, patience: float = PATIENCE) -> list[int]:
+        """Wait for services that say they run; return their numbers."""
+        if not select.select([self.reports], [], [], patience)[0]:
+            raise Gone(f"{self.subject.name}: no service reports")
+        *lines, self._rest = (self._rest + os.read(self.reports, 1 << 20)).split(b"\n")
+        found = {int(number): int(pid) for number, pid in map(bytes.split, lines)}
+        self.pids.update(found)
+        return list(found)
 
-    def start_flood(self) -> None:
-        ctl = str(shutil.which("supervisorctl", path=search_path()))
-        words = [ctl, "-c", str(self.directory / "supervisord.conf"), "start", "flood"]
-        # It reports a failure, because the flood is over before startsecs is.
-        subprocess.run(words, check=False, stdout=subprocess.DEVNULL)
+    def started(self) -> float:
+        """Wait for the first report of all; return the seconds since the launch."""
+        while len(self.pids) < self.subject.count:
+            self.read()
+        return time.perf_counter() - self.began
 
+    def kill(self, numbers: list[int]) -> float:
+        """Kill services; return the milliseconds until all are back."""
+        wanted, begin = set(numbers), time.perf_counter()
+        for number in numbers:
+            os.kill(self.pids[number], signal.SIGKILL)
+        while wanted:
+            wanted -= set(self.read())
+        return (time.perf_counter() - begin) * 1000
 
-def search_path() -> str:
-    """PATH, with the programs of this very Python first."""
-    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    def supervisors(self) -> list[int]:
+        """The pids of everything but the services."""
+        services = set(self.pids.values())
+        return [pid for pid in family() if pid not in services]
 
 
-def restarts(subject: Subject, kills: int) -> str:
-    """SIGKILL of the service until its replacement runs."""
-    pid, spans = subject.next_report(), []
-    for _ in range(kills):
-        # Some distance between kills, not in step with anybody's polling.
-        time.sleep(subject.settles + random.random())  # noqa: S311
-        begin = time.perf_counter()
-        os.kill(pid, signal.SIGKILL)
-        pid = subject.next_report()
-        spans.append((time.perf_counter() - begin) * 1000)
-    spans.sort()
-    return f"{statistics.median(spans):.2f} ms (p90 {spans[int(len(spans) * 0.9)]:.2f})"
+def family() -> list[int]:
+    """Every process below this one."""
+    return procfs.descendants([os.getpid()])[1:]
 
 
-def memory(subject: Subject) -> str:
-    """Resident memory of the supervisor, and of its guardian where it has one."""
-    main = subject.main_pid()
-    text = f"{field(main, 'VmRSS') / 1024:.1f} MiB"
-    if main != subject.process.pid:
-        text += f" + guardian {field(subject.process.pid, 'VmRSS') / 1024:.1f}"
-    return text
-
-
-def wakeups(subject: Subject, seconds: float) -> str:
-    """Voluntary context switches while nothing happens."""
-    pids = {subject.main_pid(), subject.process.pid}
-    time.sleep(1)
-    before = {pid: field(pid, "voluntary_ctxt_switches") for pid in pids}
-    time.sleep(seconds)
-    count = sum(field(pid, "voluntary_ctxt_switches") - before[pid] for pid in pids)
-    return f"{count} in {seconds:g} s"
-
-
-def return_time(subject: Subject) -> str:
-    """SIGKILL of the supervisor until the next one has adopted the services and answers."""
-    if not isinstance(subject, Ours):
-        return "does not come back"
-    spans = []
-    for _ in range(5):
-        pids, main = subject.pids(), subject.main_pid()
-        begin = time.perf_counter()
-        os.kill(main, signal.SIGKILL)
-        poll(partial(gone, main))
-        subject.main_pid()
-        spans.append((time.perf_counter() - begin) * 1000)
-        if subject.pids() != pids:
-            raise AssertionError("a service was restarted")
-        # Beyond init.QUICK: a supervisor that dies soon after its start is held back.
-        time.sleep(5.2)
-    return f"{statistics.median(spans):.0f} ms"
-
-
-def throughput(subject: Subject) -> str:
-    """How fast a service can write its log, until the last byte is in the file."""
-    size = subject.megabytes * 10 * 1000 * (len(LINE) + 1)
-    path = subject.directory / "flood.log"
-    begin = time.perf_counter()
-    subject.start_flood()
-    poll(lambda: path.exists() and path.stat().st_size >= size)
-    return f"{size / 1e6 / (time.perf_counter() - begin):.0f} MB/s"
-
-
-def measure(kind: type[Subject], options: argparse.Namespace) -> list[str]:
-    """All figures of one supervisor."""
+@contextlib.contextmanager
+def running(kind: type[Subject], count: int, flood: int = 0, port: int = 0) -> Iterator[Running]:
+    """Have a supervisor with so many services, and nothing left of it afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
-    subject = kind(directory, options.megabytes)
+    subject = Running(kind(directory, count, flood, port))
     try:
-        figures = [restarts(subject, options.kills), memory(subject)]
-        figures += [wakeups(subject, options.idle), return_time(subject), throughput(subject)]
-        return figures
+        yield subject
     finally:
-        subject.end()
+        while left := family():
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+        subject.process.poll()
+        os.close(subject.reports)
         shutil.rmtree(directory)
 
 
+def timed(action: Callable[[], object], times: int = 20) -> float:
+    """The median of milliseconds that something takes."""
+    spans = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        action()
+        spans.append((time.perf_counter() - begin) * 1000)
+    return statistics.median(spans)
+
+
+def pss(pids: list[int]) -> float:
+    """MiB of memory, what is shared by its share."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += int(text.split("\nPss:")[1].split()[0])
+    return total / 1024
+
+
+def cpu(pids: list[int]) -> float:
+    """Milliseconds on a processor so far."""
+    total = 0
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e6
+
+
+def kills(kind: type[Subject], options: argparse.Namespace) -> dict[str, Any]:
+    """Services killed one by one, then many at once, of several supervisors after each other."""
+    spans: list[float] = []
+    bursts = []
+    for _ in range(options.rounds):
+        with running(kind, options.kills + options.burst) as it:
+            it.started()
+            time.sleep(SETTLED)
+            until = time.monotonic() + 10
+            for number in range(options.kills):
+                # Not in step with anybody's polling.
+                time.sleep(0.02 + random.random() / 20)  # noqa: S311
+                spans.append(it.kill([number]))
+                if time.monotonic() > until:
+                    break
+            bursts.append(it.kill(list(range(options.kills, it.subject.count))))
+    spans.sort()
+    return {
+        "kill": statistics.median(spans),
+        "kill p95": spans[int(len(spans) * 0.95)],
+        "burst": statistics.median(bursts),
+    }
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[int]:
+    """Have a port that takes connections."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def few(kind: type[Subject], options: argparse.Namespace) -> dict[str, Any]:
+    """What three services take, and the log of one that writes much."""
+    size = options.megabytes * 10**6 // LINE * LINE
+    with answering() as port, running(kind, 3, size, port) as it:
+        it.started()
+        time.sleep(SETTLED)
+        found: dict[str, Any] = {"cli": timed(lambda: command_line(it.subject), 5)}
+        with contextlib.suppress(NotImplementedError):
+            found["one"] = timed(it.subject.status_one, 50)
+        pids = it.supervisors()
+        found["memory"] = pss(pids)
+        before = cpu(pids)
+        time.sleep(options.idle)
+        found["idle"] = (cpu(pids) - before) * 30 / options.idle
+        found["threads"] = sum(len(os.listdir(f"/proc/{pid}/task")) for pid in pids)
+        return found | flood(it, size)
+
+
+def command_line(subject: Subject) -> None:
+    """Run its client."""
+    done = subprocess.run(subject.cli, check=False, capture_output=True)
+    if done.returncode:
+        raise Gone(f"{subject.cli}: {done.stdout!r} {done.stderr!r}")
+
+
+def flood(it: Running, size: int) -> dict[str, Any]:
+    """How fast a service can write its log, until the last byte is in the files."""
+    pids = it.supervisors()
+    used = cpu(pids)
+    begin, seen, changed = time.perf_counter(), 0, time.monotonic()
+    os.close(os.open(it.subject.go, os.O_WRONLY))
+    while seen < size and time.monotonic() < changed + 3:
+        held = 0
+        with contextlib.suppress(FileNotFoundError):  # it is being rotated
+            held = sum(path.stat().st_size for path in it.subject.logs())
+        if held > seen:
+            seen, changed = held, time.monotonic()
+        time.sleep(0.003)
+    took = time.perf_counter() - begin - (0 if seen >= size else 3)
+    cut = 0
+    for path in it.subject.logs():
+        cut += path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    used = (cpu(pids) - used) / size * 1e8
+    return {"log": seen / 1e6 / took, "log cpu": used, "lost": size - seen, "cut": cut}
+
+
+def many(kind: type[Subject], options: argparse.Namespace) -> dict[str, Any]:
+    """A thousand services."""
+    count = min(options.many, kind.most)
+    if count < options.many:
+        return {}
+    with running(kind, count) as it:
+        found: dict[str, Any] = {"start": it.started()}
+        time.sleep(SETTLED)
+        found["memory many"] = pss(it.supervisors())
+        with contextlib.suppress(NotImplementedError):
+            found["all"] = timed(it.subject.status_all, 5)
+        if isinstance(it.subject, Ours):
+            client = it.subject.client
+            found["all bare"] = timed(lambda: client.status(usage=False), 5)
+            found["adopted"] = adopted(it.subject)
+        return found
+
+
+def adopted(subject: Ours) -> float:
+    """SIGKILL of the supervisor until the next one answers for the same services."""
+    before = [item["pid"] for item in subject.client.status()]
+    main, begin = subject.client.info()["pid"], time.perf_counter()
+    os.kill(main, signal.SIGKILL)
+    while True:
+        with contextlib.suppress(ControlError):
+            if subject.client.info()["pid"] != main:
+                break
+        time.sleep(0.001)
+    took = (time.perf_counter() - begin) * 1000
+    if [item["pid"] for item in subject.client.status()] != before:
+        raise Gone("a service was restarted")
+    return took
+
+
+def shown(value: Any) -> str:
+    """A figure for the table."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    return f"{value:.2f}" if value < 10 and value % 1 else f"{value:,.0f}"
+
+
+def table(columns: dict[str, dict[str, Any]]) -> str:
+    """The figures in Markdown, with how many times ours others are."""
+    ours = columns.get(Ours.name, {})
+    rows = ["| | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
+    for key, label in MEASURES.items():
+        cells = []
+        for name, column in columns.items():
+            value, own = column.get(key), ours.get(key)
+            ratio = f" ({value / own:.1f}x)" if value and own and name != Ours.name else ""
+            cells.append(shown(value) + (ratio if key not in ("threads", "lost", "cut") else ""))
+        rows.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
 def main() -> None:
-    """Print the figures side by side."""
+    """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--kills", type=int, default=40)
-    parser.add_argument("--idle", type=float, default=10.0)
-    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--only", nargs="+", default=[], help="names or parts of names")
+    parser.add_argument("--parts", nargs="+", default=["kills", "few", "many"])
+    for name, default in (
+        ("rounds", 3), ("kills", 20), ("burst", 100), ("many", 1000), ("megabytes", 256),
+        ("idle", 10),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    kinds: list[type[Subject]] = [Ours]
-    if shutil.which("supervisord", path=search_path()):
-        kinds.append(Supervisor)
-    labels = (
-        "SIGKILL to replacement running, median",
-        "resident memory, three services",
-        "wake-ups while idle",
-        "SIGKILL of the supervisor to adopted",
-        "log throughput",
-    )
-    columns = [measure(kind, options) for kind in kinds]
-    print(f"{'Python ' + sys.version.split()[0]:40}" + "".join(f"{k.name:32}" for k in kinds))
-    for row, label in enumerate(labels):
-        print(f"{label:40}" + "".join(f"{column[row]:32}" for column in columns).rstrip())
+    os.environ["PYTHONPATH"] = str(peers.OURS)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with nothing left behind
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: nothing gets away
+    versions = peers.install() | {"Python": sys.version.split()[0]}
+    columns: dict[str, dict[str, Any]] = {}
+    for kind in SUBJECTS:
+        label = kind.name + (f", {kind.setting}" if kind.setting != "default" else "")
+        wanted = not options.only or any(word.lower() in label.lower() for word in options.only)
+        if not wanted or (kind.needs and kind.needs not in versions):
+            continue
+        found: dict[str, Any] = {}
+        for part in (kills, few, many) if kind is not Floor else (kills,):
+            if part.__name__ in options.parts:
+                found |= part(kind, options)
+        columns[label] = found
+        print(label, {key: shown(value) for key, value in found.items()}, flush=True)
+        kept = {"at": time.time(), "versions": versions, "options": vars(options)}
+        RESULT.write_text(json.dumps({**kept, "figures": columns}, indent=2) + "\n")
+    print(f"\n{versions}\n{table(columns)}")
 
 
 if __name__ == "__main__":

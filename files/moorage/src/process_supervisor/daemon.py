@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 
-from process_supervisor.common import procfs
+from process_supervisor.common import openfiles, procfs
 from process_supervisor.common.loop import EventLoop
 from process_supervisor.config.reader import ConfigError
 from process_supervisor.config.settings import Config, load
@@ -22,6 +22,7 @@ from process_supervisor.control import operations
 from process_supervisor.control.server import Server
 from process_supervisor.guardian import guard
 from process_supervisor.guardian.link import GuardianLink
+from process_supervisor.service import spawn
 from process_supervisor.supervisor import reload, resume
 from process_supervisor.supervisor.store import kept_config
 from process_supervisor.supervisor.supervisor import Supervisor
@@ -38,6 +39,7 @@ class Options:
         self.config = os.path.abspath(self._after("--config"))
         self.run_dir = self._after("--run-dir")
         self.guardian = int(self._after("--guardian") or 0)
+        self.files = self._after("--files")
         self.shutdown = "--shutdown" in arguments
 
     def _after(self, name: str) -> str:
@@ -139,12 +141,16 @@ class Daemon:
         self.supervisor.save()
         guard.become_subreaper()
         options = ["--config", self.options.config, "--run-dir", self.options.run_dir]
-        guard.replace_by_guardian(options)
+        files = ["--files", self.options.files] if self.options.files else []
+        guard.replace_by_guardian([*options, *files])
 
 
 def main(arguments: list[str]) -> int:
     """Run the supervisor."""
     options = Options(arguments)
+    spawn.be_alone()
+    if options.files:
+        openfiles.keep_for_programs(int(options.files))
     try:
         config = configuration(options)
     except ConfigError as error:

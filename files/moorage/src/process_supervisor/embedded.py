@@ -6,9 +6,13 @@ The thread starts with the ProcessSupervisor. Children outlive the program unles
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 
 from process_supervisor.common.loop import EventLoop
 from process_supervisor.config.reader import ConfigError
@@ -21,12 +25,12 @@ from process_supervisor.service import states
 from process_supervisor.service.process import Process
 from process_supervisor.service.states import State
 from process_supervisor.service.status import status_of
-from process_supervisor.supervisor import resume
+from process_supervisor.supervisor import reload, resume
 from process_supervisor.supervisor.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from typing import Any, TypeVar
 
     T = TypeVar("T")
@@ -67,36 +71,28 @@ class ManagedProcess:
 class ProcessSupervisor:
     """Supervises processes from within a program.
 
-    config is a file's path, the mapping that such a file holds, or ProcessConfigs. Raises
-    ConfigError when it is unusable, RuntimeError when another supervisor has the run_dir.
+    config is a file's path, the mapping that such a file holds, or ProcessConfigs. Its own log is
+    ``log_file``, else supervisor.log beside the first process's; the logger "process_supervisor"
+    has the same at level DEBUG. Raises ConfigError when the configuration is unusable, RuntimeError
+    when another supervisor has the run_dir.
     """
 
     def __init__(self, config: str | Mapping[str, object] | Iterable[ProcessConfig] = ()) -> None:
-        path = os.path.abspath(config) if isinstance(config, str) else None
-        settings = self._configuration(config)
+        self._path = os.path.abspath(config) if isinstance(config, str) else None
+        settings = configuration(config)
         self._lock = lock(settings.run_dir)
         if self._lock is None:
             raise RuntimeError(f"another supervisor runs on {settings.run_dir}")
         self._loop = EventLoop()
         self._supervisor = Supervisor(settings, self._loop, GuardianLink(self._loop))
         self._supervisor.monitoring = False
-        self._server = Server(self._supervisor, path, operations.dispatch)
+        logger = logging.getLogger("process_supervisor")
+        self._supervisor.journal.also = lambda line: logger.debug("%s", line)
+        self._server = Server(self._supervisor, self._path, operations.dispatch)
         self._server.listen()
         resume.begin(self._supervisor, autostart=False)
         self._thread = threading.Thread(target=self._run, name="process_supervisor", daemon=True)
         self._thread.start()
-
-    @staticmethod
-    def _configuration(config: str | Mapping[str, object] | Iterable[ProcessConfig]) -> Config:
-        if isinstance(config, str):
-            return load(config)
-        if isinstance(config, dict):
-            return Config(config)
-        processes = [item.as_dict() for item in config]  # type: ignore[union-attr]
-        run_dir = default_run_dir()
-        # A program's standard error is its own.
-        section = {"run_dir": run_dir, "log_file": f"{run_dir}/supervisor.log"}
-        return Config({"version": 1, "supervisor": section, "processes": processes})
 
     def _run(self) -> None:
         self._loop.run()
@@ -128,10 +124,13 @@ class ProcessSupervisor:
 
     def _wait(self, name: str, reached: Callable[[Process], bool], timeout: float) -> bool:
         """Wait until a process has got somewhere; False when it did not in time."""
+        return self._wait_for(lambda: reached(self._supervisor.processes[name]), timeout)
+
+    def _wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
         arrived = threading.Event()
 
         def look() -> None:
-            if reached(self._supervisor.processes[name]):
+            if condition():
                 arrived.set()
 
         def listen() -> None:
@@ -161,25 +160,83 @@ class ProcessSupervisor:
         """Supervise one more process; it is not started. Raises ConfigError if it does not fit."""
 
         def add() -> None:
-            merged = self._supervisor.config.as_dict()
-            processes = [*self._supervisor.config.processes.values(), config]
-            self._supervisor.config = Config(
-                {**merged, "processes": [item.as_dict() for item in processes]}
+            merged = self._having([*self._supervisor.config.processes.values(), config])
+            self._supervisor.processes[config.name] = Process(
+                merged.processes[config.name], self._supervisor
             )
-            self._supervisor.processes[config.name] = Process(config, self._supervisor)
+            reload.adopt_config(self._supervisor, merged)
 
         self._call(add)
 
+    def remove_process(self, name: str, timeout: float = 60.0) -> bool:
+        """Stop a process and supervise it no more; True once it and its family have ended.
+
+        Raises KeyError where there is none, ConfigError where another one depends on it.
+        """
+
+        def remove() -> None:
+            self._known(name)
+            kept = [c for n, c in self._supervisor.config.processes.items() if n != name]
+            merged = self._having(kept)
+            self._supervisor.note_completed(name, False)
+            self._supervisor.remove(name)
+            reload.adopt_config(self._supervisor, merged)
+
+        self._call(remove)
+        return self._wait_for(lambda: name not in self._supervisor.processes, timeout)
+
+    def add_plugin(
+        self, plugin: type[Any] | str, name: str | None = None, **settings: object
+    ) -> str:
+        """Have a plug-in run in a helper, and return its name; raises ConfigError.
+
+        ``plugin`` is a class, or what a configuration file would name; ``settings`` go to the
+        class. A process asks it with `health_check={"type": "plugin", "plugin": name}`, so it has
+        to be added before that process.
+        """
+        target = plugin if isinstance(plugin, str) else named(plugin)
+        name = name or re.sub("[^A-Za-z0-9_.-]", "-", target.rpartition(":")[2])
+        entry = {"name": name, "class": target, "settings": settings}
+
+        def add() -> None:
+            as_it_is = self._supervisor.config.as_dict()
+            section: dict[str, Any] = as_it_is["supervisor"]  # type: ignore[assignment]
+            section = {**section, "plugins": [*section["plugins"], entry]}
+            reload.adopt_config(self._supervisor, Config({**as_it_is, "supervisor": section}))
+
+        self._call(add)
+        return name
+
+    def reload(
+        self, config: str | Mapping[str, object] | Iterable[ProcessConfig] | None = None
+    ) -> dict[str, list[str]]:
+        """Apply a changed configuration, by default the file again: only what changed is touched.
+
+        The result names the processes that were added, removed, changed and restarted. Raises
+        ConfigError, with nothing changed, when it is unusable or there is none.
+        """
+        found = self._path if config is None else config
+        if found is None:
+            raise ConfigError(["reload: this supervisor has no file; pass a configuration"])
+        settings = configuration(found)
+        return self._call(lambda: reload.apply_all(self._supervisor, settings))
+
+    def _having(self, processes: Iterable[ProcessConfig]) -> Config:
+        """Return the configuration with these processes; raises ConfigError."""
+        as_it_is = self._supervisor.config.as_dict()
+        return Config({**as_it_is, "processes": [item.as_dict() for item in processes]})
+
     def start_process(self, name: str, timeout: float = 30.0) -> bool:
         """Start a process; True once it runs, False when it waits, failed or took too long."""
-        settled = (*states.SETTLED, State.RUNNING, State.BACKOFF)
+        settled = (*states.SETTLED, State.BACKOFF)
 
         def begin() -> None:
             self._known(name)
             self._supervisor.start(name)
 
         def arrived(process: Process) -> bool:
-            return process.state in settled or self._supervisor.waiting_for(process) is not None
+            waits = self._supervisor.waiting_for(process) is not None
+            return waits or process.has_started or process.state in settled
 
         self._call(begin)
         self._wait(name, arrived, timeout)
@@ -200,7 +257,7 @@ class ProcessSupervisor:
         before = self._call(lambda: self._known(name).pid)
 
         def again(process: Process) -> bool:
-            return process.state is State.RUNNING and process.pid != before
+            return process.has_started and process.pid != before
 
         self._call(lambda: self._supervisor.restart(name))
         return self._wait(name, again, timeout)
@@ -253,6 +310,36 @@ class ProcessSupervisor:
             self._thread.join(timeout)
 
 
+def named(plugin: type[Any]) -> str:
+    """Return how a helper finds a class; raises ConfigError for one that it cannot find."""
+    module = sys.modules[plugin.__module__]
+    path = getattr(module, "__file__", None)
+    if not path or getattr(module, plugin.__qualname__, None) is not plugin:
+        raise ConfigError(
+            [f"plug-in {plugin.__qualname__}: must be a class of a module with a file"]
+        )
+    # By its file: the program's directory need not be where a helper looks for modules.
+    return f"{os.path.abspath(path)}:{plugin.__qualname__}"
+
+
+def configuration(config: str | Mapping[str, object] | Iterable[ProcessConfig]) -> Config:
+    """Return the configuration of a supervisor in a program; raises ConfigError."""
+    if isinstance(config, str):
+        found = load(config)
+    elif isinstance(config, Mapping):
+        found = Config(config)
+    else:
+        processes = [item.as_dict() for item in config]
+        section = {"run_dir": default_run_dir()}
+        found = Config({"version": 1, "supervisor": section, "processes": processes})
+    if found.log_file is None:
+        # A program's standard error is its own.
+        logs = [c.stdout_logfile or c.stderr_logfile for c in found.processes.values()]
+        directory = next((os.path.dirname(path) for path in logs if path), found.run_dir)
+        found.log_file = f"{directory}/supervisor.log"
+    return found
+
+
 def dependants_first(processes: Mapping[str, Process]) -> list[str]:
     """Return the names so that each comes before everything it depends on."""
     order: list[str] = []
@@ -287,10 +374,14 @@ def get_supervisor(
 ) -> ProcessSupervisor:
     """Return the program's one supervisor, made at the first call.
 
-    Without a config the file that PROCESS_SUPERVISOR_CONFIG names is used, if any.
+    Without a config the file that PROCESS_SUPERVISOR_CONFIG names is used; raises ConfigError where
+    it names none.
     """
     if not _shared or not _shared[0]._thread.is_alive():
-        found = config if config is not None else os.environ.get(CONFIG_VARIABLE) or ()
+        found = config if config is not None else os.environ.get(CONFIG_VARIABLE) or None
+        if found is None:
+            message = "pass a file, a mapping or ProcessConfigs at the first call"
+            raise ConfigError([f"get_supervisor: {message}, or set {CONFIG_VARIABLE} to a file"])
         _shared[:] = [ProcessSupervisor(found)]
     elif config is not None:
         raise ConfigError(["get_supervisor: the supervisor exists already; pass config only once"])

@@ -57,6 +57,8 @@ class Rig:
         self.guardian: subprocess.Popen[bytes] | None = None
         self.client = Client(str(self.run_dir / "control.sock"), timeout=60.0)
         self.processes: list[dict[str, Any]] = []
+        self.more: dict[str, Any] = {}
+        """Further settings of the supervisor itself."""
 
     def path(self, name: str) -> Path:
         """A path in the rig's directory."""
@@ -77,15 +79,18 @@ class Rig:
             "state_dir": str(self.path("state")),
             "log_file": str(self.path("supervisor.log")),
             "pids_file": str(self.path("pids.env")),
+            **self.more,
         }
         text = {"version": 1, "supervisor": supervisor, "processes": self.processes}
         self.config_path.write_text(json.dumps(text))
 
-    def start(self, *processes: dict[str, Any], words: Sequence[str] = ()) -> None:
-        """Start guardian and supervisor and wait until the socket answers."""
+    def start(
+        self, *processes: dict[str, Any], words: Sequence[str] = (), by: Sequence[str] = ()
+    ) -> None:
+        """Start guardian and supervisor, by a command, and wait until the socket answers."""
         if processes:
             self.configure(*processes)
-        command = [sys.executable, "-m", "process_supervisor.init"]
+        command = [*by, sys.executable, "-m", "process_supervisor.init"]
         with self.output.open("ab") as output:
             self.guardian = subprocess.Popen(
                 [*command, "--config", str(self.config_path), *words],

@@ -23,6 +23,8 @@ from process_supervisor import (
     client,
     get_supervisor,
 )
+from process_supervisor.cli.main import parser, plain_status
+from process_supervisor.config.settings import load
 from process_supervisor.control.client import Client, ControlError
 from service_manager import ServiceManager
 
@@ -280,3 +282,109 @@ def test_the_shared_supervisor(config: dict[str, Any], monkeypatch: pytest.Monke
     assert again is not supervisor
     assert "updater" in again.processes
     again.shutdown()
+
+
+@pytest.fixture
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory for sockets and state, in which the program is, too."""
+    short = Path(tempfile.mkdtemp(prefix="ps"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_without_a_configuration_there_is_none(
+    at_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PROCESS_SUPERVISOR_CONFIG", raising=False)
+    with pytest.raises(ConfigError, match="PROCESS_SUPERVISOR_CONFIG"):
+        get_supervisor()
+    # Somebody who adds processes one after the other says so.
+    get_supervisor([]).shutdown()
+
+
+def test_a_command_in_one_piece_is_no_list_of_letters() -> None:
+    with pytest.raises(ConfigError, match="command: must be a list"):
+        ProcessConfig("x", command="python app.py")
+
+
+def test_relative_paths_are_those_of_the_program_or_the_file(
+    at_home: Path, monkeypatch: pytest.MonkeyPatch, until: Callable[..., Any]
+) -> None:
+    (at_home / "web").mkdir()
+    web = ProcessConfig(
+        "web", ["sh", "-c", "pwd; exec sleep 1000"], working_dir="web", stdout_logfile="logs/w.log"
+    )
+    supervisor = ProcessSupervisor([web])
+    try:
+        assert supervisor.start_process("web")
+        # The program may go elsewhere.
+        monkeypatch.chdir("/")
+        log = at_home / "logs" / "w.log"
+        until(lambda: log.exists() and log.read_text() == f"{at_home}/web\n", "it is there")
+        assert supervisor.get_process_status("web")["stdout_logfile"] == str(log)
+        # The supervisor's own is beside it.
+        assert "web: STARTING -> RUNNING" in (at_home / "logs" / "supervisor.log").read_text()
+    finally:
+        supervisor.shutdown()
+    file = at_home / "c.json"
+    file.write_text(json.dumps({"version": 1, "supervisor": {"run_dir": "run"}, "processes": []}))
+    monkeypatch.chdir("/")
+    assert load(str(file)).socket == f"{at_home}/run/control.sock"
+
+
+def test_processes_come_and_go_and_change(at_home: Path, until: Callable[..., Any]) -> None:
+    def sleeper(name: str, seconds: str, **more: Any) -> ProcessConfig:
+        return ProcessConfig(name, ["sleep", seconds], **more)
+
+    supervisor = ProcessSupervisor([sleeper("a", "1000"), sleeper("b", "1000")])
+    try:
+        supervisor.start_all_processes()
+        pids = {n: s["pid"] for n, s in supervisor.get_all_status().items()}
+        changed = supervisor.reload([sleeper("a", "1000"), sleeper("b", "2000"), sleeper("c", "9")])
+        assert (changed["added"], changed["restarted"]) == (["c"], ["b"])
+        until(lambda: supervisor.processes["b"].is_running(), "b runs anew")
+        assert supervisor.get_process_status("a")["pid"] == pids["a"]
+        assert supervisor.get_process_status("b")["pid"] != pids["b"]
+        supervisor.add_process(sleeper("d", "1000", depends_on={"a": "started"}))
+        with pytest.raises(ConfigError, match="no such process"):
+            supervisor.remove_process("a")
+        assert supervisor.remove_process("d") and supervisor.remove_process("a")
+        assert set(supervisor.processes) == {"b", "c"}
+        assert not os.path.exists(f"/proc/{pids['a']}/exe")
+        with pytest.raises(KeyError):
+            supervisor.remove_process("a")
+        with pytest.raises(ConfigError, match="no file"):
+            supervisor.reload()
+    finally:
+        supervisor.shutdown()
+
+
+def test_events_are_for_logging_too(at_home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    supervisor = ProcessSupervisor([ProcessConfig("a", ["sleep", "1000"])])
+    try:
+        supervisor.start_process("a")
+    finally:
+        supervisor.shutdown()
+    said = [record for record in caplog.records if "a: STARTING -> RUNNING" in record.getMessage()]
+    assert [(record.name, record.levelname) for record in said] == [("process_supervisor", "DEBUG")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["status", "web", "db"], ["-s", "/run/s", "status", "--json", "web"],
+     ["--socket", "/run/s", "status"]],
+)  # fmt: skip
+def test_a_plain_status_is_read_as_argparse_reads_it(words: list[str]) -> None:
+    plain = plain_status(words)
+    assert plain is not None
+    assert vars(plain) == vars(parser().parse_args(words))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["-s"], ["status", "-h"], ["status", "--jso"], ["-s=/run/s", "status"], ["health"]],
+)
+def test_everything_else_is_left_to_argparse(words: list[str]) -> None:
+    assert plain_status(words) is None

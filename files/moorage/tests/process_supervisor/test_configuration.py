@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from process_supervisor.config.reader import ConfigError
@@ -26,8 +26,9 @@ def test_defaults() -> None:
     process = ProcessConfig("web", ["serve", "--port", "80"])
     assert process.as_dict() == {
         "name": "web", "command": ["serve", "--port", "80"], "working_dir": None,
-        "environment": {}, "user": None, "autostart": True, "autorestart": "always",
-        "restart_limit": 10, "restart_window": 60.0, "restart_delay": 0.0,
+        "environment": {}, "environment_file": None, "user": None, "autostart": True,
+        "start_seconds": 0.0, "autorestart": "always",
+        "restart_limit": 10, "restart_reset_seconds": 60.0, "restart_delay": 0.0,
         "restart_delay_max": 30.0, "restart_backoff": 2.0, "restart_jitter": 0.1,
         "stop_signal": "TERM", "stop_grace": 10.0, "stdout_logfile": None, "stderr_logfile": None,
         "log_max_bytes": 0, "log_backups": 5, "depends_on": {}, "health_check": None,
@@ -131,6 +132,8 @@ def test_a_cycle_is_shown_as_a_path() -> None:
     assert found == ["process a: depends_on: is a cycle: a -> b -> c -> a"]
 
 
+# A machine without time makes up examples slowly.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from("abcdefgh"), st.lists(st.sampled_from("abcdefgh"), max_size=4), max_size=8
@@ -203,3 +206,10 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load(str(tmp_path / "c.yaml"))
+
+
+def test_a_limit_that_is_never_reached_is_a_mistake() -> None:
+    endless = {"name": "web", "command": ["serve"], "restart_limit": 3, "restart_reset_seconds": 0}
+    assert "restart_limit: is never reached" in problems(endless)[0]
+    kept = ProcessConfig("web", ["serve"], restart_window=7)
+    assert kept.restart_reset_seconds == 7.0

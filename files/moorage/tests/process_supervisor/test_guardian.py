@@ -173,7 +173,7 @@ def test_records_of_strangers_do_not_pile_up(told: Any) -> None:
 def test_what_another_boot_or_version_has_left_is_not_believed(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "run"), str(tmp_path / "state"), None)
     assert store.load_state("boot") == store.load_memory("boot") == {}
-    store.save_state("boot", {"web": {"state": "RUNNING"}}, {"strays": 2})
+    store.save_state("boot", {"web": '{"state": "RUNNING"}'}, {"strays": 2})
     store.save_config("boot", {"processes": []})
     assert store.load_state("boot") == {"web": {"state": "RUNNING"}}
     assert store.load_memory("boot") == {"strays": 2}

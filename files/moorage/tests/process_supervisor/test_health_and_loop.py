@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from process_supervisor.common.loop import EventLoop
+from process_supervisor.config.health import HealthConfig
 from process_supervisor.config.reader import Reader
-from process_supervisor.config.settings import HealthConfig, ProcessConfig
+from process_supervisor.config.settings import ProcessConfig
 from process_supervisor.service import checks
 from process_supervisor.service.health import HealthState
 from process_supervisor.service.states import Health
@@ -181,7 +182,7 @@ def outcome(loop: EventLoop, **settings: Any) -> str | None:
     """The outcome of one check."""
     seen: list[str | None] = []
     process = ProcessConfig("p", ["true"])
-    check = checks.begin(loop, health_config(**settings), seen.append, process, 0)
+    check = checks.begin(loop, health_config(**settings), seen.append, process, 0, 4321)
     run_until(loop, lambda: bool(seen))
     assert len(seen) == 1
     check.cancel()
@@ -229,4 +230,6 @@ def test_command_checks(loop: EventLoop) -> None:
     assert command("sh", "-c", "yes | head -c 1000000") is None
     # A check that several processes share knows whose it is.
     assert command("sh", "-c", 'test "$PROCESS_SUPERVISOR_NAME" = p') is None
+    # And one that enters what the process sees, where to.
+    assert command("sh", "-c", 'test "$PROCESS_SUPERVISOR_PID" = 4321') is None
     assert command("sleep", "100", timeout=0.1) == "no answer within 0.1 s"

@@ -78,6 +78,20 @@ def test_a_line_longer_than_the_limit_stays_whole(tmp_path: Path, pipe: tuple[in
     assert all(part.endswith(b"\n") for part in found)
 
 
+def test_a_line_without_an_end_fills_no_disk(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    path = tmp_path / "a.log"
+    log = LogFile(str(path), str(tmp_path / "note"), max_bytes=100_000, backups=2)
+    fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, 1 << 20)
+    for _ in range(64):
+        os.write(pipe[1], b"x" * (1 << 20))
+        while log.take(pipe[0]):
+            pass
+    log.close()
+    found = contents(path)
+    assert len(found) == 3
+    assert all(len(part) < 100_000 + (18 << 20) for part in found)
+
+
 def test_reopening_moves_an_unfinished_line(tmp_path: Path, pipe: tuple[int, int]) -> None:
     path, old = tmp_path / "a.log", tmp_path / "a.log.1"
     log = LogFile(str(path), str(tmp_path / "note"))

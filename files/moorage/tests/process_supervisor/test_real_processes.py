@@ -19,8 +19,9 @@ import pytest
 
 from process_supervisor.common import procfs
 from process_supervisor.control.client import ControlError
-from process_supervisor.service.leftovers import kill_all, remaining
+from process_supervisor.service.leftovers import families, kill_all, remaining
 from process_supervisor.service.spawn import RLIMIT_LOCKS
+from process_supervisor.service.status import measure
 from process_supervisor.supervisor.store import variable_name
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def test_a_killed_process_is_replaced_at_once_and_pids_env_follows(rig: Rig) -> 
     assert variable_name("other-one") == "OTHER_ONE_PID"
     os.kill(pid, signal.SIGKILL)
     new = rig.new_pid("sleeper", pid)
-    assert pids_of(rig) == {"SLEEPER_PID": new, "OTHER_ONE_PID": other}
+    expected = {"SLEEPER_PID": new, "OTHER_ONE_PID": other}
+    rig.until(lambda: pids_of(rig) == expected, "the file follows")
     status = rig.status("sleeper")
     assert status["restarts"] == 1
     assert rig.status("other-one")["restarts"] == 0
@@ -72,6 +74,21 @@ def test_status_tells_what_the_kernel_knows(rig: Rig) -> None:
     status = rig.status("burner")
     assert status["ports"] == [5000]
     assert before - 1 < status["started_at"] + status["uptime"] < time.time() + 1
+
+
+def test_what_all_use_is_told_as_what_one_uses_or_left_out(rig: Rig) -> None:
+    hold = "x = bytearray(50_000_000)\nimport time\ntime.sleep(100000)"
+    script = f'{sys.executable} -c "{hold}" & echo held; wait'.replace("\n", ";")
+    rig.start({"name": "holder", "command": ["sh", "-c", script]}, shell("other", "sleep 100000"))
+    rig.until(lambda: rig.status("holder")["memory_bytes"] > 50e6, "its child's memory shows")
+    holder, other = rig.client.status()
+    assert holder["memory_bytes"] > 50e6 > other["memory_bytes"] > 0
+    # The same, whether children are looked for or all processes are read.
+    pid, everybody = holder["pid"], procfs.Everybody(procfs.all_pids())
+    assert measure(pid, everybody)[1] == pytest.approx(measure(pid)[1], rel=0.2)
+    for status in (rig.client.status(usage=False)[0], rig.client.status("holder", usage=False)):
+        assert {"cpu_percent", "memory_bytes"} & set(status) == set()
+        assert (status["state"], status["pid"]) == ("RUNNING", pid)
 
 
 def tried(rig: Rig, name: str) -> bool:
@@ -135,13 +152,13 @@ def test_after_a_boot_a_one_off_is_tried_until_its_dependency_is_there(
 def test_a_crash_loop_ends_fatal_with_reason_and_last_lines(rig: Rig) -> None:
     rig.start(
         shell("broken", "echo useless; echo cannot find my database >&2; exit 3",
-              restart_limit=3, restart_window=60),
+              restart_limit=3, restart_reset_seconds=60),
         {"name": "absent", "command": ["/no/such/program"], "restart_limit": 2},
         sleeper("lost", working_dir="/no/such/directory", autorestart="never"),
     )  # fmt: skip
     status = rig.in_state("broken", "FATAL")
     assert status["reason"] == (
-        "3 restarts within 60 s reached restart_limit; last: exited with status 3"
+        "3 restarts without a run of 60 s reached restart_limit; last: exited with status 3"
     )
     assert status["log_tail"] == ["cannot find my database"] * 4
     assert status["exit"]["code"] == 3
@@ -351,6 +368,33 @@ def test_that_nobody_is_left_is_seen_among_others_that_come_and_go(listed: Liste
     assert remaining(lambda: [next(numbers)], other) == []
 
 
+def test_the_marks_of_all_are_found_together(listed: Listed) -> None:
+    # As of one: not before two listings are the same, and nobody of them was reaped.
+    listings = iter([[listed.ended], [listed.ended, listed.alive], [listed.ended, listed.alive]])
+    assert listed.mark in families(lambda: next(listings))
+    assert listed.mark not in families(list)
+
+
+def test_whom_a_turn_of_the_loop_left_behind_is_looked_for_in_each(rig: Rig) -> None:
+    # Both end in one turn; the family of one is ended, and the other starts without waiting.
+    leave = "setsid sleep 100000 & echo left $!; exec sleep 100000"
+    rig.start(
+        {"name": "leaves", "command": ["sh", "-c", leave]},
+        {"name": "alone", "command": ["sleep", "100000"]},
+    )
+    rig.until(lambda: "left" in rig.path("leaves.log").read_text(), "it has a child")
+    left = int(rig.path("leaves.log").read_text().split()[1])
+    pids = {name: rig.pid(name) for name in ("leaves", "alone")}
+    supervisor = rig.answering()["pid"]
+    os.kill(supervisor, signal.SIGSTOP)
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    os.kill(supervisor, signal.SIGCONT)
+    for name, pid in pids.items():
+        rig.new_pid(name, pid)
+    rig.until(lambda: not rig.alive(left), "what was left behind is gone")
+
+
 def test_dependencies_decide_the_order_of_start_and_stop(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -407,6 +451,14 @@ def test_an_unhealthy_process_is_restarted(rig: Rig) -> None:
     reasons = [event.get("reason", "") for event in rig.client.events(limit=1000)]
     assert any(reason.startswith("unhealthy: test exited with 1") for reason in reasons)
     assert rig.pid("left") == left
+
+
+def test_a_check_by_a_command_knows_whom_it_asks(rig: Rig) -> None:
+    own = ["sh", "-c", f"echo $$ > {rig.path('pid')}; exec sleep 1000"]
+    asks = ["sh", "-c", f'test "$PROCESS_SUPERVISOR_PID" = "$(cat {rig.path("pid")})"']
+    check = {"type": "command", "command": asks, "interval": 0.05, "start_interval": 0.05}
+    rig.start({**sleeper(health_check=check), "command": own})
+    rig.until(lambda: rig.status("sleeper")["health"] == "healthy", "it is healthy")
 
 
 def test_reload_touches_only_what_changed(rig: Rig) -> None:
@@ -485,6 +537,15 @@ def test_environment_directory_and_outputs(rig: Rig) -> None:
     assert rig.client.logs("both") == ["1", "2", "3"]
     with pytest.raises(ControlError, match="quiet's stdout is not logged"):
         rig.client.logs("quiet")
+
+
+def test_no_service_gets_files_that_the_guardian_was_given(rig: Rig) -> None:
+    rig.start(shell("lists", "ls /proc/self/fd; echo all; exec sleep 100000"),
+              by=["sh", "-c", 'exec "$@" 9</dev/null', "sh"])  # fmt: skip
+    rig.until(lambda: rig.path("lists.log").read_text().endswith("all\n"), "all of them")
+    # And the list's own.
+    listed = rig.path("lists.log").read_text().split()
+    assert listed == ["0", "1", "2", "3", "all"]
 
 
 def test_nothing_wakes_up_while_nothing_happens(rig: Rig) -> None:

@@ -8,13 +8,17 @@ import os
 import pwd
 import resource
 import subprocess
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from process_supervisor.config.settings import parse
 from process_supervisor.service import spawn
 from process_supervisor.service.spawn import RLIMIT_LOCKS, Identity, SpawnError
+
+if TYPE_CHECKING:
+    from files.moorage.tests.process_supervisor.conftest import Rig
 
 UNKNOWN = 4_000_123
 
@@ -112,16 +116,112 @@ def test_without_a_user_none_is_set(started: dict[str, Any]) -> None:
     assert started["user"] is started["group"] is started["extra_groups"] is None
 
 
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is nothing but a supervisor."""
+    monkeypatch.setattr(spawn, "_alone", {"PATH": os.environ["PATH"], "ONLY": "inherited"})
+
+
+def output_of(config: Any, out: Path, mark: int = 1 << 61) -> str:
+    """Start a process's command in the quick way, and return what it printed."""
+    out.touch()
+    pid = spawn.quickly(config, (str(out), None), mark, {"EXTRA": "ours"})
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    return out.read_text()
+
+
+def test_who_starts_quickly_has_the_same(alone: None, tmp_path: Path) -> None:
+    before = (resource.getrlimit(RLIMIT_LOCKS), resource.getrlimit(resource.RLIMIT_NOFILE))
+    here, mark = Path.cwd(), 1 << 61 | 12345
+    script = (
+        "echo $PWD $ONLY $EXTRA $PROCESS_SUPERVISOR_NAME; ps -o sid= -p $$; echo $$; "
+        "grep locks /proc/self/limits; readlink /proc/self/fd/0; no-such; "
+        "grep SigIgn /proc/self/status"
+    )
+    assert spawn.can_be_quick(process())
+    found = output_of(
+        process(command=["sh", "-c", script], working_dir="/usr"), tmp_path / "out", mark
+    ).splitlines()
+    assert found[0] == "/usr inherited ours web"
+    assert int(found[1]) == int(found[2]), "it leads its session"
+    assert str(mark) in found[3]
+    assert found[4] == "/dev/null"
+    assert "no-such" in found[5], "standard error goes where standard output does"
+    # Python ignores SIGPIPE (13) and SIGXFSZ (25); programs do not.
+    assert int(found[6].split()[1], 16) & (1 << 12 | 1 << 24) == 0
+    after = (resource.getrlimit(RLIMIT_LOCKS), resource.getrlimit(resource.RLIMIT_NOFILE))
+    assert (after, Path.cwd()) == (before, here)
+
+
+def test_a_program_is_found_as_its_own_path_says(alone: None, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("#!/bin/sh\necho mine\n")
+    config = process(command=["mine"], environment={"PATH": f"/no/such:{tmp_path}"})
+    with pytest.raises(SpawnError, match="cannot run mine: Permission denied"):
+        output_of(config, tmp_path / "out")
+    mine.chmod(0o755)
+    assert output_of(config, tmp_path / "out") == "mine\n"
+    # A relative one is in the process's directory.
+    config = process(command=["./mine"], working_dir=str(tmp_path))
+    assert output_of(config, tmp_path / "other") == "mine\n"
+
+
+def test_another_user_is_not_given_quickly(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert not spawn.can_be_quick(process(user="nobody"))
+
+
+def test_who_is_not_alone_does_not_start_quickly() -> None:
+    assert not spawn.can_be_quick(process())
+
+
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"working_dir": "/no/such"}, "cannot enter working_dir /no/such: No such file"),
         ({}, "cannot run /no/program: No such file"),
         ({"working_dir": "/"}, "cannot run /no/program: No such file"),
+        ({"command": ["no-program"]}, "cannot run no-program: No such file"),
     ],
 )
-def test_it_is_said_what_is_not_there(settings: dict[str, Any], said: str) -> None:
+def test_it_is_said_what_is_not_there(settings: dict[str, Any], said: str, quick: bool) -> None:
     before = resource.getrlimit(RLIMIT_LOCKS)
+    config = process(**{"command": ["/no/program"], **settings})
     with pytest.raises(SpawnError, match=said):
-        spawn.run(process(**settings), ["/no/program"], (1, 2), 1 << 61, {})
+        if quick:
+            spawn.quickly(config, ("/dev/null", None), 1 << 61, {})
+        else:
+            spawn.run(config, config.command, (1, 2), 1 << 61, {})
     assert resource.getrlimit(RLIMIT_LOCKS) == before
+
+
+def test_an_environment_file_is_read_at_each_start(rig: Rig) -> None:
+    path = rig.path("web.env")
+    path.write_text('# of the shop\n\nTOKEN="a = b"\nBOTH=file\nEMPTY=\n')
+    script = 'echo "$TOKEN/$BOTH/$EMPTY."; exec sleep 1000'
+    rig.start({"name": "web", "command": ["sh", "-c", script], "environment_file": "web.env",
+               "environment": {"BOTH": "own"}})  # fmt: skip
+    rig.until(lambda: rig.client.logs("web") == ['"a = b"/own/.'], "what the file has")
+    path.write_text("TOKEN=new\n")
+    rig.client.restart("web")
+    rig.until(lambda: rig.client.logs("web")[-1] == "new/own/.", "what it has now")
+    path.write_text("TOKEN=hidden\nhidden as well\n")
+    found = rig.client.restart("web")
+    assert found["reason"].endswith("web.env: line 2 is not NAME=value")
+    assert "hidden" not in rig.path("supervisor.log").read_text()
+    path.unlink()
+    found = rig.client.restart("web")
+    assert "cannot read environment_file" in found["reason"]
+
+
+def test_a_start_is_one_when_it_has_lasted(rig: Rig) -> None:
+    brief = ["sh", "-c", "sleep 0.3; exit 3"]
+    once = {"autorestart": "never", "autostart": False}
+    rig.start(
+        {"name": "brief", "command": brief, "start_seconds": 30, **once},
+        {"name": "long", "command": ["sleep", "1000"], "start_seconds": 0.5, **once},
+    )
+    assert rig.client.start("brief")["state"] == "EXITED"
+    found = rig.client.start("long")
+    assert found["state"] == "RUNNING" and found["uptime"] >= 0.5

@@ -163,7 +163,7 @@ def test_state_and_configuration_of_another_boot_are_not_believed(rig: Rig) -> N
 
 
 def test_a_crash_loop_is_not_forgotten_with_the_supervisor(rig: Rig) -> None:
-    rig.start({**SLEEPER, "restart_limit": 2, "restart_window": 3600, "restart_delay": 0})
+    rig.start({**SLEEPER, "restart_limit": 2, "restart_reset_seconds": 3600, "restart_delay": 0})
     pid = rig.pid("sleeper")
     for _ in range(2):
         os.kill(pid, signal.SIGKILL)
@@ -263,6 +263,23 @@ def test_an_operators_stop_outlives_everything(rig: Rig) -> None:
         rig.start()
         assert rig.pid("sleeper")
         rig.client.stop("sleeper")
+
+
+def test_a_stop_ends_with_what_was_stopped(rig: Rig) -> None:
+    rig.start(SLEEPER, {**SLEEPER, "name": "other"})
+    rig.client.stop("sleeper")
+    rig.configure({**SLEEPER, "name": "other"})
+    rig.client.reload()
+    # Another one of that name, which somebody starts, starts with the supervisor, too.
+    rig.until(lambda: len(rig.client.status()) == 1, "it is gone")
+    rig.configure({**SLEEPER, "autostart": False}, {**SLEEPER, "name": "other"})
+    rig.client.reload()
+    rig.client.start("sleeper")
+    rig.configure(SLEEPER, {**SLEEPER, "name": "other"})
+    rig.client.reload()
+    assert rig.shut_down() == 0
+    rig.start()
+    assert rig.pid("sleeper")
 
 
 def test_a_killed_supervisor_goes_on_shutting_down(rig: Rig) -> None:

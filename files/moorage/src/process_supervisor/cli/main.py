@@ -6,19 +6,19 @@ Exit status: 0 done or healthy, 1 the supervisor refused or something is not as 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
+import time
+from types import SimpleNamespace
 
 from process_supervisor.cli import show
 from process_supervisor.common.visible import visible
-from process_supervisor.config.reader import ConfigError
-from process_supervisor.config.settings import load
 from process_supervisor.control.client import Client, ControlError, default_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from typing import Any, NoReturn
 
 EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CONFIG = 1, 3, 78
@@ -26,6 +26,8 @@ EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CONFIG = 1, 3, 78
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's definition."""
+    import argparse
+
     top = argparse.ArgumentParser(
         prog="process_supervisor", description="Run and control supervised processes.",
         epilog="Exit status: 0 done, 1 refused or not well, 2 usage, 3 no supervisor, 78 config.",
@@ -51,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-c", "--config", required=True, metavar="FILE")
     sub = add("status", "show the processes", "*")
     sub.add_argument("--json", action="store_true", help="as JSON, one object or a list")
+    sub.add_argument(
+        "-w", "--watch", type=float, nargs="?", const=2.0, metavar="S", help="again every 2 s"
+    )
     for name in ("start", "stop", "restart"):
         sub = add(name, f"{name} processes and wait for the outcome", "*")
         sub.add_argument("--all", action="store_true", help="every process")
@@ -71,9 +76,40 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-n", "--limit", type=int, default=100, help="default: %(default)d")
     sub.add_argument("--since", type=int, default=0, metavar="SEQ", help="only after this event")
     sub.add_argument("--json", action="store_true", help="one JSON object a line")
+    sub = add("plugins", "show the plug-ins")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+    sub = add("alerts", "show what is wrong and who is told; test a channel; silence")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+    sub.add_argument("--test", metavar="CHANNEL", help="send a test message by a channel")
+    sub.add_argument(
+        "--silence",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="tell nothing of a process, or of all",
+    )
+    sub.add_argument(
+        "--for", dest="duration", type=span, default=3600.0, metavar="TIME",
+        help="how long, such as 30m, 2h or 1d; 0 ends it (default: 1h)",
+    )  # fmt: skip
     add("health", "say whether everything that should be up is; exit status 1 if not")
     add("shutdown", "stop everything, dependants first, and end the supervisor")
     return top
+
+
+def plain_status(words: list[str]) -> SimpleNamespace | None:
+    """Return what a plain `status` says, None for what argparse shall look at.
+
+    Scripts ask for it often, and to import argparse takes longer than the answer does.
+    """
+    socket = default_socket()
+    if words[:1] in (["-s"], ["--socket"]) and len(words) > 1:
+        socket, words = words[1], words[2:]
+    names = [word for word in words[1:] if word != "--json"]
+    if words[:1] != ["status"] or any(name.startswith("-") for name in names):
+        return None
+    as_json = len(names) < len(words) - 1
+    return SimpleNamespace(command="status", socket=socket, names=names, json=as_json, watch=None)
 
 
 def requester() -> str:
@@ -81,22 +117,40 @@ def requester() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}"
 
 
+def span(text: str) -> float:
+    """Return the seconds of a time like `90`, `30m`, `2h` or `1d`."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, factor = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        return float(number) * factor
+    except ValueError:
+        import argparse
+
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 90, 30m, 2h or 1d") from None
+
+
 class Commands:
     """The commands that speak to a supervisor; each returns the exit status."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace | SimpleNamespace) -> None:
         self.arguments = arguments
         self.client = Client(arguments.socket)
 
     def status(self) -> int:
         """Print a table or JSON."""
-        names = self.arguments.names
-        found = [self.client.status(name) for name in names] if names else self.client.status()
-        if self.arguments.json:
-            print(json.dumps(found[0] if len(names) == 1 else found, indent=2))
-        else:
-            show.table(found)
-        return 0
+        names, pause = self.arguments.names, self.arguments.watch
+        while True:
+            found = [self.client.status(name) for name in names] if names else self.client.status()
+            if self.arguments.json:
+                print(json.dumps(found[0] if len(names) == 1 else found, indent=2))
+            else:
+                if pause is not None and sys.stdout.isatty():
+                    print("\x1b[H\x1b[2J", end="")
+                show.table(found)
+            if pause is None:
+                return 0
+            sys.stdout.flush()
+            time.sleep(max(0.1, pause))
 
     def act(self) -> int:
         """Start, stop or restart."""
@@ -162,6 +216,25 @@ class Commands:
             print(json.dumps(entry) if as_json else show.event(entry))
         return 0
 
+    def plugins(self) -> int:
+        """Print the plug-ins."""
+        found = self.client.plugins()
+        print(json.dumps(found, indent=2) if self.arguments.json else show.plugins(found))
+        return EXIT_REFUSED if any(item["trouble"] for item in found) else 0
+
+    def alerts(self) -> int:
+        """Print alerts, test a channel, or silence."""
+        arguments = self.arguments
+        if arguments.test is not None:
+            found = self.client.test_alert(arguments.test, who=requester())
+            print(f"{arguments.test}: " + (visible(found["trouble"] or "sent")))
+            return 0 if found["sent"] else EXIT_REFUSED
+        if arguments.silence is not None:
+            self.client.silence(arguments.silence or None, arguments.duration, who=requester())
+        found = self.client.alerts()
+        print(json.dumps(found, indent=2) if arguments.json else show.alerts(found))
+        return 0
+
     def health(self) -> int:
         """Print what is not well."""
         found: list[dict[str, Any]] = self.client.status()
@@ -179,12 +252,18 @@ class Commands:
 
 def check_config(path: str) -> int:
     """Print what is wrong with a configuration file, or what it configures."""
+    from process_supervisor.common import openfiles
+    from process_supervisor.config.reader import ConfigError
+    from process_supervisor.config.settings import load
+
     try:
         config = load(path)
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
         return EXIT_CONFIG
     print(f"{path}: {len(config.processes)} processes: {', '.join(config.processes)}")
+    if short := openfiles.shortage(config.processes.values()):
+        print(f"{path}: {short}", file=sys.stderr)
     return 0
 
 
@@ -197,7 +276,8 @@ def guard(path: str, takeover: bool) -> NoReturn:
 
 def main(words: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    arguments = parser().parse_args(words)
+    words = sys.argv[1:] if words is None else words
+    arguments = plain_status(words) or parser().parse_args(words)
     if arguments.command == "run":
         guard(arguments.config, arguments.takeover)
     if arguments.command == "check-config":

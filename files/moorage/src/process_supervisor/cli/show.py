@@ -76,7 +76,7 @@ def line(item: dict[str, Any]) -> None:
 
 def event(entry: dict[str, Any]) -> str:
     """Return an event as a line."""
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["at"]))
+    at = moment(entry["at"])
     facts = [
         f"{key}={value}" for key, value in entry.items()
         if key not in ("seq", "at", "event", "process", "from", "to", "reason")
@@ -91,3 +91,37 @@ def event(entry: dict[str, Any]) -> str:
 def in_a_line(text: str) -> str:
     """Return what others wrote as a line that does nothing to a terminal."""
     return visible(text).replace("\n", " ")
+
+
+def plugins(items: list[dict[str, Any]]) -> str:
+    """Return plug-ins, each in a line."""
+    return "\n".join(
+        f"{item['name']}: {item['calls']} calls, {item['starts']} starts, "
+        + in_a_line(item["trouble"] or f"pid {item['pid']}")
+        for item in items
+    )
+
+
+def alerts(found: dict[str, Any]) -> str:
+    """Return what is wrong, silenced, and how channels do, in lines."""
+    lines = [
+        f"{moment(item['since'])} {in_a_line(item['summary'])}"
+        + (", over" if item["over"] else "")
+        + ("" if item["sent"] else ", not told")
+        for item in found["alerts"]
+    ]
+    lines += [
+        f"silenced until {moment(until)}: {name or 'everything'}"
+        for name, until in found["silences"].items()
+    ]
+    lines += [
+        f"channel {item['name']} ({item['type']}): {item['delivered']} delivered"
+        + (f", {in_a_line(item['trouble'])}" if item["trouble"] else "")
+        for item in found["channels"]
+    ]
+    return "\n".join(lines) or "nobody is told: there is no channel"
+
+
+def moment(at: float) -> str:
+    """Return a moment as the local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

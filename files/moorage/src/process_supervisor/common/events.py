@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 KEPT = 500
 FILE_LIMIT = 1 << 20
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class Events:
@@ -45,7 +46,7 @@ class Events:
         entry.update((key, value) for key, value in facts.items() if value is not None)
         self.ring.append(entry)
         self._on_event(entry)
-        self._append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+        self._append(_ENCODER.encode(entry).encode() + b"\n")
         return entry
 
     def since(self, seq: int, limit: int) -> list[dict[str, Any]]:
@@ -87,6 +88,8 @@ class Journal:
 
     def __init__(self, path: str | None) -> None:
         self.path = path
+        # Who else takes in what happens.
+        self.also: Callable[[str], None] = lambda text: None
         self._fd = 2
         self.reopen()
 
@@ -110,7 +113,8 @@ class Journal:
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         # What others wrote shall do nothing to the terminal of whoever reads this file.
-        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        if not text.isprintable():
+            text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
         line = f"{stamp}.{int(now * 1000) % 1000:03d}Z {text}\n"
         with contextlib.suppress(OSError):  # a full disk must not stop supervision
             os.write(self._fd, line.encode("utf-8", "replace"))
@@ -122,4 +126,6 @@ class Journal:
         skip = ("seq", "at", "event", "process", "from", "to", "reason")
         facts = [f"{key}={value}" for key, value in entry.items() if key not in skip]
         reason = f": {entry['reason']}" if "reason" in entry else ""
-        self.write(" ".join([f"{subject}: {head}", *facts]) + reason)
+        line = " ".join([f"{subject}: {head}", *facts]) + reason
+        self.write(line)
+        self.also(line)

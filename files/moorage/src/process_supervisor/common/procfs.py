@@ -23,7 +23,7 @@ PIDFD_INFO_EXIT = 1 << 3
 class Stat:
     """The fields of /proc/PID/stat that the supervisor uses."""
 
-    __slots__ = ("group", "parent", "session", "start", "state", "ticks")
+    __slots__ = ("group", "parent", "resident", "session", "start", "state", "ticks")
 
     def __init__(self, text: bytes) -> None:
         # The name in parentheses may itself hold spaces and parentheses.
@@ -34,6 +34,7 @@ class Stat:
         self.session = int(fields[3])
         self.ticks = int(fields[11]) + int(fields[12])
         self.start = int(fields[19])
+        self.resident = int(fields[21]) * PAGE
 
 
 def read(path: str) -> bytes:
@@ -96,10 +97,29 @@ def _lists_children() -> bool:
 
 def descendants(roots: Iterable[int]) -> list[int]:
     """Return the roots and everything below them."""
-    result = list(roots)
-    for pid in result:
-        result += [child for child in children(pid) or [] if child not in result]
-    return result
+    result = dict.fromkeys(roots)
+    for pid in (waiting := list(result)):
+        new = [child for child in children(pid) or [] if child not in result]
+        result.update(dict.fromkeys(new))
+        waiting += new
+    return waiting
+
+
+class Everybody:
+    """The facts of many processes, read once, and who is whose child."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self.facts = {pid: found for pid in pids if (found := stat(pid))}
+        self._children: dict[int, list[int]] = {}
+        for pid, facts in self.facts.items():
+            self._children.setdefault(facts.parent, []).append(pid)
+
+    def below(self, root: int) -> list[Stat]:
+        """Return the facts of a process and everything below it."""
+        found = [root]
+        for pid in found:
+            found += self._children.get(pid, ())
+        return [self.facts[pid] for pid in found if pid in self.facts]
 
 
 def generation() -> str:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 
+from process_supervisor.config.health import HealthConfig
 from process_supervisor.config.places import RUN_DIR, SOCKET_NAME
+from process_supervisor.config.plugins import check_plugins, read_alerts, read_plugins
 from process_supervisor.config.reader import ConfigError, Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 CONDITIONS = ("started", "healthy", "completed")
 RESTARTS = ("always", "on-failure", "never")
-URL = re.compile(r"http://(\[[0-9a-fA-F:.]+\]|[^/:?#\s\[\]]+)(?::(\d{1,5}))?([/?]\S*)?\Z")
 # Everything else is about supervising and applies to the running process.
-RESTART_KEYS = ("command", "working_dir", "environment", "user")
+RESTART_KEYS = ("command", "working_dir", "environment", "environment_file", "user")
+PATHS = ("working_dir", "environment_file", "stdout_logfile", "stderr_logfile")
+OWN_PATHS = ("run_dir", "socket", "state_dir", "log_file", "pids_file")
 
 
 def stop_signal(reader: Reader, key: str) -> str:
@@ -45,69 +49,6 @@ def signal_named(name: str) -> signal.Signals:
         raise ValueError(f"no such signal: {name}") from error
 
 
-class HealthConfig:
-    """How to see whether a process does its work. Times are seconds."""
-
-    __slots__ = (
-        "command", "host", "interval", "path", "port", "restart_when_unhealthy", "retries",
-        "start_interval", "start_period", "timeout", "type", "url",
-    )  # fmt: skip
-
-    type: str
-    url: str | None
-    host: str
-    port: int
-    path: str
-    command: list[str]
-    interval: float
-    timeout: float
-    retries: int
-    start_period: float
-    start_interval: float
-    restart_when_unhealthy: bool
-
-    def __init__(self, reader: Reader) -> None:
-        self.type = reader.choice("type", "", ("http", "tcp", "command"))
-        self.url, self.host, self.port, self.path, self.command = None, "127.0.0.1", 0, "/", []
-        if self.type == "http":
-            self._read_url(reader)
-        elif self.type == "tcp":
-            self.host = reader.text("host", "127.0.0.1") or ""
-            self.port = reader.integer("port", 0, 1)
-            if not 0 < self.port < 65536:
-                reader.fail("port", "must be between 1 and 65535")
-        elif self.type == "command":
-            self.command = reader.words("command", required=True)
-        else:
-            reader.fail("type", "is required: http, tcp or command")
-        self.interval = reader.number("interval", 10.0, 0.01)
-        self.timeout = reader.number("timeout", 3.0, 0.01)
-        self.retries = reader.integer("retries", 3, 1)
-        self.start_period = reader.number("start_period", 5.0)
-        self.start_interval = reader.number("start_interval", 0.5, 0.01)
-        self.restart_when_unhealthy = reader.flag("restart_when_unhealthy", True)
-        reader.finish()
-
-    def _read_url(self, reader: Reader) -> None:
-        self.url = reader.text("url", required=True) or ""
-        found = URL.match(self.url)
-        if not found or int(found[2] or 80) not in range(1, 65536):
-            # TLS would cost the supervisor 4 MB; a command check can do it in a process of its own.
-            reader.fail("url", f"must look like http://host:port/path (no https), not {self.url!r}")
-            return
-        self.host = found[1].strip("[]")
-        self.port = int(found[2] or 80)
-        path = found[3] or "/"
-        self.path = path if path.startswith("/") else "/" + path
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the settings in the form that the configuration file has."""
-        keys = {"http": ("url",), "tcp": ("host", "port"), "command": ("command",)}[self.type]
-        common = ("type", "interval", "timeout", "retries", "start_period", "start_interval",
-                  "restart_when_unhealthy")  # fmt: skip
-        return {key: getattr(self, key) for key in (*common, *keys)}
-
-
 class ProcessConfig:
     """One process: what to run and how to keep it running. Times are seconds.
 
@@ -119,11 +60,13 @@ class ProcessConfig:
     command: list[str]
     working_dir: str | None
     environment: dict[str, str]
+    environment_file: str | None
     user: str | None
     autostart: bool
+    start_seconds: float
     autorestart: str
     restart_limit: int | None
-    restart_window: float
+    restart_reset_seconds: float
     restart_delay: float
     restart_delay_max: float
     restart_backoff: float
@@ -141,7 +84,9 @@ class ProcessConfig:
 
     def __init__(self, name: str, command: Sequence[str], **settings: object) -> None:
         problems: list[str] = []
-        data = {"name": name, "command": list(command), **settings}
+        # A text would become its letters; the reader refuses it.
+        words = command if isinstance(command, str) else list(command)
+        data = {"name": name, "command": words, **settings}
         self._read(Reader(data, f"process {name}", problems), problems)
         if problems:
             raise ConfigError(problems)
@@ -163,9 +108,11 @@ class ProcessConfig:
         for key in self.environment:
             if "=" in key:
                 reader.fail(f"environment.{key}", "has '=' in its name")
+        self.environment_file = reader.text("environment_file")
         user = reader.raw("user")
         self.user = None if user is None else str(user)
         self.autostart = reader.flag("autostart", True)
+        self.start_seconds = reader.number("start_seconds", 0.0)
         self._read_restart(reader)
         self.stop_signal = stop_signal(reader, "stop_signal")
         self.stop_grace = reader.number("stop_grace", 10.0)
@@ -194,7 +141,11 @@ class ProcessConfig:
             self.autorestart = reader.choice("autorestart", "always", RESTARTS)
         unlimited = "restart_limit" in reader.data and reader.raw("restart_limit") is None
         self.restart_limit = None if unlimited else reader.integer("restart_limit", 10)
-        self.restart_window = reader.number("restart_window", 60.0)
+        # Its former name is in what an earlier version has kept of a configuration.
+        former = reader.number("restart_window", 60.0)
+        self.restart_reset_seconds = reader.number("restart_reset_seconds", former)
+        if self.restart_limit is not None and self.restart_reset_seconds == 0:
+            reader.fail("restart_limit", "is never reached with restart_reset_seconds: 0")
         self.restart_delay = reader.number("restart_delay", 0.0)
         self.restart_delay_max = reader.number("restart_delay_max", 30.0)
         self.restart_backoff = reader.number("restart_backoff", 2.0, 1.0)
@@ -240,9 +191,13 @@ def streams(config: ProcessConfig) -> tuple[bool, bool]:
 
 
 class Config:
-    """A whole configuration file: the supervisor's own settings and the processes by name."""
+    """A whole configuration file: the supervisor's own settings and the processes by name.
 
-    def __init__(self, data: Mapping[str, object]) -> None:
+    Paths are absolute in it: those of ``data`` may be relative to the directory ``base``, by
+    default the one of the program.
+    """
+
+    def __init__(self, data: Mapping[str, object], base: str = ".") -> None:
         problems: list[str] = []
         reader = Reader(data, "configuration", problems)
         if reader.raw("version") != 1:
@@ -251,7 +206,7 @@ class Config:
         if not isinstance(section, dict):
             reader.fail("supervisor", "must be a mapping")
             section = {}
-        self._read_supervisor(Reader(section, "supervisor", problems))
+        self._read_supervisor(Reader(section, "supervisor", problems), base)
         self.processes: dict[str, ProcessConfig] = {}
         items = reader.raw("processes") or []
         if not isinstance(items, list):
@@ -260,15 +215,23 @@ class Config:
         for index, item in enumerate(items):
             self._read_process(index, item, problems)
         reader.finish()
+        for paths, owners in ((OWN_PATHS, [self]), (PATHS, self.processes.values())):
+            for owner in owners:
+                make_absolute(owner, paths, base)
+        if len(self.socket.encode()) > 107:
+            problems.append(
+                "supervisor: socket: is longer than the 107 bytes that a Unix socket's path may "
+                f"have: {self.socket}"
+            )
         check_together(self.processes, problems)
+        checks = {n: p.health_check for n, p in self.processes.items() if p.health_check}
+        check_plugins(self.plugins, self.alerts, checks, problems)
         if problems:
             raise ConfigError(problems)
 
-    def _read_supervisor(self, reader: Reader) -> None:
+    def _read_supervisor(self, reader: Reader, base: str) -> None:
         self.run_dir = reader.text("run_dir", RUN_DIR) or ""
         self.socket = reader.text("socket", f"{self.run_dir}/{SOCKET_NAME}") or ""
-        if len(self.socket.encode()) > 107:
-            reader.fail("socket", "is longer than the 107 bytes that a Unix socket's path may have")
         mode = reader.text("socket_mode", "0660") or ""
         self.socket_mode = 0o660
         if re.fullmatch(r"0?[0-7]{3}", mode):
@@ -278,6 +241,8 @@ class Config:
         self.state_dir = reader.text("state_dir", f"{self.run_dir}/state") or ""
         self.log_file = reader.text("log_file")
         self.pids_file = reader.text("pids_file")
+        self.plugins = read_plugins(reader, base)
+        self.alerts = read_alerts(reader, base)
         reader.finish()
 
     def _read_process(self, index: int, item: object, problems: list[str]) -> None:
@@ -291,13 +256,19 @@ class Config:
 
     def as_dict(self) -> dict[str, object]:
         """Return the whole configuration in the form that the file has."""
-        supervisor = {
-            key: getattr(self, key)
-            for key in ("run_dir", "socket", "state_dir", "log_file", "pids_file")
-        }
+        supervisor: dict[str, object] = {key: getattr(self, key) for key in OWN_PATHS}
         supervisor["socket_mode"] = f"0{self.socket_mode:o}"
+        supervisor["plugins"] = [plugin.as_dict() for plugin in self.plugins.values()]
+        supervisor["alerts"] = self.alerts.as_dict()
         processes = [process.as_dict() for process in self.processes.values()]
         return {"version": 1, "supervisor": supervisor, "processes": processes}
+
+
+def make_absolute(owner: object, paths: Iterable[str], base: str) -> None:
+    """Have attributes that are paths lie below a directory where they are relative."""
+    for name in paths:
+        if path := getattr(owner, name):
+            setattr(owner, name, os.path.abspath(os.path.join(base, path)))
 
 
 def check_together(processes: Mapping[str, ProcessConfig], problems: list[str]) -> None:
@@ -345,8 +316,8 @@ def find_cycle(edges: Mapping[str, Sequence[str]]) -> list[str]:
     return []
 
 
-def parse(text: str, yaml: bool = False) -> Config:
-    """Parse the text of a configuration file; raises ConfigError."""
+def parse(text: str, yaml: bool = False, base: str = ".") -> Config:
+    """Parse the text of a configuration file, which lies in ``base``; raises ConfigError."""
     try:
         if yaml:
             from yaml import YAMLError, safe_load
@@ -363,7 +334,7 @@ def parse(text: str, yaml: bool = False) -> Config:
         raise ConfigError([f"not valid JSON: {error}"]) from error
     if not isinstance(data, dict):
         raise ConfigError(["the configuration must be a mapping"])
-    return Config(data)
+    return Config(data, base)
 
 
 def load(path: str) -> Config:
@@ -373,4 +344,4 @@ def load(path: str) -> Config:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: {error}"]) from error
-    return parse(text, yaml=path.endswith((".yaml", ".yml")))
+    return parse(text, path.endswith((".yaml", ".yml")), os.path.dirname(os.path.abspath(path)))

@@ -59,9 +59,12 @@ class Client:
                 return self._result(message)
         raise ControlError("protocol", f"{self.path}: closed the connection without an answer")
 
-    def status(self, name: str | None = None) -> Any:
-        """Return the status of one process (a dict) or of all of them (a list of dicts)."""
-        return self.call("status", name=name)
+    def status(self, name: str | None = None, usage: bool = True) -> Any:
+        """Return the status of one process (a dict) or of all of them (a list of dicts).
+
+        Without `usage` their CPU share and memory are left out, which take the most time.
+        """
+        return self.call("status", name=name, usage=None if usage else False)
 
     def start(
         self, name: str, who: str | None = None, reason: str | None = None, wait: float = 30.0
@@ -120,6 +123,28 @@ class Client:
     def info(self) -> dict[str, Any]:
         """Return facts about the supervisor itself: pid, guardian's pid, versions, start time."""
         result: dict[str, Any] = self.call("info")
+        return result
+
+    def plugins(self) -> list[dict[str, Any]]:
+        """Return the plug-ins: pid, what they do, calls, starts, trouble."""
+        result: list[dict[str, Any]] = self.call("plugins")
+        return result
+
+    def alerts(self) -> dict[str, Any]:
+        """Return `alerts` (what is wrong), `silences` (until when) and `channels`."""
+        result: dict[str, Any] = self.call("alerts")
+        return result
+
+    def silence(
+        self, name: str | None = None, seconds: float = 3600.0, who: str | None = None
+    ) -> dict[str, Any]:
+        """Tell nothing of a process, or of all, for so long; 0 ends that."""
+        result: dict[str, Any] = self.call("silence", name=name, seconds=seconds, who=who)
+        return result
+
+    def test_alert(self, channel: str, who: str | None = None) -> dict[str, Any]:
+        """Send a test message; the result says whether it was `sent`, and the `trouble` if not."""
+        result: dict[str, Any] = self.call("test_alert", extra_time=60.0, channel=channel, who=who)
         return result
 
     def shutdown(self, who: str | None = None, reason: str | None = None) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 
+from process_supervisor.alerts.policy import EVERYTHING
+from process_supervisor.common import procfs
 from process_supervisor.common.version import __version__
 from process_supervisor.config.reader import ConfigError
 from process_supervisor.config.settings import signal_named
 from process_supervisor.control.protocol import VERSION, ControlError
 from process_supervisor.output import tail
 from process_supervisor.service.states import SETTLED, State
-from process_supervisor.service.status import status_of
+from process_supervisor.service.status import everybody_for, status_of
 from process_supervisor.supervisor import reload
 
 TYPE_CHECKING = False
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from process_supervisor.supervisor.supervisor import Supervisor
 
 MOST_LINES = 10_000
+MOST_SILENCE = 30 * 86_400.0
 MOST_WAIT = 86_400.0  # a job may take hours to end
 
 
@@ -72,9 +75,10 @@ class Request:
         """Send the result."""
         self.connection.answer(self.id, result)
 
-    def status(self, process: Process) -> dict[str, Any]:
+    def status(self, process: Process, everybody: procfs.Everybody | None = None) -> dict[str, Any]:
         """Return a process's status."""
-        return status_of(process, self.supervisor.usage)
+        usage = None if self.args.get("usage") is False else self.supervisor.usage
+        return status_of(process, usage, everybody)
 
 
 def dispatch(connection: Connection, request_id: object, op: object, args: object) -> None:
@@ -92,7 +96,9 @@ def status(request: Request) -> None:
     if request.args.get("name") is not None:
         request.answer(request.status(request.process()))
     else:
-        request.answer([request.status(item) for item in request.supervisor.processes.values()])
+        found = list(request.supervisor.processes.values())
+        everybody = None if request.args.get("usage") is False else everybody_for(found)
+        request.answer([request.status(item, everybody) for item in found])
 
 
 def start(request: Request) -> None:
@@ -131,7 +137,7 @@ def accepting(request: Request) -> Process:
 def started(process: Process) -> bool:
     """Whether a start has come to a point that is worth an answer."""
     waits = process.state is State.STARTING and process.supervisor.waiting_for(process) is not None
-    return waits or process.state in (*SETTLED, State.RUNNING, State.BACKOFF)
+    return waits or process.has_started or process.state in (*SETTLED, State.BACKOFF)
 
 
 def until(request: Request, process: Process, settled: Callable[[Process], bool]) -> None:
@@ -257,6 +263,36 @@ def info(request: Request) -> None:
     })  # fmt: skip
 
 
+def plugins(request: Request) -> None:
+    """The plug-ins and how they do."""
+    request.answer(request.supervisor.plugins.as_dict())
+
+
+def alerts(request: Request) -> None:
+    """What is wrong, what is silenced, and how the channels do."""
+    request.answer(request.supervisor.alerts.as_dict())
+
+
+def silence(request: Request) -> None:
+    """Tell nothing of a process, or of all, for so many seconds."""
+    name = request.text("name")
+    subject = request.process().name if name else EVERYTHING
+    seconds = request.number("seconds", 3600.0, MOST_SILENCE)
+    request.record(f"silence for {seconds:g} s", subject or None)
+    request.supervisor.alerts.silence(subject, seconds)
+    request.answer(request.supervisor.alerts.as_dict())
+
+
+def test_alert(request: Request) -> None:
+    """Send a test message by a channel, and answer when it has arrived or not."""
+    name, channels = request.text("channel"), request.supervisor.alerts.channels
+    if name not in channels:
+        known = ", ".join(channels) or "none"
+        raise ControlError("not-found", f"there is no channel {name} (there are: {known})")
+    request.record(f"test of channel {name}")
+    request.supervisor.alerts.test(name, request.answer)
+
+
 def shutdown(request: Request) -> None:
     """Stop everything and end."""
     request.record("shutdown")
@@ -267,5 +303,6 @@ def shutdown(request: Request) -> None:
 OPERATIONS: dict[str, Callable[[Request], None]] = {
     "status": status, "start": start, "stop": stop, "restart": restart, "reload": reload_config,
     "reopen": reopen, "signal": send_signal, "logs": logs, "follow": follow, "events": events,
-    "info": info, "shutdown": shutdown,
+    "info": info, "plugins": plugins, "alerts": alerts, "silence": silence,
+    "test_alert": test_alert, "shutdown": shutdown,
 }  # fmt: skip

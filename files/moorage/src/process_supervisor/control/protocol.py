@@ -12,6 +12,7 @@ import json
 
 VERSION = 1
 MAX_REQUEST = 64 * 1024
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class ControlError(Exception):
@@ -29,7 +30,7 @@ class ControlError(Exception):
 
 def encode(message: dict[str, object]) -> bytes:
     """Return a message as one line."""
-    return json.dumps({"v": VERSION, **message}, separators=(",", ":")).encode() + b"\n"
+    return _ENCODER.encode({"v": VERSION, **message}).encode() + b"\n"
 
 
 def decode(line: bytes) -> dict[str, object]:

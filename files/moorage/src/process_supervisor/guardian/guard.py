@@ -129,6 +129,9 @@ class Guard:
 
     def hold_fifos(self) -> None:
         """Keep the services' FIFOs open: what a dead writer wrote waits in them for a reader."""
+        # It may have been asked for more than once: each listing is of all.
+        while signal.sigtimedwait({HOLD_FIFOS}, 0):
+            pass
         directory = option(self.arguments, "--run-dir") + "/fifo"
         try:
             names = posix.listdir(directory)
@@ -233,6 +236,7 @@ def become_subreaper() -> None:
 
 def prepare(arguments: list[str]) -> list[str]:
     """Check the configuration while the whole interpreter is there; return what to pass on."""
+    from process_supervisor.common import openfiles
     from process_supervisor.config.reader import ConfigError
     from process_supervisor.config.settings import load
 
@@ -246,6 +250,10 @@ def prepare(arguments: list[str]) -> list[str]:
         for problem in error.problems:
             say(problem)
         sys.exit(78)
+    if "--files" not in arguments:
+        if short := openfiles.shortage(config.processes.values()):
+            say(short)
+        arguments = [*arguments, "--files", str(openfiles.raise_limit())]
     if "--takeover" in arguments:
         from process_supervisor.guardian.takeover import take_over
 

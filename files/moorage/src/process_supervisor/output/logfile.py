@@ -7,6 +7,7 @@ and reopening move the unfinished last line into the new file in steps that can 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -16,6 +17,8 @@ from process_supervisor.common.files import read_json, write_atomic
 CHUNK = 1 << 20
 # A line longer than this is not looked through for its start: the file then grows until it ends.
 LONGEST_TAIL = 1 << 20
+# One that goes on for so much beyond the size limit is cut: it would fill the disk.
+ENDLESS = 16 << 20
 
 
 def read_at(fd: int, offset: int, size: int) -> bytes:
@@ -140,8 +143,10 @@ class LogFile:
     def _rotate_at_line(self, size: int) -> None:
         start = line_start(self.fd, size)
         if not start:
-            self._checked = size + LONGEST_TAIL  # one endless line: look again later
-            return
+            if size < self.max_bytes + ENDLESS:
+                self._checked = size + LONGEST_TAIL  # a very long line: look again later
+                return
+            start = size
         self._checked = 0
         fd = self._open(self._fresh)
         os.ftruncate(fd, 0)
@@ -169,7 +174,10 @@ class LogFile:
         self.fd = fd
 
     def _remember(self, fd: int) -> None:
-        write_atomic(self._note, json.dumps({"path": self.path, "inode": os.fstat(fd).st_ino}))
+        write_atomic(self._note, json.dumps(self._noted(fd)))
+
+    def _noted(self, fd: int) -> dict[str, object]:
+        return {"path": self.path, "inode": os.fstat(fd).st_ino}
 
     def _recover(self) -> int:
         """Finish what a supervisor killed in the middle of a change of files began.
@@ -186,10 +194,14 @@ class LogFile:
             source = os.open(old, os.O_RDWR | os.O_CLOEXEC)
             move_line(source, fd)
             os.close(source)
-        self._remember(fd)
+        if note != self._noted(fd):
+            self._remember(fd)
         return fd
 
     def _named(self, inode: object) -> str | None:
+        with contextlib.suppress(OSError):
+            if os.stat(self.path).st_ino == inode:
+                return self.path
         directory, _, name = self.path.rpartition("/")
         with os.scandir(directory or ".") as entries:
             for entry in entries:

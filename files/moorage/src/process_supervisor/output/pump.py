@@ -9,6 +9,7 @@ import struct
 import termios
 import time
 
+from process_supervisor.common.openfiles import leave_some
 from process_supervisor.output.logfile import LogFile
 
 TYPE_CHECKING = False
@@ -36,7 +37,7 @@ def make_fifo(path: str, owner: int | None = None) -> int:
     if owner is not None:
         # A program may open /dev/stdout again, which checks the FIFO's owner.
         os.chown(path, owner, -1)
-    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = leave_some(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
     for size in PIPE_SIZES:
         try:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)

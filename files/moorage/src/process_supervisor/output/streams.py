@@ -75,18 +75,24 @@ class Output:
         if any(os.path.exists(self._fifo(stream)) for stream in self.paths()):
             self.ensure()
 
-    def open_ends(self, owner: int | None = None) -> tuple[int, int]:
-        """Return descriptors for a new process's stdout and stderr, to be closed after the start.
+    def ends(self, owner: int | None = None) -> tuple[str, str | None]:
+        """Return what a new process has to open for stdout, and for stderr unless it is the same.
 
-        They read and write, so that the process itself keeps its FIFO readable while there is no
-        supervisor. They are opened anew, because non-blocking mode belongs to an open file.
+        To read and write, so that the process itself keeps its FIFO readable while there is no
+        supervisor. Anew each time, because non-blocking mode belongs to an open file.
         """
         self.ensure(owner)
         paths = self.paths()
         for stream in set(self.pumps) - set(paths):
             self.pumps.pop(stream).close()
-        out = self._end("stdout" if "stdout" in paths else None)
-        return out, self._end("stderr") if "stderr" in paths else os.dup(out)
+        out = self._fifo("stdout") if "stdout" in paths else os.devnull
+        return out, self._fifo("stderr") if "stderr" in paths else None
+
+    def open_ends(self, owner: int | None = None) -> tuple[int, int]:
+        """Return `ends` as descriptors, to be closed after the start."""
+        first, second = self.ends(owner)
+        out = os.open(first, os.O_RDWR | os.O_CLOEXEC)
+        return out, os.open(second, os.O_RDWR | os.O_CLOEXEC) if second else os.dup(out)
 
     def drain(self) -> None:
         """Move what is in the FIFOs now into the log files."""
@@ -140,9 +146,6 @@ class Output:
     def _written(self) -> None:
         for push in list(self.followers):
             push()
-
-    def _end(self, stream: str | None) -> int:
-        return os.open(self._fifo(stream) if stream else os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     def _fifo(self, stream: str) -> str:
         return f"{self._run_dir}/fifo/{self._config.name}.{stream}"

@@ -14,13 +14,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from typing import Protocol
 
     from process_supervisor.common.loop import EventLoop
-    from process_supervisor.config.settings import HealthConfig, ProcessConfig
+    from process_supervisor.config.health import HealthConfig
+    from process_supervisor.config.settings import ProcessConfig
 
     Done = Callable[[str | None], None]
 
+    class Running(Protocol):
+        """A check in progress."""
+
+        def cancel(self) -> None: ...
+
+    Ask = Callable[[str, Done], Running]
+
 MOST_OUTPUT = 2048
+PID_VARIABLE = "PROCESS_SUPERVISOR_PID"
+"""Of the environment of a check by a command: the main process of what it asks."""
+
+
+class Unknown(str):
+    """Why a check says nothing about the process: nobody could ask it."""
+
+    __slots__ = ()
 
 
 class Check:
@@ -153,7 +170,13 @@ class CommandCheck(Check):
     """Runs a command as the process's user: exit status 0 passes."""
 
     def __init__(
-        self, loop: EventLoop, config: HealthConfig, done: Done, process: ProcessConfig, mark: int
+        self,
+        loop: EventLoop,
+        config: HealthConfig,
+        done: Done,
+        process: ProcessConfig,
+        mark: int,
+        pid: int,
     ) -> None:
         self._child: subprocess.Popen[bytes] | None = None
         self._pidfd = self._output = -1
@@ -162,7 +185,7 @@ class CommandCheck(Check):
         output, end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(output, False)
         try:
-            self._child = run(process, config.command, (end, end), mark, {})
+            self._child = run(process, config.command, (end, end), mark, {PID_VARIABLE: str(pid)})
         except SpawnError as error:
             os.close(output)
             reason = str(error)
@@ -202,20 +225,30 @@ class CommandCheck(Check):
             return
         self._loop.unwatch(self._output)
         os.close(self._output)
-        pidfd, child, self._pidfd = self._pidfd, self._child, -1
-        if child.returncode is not None:
-            self._loop.unwatch(pidfd)
-            os.close(pidfd)
-            return
-        kill_group(child.pid)
+        pidfd, self._pidfd = self._pidfd, -1
+        kill(self._loop, self._child, pidfd)
 
-        def reap() -> None:
-            child.wait()
-            self._loop.unwatch(pidfd)
-            os.close(pidfd)
 
-        # Even SIGKILL may take a while (a process in the kernel's hands), so wait in the loop.
-        self._loop.watch(pidfd, reap)
+def kill(
+    loop: EventLoop,
+    child: subprocess.Popen[bytes],
+    pidfd: int,
+    reaped: Callable[[], object] = lambda: None,
+) -> None:
+    """Kill a child and its group, and reap it; closes its pidfd and calls back when it is done."""
+
+    def reap() -> None:
+        child.wait()
+        loop.unwatch(pidfd)
+        os.close(pidfd)
+        reaped()
+
+    if child.returncode is not None:
+        reap()
+        return
+    kill_group(child.pid)
+    # Even SIGKILL may take a while (a process in the kernel's hands), so wait in the loop.
+    loop.watch(pidfd, reap)
 
 
 def kill_group(pid: int) -> None:
@@ -246,10 +279,23 @@ def numeric(host: str) -> str | None:
     return None
 
 
+def no_plugin(plugin: str, done: Done) -> Running:
+    """Ask nobody: for who has no plug-ins."""
+    raise ValueError(f"there are no plug-ins here, so no {plugin}")
+
+
 def begin(
-    loop: EventLoop, config: HealthConfig, done: Done, process: ProcessConfig, mark: int
-) -> Check:
-    """Start the check that a configuration describes."""
+    loop: EventLoop,
+    config: HealthConfig,
+    done: Done,
+    process: ProcessConfig,
+    mark: int,
+    pid: int,
+    ask: Ask = no_plugin,
+) -> Running:
+    """Start the check that a configuration describes; ask() asks a plug-in."""
+    if config.type == "plugin":
+        return ask(config.plugin, done)
     if config.type == "command":
-        return CommandCheck(loop, config, done, process, mark)
+        return CommandCheck(loop, config, done, process, mark, pid)
     return NetworkCheck(loop, config, done)

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from process_supervisor.common.loop import EventLoop
-    from process_supervisor.config.settings import HealthConfig, ProcessConfig
+    from process_supervisor.config.health import HealthConfig
+    from process_supervisor.config.settings import ProcessConfig
 
 
 class HealthState:
@@ -46,6 +47,10 @@ class HealthState:
         if self.failures >= self.config.retries:
             self.status = Health.UNHEALTHY
 
+    def unknown(self, reason: str) -> None:
+        """Take note of a check that could not be made: that is no fault of the process's."""
+        self.reason = reason
+
     def delay(self, now: float) -> float:
         """Return the seconds until the next check."""
         if self._in_start_period(now):
@@ -68,14 +73,18 @@ class HealthWatch:
         mark: int,
         health: HealthState,
         on_change: Callable[[Health], None],
+        pid: int = 0,
+        ask: checks.Ask = checks.no_plugin,
     ) -> None:
         self.health = health
+        self._ask = ask
+        self._pid = pid
         self._loop = loop
         self._process = process
         self._config = check
         self._mark = mark
         self._on_change = on_change
-        self._check: checks.Check | None = None
+        self._check: checks.Running | None = None
         self._ended = False
         first = health.delay(loop.time()) if health.status is Health.STARTING else check.interval
         self._timer = loop.call_later(min(first, check.interval), self._begin)
@@ -90,14 +99,17 @@ class HealthWatch:
 
     def _begin(self) -> None:
         self._check = checks.begin(
-            self._loop, self._config, self._checked, self._process, self._mark
-        )
+            self._loop, self._config, self._checked, self._process, self._mark, self._pid,
+            self._ask,
+        )  # fmt: skip
 
     def _checked(self, problem: str | None) -> None:
         self._check = None
         now, old = self._loop.time(), self.health.status
         if problem is None:
             self.health.succeeded()
+        elif isinstance(problem, checks.Unknown):
+            self.health.unknown(problem)
         else:
             self.health.failed(now, problem)
         if self.health.status is not old:

@@ -48,6 +48,20 @@ def remaining(listing: Callable[[], list[int]], mark: int) -> list[int]:
     return []
 
 
+def families(listing: Callable[[], list[int]]) -> set[int]:
+    """Return the markers of what listing() returns, none of which is missing, as in `remaining`."""
+    before: list[int] | None = None
+    found: set[int] = set()
+    for _ in range(LISTINGS):
+        listed = listing()
+        complete = listed == before and all(map(procfs.exists, listed))
+        found.update(map(procfs.marker, listed))
+        if complete:
+            break
+        before = listed
+    return found
+
+
 def send(pids: Iterable[int], number: int) -> None:
     """Send a signal to each process that still exists and is ours to signal."""
     for pid in pids:

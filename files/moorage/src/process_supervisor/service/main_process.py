@@ -10,7 +10,7 @@ import time
 from process_supervisor.common import procfs
 from process_supervisor.config.places import SOCKET_VARIABLE
 from process_supervisor.service.checks import kill_group
-from process_supervisor.service.spawn import identity_of, run
+from process_supervisor.service.spawn import can_be_quick, identity_of, quickly, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,18 +92,21 @@ class MainProcess:
     @classmethod
     def start(cls, home: Home, config: ProcessConfig, output: Output, mark: int) -> MainProcess:
         """Run a process's command; raises SpawnError or OSError."""
-        identity = identity_of(config)
-        ends = output.open_ends(identity.uid if identity else None)
         variables = {SOCKET_VARIABLE: home.config.socket}
-        try:
-            child = run(config, config.command, ends, mark, variables)
-        finally:
-            for end in ends:
-                os.close(end)
-        # The exit status is collected through the pidfd; subprocess must not look for it as well.
-        child.returncode = 0
-        pidfd = os.pidfd_open(child.pid)
-        return cls(home, child.pid, pidfd, procfs.start_ticks(child.pid), adopted=False)
+        if can_be_quick(config):
+            pid = quickly(config, output.ends(), mark, variables)
+        else:
+            identity = identity_of(config)
+            ends = output.open_ends(identity.uid if identity else None)
+            try:
+                child = run(config, config.command, ends, mark, variables)
+            finally:
+                for end in ends:
+                    os.close(end)
+            # The exit status is collected through the pidfd; subprocess must not look for it too.
+            child.returncode = 0
+            pid = child.pid
+        return cls(home, pid, os.pidfd_open(pid), procfs.start_ticks(pid), adopted=False)
 
     @classmethod
     def adopt(cls, home: Home, pid: int, start_ticks: int) -> MainProcess | None:

@@ -1,4 +1,4 @@
-"""The restart policy: a pure function of how a process ended, its history and the clock."""
+"""The restart policy: a pure function of how a process ended, and how often it has before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from enum import StrEnum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Protocol
 
     class RestartRules(Protocol):
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
         autorestart: str
         restart_limit: int | None
-        restart_window: float
+        restart_reset_seconds: float
         restart_delay: float
         restart_delay_max: float
         restart_backoff: float
@@ -45,32 +44,18 @@ class Decision:
         self.reason = reason
 
 
-# Who ran for so many seconds does not fail as soon as it starts: Docker's engine says the same.
-GOOD_RUN = 10.0
 FOR_EVER = 1e8
 
 
-def recent(history: Sequence[float], now: float, window: float) -> list[float]:
-    """Return the restarts that lie within the window before now."""
-    return [at for at in history if now - window < at <= now]
-
-
-def remembered(
-    rules: RestartRules, history: Sequence[float], now: float, ran: float
-) -> list[float]:
-    """Return the restarts that still count after a run of so many seconds.
-
-    Where nothing is limited, they only make the pauses longer: a good run begins anew.
-    """
-    if rules.restart_limit is None and ran >= GOOD_RUN:
-        return []
-    return recent(history, now, rules.restart_window)
+def remembered(rules: RestartRules, count: int, ran: float) -> int:
+    """Return how many restarts still count after a run that was well for so many seconds."""
+    return 0 if ran >= rules.restart_reset_seconds else count
 
 
 def delay_before(rules: RestartRules, count: int, chance: float) -> float:
     """Return the seconds to wait before the next restart.
 
-    count is the number of restarts in the window; chance, in [0, 1), spreads the delay by
+    count is the number of restarts since the last good run; chance, in [0, 1), spreads the delay by
     `restart_jitter` so that services which failed together do not return together.
     """
     if count == 0 or rules.restart_backoff <= 1.0:
@@ -83,26 +68,23 @@ def delay_before(rules: RestartRules, count: int, chance: float) -> float:
     return delay * (1.0 + rules.restart_jitter * (2.0 * chance - 1.0))
 
 
-def within(window: float) -> str:
-    """Say how long the window is, nothing for one that no process outlives."""
-    return f" within {window:g} s" if window < FOR_EVER else ""
+def without(seconds: float) -> str:
+    """Say how long a good run is, nothing for one that no process reaches."""
+    return f" without a run of {seconds:g} s" if seconds < FOR_EVER else ""
 
 
-def decide(
-    rules: RestartRules, history: Sequence[float], now: float, failed: bool, chance: float = 0.5
-) -> Decision:
+def decide(rules: RestartRules, count: int, failed: bool, chance: float = 0.5) -> Decision:
     """Say what follows the end of a process that nobody stopped.
 
-    history holds the times of earlier restarts on the same clock as now.
+    count is the number of restarts since the last good run.
     """
     if rules.autorestart == "never":
         return Decision(Action.LEAVE, reason="autorestart is never")
     if rules.autorestart == "on-failure" and not failed:
         return Decision(Action.LEAVE, reason="it completed")
-    count = len(recent(history, now, rules.restart_window))
     if rules.restart_limit is not None and count >= rules.restart_limit:
         return Decision(
             Action.GIVE_UP,
-            reason=f"{count} restarts{within(rules.restart_window)} reached restart_limit",
+            reason=f"{count} restarts{without(rules.restart_reset_seconds)} reached restart_limit",
         )
     return Decision(Action.RESTART, delay_before(rules, count, chance))

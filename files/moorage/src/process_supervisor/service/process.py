@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 
 from process_supervisor.common import procfs
 from process_supervisor.config.settings import signal_named
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from process_supervisor.common.events import Events
     from process_supervisor.common.loop import Timer
     from process_supervisor.config.settings import ProcessConfig
+    from process_supervisor.service.checks import Done, Running
     from process_supervisor.service.main_process import Home
     from process_supervisor.service.memory import Shortage
 
@@ -46,7 +48,9 @@ if TYPE_CHECKING:
         def note_completed(self, name: str, done: bool) -> None: ...
         def lacked_memory(self) -> bool: ...
         def orphans(self) -> list[int]: ...
+        def left(self, mark: int) -> bool: ...
         def touch(self) -> None: ...
+        def ask_plugin(self, process: Process, plugin: str, done: Done) -> Running: ...
 
 
 CHECK_SUFFIX = "#check"
@@ -68,7 +72,8 @@ class Process:
         self.started_at: float | None = None
         self.started = 0.0
         self.restarts = 0
-        self.history: list[float] = []
+        self.failures = 0  # restarts since it has been well for long
+        self.well_since: float | None = None
         self.exit: dict[str, object] | None = None
         self.log_tail: list[str] = []
         self.retry_at: float | None = None
@@ -89,6 +94,12 @@ class Process:
     def pid(self) -> int | None:
         """The main process's pid while it lives."""
         return self.main.pid if self.main else None
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it has run for as long as counts as a start."""
+        ran = self.supervisor.loop.time() - self.started
+        return self.state is State.RUNNING and ran >= self.config.start_seconds
 
     @property
     def mark(self) -> int:
@@ -118,7 +129,7 @@ class Process:
             return
         self._cancel_timer()
         if self.state is not State.STARTING:
-            self.history.clear()
+            self.failures = 0
             self.become(State.STARTING)
         self.proceed()
 
@@ -145,8 +156,12 @@ class Process:
         self.exit, self.log_tail = None, []
         self.started_at = time.time()
         self.started = self.supervisor.loop.time()
+        self.well_since = None if self.config.health_check else self.started
         self._attach(main)
         self.become(State.RUNNING, pid=main.pid)
+        if self.config.start_seconds:
+            # Whoever waits for that hears of it: nothing else happens then.
+            self.supervisor.loop.call_later(self.config.start_seconds, self.supervisor.touch)
         self._begin_health(Health.STARTING)
 
     def _attach(self, main: MainProcess) -> None:
@@ -160,6 +175,8 @@ class Process:
             return False
         self._attach(main)
         if self.state is State.RUNNING:
+            if health in (Health.HEALTHY, Health.NONE):
+                self.well_since = self.started
             self._begin_health(health)
         return True
 
@@ -189,15 +206,15 @@ class Process:
     def _failed(self, how: str, failed: bool = True) -> None:
         """Apply the restart policy to an end, or to a start that did not work."""
         now = self.supervisor.loop.time()
-        ran = now - self.started if self.exit is not None else 0.0
-        self.history = policy.remembered(self.config, self.history, now, ran)
-        decision = policy.decide(self.config, self.history, now, failed, chance())
+        ran = now - self.well_since if self.exit is not None and self.well_since else 0.0
+        self.failures = policy.remembered(self.config, self.failures, ran)
+        decision = policy.decide(self.config, self.failures, failed, chance())
         if failed and self.name in self.supervisor.completed:
             # It ended well as it is, before the last boot perhaps: what it needs is not there yet.
-            pause = policy.delay_before(self.config, len(self.history), chance())
+            pause = policy.delay_before(self.config, self.failures, chance())
             decision = policy.Decision(policy.Action.RESTART, pause)
         if decision.action is policy.Action.RESTART:
-            self.history.append(now)
+            self.failures += 1
             self.restarts += 1
             self.become(State.BACKOFF, how, exit=self.exit, delay=round(decision.delay, 3))
             self._retry_at(now + decision.delay)
@@ -303,6 +320,8 @@ class Process:
     def clean(self, polite: int | None = None, until: float = 0.0) -> None:
         """End what is left; what comes next waits for it."""
         self._cleanup = None
+        if not self.supervisor.left(self.mark):
+            return
         cleanup = Cleanup(self.supervisor.loop, self.family, self._cleaned, polite, until)
         if cleanup.pending:
             self._cleanup = cleanup
@@ -337,8 +356,9 @@ class Process:
         mark = procfs.family(self.supervisor.key, self.name + CHECK_SUFFIX)
         state = HealthState(config, self.started, status)
         self._watch = HealthWatch(
-            self.supervisor.loop, self.config, config, mark, state, self._health_changed
-        )
+            self.supervisor.loop, self.config, config, mark, state, self._health_changed,
+            self.pid or 0, partial(self.supervisor.ask_plugin, self),
+        )  # fmt: skip
 
     def _end_health(self) -> None:
         if self._watch is not None:
@@ -349,6 +369,8 @@ class Process:
         assert self._watch is not None
         health = self._watch.health
         self.supervisor.health_changed(self, old, health)
+        if health.status is Health.HEALTHY and old is Health.STARTING:
+            self.well_since = self.supervisor.loop.time()
         restart = health.config.restart_when_unhealthy and self.supervisor.monitoring
         if health.status is Health.UNHEALTHY and restart:
             reason = f"unhealthy: {health.reason}"

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import resource
+import signal
 import subprocess
+
+from process_supervisor.common.openfiles import as_programs_have
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from process_supervisor.config.settings import ProcessConfig
 
 RLIMIT_LOCKS = 10  # not named by the resource module; see procfs.family
+
+
+# This process's environment, where it is nothing but a supervisor.
+_alone: dict[str, str] = {}
+
+
+def be_alone() -> None:
+    """Have programs started in a quicker way, as this process is nothing but a supervisor.
+
+    Nobody else in it changes its environment, has files that programs shall not get, or notices
+    that it is in another directory for a moment.
+    """
+    _alone.update(os.environ)
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the list's own
+            if int(name) > 2:
+                os.set_inheritable(int(name), False)
+
+
+MOST_VARIABLES = 1 << 20
 
 
 class SpawnError(Exception):
@@ -65,7 +90,31 @@ def environment_of(
     """Return the environment: the supervisor's own, the user's home, ours, the configured one."""
     home = identity.variables if identity else {}
     ours = {"PROCESS_SUPERVISOR_NAME": config.name, **extra}
-    return {**os.environ, **home, **ours, **config.environment}
+    read = variables_in(config.environment_file) if config.environment_file else {}
+    return {**(_alone or os.environ), **home, **ours, **read, **config.environment}
+
+
+def variables_in(path: str) -> dict[str, str]:
+    """Return what a file has a line each of, `NAME=value`; raises SpawnError.
+
+    As Docker reads its env-files: all after the first `=` is the value, quotes too; empty lines and
+    those that begin with `#` are none.
+    """
+    found = {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read(MOST_VARIABLES).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpawnError(f"cannot read environment_file {path}: {error}") from error
+    for number, line in enumerate(lines, 1):
+        name, equals, value = line.partition("=")
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not equals or not name.strip() or "\0" in line:
+            # Not the line itself: it may be a part of a secret.
+            raise SpawnError(f"environment_file {path}: line {number} is not NAME=value")
+        found[name.strip()] = value
+    return found
 
 
 def run(
@@ -74,34 +123,107 @@ def run(
     outputs: tuple[int, int],
     mark: int,
     extra: Mapping[str, str],
+    stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     """Start a command as the leader of its own session; raises SpawnError.
 
     The call returns after the program was executed, not just forked, so success means it runs.
     """
     identity = identity_of(config)
-    soft, hard = resource.getrlimit(RLIMIT_LOCKS)
-    marked = hard == resource.RLIM_INFINITY or mark <= hard
     try:
-        if marked:
-            resource.setrlimit(RLIMIT_LOCKS, (mark, hard))
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=outputs[0],
-            stderr=outputs[1],
-            cwd=config.working_dir,
-            env=environment_of(config, identity, extra),
-            start_new_session=True,
-            user=identity.uid if identity else None,
-            group=identity.gid if identity else None,
-            extra_groups=identity.groups if identity else None,
-        )
+        with _marked(mark), as_programs_have():
+            return subprocess.Popen(
+                command,
+                stdin=stdin,
+                stdout=outputs[0],
+                stderr=outputs[1],
+                cwd=config.working_dir,
+                env=environment_of(config, identity, extra),
+                start_new_session=True,
+                user=identity.uid if identity else None,
+                group=identity.gid if identity else None,
+                extra_groups=identity.groups if identity else None,
+            )
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise SpawnError(explain(config, command, error)) from error
+
+
+def can_be_quick(config: ProcessConfig) -> bool:
+    """Whether a process may be started by `quickly`, which gives nobody another user."""
+    return bool(_alone) and identity_of(config) is None
+
+
+def quickly(
+    config: ProcessConfig, outputs: tuple[str, str | None], mark: int, extra: Mapping[str, str]
+) -> int:
+    """Start a process's command as `run` does, in a third of the time; return its pid.
+
+    outputs are paths, the second one None when standard error goes where standard output does:
+    descriptors may have numbers that the program's own limit does not allow.
+    """
+    environment = environment_of(config, None, extra)
+    out, err = outputs
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, out, os.O_RDWR, 0),
+        (os.POSIX_SPAWN_OPEN, 2, err, os.O_RDWR, 0) if err else (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    try:
+        with _within(config.working_dir), _marked(mark), as_programs_have(opens=False):
+            return os.posix_spawn(
+                program_of(config.command[0], environment),
+                config.command,
+                environment,
+                file_actions=actions,
+                setsid=True,
+                # What this interpreter ignores.
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+            )
+    except (OSError, ValueError) as error:
+        raise SpawnError(explain(config, config.command, error)) from error
+
+
+def program_of(name: str, environment: Mapping[str, str]) -> str:
+    """Return the file that a name means; raises FileNotFoundError."""
+    if "/" in name:
+        return name
+    places = [os.path.join(path, name) for path in os.get_exec_path(environment)]
+    files = [place for place in places if os.path.isfile(place)]
+    for place in files:
+        if os.access(place, os.X_OK):
+            return place
+    if files:
+        return files[0]  # whose start will say what is wrong with it
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+@contextlib.contextmanager
+def _marked(mark: int) -> Iterator[None]:
+    """Have the marker that what is started now inherits."""
+    soft, hard = resource.getrlimit(RLIMIT_LOCKS)
+    if hard != resource.RLIM_INFINITY and mark > hard:
+        yield
+        return
+    resource.setrlimit(RLIMIT_LOCKS, (mark, hard))
+    try:
+        yield
     finally:
-        if marked:
-            resource.setrlimit(RLIMIT_LOCKS, (soft, hard))
+        resource.setrlimit(RLIMIT_LOCKS, (soft, hard))
+
+
+@contextlib.contextmanager
+def _within(directory: str | None) -> Iterator[None]:
+    """Be in a directory."""
+    if directory is None:
+        yield
+        return
+    back = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        os.chdir(directory)
+        yield
+    finally:
+        os.fchdir(back)
+        os.close(back)
 
 
 def explain(config: ProcessConfig, command: list[str], error: Exception) -> str:

@@ -10,44 +10,50 @@ from process_supervisor.service.states import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
     from process_supervisor.service.process import Process
 
 SHORTEST_SPAN = 0.2
+# As many facts are read in the time in which the children of one process are found.
+MANY = 3
 
 
 class Usage:
     """CPU shares between two looks at a process, because a share needs a span of time."""
 
     def __init__(self) -> None:
-        self._looks: dict[tuple[str, int], tuple[float, int, float]] = {}
+        self._looks: dict[str, tuple[int, float, int, float]] = {}
 
     def cpu_percent(self, process: Process, ticks: int) -> float:
         """Return the share of one CPU used since the last look, or since the start at the first."""
         assert process.pid is not None
-        now, key = time.monotonic(), (process.name, process.pid)
-        at, before, percent = self._looks.get(key, (process.started, 0, 0.0))
+        now = time.monotonic()
+        pid, at, before, percent = self._looks.get(process.name, (0, 0.0, 0, 0.0))
+        if pid != process.pid:
+            at, before, percent = process.started, 0, 0.0
         if now - at < SHORTEST_SPAN:
             return percent
         percent = round(max(0, ticks - before) / procfs.TICKS / (now - at) * 100, 1)
-        self._looks = {known: look for known, look in self._looks.items() if known[0] != key[0]}
-        self._looks[key] = (now, ticks, percent)
+        self._looks[process.name] = (process.pid, now, ticks, percent)
         return percent
 
 
-def measure(pid: int) -> tuple[int, int]:
+def measure(pid: int, everybody: procfs.Everybody | None = None) -> tuple[int, int]:
     """Return CPU ticks and resident bytes of a process and everything below it.
 
     Memory that processes share is counted once for each.
     """
-    ticks = memory = 0
-    for member in procfs.descendants([pid]):
-        facts = procfs.stat(member)
-        if facts is not None:
-            ticks += facts.ticks
-            memory += procfs.resident(member)
-    return ticks, memory
+    found = everybody or procfs.Everybody(procfs.descendants([pid]))
+    family = found.below(pid)
+    return sum(facts.ticks for facts in family), sum(facts.resident for facts in family)
+
+
+def everybody_for(processes: Collection[Process]) -> procfs.Everybody | None:
+    """Return all there are where that is less to read than to look for so many's children."""
+    pids = list(procfs.all_pids())
+    return procfs.Everybody(pids) if len(pids) < MANY * len(processes) else None
 
 
 def ending(process: Process) -> str | None:
@@ -69,10 +75,19 @@ def shortage(process: Process) -> str | None:
     return None
 
 
-def status_of(process: Process, usage: Usage) -> dict[str, Any]:
-    """Return everything about a process that somebody outside may want to know."""
+def status_of(
+    process: Process, usage: Usage | None, everybody: procfs.Everybody | None = None
+) -> dict[str, Any]:
+    """Return everything about a process that somebody outside may want to know.
+
+    Without `usage` its CPU share and its memory are left out, which take the most time.
+    """
     pid = process.pid
-    ticks, memory = measure(pid) if pid else (0, 0)
+    used: dict[str, object] = {}
+    if usage is not None:
+        ticks, memory = measure(pid, everybody) if pid else (0, 0)
+        percent = usage.cpu_percent(process, ticks) if pid else 0.0
+        used = {"cpu_percent": percent, "memory_bytes": memory}
     config = process.config
     return {
         "name": process.name,
@@ -92,8 +107,7 @@ def status_of(process: Process, usage: Usage) -> dict[str, Any]:
             or shortage(process)
         ),
         "memory_kills": process.memory_kills,
-        "cpu_percent": usage.cpu_percent(process, ticks) if pid else 0.0,
-        "memory_bytes": memory,
+        **used,
         "ports": config.ports,
         "autorestart": config.autorestart,
         "autostart": config.autostart,

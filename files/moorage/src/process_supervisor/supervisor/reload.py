@@ -14,12 +14,16 @@ SUPERVISOR_KEYS = ("socket", "socket_mode", "run_dir", "state_dir", "log_file", 
 
 
 def reload(supervisor: Supervisor, path: str) -> dict[str, list[str]]:
-    """Read the file again and apply it; raises ConfigError with nothing changed.
+    """Read the file again and apply it; raises ConfigError with nothing changed."""
+    return apply_all(supervisor, load(path))
+
+
+def apply_all(supervisor: Supervisor, config: Config) -> dict[str, list[str]]:
+    """Apply a configuration to what runs.
 
     The result names the processes added, removed, changed and unchanged, those of the changed
     ones that restart, and settings of the supervisor that need it to be started again.
     """
-    config = load(path)
     result: dict[str, list[str]] = {
         "added": [], "removed": [], "changed": [], "unchanged": [], "restarted": [],
         "needs_supervisor_restart": [
@@ -77,4 +81,5 @@ def adopt_config(supervisor: Supervisor, config: Config) -> None:
         setattr(config, key, getattr(supervisor.config, key))
     supervisor.config = config
     supervisor.store.save_config(supervisor.generation, config.as_dict())
+    supervisor.configure_helpers()
     supervisor.touch()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 from process_supervisor.common import procfs
-from process_supervisor.service.leftovers import kill_all, members, remaining
+from process_supervisor.config.plugins import channel_plugin
+from process_supervisor.plugins.plugins import SUFFIX as PLUGIN_SUFFIX
+from process_supervisor.service.leftovers import families, kill_all, members, remaining
 from process_supervisor.service.main_process import Ending
 from process_supervisor.service.process import CHECK_SUFFIX
 from process_supervisor.service.states import ALIVE, Health, State
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 def begin(supervisor: Supervisor, autostart: bool = True) -> None:
     """Restore what an earlier supervisor of this boot left, then start what shall run."""
     state = supervisor.store.load_state(supervisor.generation)
+    # Before anything happens that is worth telling. Helpers come after `sweep`.
+    supervisor.alerts.configure(supervisor.config.alerts)
     supervisor.events.add("supervisor resumed" if state else "supervisor started")
     supervisor.store.save_config(supervisor.generation, supervisor.config.as_dict())
     for name, process in supervisor.processes.items():
@@ -32,6 +36,7 @@ def begin(supervisor: Supervisor, autostart: bool = True) -> None:
         if name in state and not restored(process, state[name]):
             del state[name]
     sweep(supervisor, set(state) - set(supervisor.processes))
+    supervisor.configure_helpers()
     for name, process in supervisor.processes.items():
         if name in state:
             if process.state is State.BACKOFF:
@@ -66,7 +71,7 @@ def restore(process: Process, saved: dict[str, Any]) -> None:
     process.started_at = saved["started_at"]
     process.started = saved["started"]
     process.restarts = saved["restarts"]
-    process.history = list(saved["history"])
+    process.failures = int(saved.get("failures", 0))
     process.exit = saved["exit"]
     process.log_tail = list(saved["log_tail"])
     process.retry_at = saved["retry_at"]
@@ -96,11 +101,17 @@ def sweep(supervisor: Supervisor, removed: Iterable[str]) -> None:
     also what belongs to processes whose removal was not complete.
     """
     orphans = supervisor.orphans()
-    for name in removed:
-        kill_family(supervisor, name)
+    there = families(supervisor.orphans)
+    checks = [name + CHECK_SUFFIX for name in supervisor.processes]
+    # A helper that hangs does not see that its supervisor is gone.
+    channels = [channel_plugin(item) for item in supervisor.config.alerts.channels.values()]
+    plugins = (*supervisor.config.plugins.values(), *channels)
+    helpers = [plugin.name + PLUGIN_SUFFIX for plugin in plugins]
+    for name in (*removed, *checks, *helpers):
+        if procfs.family(supervisor.key, name) in there:
+            kill_family(supervisor, name)
     for process in supervisor.processes.values():
-        kill_family(supervisor, process.name + CHECK_SUFFIX)
-        if process.pid is not None:
+        if process.pid is not None or process.mark not in there:
             continue
         leaders = unrecorded(process, orphans)
         if leaders and shall_run(process):

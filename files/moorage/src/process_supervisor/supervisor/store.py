@@ -63,13 +63,12 @@ class Store:
         return found if isinstance(found, dict) else {}
 
     def save_state(
-        self, generation: str, processes: Mapping[str, object], memory: Mapping[str, object]
+        self, generation: str, processes: Mapping[str, str], memory: Mapping[str, object]
     ) -> None:
-        """Save the processes' state, and what was told of ends for want of memory."""
-        state = {
-            "version": 1, "generation": generation, "processes": processes, "memory": memory,
-        }  # fmt: skip
-        write_atomic(self.state_path, json.dumps(state))
+        """Save the processes' state, each as JSON, and what was told of ends for want of memory."""
+        state = json.dumps({"version": 1, "generation": generation, "memory": memory})
+        each = ", ".join(f'"{name}": {text}' for name, text in processes.items())
+        write_atomic(self.state_path, f'{state[:-1]}, "processes": {{{each}}}}}')
 
     def forget_state(self) -> None:
         """After a clean shutdown nothing is left that a next supervisor should go on with."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
+from process_supervisor.alerts.alerts import Alerts
 from process_supervisor.common import procfs
 from process_supervisor.common.events import Events, Journal
+from process_supervisor.plugins.plugins import Plugins
 from process_supervisor.service import memory
+from process_supervisor.service.leftovers import families
 from process_supervisor.service.process import Process
 from process_supervisor.service.states import ALIVE, SETTLED, Health, State
-from process_supervisor.service.status import Usage
+from process_supervisor.service.status import Usage, status_of
 from process_supervisor.supervisor.store import Store
 
 TYPE_CHECKING = False
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from process_supervisor.common.loop import EventLoop
     from process_supervisor.config.settings import Config
     from process_supervisor.guardian.link import GuardianLink
+    from process_supervisor.service.checks import Done, Running
     from process_supervisor.service.health import HealthState
 
 
@@ -34,7 +39,12 @@ class Supervisor:
         self.key = f"{self.generation}:{os.path.realpath(config.run_dir)}"
         self.store = Store(config.run_dir, config.state_dir, config.pids_file)
         self.journal = Journal(config.log_file)
-        self.events = Events(f"{config.state_dir}/events.jsonl", self.journal.event)
+        self.events = Events(f"{config.state_dir}/events.jsonl", self._happened)
+        self.plugins = Plugins(loop, self.key, self.events, self.orphans)
+        self.alerts = Alerts(
+            loop, self.events, f"{config.state_dir}/alerts.json", self.plugins.helper,
+            lambda name: self.plugins.helpers[name], self._log_problems,
+        )  # fmt: skip
         self.processes = {
             name: Process(settings, self) for name, settings in config.processes.items()
         }
@@ -51,15 +61,20 @@ class Supervisor:
         self.shutting_down = False
         self._grace: float | None = None
         self._dirty = False
+        self._left: set[int] | None = None
+        self._saved: dict[str, tuple[tuple[object, ...], str]] = {}
         self._pids: dict[str, int] | None = None
+
+    def configure_helpers(self) -> None:
+        """Have the plug-ins and the channels of alerts be those of the configuration."""
+        self.plugins.configure(self.config.plugins)
+        self.alerts.configure(self.config.alerts)
 
     # What an operator asks for
 
     def start(self, name: str) -> None:
         """Start a process and forget that it was stopped."""
-        if name in self.stopped_by_operator:
-            self.stopped_by_operator.discard(name)
-            self.store.save_stopped(self.stopped_by_operator)
+        self._forget_stop(name)
         self.processes[name].start()
         self.touch()
 
@@ -73,11 +88,14 @@ class Supervisor:
 
     def restart(self, name: str) -> None:
         """Stop a process if it runs, then start it."""
+        self._forget_stop(name)
+        self.processes[name].stop(then_start=True)
+        self.touch()
+
+    def _forget_stop(self, name: str) -> None:
         if name in self.stopped_by_operator:
             self.stopped_by_operator.discard(name)
             self.store.save_stopped(self.stopped_by_operator)
-        self.processes[name].stop(then_start=True)
-        self.touch()
 
     def monitor(self, wanted: bool) -> None:
         """Switch restarts on or off; what ended meanwhile is started when they come on again."""
@@ -89,7 +107,8 @@ class Supervisor:
     def remove(self, name: str) -> None:
         """Stop a process that is no longer configured, and forget it once it has ended."""
         process = self.processes[name]
-        self.stopped_by_operator.discard(name)
+        # Else one of that name that comes later would not start at a boot.
+        self._forget_stop(name)
         self.leaving.add(name)
         process.stop()
         self.touch()
@@ -109,6 +128,8 @@ class Supervisor:
             return
         self.events.add("shutdown")
         self.shutting_down = True
+        self.alerts.end()
+        self.plugins.end()
         self._grace = grace
         if grace is not None:
             for process in self.processes.values():
@@ -157,6 +178,12 @@ class Supervisor:
             return f"waiting for {name} to be {condition} ({now})"
         return None
 
+    def ask_plugin(self, process: Process, plugin: str, done: Done) -> Running:
+        """Ask a plug-in whether a process is well."""
+        found = status_of(process, self.usage)
+        info = {**found, "status": found["state"].lower()}
+        return self.plugins.ask(plugin, process.name, info, done)
+
     def lacked_memory(self) -> bool:
         """Whether the kernel has just killed a process of this container for want of memory."""
         return self.shortage.take()
@@ -200,6 +227,19 @@ class Supervisor:
         known = {process.pid for process in self.processes.values() if process.pid}
         return self.guardian.orphans(known | {os.getpid(), self.guardian.pid})
 
+    def left(self, mark: int) -> bool:
+        """Whether a process that lost its parent carries a marker.
+
+        Looked at once for all who end in one turn of the loop: they had ended before it began.
+        """
+        if self._left is None:
+            self._left = families(self.orphans)
+            self.loop.call_soon(self._look_again)
+        return mark in self._left
+
+    def _look_again(self) -> None:
+        self._left = None
+
     def touch(self) -> None:
         """Have state saved and waiting parties looked after before the loop sleeps."""
         if not self._dirty:
@@ -208,6 +248,14 @@ class Supervisor:
 
     # Its own housekeeping
 
+    def _happened(self, entry: Mapping[str, object]) -> None:
+        self.journal.event(entry)
+        self.plugins.happened(entry)
+        self.alerts.happened(entry)
+
+    def _log_problems(self) -> dict[str, str | None]:
+        return {name: process.output.problem() for name, process in self.processes.items()}
+
     def _settle(self) -> None:
         self._dirty = False
         for process in () if self.shutting_down else list(self.processes.values()):
@@ -215,6 +263,7 @@ class Supervisor:
         for name in [name for name in self.leaving if self.processes[name].quiet]:
             self.leaving.discard(name)
             self.processes.pop(name).output.close(forget=True)
+            self._saved.pop(name, None)
             self.guardian.hold_fifos()
         if self.shutting_down:
             self._continue_shutdown()
@@ -226,17 +275,22 @@ class Supervisor:
     def save(self) -> None:
         """Write run state and pids.env; trouble is an event, never the end of supervision."""
         try:
-            self.store.save_state(
-                self.generation,
-                {name: saved(item) for name, item in self.processes.items()},
-                self.shortage.as_dict(),
-            )
+            states = {name: self._saved_text(name) for name in self.processes}
+            self.store.save_state(self.generation, states, self.shortage.as_dict())
             pids = {name: item.pid for name, item in self.processes.items() if item.pid}
             if pids != self._pids:
                 self.store.save_pids(pids)
                 self._pids = pids
         except OSError as error:
             self.events.add("error", reason=f"cannot save state: {error}")
+
+    def _saved_text(self, name: str) -> str:
+        """Return a process's state as JSON, made anew only when it is another."""
+        state = saved(self.processes[name])
+        facts = tuple(state.values())
+        if name not in self._saved or self._saved[name][0] != facts:
+            self._saved[name] = (facts, json.dumps(state))
+        return self._saved[name][1]
 
     def _continue_shutdown(self) -> None:
         for name in stoppable(self.processes):
@@ -287,7 +341,7 @@ def saved(process: Process) -> dict[str, object]:
         "started_at": process.started_at,
         "started": process.started,
         "restarts": process.restarts,
-        "history": process.history,
+        "failures": process.failures,
         "exit": process.exit,
         "log_tail": process.log_tail,
         "health": str(process.health),

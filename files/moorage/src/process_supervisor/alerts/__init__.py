@@ -1,0 +1,1 @@
+"""Alerts: what is worth telling somebody, when, and by which way."""
