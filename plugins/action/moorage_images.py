@@ -1,4 +1,4 @@
-"""Ships sources to a host for the images that it lacks, and follows their build."""
+"""Ships sources to a host for the images and environments that it lacks, follows their build."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from moorage.common.text import visible
 from moorage.images import BuildSpec, ImageError, ImageMap, stack_spec
 from moorage.images.builder import INSPECT_FORMAT, missing
 from moorage.images.bundle import LIBRARY, pack
+from moorage.release import names
 
 _PYTHON = "/usr/bin/python3"
 # The build goes on when the connection is lost, so it is worth trying again.
@@ -84,9 +85,12 @@ class ActionModule(ActionBase):
             }
         except ImageError as error:
             raise AnsibleActionFail(str(error)) from error
-        # Services may share one image; the map's come first, as the others start from them.
-        wanted = {spec.ref: spec for spec in [*images.specs, *specs.values()]}
-        lacking = self._lacking(list(wanted.values()))
+        # Services may share one image; the map's come first, as the others start from them. No
+        # environment does.
+        alone = bool(specs) and all(spec.environment for spec in specs.values())
+        bases = () if alone else images.specs
+        wanted = {spec.ref: spec for spec in [*bases, *specs.values()]}
+        lacking = self._lacking(options["stack"], list(wanted.values()))
         result |= {
             "changed": bool(lacking),
             "built": [{"ref": ref} for ref in lacking],
@@ -100,7 +104,20 @@ class ActionModule(ActionBase):
             result["changed"] = bool(result["built"])
         return result
 
-    def _lacking(self, specs: Sequence[BuildSpec]) -> list[str]:
+    def _lacking(self, stack: str, specs: Sequence[BuildSpec]) -> list[str]:
+        environments = [spec.ref for spec in specs if spec.environment]
+        images = [spec for spec in specs if not spec.environment]
+        return [*self._images(images), *self._environments(stack, environments)]
+
+    def _environments(self, stack: str, refs: Sequence[str]) -> list[str]:
+        """Return those that the host lacks: all, where it has no package of ours to say so."""
+        if not refs:
+            return []
+        program = ["env", f"PYTHONPATH={names.LIBRARY}", _PYTHON, "-m", "moorage.images.host"]
+        held = self._execute([*program, "held", stack, *refs])["stdout"].split()
+        return [ref for ref in refs if ref not in held]
+
+    def _images(self, specs: Sequence[BuildSpec]) -> list[str]:
         if not specs:
             return []
         wanted = [(spec.ref, spec.digest if spec.script else "") for spec in specs]

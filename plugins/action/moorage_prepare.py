@@ -14,6 +14,7 @@ from ansible.utils.display import Display
 
 from moorage.common.claim import claim, is_gone
 from moorage.controller.project import Project, hash_files
+from moorage.release.native import is_environment
 
 _OPTIONS = {
     "plan": {"type": "dict", "required": True},
@@ -102,7 +103,15 @@ class ActionModule(ActionBase):
         args = {
             **{
                 key: plan[key]
-                for key in ("base", "release", "files", "manifest", "directories", "encrypted")
+                for key in (
+                    "base",
+                    "release",
+                    "files",
+                    "manifest",
+                    "directories",
+                    "encrypted",
+                    "packages",
+                )
             },
             "secrets": [{"name": s["name"], "users": s["users"]} for s in plan["secrets"]],
             "service": options["service"],
@@ -191,7 +200,10 @@ class ActionModule(ActionBase):
 
     def _summary(self, written: Result, secrets: Result) -> list[dict[str, str]]:
         lines = [
-            *(f"image to build: {ref}" for ref in written["lacking"]["images"]),
+            *(
+                f"{'environment' if is_environment(ref) else 'image'} to build: {ref}"
+                for ref in written["lacking"]["images"]
+            ),
             *(f"secret to make: {name}" for name in secrets["generated"]),
             *(f"secret to write: {name}" for name in secrets["given"]),
             *(f"secret to replace: {name}" for name in secrets["replaced"]),

@@ -16,13 +16,13 @@ def moorage_settled(plan: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
     """Tell whether a stack already is what its plan asks for.
 
     ``plan`` is one of the stacks of ``moorage_plan``, ``seen`` what the survey found of it: its
-    current release must be the planned one, and its containers there, in order and no others. An
-    interrupted rollout leaves something to put right in any case.
+    current release must be the planned one, with all that it runs from, and its containers there,
+    in order and no others. An interrupted rollout leaves something to put right in any case.
     """
     current = seen.get("current")
     if not current or current.get("dir") != plan["release"]:
         return False
-    if seen.get("interrupted") or seen.get("stale_secrets") or seen.get("astray"):
+    if any(seen.get(key) for key in ("interrupted", "stale_secrets", "astray", "lacking")):
         return False
     containers = {c.get("name"): c for c in seen.get("containers") or []}
     wanted = {name: service for service in plan["services"] for name in service["containers"]}

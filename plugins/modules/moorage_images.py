@@ -4,14 +4,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: moorage_images
-short_description: Build what a host lacks of a stack's images
+short_description: Build what a host lacks of a stack's images and environments
 description:
   - Names every image by a hash of all that goes into it, asks the host once which of them it
     holds, and ships sources for the others only. A host that has them all is asked one question.
   - The build runs in the background on the host with BuildKit and outlives the connection; its
     steps are shown as they come. The log of each image is C(/var/log/moorage/build-NAME.log).
   - Needs Docker and its buildx plugin on the host, and nothing besides the standard library of
-    Python.
+    Python. For environments it needs Python alone, with pip where they have requirements, and asks
+    no engine.
   - In check mode nothing is built; a host without Docker counts as one without images.
 options:
   stack:
@@ -34,7 +35,8 @@ options:
       build:
         description: >-
           As in the Compose Specification, with C(context), C(dockerfile), C(target), C(args) and
-          C(additional_contexts).
+          C(additional_contexts). Of an environment it is C(environment) alone, with
+          C(requirements), C(sources) and C(files).
         type: dict
         required: true
       stack_dir:
@@ -71,11 +73,11 @@ options:
     default: ""
   ca_bundle:
     description: >-
-      A certificate bundle on the controller, given to builds as the secret C(ca) and removed from
-      the host afterwards.
+      A certificate bundle on the controller, given to builds as the secret C(ca), and to pip, and
+      removed from the host afterwards.
     type: path
   pip_index_url:
-    description: Given to builds as the argument C(PIP_INDEX_URL).
+    description: Given to builds as the argument C(PIP_INDEX_URL), and to pip.
     type: str
 """
 

@@ -59,6 +59,18 @@ stamp:
   description: Hash of everything that goes into provisioning this host.
   returned: success
   type: str
+engine:
+  description: >-
+    Whether the host needs a Docker engine: one of its stacks runs in containers, or its edge is
+    asked to.
+  returned: success
+  type: bool
+native:
+  description: >-
+    What its other stacks need of Debian: C(packages), and C(masked), the units of those that must
+    not start.
+  returned: success
+  type: dict
 directories:
   description: Every directory of every stack, with numeric owner and group, and mode.
   returned: success

@@ -84,6 +84,11 @@ options:
     description: Whether the stack's data is to be encrypted on the disk.
     type: bool
     default: false
+  packages:
+    description: Debian packages without which the stack cannot run here.
+    type: list
+    elements: str
+    default: []
   scaling:
     description: Whether to refuse when more than the number of the service's replicas would change.
     type: bool
@@ -147,7 +152,9 @@ token:
   returned: success
   type: str
 lacking:
-  description: Names of C(images) and C(secrets) that the release needs and the host does not have.
+  description: >-
+    Names of C(images), or environments, and C(secrets) that the release needs and the host does not
+    have.
   returned: success
   type: dict
 operations:
@@ -177,7 +184,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.moorage_host import names, paths, release
+from ansible.module_utils.moorage_host import dpkg, names, paths, release
 
 
 class Refused(Exception):
@@ -340,6 +347,15 @@ def require_runtime(wanted: str) -> None:
         )
 
 
+def require_packages(wanted: list[str]) -> None:
+    """Raise Refused unless this host has these Debian packages."""
+    if missing := dpkg.missing(wanted, dpkg.read_status()):
+        raise Refused(
+            f"this host lacks {', '.join(missing)} of Debian, without which the stack cannot run: "
+            f"`ansible-playbook playbooks/provision.yml` installs that, as `site.yml` does"
+        )
+
+
 def require_storage(base: Path, encrypted: bool) -> None:
     """Raise Refused unless the data lies as it is wanted, encrypted and within reach or not."""
     from moorage.deploy.encryption import WAY, fault, is_encrypted, obstacle
@@ -389,6 +405,7 @@ def main() -> None:
                 },
             },
             "encrypted": {"type": "bool", "default": False},
+            "packages": {"type": "list", "elements": "str", "default": []},
             "restart": {"type": "list", "elements": "str", "default": []},
             "runtime": {"type": "str", "default": ""},
             "claim": {"type": "dict", "default": {}},
@@ -403,6 +420,7 @@ def main() -> None:
     try:
         if not module.check_mode:
             require_runtime(args["runtime"])
+            require_packages(args["packages"])
             require_storage(Path(args["base"]), args["encrypted"])
             token = reserve(args) if args["claim"] else ""
         result = bring(args, module.check_mode, module.check_mode or module._diff)

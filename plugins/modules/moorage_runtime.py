@@ -101,10 +101,10 @@ def install(archive: str, directory: Path, version: str) -> None:
 
 
 def restart_gateways() -> None:
-    """Have the gateways of the stacks here run what was just installed."""
-    # Where there is no systemd there is no gateway.
+    """Have the gateways and watchers of the stacks here run what was just installed."""
+    # Where there is no systemd there are none.
     if shutil.which("systemctl"):
-        argv = ["systemctl", "try-restart", "moorage-gateway-*.service"]
+        argv = ["systemctl", "try-restart", "moorage-watch-*.service", "moorage-gateway-*.service"]
         subprocess.run(argv, capture_output=True, check=False, timeout=120)
 
 

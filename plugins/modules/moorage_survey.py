@@ -19,6 +19,7 @@ from ansible.module_utils.moorage_host import (
     record,
     routes,
     stacks,
+    units,
 )
 
 DOCUMENTATION = r"""
@@ -138,6 +139,19 @@ options:
     description: How long one package source may take to answer.
     type: float
     default: 8
+  engine:
+    description:
+      - Whether the host is to have a Docker engine. Otherwise neither that nor its packet rules are
+        looked at, nor the disk and memory that it wants.
+    type: bool
+    default: true
+  masked:
+    description:
+      - Units of Debian's packages that provisioning keeps from starting. One that is in use here is
+        somebody's, and a problem.
+    type: list
+    elements: str
+    default: []
   edge:
     description:
       - How the edge of the host runs. One that does not run, or is left of another kind, is drift.
@@ -232,8 +246,9 @@ stacks:
     C(dir), or null), C(interrupted) (whether a rollout was cut off), C(stale_secrets) (names of
     those whose file is another one than what runs has read), C(after) (stacks whose turn is before
     it, since it takes what they give up), C(astray) (directories that are another's than the
-    running release wants), C(containers) (name, id, service, image, state, health,
-    exit_code).
+    running release wants), C(lacking) (environments that it needs and that are not there, or for
+    another Python), C(containers), and processes of stacks without any (name, id, service, image,
+    state, health, exit_code).
   type: dict
   returned: always
 duration_ms:
@@ -242,6 +257,7 @@ duration_ms:
   returned: always
 """
 
+_OF_THE_ENGINE = "/var/lib/docker"
 _PORT = {
     "port": {"type": "int", "required": True},
     "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
@@ -285,6 +301,8 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "packages": {"type": "list", "elements": "str", "default": []},
     "sources": {"type": "str", "choices": ["needed", "always", "never"], "default": "needed"},
     "sources_timeout_seconds": {"type": "float", "default": 8},
+    "engine": {"type": "bool", "default": True},
+    "masked": {"type": "list", "elements": "str", "default": []},
     "edge": {"type": "str", "choices": ["container", "native", "none"]},
     "stacks": {"type": "list", "elements": "dict", "options": _STACK, "default": []},
 }
@@ -308,17 +326,20 @@ def survey(wanted: dict[str, Any]) -> dict[str, Any]:
         except OSError as error:
             host["docker"]["error"] = str(error)
     host["disk"] = [
-        {**machine.disk(entry["path"]), "wanted_mb": entry["free_mb"]} for entry in wanted["disk"]
+        {**machine.disk(entry["path"]), "wanted_mb": entry["free_mb"]}
+        for entry in wanted["disk"]
+        if wanted["engine"] or entry["path"] != _OF_THE_ENGINE
     ]
     host["missing_packages"] = dpkg.missing(wanted["packages"], installed)
     host["sources"] = _try_sources(wanted, host["missing_packages"])
     neighbours = stacks.Neighbours(wanted["stacks"])
-    problems = _problems(wanted, host, containers, neighbours)
+    processes = stacks.processes(wanted["stacks"])
+    problems = _problems(wanted, host, containers, processes, neighbours)
     drift = record.drift(record.read(wanted["record"]), wanted["stamp"], installed)
     drift += edge.drift(wanted["edge"], containers)
-    drift += [
-        f"packet rules: without {name}" for name in packets.look(engine.published(containers))
-    ]
+    if wanted["engine"]:
+        lost = packets.look(engine.published(containers))
+        drift += [f"packet rules: without {name}" for name in lost]
     return {
         "ok": not problems,
         "problems": problems,
@@ -326,7 +347,7 @@ def survey(wanted: dict[str, Any]) -> dict[str, Any]:
         "host": host,
         "provisioned": not drift,
         "drift": drift,
-        "stacks": stacks.survey(wanted["stacks"], containers, neighbours.after),
+        "stacks": stacks.survey(wanted["stacks"], [*containers, *processes], neighbours.after),
         "duration_ms": round((time.monotonic() - started) * 1000),
     }
 
@@ -345,6 +366,7 @@ def _problems(
     wanted: dict[str, Any],
     host: dict[str, Any],
     containers: list[dict[str, Any]],
+    processes: list[dict[str, Any]],
     neighbours: stacks.Neighbours,
 ) -> list[dict[str, str]]:
     accounts = pwd.getpwall()
@@ -355,11 +377,13 @@ def _problems(
         {account.pw_name: account.pw_uid for account in accounts},
         {account.pw_uid: account.pw_name for account in accounts},
     )
-    problems += preflight.check_engine(host["docker"])
+    if wanted["engine"]:
+        problems += preflight.check_engine(host["docker"])
+    problems += preflight.check_masked(units.show(wanted["masked"]))
     problems += preflight.check_ports(
         wanted["ports"],
         listeners.read_listeners(),
-        containers,
+        [*containers, *processes],
         listeners.holders,
         neighbours.know,
     )

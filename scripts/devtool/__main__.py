@@ -9,6 +9,15 @@ from collections.abc import Sequence
 from devtool import bench, docs, images, local, locks, mutation, suite, testhost
 from devtool.ui import Problem, say
 
+# Each of them makes hosts of its own: its command, and its directory in bench/.
+_BENCHES = {
+    "bench-rollout": "rollout",
+    "bench-edge": "edge",
+    "bench-backup": "backup",
+    "bench-host": "native",
+    "bench-supervisor": "supervisor",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -39,9 +48,10 @@ def _parser() -> argparse.ArgumentParser:
         "test-mutation",
     ):
         commands.add_parser(name)
-    benches = ("bench", "bench-rollout", "bench-edge", "bench-backup")
-    for name in (*benches, "docs", "lock", "clean", "teardown"):
+    for name in ("bench", "docs", "lock", "clean", "teardown"):
         commands.add_parser(name)
+    for name in _BENCHES:
+        commands.add_parser(name).add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("logs").add_argument("service", nargs="?")
     commands.add_parser("test-molecule").add_argument("scenario", nargs="?")
     host = commands.add_parser("host", help="make or remove a test host")
@@ -73,6 +83,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             return suite.some_scenarios(arguments.scenario)
         case "host":
             return _host(arguments)
+        case name if name in _BENCHES:
+            return bench.on_a_host(_BENCHES[name], arguments.arguments)
     plain = {
         "down": local.down,
         "status": local.status,
@@ -86,9 +98,6 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         "test-long": suite.long,
         "test-mutation": mutation.run,
         "bench": bench.run,
-        "bench-rollout": lambda: bench.on_a_host("rollout"),
-        "bench-edge": lambda: bench.on_a_host("edge"),
-        "bench-backup": lambda: bench.on_a_host("backup"),
         "docs": docs.write,
         "lock": locks.renew,
     }

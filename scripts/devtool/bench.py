@@ -1,7 +1,7 @@
 """`make bench`: the figures that the closing notes quote, taken on the running throwaway host.
 
-`make bench-rollout` takes those of updates, `make bench-edge` those of visitors and `make
-bench-backup` those of backups, on hosts of their own.
+On hosts of their own: `make bench-rollout` those of updates, `make bench-edge` those of visitors,
+`make bench-backup` those of backups, `make bench-host` those of stacks without containers.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import statistics
 import time
+from collections.abc import Sequence
 
 from devtool import engine, galaxy, images, local, shell, summary, testhost
 from devtool.paths import ROOT, VENV_BIN
@@ -29,12 +30,12 @@ def run() -> int:
     return 0
 
 
-def on_a_host(name: str) -> int:
+def on_a_host(name: str, arguments: Sequence[str]) -> int:
     """Run the program of ``bench/NAME``, which makes a host of its own."""
     galaxy.ensure()
     engine.ensure()
     images.ensure_testhost()
-    return shell.foreground((VENV_BIN / "python", ROOT / "bench" / name / "run.py"))
+    return shell.foreground((VENV_BIN / "python", ROOT / "bench" / name / "run.py", *arguments))
 
 
 def _unchanged_run() -> None:

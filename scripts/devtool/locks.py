@@ -6,13 +6,15 @@ from devtool import shell
 from devtool.paths import ROOT, VENV_BIN
 from devtool.ui import say, step
 
-# Order matters: dev is held to what controller resolved to. Of the last three, one wheel each.
+# Order matters: dev is held to what controller resolved to. Where dependencies are left out, it is
+# one wheel.
 _LOCKS = (
     ("controller", True),
     ("dev", True),
     ("build", False),
     ("collections", False),
     ("go", False),
+    ("local", True),
 )
 
 

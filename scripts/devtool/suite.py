@@ -29,6 +29,8 @@ from devtool.ui import Problem, say
 _MOLECULE = ROOT / "molecule"
 _REPORTS = STATE / "reports"
 _PYTEST_NO_TESTS = 5
+# Of a failed test, at the end of the run.
+_FAILURE_LINES, _WIDTH = 12, 200
 # Files of tests are shared out among as many: most of them wait for processes of their own.
 _PYTEST_WORKERS = "2"
 # Stages at a time. One alone leaves two processors idle for more than half of its minutes, and what
@@ -60,6 +62,7 @@ class Stage:
     seconds: float
     passed: bool
     tests: int | None
+    failures: list[str]
 
     def __str__(self) -> str:
         result = "passed" if self.passed else "FAILED"
@@ -81,13 +84,19 @@ class Stages:
             _report(name).unlink(missing_ok=True)
         ends = lanes.run(sorted(works, key=_place), at_once) if at_once > 1 else _in_turn(works)
         for end in ends:
-            stage = Stage(end.name, end.seconds, end.passed, _count(_report(end.name)))
+            stage = Stage(end.name, end.seconds, end.passed, *_read(_report(end.name)))
             self.done.append(stage)
             result = "passed" if stage.passed else "FAILED"
             say(f"    {stage.name} {result} in {stage.seconds:.1f} s")
 
     def conclude(self) -> int:
-        """Print a table of the stages and the closing line; return the exit code."""
+        """Print what failed, a table of the stages and the closing line; return the exit code.
+
+        At the end, as the whole output is long and who reads it elsewhere may have its end alone.
+        """
+        for stage in self.done:
+            for failure in stage.failures:
+                say(f"\n{stage.name}: {failure}")
         say("")
         say(f"{'STAGE':24} {'MINUTES':>7} {'TESTS':>6}  RESULT")
         for stage in self.done:
@@ -230,10 +239,19 @@ def _report(stage: str) -> Path:
     return _REPORTS / f"{stage.replace(' ', '-')}.xml"
 
 
-def _count(report: Path) -> int | None:
-    """Return how many tests a report of pytest's tells of (JUnit's XML)."""
+def _read(report: Path) -> tuple[int | None, list[str]]:
+    """Return how many tests a report of pytest's tells of (JUnit's XML), and those that failed."""
     try:
         suites = ElementTree.parse(report).getroot()  # noqa: S314 - our own pytest wrote it
     except (OSError, ElementTree.ParseError):
-        return None
-    return sum(int(suite.get("tests", 0)) for suite in suites)
+        return None, []
+    failures = [
+        f"{case.get('classname')}::{case.get('name')}\n{_end(trouble.text or '')}"
+        for case in suites.iter("testcase")
+        for trouble in (*case.iterfind("failure"), *case.iterfind("error"))
+    ]
+    return sum(int(suite.get("tests", 0)) for suite in suites), failures
+
+
+def _end(text: str) -> str:
+    return "\n".join(f"  | {line[:_WIDTH]}" for line in text.splitlines()[-_FAILURE_LINES:])

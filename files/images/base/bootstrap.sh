@@ -139,7 +139,9 @@ done
 
 echo "bootstrapping Debian $suite from $main"
 archive=${output:-$work/root.tar}
-mmdebstrap --quiet "${options[@]}" "$suite" "$archive" \
+# Apart: it makes all mounts of where it runs private, and systemd hands services their credentials
+# by mounts that it shares.
+unshare --mount mmdebstrap --quiet "${options[@]}" "$suite" "$archive" \
   "deb [signed-by=$keyring] $main $suite main" \
   "deb [signed-by=$keyring] $main $suite-updates main" \
   "deb [signed-by=$keyring] $security $suite-security main"

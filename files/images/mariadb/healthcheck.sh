@@ -29,6 +29,8 @@ done
 client=(mariadb)
 credentials=${MARIADB_DATADIR:-/var/lib/mysql}/.my-healthcheck.cnf
 [ ! -r "$credentials" ] || client+=("--defaults-extra-file=$credentials")
+# Without a container it listens at the address of its stack.
+[ "$protocol" = socket ] || client+=("--host=${MOORAGE_LISTEN:-localhost}")
 client+=("--protocol=$protocol" --connect-timeout=3 --batch --skip-column-names)
 
 if answer=$(timeout 5 "${client[@]}" --execute="$query" 2>&1); then

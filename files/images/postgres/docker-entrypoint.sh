@@ -100,23 +100,9 @@ POSTGRES_PASSWORD), or POSTGRES_HOST_AUTH_METHOD=trust to let everybody in witho
     die 'POSTGRES_INITDB_WALDIR is not supported: leave it out, the log is in the data directory'
 }
 
-check_empty() {
-  local foreign
-  foreign=$(find "$PGDATA" -mindepth 1 -maxdepth 1 ! -name '.*' ! -name lost+found -printf '%f ')
-  [ -z "$foreign" ] ||
-    die "$PGDATA holds no PostgreSQL database but is not empty either (${foreign% }): empty it or \
-mount another directory"
-}
-
-# check_version: data of another major version cannot be read, nor turned into this one in place.
-check_version() {
-  local theirs ours
-  theirs=$(< "$PGDATA/PG_VERSION")
-  ours=$(postgres --version | sed -E 's/.* ([0-9]+)\..*/\1/')
-  [ "$theirs" = "$ours" ] ||
-    die "the data in $PGDATA is of PostgreSQL $theirs and this is $ours, which cannot read it: dump it \
-with an image of PostgreSQL $theirs (moorage-dump, or pg_dump --format=custom), start this one with \
-an empty directory and restore there (moorage-restore). Nothing has been changed"
+check_data() {
+  local reason
+  reason=$(moorage-fits 2>&1) || die "${reason#moorage-fits: }"
 }
 
 # write_configuration DIRECTORY: the image's defaults go before what is there, conf.d after it.
@@ -240,6 +226,19 @@ CREATE ROLE postgres LOGIN SUPERUSER; END IF; END\$\$" |
   touch "$PGDATA/$adopted"
 }
 
+# forget_killed: takes the mark of a server away that was killed and whose number is another process's
+# by now. Where that one has this uid, as a server of another stack without containers has, postgres
+# would take it for its own and never start again.
+forget_killed() {
+  local mark=$PGDATA/postmaster.pid pid
+  [ -r "$mark" ] && read -r pid < "$mark" || return 0
+  # A server works in its data directory; of what may not be looked at, nothing is known.
+  if [ -e "/proc/$pid/cwd" ] && [ ! "/proc/$pid/cwd" -ef "$PGDATA" ]; then
+    note "forgetting a server that was killed: $pid is another process"
+    rm -- "$mark"
+  fi
+}
+
 become_postgres() {
   mkdir -p "$PGDATA"
   find "$PGDATA" /run/postgresql ! -user postgres -exec chown postgres:postgres {} +
@@ -286,11 +285,12 @@ main() {
   rm -rf "$building" "$private"
   [ ! -d "$built" ] || move_up
   if [ -e "$PGDATA/PG_VERSION" ]; then
-    check_version
+    check_data
+    forget_killed
     adopt_if_needed "$@"
   else
     check_settings
-    check_empty
+    check_data
     initialise "$@"
   fi
   trap - TERM INT

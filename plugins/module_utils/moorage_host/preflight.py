@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ansible.module_utils.moorage_host.listeners import Listener, Process
+    from ansible.module_utils.moorage_host.units import Unit
 
 OLDEST_PYTHON = (3, 11)
 
@@ -53,7 +54,7 @@ def check_system(host: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str,
     if tuple(int(part) for part in host["python"].split(".")[:2]) < OLDEST_PYTHON:
         fix = "use a release of Debian that brings Python 3.11 or newer"
         found.append(problem("python", "this Python is too old", host["python"], fix))
-    if host["memory_mb"] < wanted["memory_mb"]:
+    if wanted["engine"] and host["memory_mb"] < wanted["memory_mb"]:
         found.append(
             problem(
                 "memory",
@@ -87,6 +88,22 @@ def check_engine(docker: dict[str, Any]) -> list[dict[str, str]]:
         return []
     fix = "look at its log (journalctl -u docker) and restart it (systemctl restart docker)"
     return [problem("engine", "the Docker engine does not answer", docker["error"], fix)]
+
+
+def check_masked(found: dict[str, Unit]) -> list[dict[str, str]]:
+    """Units that were to be kept from starting, and are somebody's: one that we masked is not."""
+    return [
+        problem(
+            "service",
+            f"Debian's {name} is in use here, and a stack wants the package that it is of: stacks"
+            " have instances of their own, and this one would be kept from starting",
+            "it runs" if unit.active else "it starts at a boot",
+            f"disable it where nobody needs it (systemctl disable --now {name}), or have it left as"
+            f" it is: native_kept_units: [{name}]",
+        )
+        for name, unit in found.items()
+        if unit.active or (unit.loaded and unit.enabled)
+    ]
 
 
 def check_disk(places: list[dict[str, Any]]) -> list[dict[str, str]]:

@@ -44,7 +44,10 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[dict[str,
 def lacking(
     base: Path, secrets: list[dict[str, Any]], manifest: dict[str, Any]
 ) -> dict[str, list[str]]:
-    """Return the images and secrets that the release needs and this host does not have."""
+    """Return the images and secrets that the release needs and this host does not have.
+
+    Environments are among the images.
+    """
     refs = [str(ref) for ref in manifest.get("images", [])]
     present: set[str] = set()
     if refs and engine.is_running():
@@ -64,4 +67,16 @@ def lacking(
         )
     ]
     tagged = {ref: ref if ":" in ref.rpartition("/")[2] else f"{ref}:latest" for ref in refs}
-    return {"images": [r for r in refs if tagged[r] not in present], "secrets": without}
+    absent = [ref for ref in refs if tagged[ref] not in present]
+    return {"images": _no_environments(base, absent), "secrets": without}
+
+
+def _no_environments(base: Path, refs: list[str]) -> list[str]:
+    """Return those of the references that are no environment of the stack on this host."""
+    try:
+        from moorage.deploy.runtimes.environments import missing
+        from moorage.release.layout import Layout
+    except ImportError:
+        # A dry run on a bare host.
+        return refs
+    return missing(Layout.of(base.name, base.parent), refs)

@@ -92,6 +92,64 @@ def stale_secrets(directory: Path, library: str = names.LIBRARY) -> list[str]:
         return []
 
 
+def lacking(directory: Path, library: str = names.LIBRARY) -> list[str]:
+    """Environments that the running release needs, such as those of another Python than now."""
+    _reach(library)
+    try:
+        from moorage.deploy.runtimes.environments import lacking as find
+        from moorage.release.layout import Layout
+
+        return find(Layout.of(directory.name, directory.parent))
+    except (ImportError, OSError):
+        # An older version there, which knows of none.
+        return []
+
+
+def processes(
+    wanted: list[dict[str, Any]], base: Path = Path("/opt"), library: str = names.LIBRARY
+) -> list[dict[str, Any]]:
+    """What runs of stacks without a container, as `engine.summary` says it of containers."""
+    found: list[dict[str, Any]] = []
+    for stack in wanted:
+        directory = Path(stack.get("dir") or base / stack["name"])
+        if not (directory / "instances").is_dir():
+            continue
+        _reach(library)
+        try:
+            from moorage.deploy.runtimes.base import RuntimeFault
+            from moorage.deploy.runtimes.native import Native
+            from moorage.release.layout import Layout
+        except ImportError:
+            # An older version there, which runs none.
+            return []
+        try:
+            instances = Native(Layout.of(directory.name, directory.parent)).instances(stack["name"])
+        except (RuntimeFault, OSError):
+            # A deploy says what is wrong, and mends it.
+            continue
+        found += [_process(stack["name"], instance) for instance in instances]
+    return found
+
+
+def _process(stack: str, instance: Any) -> dict[str, Any]:
+    return {
+        "id": instance.id,
+        "name": instance.name,
+        "image": instance.image,
+        "state": instance.state,
+        "health": instance.health,
+        "exit_code": None if instance.alive else instance.exit_code,
+        "stack": stack,
+        "service": instance.service,
+        # Its manager may run it under a unit that says nothing of the stack.
+        "ports": [
+            {"address": port.address, "port": port.port, "protocol": "tcp"}
+            for port in instance.published
+            if instance.alive
+        ],
+    }
+
+
 def _reach(library: str) -> None:
     if library not in sys.path:
         sys.path.insert(0, library)
@@ -167,6 +225,7 @@ def survey(
             "stale_secrets": stale_secrets(directory),
             "after": after.get(stack["name"], []),
             "astray": astray(directory),
+            "lacking": lacking(directory),
             "containers": [
                 {key: value for key, value in entry.items() if key not in ("ports", "stack")}
                 for entry in containers

@@ -17,7 +17,8 @@ from typing import IO
 import pytest
 from saved import Saved, assert_nothing_left, places, state
 
-from moorage.backup.proving import Found, different, note
+from moorage.backup.faults import BackupError
+from moorage.backup.proving import Found, different, note, prove
 from moorage.backup.sets import fresh_id, save_manifest, tags
 from moorage.backup.throwaway import ThrowAway
 from moorage.cli.backups import _work
@@ -55,6 +56,21 @@ def test_a_backup_is_proven_and_the_stack_not_touched(
     )
     row = standing.run("backups", standing.stack, "--json").json[0]
     assert (row["id"], row["proven"], row["failed"]) == (ident, True, False)
+    assert_nothing_left(standing)
+
+
+def test_what_runs_without_containers_is_not_proven_and_the_reason_is_said(
+    standing: Saved,
+) -> None:
+    standing.reset()
+    found = standing.set()
+    release = read_release(standing.layout, found.release)
+    native = replace(release, manifest=replace(release.manifest, manager="systemd"))
+    work = _work(Namespace(json=True), standing.layout)
+    # The release that was saved is not here any more.
+    gone = replace(found, release="0" * 12)
+    with pytest.raises(BackupError, match=f"throw-away containers.*--snapshot {found.id}"):
+        prove(work, native, gone)
     assert_nothing_left(standing)
 
 

@@ -116,6 +116,20 @@ def test_what_the_engine_refuses_is_told_in_its_words() -> None:
         Engine().image("A:b")
 
 
+def test_a_host_without_an_engine_has_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(str(tmp_path / "none"))
+    # One that is down has its client on the host.
+    assert not engine.absent()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert engine.absent()
+    assert (engine.containers(), engine.images(), engine.networks()) == ([], {}, {})
+    with pytest.raises(DockerError, match="is Docker installed"):
+        engine.container("moorage-none")
+    assert not Engine().absent()
+
+
 def test_an_engine_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DockerError, match=r"^cannot list images: .*none: No such file.*provision"):
         Engine(str(tmp_path / "none")).images()

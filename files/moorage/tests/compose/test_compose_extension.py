@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moorage.compose import ComposeError, Problem, Stack, load_stack
-from moorage.compose.extension import Hook, Migrations, ServiceBackup
+from moorage.compose.extension import Hook, LocalExtension, Migrations, ServiceBackup
 from moorage.settings.stack import Route
 
 TEXT = """\
@@ -44,6 +44,27 @@ def test_what_is_read(tmp_path: Path) -> None:
     web = stack.services["web"].moorage
     assert (web.edge, web.probe_paths) == (False, ("/health", "/?a=b"))
     assert Stack.from_dict(stack.to_dict()) == stack
+
+
+def test_what_is_included_brings_what_the_file_does_not_say_itself(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    text = "x-moorage: {host: {requirements: all.txt, sources: {app: ./app}}, unified: {user: 1:1}}"
+    port = "services: {web: {build: ., command: 'web ${MOORAGE_PORT_80:-80} ${OTHER:-0}'}}"
+    load(there, f"name: there\n{text}\n{port}\n")
+    (here / "compose.yml").write_text(
+        "name: here\ninclude: [../there/compose.yml]\nx-moorage: {unified: {user: 2:2}}\n"
+    )
+    stack = load_stack(here, kept=r"MOORAGE_PORT_\d+")
+    host, unified = stack.moorage.host, stack.moorage.unified
+    assert stack.name == "here" and unified is not None and unified.user == "2:2"
+    assert (host.requirements, dict(host.sources)) == (
+        f"{there}/all.txt",
+        {"app": f"{there}/app"},
+    )
+    assert stack.services["web"].command == ("web", "${MOORAGE_PORT_80}", "0")
+    assert load_stack(here).services["web"].command == ("web", "80", "0")
 
 
 @pytest.mark.parametrize(
@@ -108,3 +129,33 @@ def test_how_data_is_saved(written: str, read: ServiceBackup, tmp_path: Path) ->
 def test_what_does_not_say_how_data_is_saved(written: str, tmp_path: Path) -> None:
     found = problems(tmp_path, TEXT.replace("edge: false", f"backup: {written}"))
     assert list(found) == ["services.web.x-moorage.backup"]
+
+
+LOCAL = """\
+x-moorage:
+  host: {local: {without: [db], variables: {WS: "2"}, environment: {HOST: "", A: "${A:-1}"}}}
+services:
+  db: {image: x}
+  web: {build: ., x-moorage: {host: {local: {environment: {A: "2"}, reload: RELOAD_FILE}}}}
+"""
+
+
+def test_what_is_other_on_a_developers_machine(tmp_path: Path) -> None:
+    stack = load(tmp_path, LOCAL)
+    found = stack.services["web"].moorage.host.over(stack.moorage.host).local
+    assert found == LocalExtension(("db",), {"WS": "2"}, {"HOST": "", "A": "2"}, "RELOAD_FILE")
+    assert stack.moorage.host.local.environment["A"] == "1"
+    assert Stack.from_dict(stack.to_dict()) == stack
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "advice"),
+    [
+        (("[db]", "[bd]"), "x-moorage.host.local.without[0]", "known here: db"),
+        (("[db]", "[web]"), "x-moorage.host.local.without[0]", "known here: db"),
+        (("RELOAD_FILE", "/tmp/x"), "services.web.x-moorage.host.local.reload", "variable"),
+    ],
+)
+def test_mistakes_in_it(change: tuple[str, str], where: str, advice: str, tmp_path: Path) -> None:
+    found = problems(tmp_path, LOCAL.replace(*change))
+    assert list(found) == [where] and advice in found[where].advice

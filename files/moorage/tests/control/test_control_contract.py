@@ -21,13 +21,14 @@ import moorage.control
 from moorage.control import ACTIONS
 from moorage.control.contract import Event, ServiceStatus, State
 from moorage.control.docker_backend import DockerBackend
-from moorage.control.docker_events import Journal
+from moorage.control.docker_events import EngineJournal
 from moorage.control.engine import Engine
 from moorage.control.membership import Membership
 from moorage.control.process import ProcessBackend
 from moorage.control.serving import Limits
 
 OPENAPI = Path(moorage.control.__file__).with_name("openapi.yaml")
+pytest_plugins = ["schemathesis.pytest.plugin"]
 URL = "http://control.test"
 SHORT = Limits(stream_seconds=1.0)
 EFFORT = settings(
@@ -92,7 +93,7 @@ def docker_session(
     stack.add("web")
     stack.add("once", "exit 1", restart_policy={"Name": "no"})
     engine, membership = Engine(ENGINE), Membership(STACK, stack.release)
-    journal = Journal(engine, membership, STACK, str(directory / "events.jsonl"))
+    journal = EngineJournal(engine, membership, STACK, str(directory / "events.jsonl"))
     journal.start()
     backend = DockerBackend(engine, membership, journal)
     with serving(backend, directory, limits=SHORT) as path:

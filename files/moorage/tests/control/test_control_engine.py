@@ -14,9 +14,10 @@ import pytest
 from moorage.control import docker_logs
 from moorage.control.contract import ControlError, State
 from moorage.control.docker_backend import DockerBackend
-from moorage.control.docker_events import Journal
-from moorage.control.docker_status import container_status, exit_status, timestamp_ns
+from moorage.control.docker_events import EngineJournal
+from moorage.control.docker_status import container_status, timestamp_ns
 from moorage.control.engine import Engine
+from moorage.control.journal import exit_status
 from moorage.control.membership import Membership
 from moorage.release.manifest import FORMAT, Manifest, Service, Unit, text_of
 
@@ -88,13 +89,13 @@ def membership(tmp_path: Path) -> Membership:
 
 
 @pytest.fixture
-def journal(engine: StandIn, membership: Membership, tmp_path: Path) -> Journal:
+def journal(engine: StandIn, membership: Membership, tmp_path: Path) -> EngineJournal:
     """Its events."""
-    return Journal(Engine(engine.path), membership, "shop", str(tmp_path / "events.jsonl"))
+    return EngineJournal(Engine(engine.path), membership, "shop", str(tmp_path / "events.jsonl"))
 
 
 @pytest.fixture
-def backend(engine: StandIn, membership: Membership, journal: Journal) -> DockerBackend:
+def backend(engine: StandIn, membership: Membership, journal: EngineJournal) -> DockerBackend:
     """What controls it."""
     return DockerBackend(Engine(engine.path), membership, journal)
 
@@ -153,7 +154,7 @@ STRANGERS = [
 
 @pytest.mark.parametrize("foreign", STRANGERS)
 def test_a_stranger_under_the_name_is_neither_touched_nor_shown(
-    engine: StandIn, backend: DockerBackend, journal: Journal, foreign: dict[str, Any]
+    engine: StandIn, backend: DockerBackend, journal: EngineJournal, foreign: dict[str, Any]
 ) -> None:
     engine.knows(container(**foreign))
     for action in ("start", "stop", "restart"):
@@ -168,7 +169,7 @@ def test_a_stranger_under_the_name_is_neither_touched_nor_shown(
 
 
 def test_who_asked_is_noted_before_it_is_done(
-    engine: StandIn, backend: DockerBackend, journal: Journal
+    engine: StandIn, backend: DockerBackend, journal: EngineJournal
 ) -> None:
     engine.knows(container())
     engine.answers[f"POST /containers/{ID}/start"] = (500, {"message": "no room"})
@@ -190,7 +191,7 @@ def entry(action: str, at: int, **attributes: Any) -> dict[str, Any]:
 
 
 def test_events_of_strangers_are_none_and_each_is_told_once(
-    journal: Journal, tmp_path: Path, membership: Membership
+    journal: EngineJournal, tmp_path: Path, membership: Membership
 ) -> None:
     now = journal._last_ns
     own = {"name": "shop-web", **LABELS}
@@ -209,7 +210,7 @@ def test_events_of_strangers_are_none_and_each_is_told_once(
     assert seen is not None and (seen.code, seen.signal) == (None, 9)
     assert journal.short_of_memory("web") == (now + 20) / 1e9
     # The next gateway knows it, and hears none of it again.
-    later = Journal(Engine("/nobody"), membership, "shop", str(tmp_path / "events.jsonl"))
+    later = EngineJournal(Engine("/nobody"), membership, "shop", str(tmp_path / "events.jsonl"))
     assert later.last_exit("web") == seen
     assert later.short_of_memory("web") == (now + 20) / 1e9
     later._take(entry("die", now + 20, **own, exitCode="1"))

@@ -26,6 +26,17 @@ def membership(tmp_path: Path) -> Membership:
     return Membership("shop", path)
 
 
+def test_replicas_have_names_of_their_own_and_the_first_one_the_services(tmp_path: Path) -> None:
+    names = ("shop-web", "shop-web-2")
+    units = tuple(Unit(name, "web", "0123", False, {"": name}) for name in names)
+    said = Manifest("containers", FORMAT, services=(Service("web", containers=names),), units=units)
+    (tmp_path / "release.json").write_text(text_of(said))
+    members = Membership("shop", tmp_path / "release.json").members()
+    assert {name: member.container for name, member in members.items()} == {
+        "web": "shop-web", "web-2": "shop-web-2",
+    }  # fmt: skip
+
+
 def test_what_a_deploy_has_made_is_owned(membership: Membership) -> None:
     member = membership.member("web")
     assert member.keys == ("web.a", "web.b")

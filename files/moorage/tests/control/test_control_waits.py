@@ -18,7 +18,7 @@ from moorage.control import (
     process,
 )
 from moorage.control.docker_backend import DockerBackend
-from moorage.control.docker_events import Journal
+from moorage.control.docker_events import EngineJournal
 from moorage.control.engine import Engine
 from moorage.control.http import HttpBackend
 from moorage.control.membership import Membership
@@ -61,7 +61,7 @@ def of_a_container(path: Path) -> Iterator[tuple[ControlBackend, Callable[[], ob
         )  # fmt: skip
         stack.name_in_release("worker", name)
         engine, membership = Engine(ENGINE), Membership(STACK, stack.release)
-        journal = Journal(engine, membership, STACK, str(path / "events.jsonl"))
+        journal = EngineJournal(engine, membership, STACK, str(path / "events.jsonl"))
         journal.start()
         with serving(DockerBackend(engine, membership, journal), path) as socket:
             end = ["docker", "exec", name, "sh", "-c", "> /go"]

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from moorage.deploy.accounts import with_names
+from moorage.deploy.accounts import ensure_account, with_names
 
 
 def test_numbers_become_the_names_of_their_accounts() -> None:
@@ -54,3 +54,16 @@ def test_an_account_that_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch)
     free = max(entry.gr_gid for entry in grp.getgrall()) + 70000
     with pytest.raises(OSError, match=f"groupadd.*moorage-{free}.*cannot lock /etc/group"):
         with_names(f"su {free} {free}\n".encode())
+
+
+def test_every_group_of_a_process_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, ...]] = []
+
+    def run(argv: tuple[str, ...], **_: object) -> subprocess.CompletedProcess[str]:
+        made.append(argv)
+        return subprocess.CompletedProcess(argv, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    free = max(entry.gr_gid for entry in grp.getgrall()) + 70000
+    ensure_account(0, 0, (free,))
+    assert made == [("groupadd", "--gid", str(free), f"moorage-{free}")]

@@ -151,6 +151,16 @@ def test_the_claims_of_a_release() -> None:
     }
 
 
+def test_programs_of_supervisor_meet_where_their_scopes_have_one_name() -> None:
+    asked = {"manager": "supervisor", "install": {}, "edge": {}}
+    found = {
+        stack: claims_of({**manifest(stack, service, 80), **asked}, {})
+        for stack, service in (("shop", "web_b"), ("shop_web", "b"))
+    }
+    wanted, held = ({stack: found[stack]} for stack in found)
+    assert [m.wants.name for m in turns(wanted, held).blocked] == ["shop_web_b"]
+
+
 def deployed(base: Path, stack: str, service: str, public: int, **facts: Any) -> Layout:
     layout = Layout.of(stack, base)
     release = layout.releases / "0123456789ab"

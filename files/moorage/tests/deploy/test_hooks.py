@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,9 +13,10 @@ from typing import Any, cast
 import pytest
 
 from moorage.deploy import hooks
-from moorage.deploy.hooks import HookFailed, migrations, run_hooks
+from moorage.deploy.hooks import HookFailed, check_data, migrations, run_hooks
 from moorage.deploy.instance import Instance
 from moorage.deploy.release import Release
+from moorage.deploy.runtimes.base import RuntimeFault
 from moorage.deploy.scene import Scene
 from moorage.release.layout import Layout
 from moorage.release.manifest import parse
@@ -48,8 +50,8 @@ class Host:
         return self.said
 
     def release(self, **facts: Any) -> Release:
-        units = [{"name": "shop-web", **UNIT}]
-        said = parse({"topology": "containers", "units": units, **facts})
+        units, more = [{"name": "shop-web", **UNIT}], facts.pop("more", ())
+        said = parse({"topology": "containers", "units": [*units, *more], **facts})
         return Release("0123456789ab", self.layout.releases / "0123456789ab", said)
 
     def run(self, kind: Any, command: str, keep: int = 5, **more: Any) -> list[dict[str, Any]]:
@@ -62,6 +64,7 @@ class Host:
         """Ask for migrations where a release says ``plan`` of them."""
         self.said = plan if isinstance(plan, str) else json.dumps(plan)
         facts = asked or {"migrations": {"service": "web", "plan": ["migrate", "--plan"]}}
+        facts.setdefault("topology", "containers")
         scene = SimpleNamespace(**vars(self), look=self.look, release=self.release(**facts))
         return migrations(cast(Scene, scene), yes)
 
@@ -149,3 +152,26 @@ def test_who_has_nothing_new_to_run_is_not_asked(host: Host) -> None:
     same = vars(instance("shop-web")) | {"config": "new"}
     host.found = {"shop-web": Instance(**same)}
     assert host.plan(stops) is None
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_data_that_its_new_form_cannot_read_stops_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch, fits: bool
+) -> None:
+    host.found["shop-db"] = instance("shop-db", service="db")
+    data = {**UNIT, "name": "shop-db", "service": "db", "data": True}
+    release = host.release(more=[data], topology="host", manager="systemd")
+    asked: list[str] = []
+
+    def output(argv: list[str], **_: Any) -> str:
+        asked.extend(argv)
+        if not fits:
+            raise RuntimeFault("the data is of PostgreSQL 16 and this is 17")
+        return ""
+
+    monkeypatch.setattr(host, "output", output)
+    scene = cast(Scene, SimpleNamespace(**vars(host), release=release))
+    said = "" if fits else "db cannot change from container to process: .* PostgreSQL 16 and"
+    with nullcontext() if fits else pytest.raises(HookFailed, match=said):
+        check_data(scene, release.manifest.units[1:])
+    assert asked[0] == "db" and "moorage-fits" in asked[-1]

@@ -120,3 +120,11 @@ def test_a_release_that_does_not_get_well_leaves_no_network(rig: Rig) -> None:
     second = rig.release(app(rig, "m", "exit 3"), networks={"m": network(SECOND)})
     assert rig.activate(second, gate_timeout=3.0).outcome == "restored"
     assert names(rig) == ["n"]
+
+
+def test_none_is_left_where_nothing_describes_one(rig: Rig) -> None:
+    first = rig.release(app(rig, "n"), networks={"n": network(FIRST)})
+    assert rig.activate(first).outcome == "activated"
+    alone = rig.release(rig.service("app", "exec sleep 601", entry={"network_mode": "none"}))
+    assert rig.activate(alone).outcome == "activated"
+    assert names(rig) == []

@@ -215,7 +215,9 @@ def test_a_damaged_stack_can_be_removed(rig: Rig) -> None:
     assert rig.activate(ident).ok
     for name in ("release.json", "compose.yaml"):
         (rig.layout.releases / ident / name).write_text("")
+    rig.layout.watch.mkdir(parents=True, exist_ok=True)
     gone = remove(rig.layout, edge=rig.edge)
     assert gone == [f"{rig.stack}-web"]
     assert not rig.containers() and not rig.layout.current.is_symlink()
+    assert not rig.layout.run.exists()
     assert not docker("network", "ls", "-q", "--filter", f"name={rig.stack}_default")

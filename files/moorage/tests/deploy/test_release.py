@@ -57,6 +57,27 @@ def test_a_release_is_complete_or_not_there(layout: Layout) -> None:
     assert [p.name for p in layout.releases.iterdir()] == [release_id(1)], "no scratch is left"
 
 
+def test_a_file_of_somebody_else_that_is_called_as_the_stack_stays(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.deploy.release.PROGRAMS", tmp_path / "conf.d")
+    theirs = tmp_path / "conf.d" / "shop.conf"
+    theirs.parent.mkdir()
+    theirs.write_text("[program:shop]\n")
+    ours = "# Written by Moorage\n"
+    for number, content in enumerate((ours, ours + "[group:shop]\n"), start=1):
+        manifest = {"topology": "host", "install": {"supervisor.conf": str(theirs)}}
+        files = {"supervisor.conf": (content, 0o644)}
+        release = write_release(layout, release_id(number), files, manifest)
+        if number == 1:
+            with pytest.raises(ReleaseError, match="is there and not Moorage's"):
+                install_files(release)
+            assert theirs.read_text() == "[program:shop]\n"
+            theirs.unlink()
+        install_files(release)
+        assert theirs.read_text() == content
+
+
 def test_a_failed_write_leaves_nothing(layout: Layout) -> None:
     with pytest.raises(FileExistsError):
         write_release(

@@ -38,6 +38,9 @@ class Runtime:
         assert timeout_seconds > 7.0
         self.done.append(("stop", *names))
 
+    def hold(self, names: list[str]) -> None:
+        assert self.done[-1] == ("stop", *names)
+
     def restart(self, name: str, *, timeout_seconds: float) -> None:
         assert timeout_seconds > 7.0
         self.done.append(("restart", name))
@@ -64,7 +67,7 @@ class Silent:
 def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """A supervisor that does not answer, and two containers of a database while it is replaced."""
     made = Runtime()
-    monkeypatch.setattr(control, "runtime", lambda: made)
+    monkeypatch.setattr(control, "runtime", lambda layout: made)
     monkeypatch.setattr(control, "ProcessBackend", Silent)
     return made
 

@@ -116,14 +116,16 @@ def test_a_refusal_of_systemd_is_said_with_its_words(host: Systemd) -> None:
 def test_units_and_rotations_go_and_nothing_else(
     host: Systemd, tmp_path: Path, layout: Layout
 ) -> None:
-    gateway = layout.runtime("gateway")
+    gateway, watch = layout.runtime("gateway"), layout.runtime("watch")
     gateway.mkdir(parents=True)
+    watch.mkdir()
     kept, elsewhere = host.units / "kept.service", tmp_path / "config.json"
-    goes, rotation = host.units / "goes.service", host.rotations / "shop"
+    goes, rotation = host.units / f"moorage-gateway-{layout.stack}.service", host.rotations / "shop"
     systemd.withdraw(release(goes, rotation, kept, elsewhere), layout, release(kept))
-    assert host.changed() == ["disable --now --quiet goes.service", "daemon-reload"]
+    assert host.changed() == [f"disable --now --quiet {goes.name}", "daemon-reload"]
     assert [p.exists() for p in (goes, rotation, kept, elsewhere)] == [False, False, True, True]
-    assert not gateway.exists()
+    # The other one's unit stays.
+    assert not gateway.exists() and watch.exists()
 
 
 def test_without_a_unit_systemd_is_asked_nothing(host: Systemd, layout: Layout) -> None:
@@ -131,6 +133,13 @@ def test_without_a_unit_systemd_is_asked_nothing(host: Systemd, layout: Layout) 
     gateway.mkdir(parents=True)
     systemd.withdraw(release(host.rotations / "shop"), layout)
     assert host.asked == [] and gateway.exists()
+
+
+def test_what_a_drop_in_names_is_forgotten_with_it(host: Systemd, layout: Layout) -> None:
+    drop_in = host.units / "supervisor.service.d" / "shop.conf"
+    drop_in.parent.mkdir()
+    systemd.withdraw(release(drop_in), layout)
+    assert host.changed() == ["daemon-reload"] and not drop_in.exists()
 
 
 OUTCOME = {"event": "outcome", "outcome": "activated", "release": "1" * 12, "message": ""}

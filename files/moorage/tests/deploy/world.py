@@ -41,13 +41,14 @@ _STATES: dict[str, dict[str, Any]] = {
     "sick": {"state": "running", "health": "unhealthy"},
     "crash": {"state": "restarting", "restarts": 5, "exit_code": 1},
     "killed": {"state": "restarting", "restarts": 5, "exit_code": 137},
+    "tried": {"state": "running", "restarts": 5},
     "ends": {"state": "exited"},
     "fails": {"state": "exited", "exit_code": 1},
     "long": {"state": "running"},
     "later": {"state": "running"},
 }
 # What becomes of some of them when they have been looked at so often.
-_LOOKS, _BECOMES = 20, {"long": "ends", "later": "crash"}
+_BECOMES = {"long": (20, "ends"), "later": (20, "crash"), "tried": (3, "killed")}
 _REFUSED = RuntimeFault("the runtime refuses")
 _SILENT = ControlError("unreachable", "the supervisor does not answer")
 
@@ -136,8 +137,17 @@ class World:
             for name, instance in self.instances.items()
             if instance.state == "running"
             if name not in self.supervisors or service in self.supervisors[name].running()
+            if self._reaches(instance)
             for peer in instance.peers
         }
+
+    def _reaches(self, instance: Instance) -> bool:
+        """Tell whether the data have the form of who is to serve them; he finds no others."""
+        return all(d.kind == instance.kind for d in self.data())
+
+    def data(self) -> list[Instance]:
+        """Return the instances of data services."""
+        return [i for i in self.instances.values() if self.entries[i.name]["data"]]
 
 
 class FakeRuntime:
@@ -151,7 +161,8 @@ class FakeRuntime:
         """Return what there is, by name."""
         for name in list(self.world.instances):
             self.looks[name] += 1
-            if self.looks[name] == _LOOKS and (script := _BECOMES.get(self._script(name))):
+            looks, script = _BECOMES.get(self._script(name), (0, ""))
+            if self.looks[name] == looks:
                 self._is(name, **_STATES[script])
         return [self.world.instances[name] for name in sorted(self.world.instances)]
 
@@ -164,6 +175,10 @@ class FakeRuntime:
         for key in keys:
             entry = services[key]
             name = entry["container_name"]
+            there = world.instances.get(name)
+            if there is not None and there.kind != release.manifest.kind:
+                # What runs the other form lets go of it first.
+                self.remove([name])
             world.do(f"make {name} ({key})", _REFUSED)
             for other in [n for n, of in world.keys.items() if of == key]:
                 self._forget(other)
@@ -192,6 +207,7 @@ class FakeRuntime:
                 ),
                 pids_limit=1,
                 supervised="x-supervisor" in entry,
+                kind=release.manifest.kind,
             )
             if start:
                 self._start(name)
@@ -217,6 +233,9 @@ class FakeRuntime:
             self._is(name, state="exited", restarts=0)
             self.world.supervisors.pop(name, None)
             self.world.look()
+
+    def hold(self, names: Sequence[str]) -> None:
+        """Have stops last: they do here."""
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove instances."""
@@ -296,6 +315,12 @@ class FakeRuntime:
         terminal: bool = False,
     ) -> list[str]:
         """Return the command itself."""
+        reached = {
+            d.service for d in self.world.data() if d.alive and d.kind == release.manifest.kind
+        }
+        data = {u.service for u in release.manifest.units if u.data}
+        if not unit.data and not data <= reached:
+            raise RuntimeFault("the database does not answer")
         return list(command)
 
     def output(self, argv: Sequence[str], *, timeout_seconds: float) -> str:
@@ -637,4 +662,5 @@ class FakeRig(Rig):
 
     def _entry(self, service: dict[str, Any], unit: dict[str, Any], slot: str) -> dict[str, Any]:
         entry = {**super()._entry(service, unit, slot), "single": unit.get("singleton", False)}
+        entry["data"] = unit.get("data", False)
         return {**entry, **service.get("by_slot", {}).get(slot, {})}

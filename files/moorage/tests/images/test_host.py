@@ -153,7 +153,13 @@ def test_who_waits_for_another_build_sees_how_far_that_is(stack: str, tmp_path: 
         "echo first; until_there second; echo second; until_there go\n"
         f'printf "FROM scratch\\nLABEL moorage.stack={stack} $3\\n" | docker build -t "$2" -\n'
     )
-    image = {"ref": f"moorage/{stack}:1", "digest": stack, "script": "make", "context": "src"}
+    image: dict[str, Any] = {
+        "ref": f"moorage/{stack}:1",
+        "digest": stack,
+        "script": "make",
+        "context": "src",
+        "environment": False,
+    }
     builds = []
     for name in ("one", "other"):
         builds.append(directory := unpacked(packed(), tmp_path / name))

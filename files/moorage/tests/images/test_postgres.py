@@ -528,6 +528,25 @@ def test_moving_a_built_database_up_is_continued_and_data_stays(server: Server) 
     assert "initialising" not in server.logs()
 
 
+def test_a_number_that_another_process_has_by_now_keeps_no_server_down(server: Server) -> None:
+    server.start(*USUAL)
+    server.wait_healthy()
+    docker("kill", "--signal", "KILL", server.name)
+    # As on a host, where the processes of several stacks have one set of numbers.
+    other = f"{server.name}-other"
+    user = ("--user", server.user)
+    docker("run", "--detach", "--name", other, *user, server.image, "sleep", "600")
+    try:
+        server.files("sed -i 1s/.*/1/ postmaster.pid")
+        server.replace()
+        server.start(*USUAL, "--pid", f"container:{other}")
+        server.wait_healthy()
+        assert "1 is another process" in server.logs()
+    finally:
+        server.replace()
+        docker("rm", "--force", other)
+
+
 def refused(server: Server, message: str, start: Callable[[], None]) -> None:
     start()
     assert server.wait_exit() == 1

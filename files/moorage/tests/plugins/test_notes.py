@@ -29,7 +29,7 @@ WRITTEN = {
 
 
 def plan(*notes: str) -> dict[str, Any]:
-    names = ("base", "release", "files", "directories", "encrypted")
+    names = ("base", "release", "files", "directories", "encrypted", "packages")
     return {
         **dict.fromkeys(names, ""),
         "name": "shop",

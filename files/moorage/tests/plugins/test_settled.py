@@ -68,6 +68,7 @@ def test_all_up_and_healthy() -> None:
         {**seen(unified=UP, mysql=PLAIN), "interrupted": True},
         {**seen(unified=UP, mysql=PLAIN), "stale_secrets": ["token"]},
         {**seen(unified=UP, mysql=PLAIN), "astray": ["/opt/s/data/x: 0:0 instead of 1:1"]},
+        {**seen(unified=UP, mysql=PLAIN), "lacking": ["moorage/s-web:0123456789ab"]},
         seen("ba9876543210", unified=UP, mysql=PLAIN),
         seen(unified=("running", "unhealthy", None), mysql=PLAIN),
         seen(unified=("running", "starting", None), mysql=PLAIN),

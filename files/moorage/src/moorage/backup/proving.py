@@ -91,6 +91,11 @@ def prove(work: Work, release: Release, found: Set) -> Proof:
     places.STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
     with hold(places.STATE / f".{stack}.lock", "proof of a backup", "moorage"):
         release = _release_of(work, release, found)
+        if release.manifest.manager:
+            raise BackupError(
+                f"a proof restores into throw-away containers, and {stack} runs without any here: "
+                f"prove it where it runs in some, with --snapshot {found.id}"
+            )
         with ThrowAway(work, release) as beside:
             parts = _Trial(work, beside, found).parts()
         return note(stack, found.id, found.created, began, parts)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from moorage.edge.report import troubles
 from moorage.release.layout import DEFAULT_BASE, DEFAULT_RUN, Layout, known_stacks
 
 
+@cache
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="moorage", description=__doc__)
     parser.add_argument("--version", action="version", version=f"moorage {__version__}")
@@ -160,7 +162,7 @@ def _without_release(args: argparse.Namespace, entry: dict[str, Any]) -> str:
 
 def _under_way(layout: Layout) -> list[str]:
     """Return what holds the stack at the moment, was left behind by what did, or is damaged."""
-    found = [f"the host's packet rules lack {name}: run site.yml" for name in _lost(layout.stack)]
+    found = [f"the host's packet rules lack {name}: run site.yml" for name in _lost(layout)]
     try:
         current_release(layout)
     except ReleaseError as trouble:
@@ -174,15 +176,15 @@ def _under_way(layout: Layout) -> list[str]:
     return [*found, *filter(None, (releases.interrupted(layout), data))]
 
 
-def _lost(stack: str) -> list[str]:
+def _lost(layout: Layout) -> list[str]:
     """Return the packet rules that visitors of the stack need and do not have."""
     try:
-        running = [entry for entry in runtime().instances(stack) if entry.state == "running"]
+        instances = runtime(layout).instances(layout.stack)
     except RuntimeFault:
         return []
-    return packets.look(
-        [(entry.name, port.address, port.port, "") for entry in running for port in entry.published]
-    )
+    # A process listens by itself.
+    running = [i for i in instances if i.state == "running" and i.kind == "container"]
+    return packets.look([(i.name, p.address, p.port, "") for i in running for p in i.published])
 
 
 def _logs(args: argparse.Namespace) -> int:

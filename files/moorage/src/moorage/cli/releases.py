@@ -84,7 +84,7 @@ def interrupted(layout: Layout) -> str:
 def _releases(args: argparse.Namespace) -> int:
     layout = layout_of(args)
     running = readable_release(layout)
-    activated, runs = history(layout), runtime()
+    activated, runs = history(layout), runtime(layout)
     rows = [
         {
             "release": release.id,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -37,7 +38,7 @@ class DockerError(RuntimeFault):
 
 
 class Engine:
-    """Asks one engine; threads share it."""
+    """Asks one engine; threads share it. Lists are empty on a host that has none at all."""
 
     def __init__(self, path: str = "") -> None:
         """Use the socket at this path, else the one that the docker client uses here."""
@@ -47,10 +48,13 @@ class Engine:
         self._kept = Kept(self._path)
         self._prefix = ""
 
+    def absent(self) -> bool:
+        """Tell whether this host has no engine at all, and not one that is down."""
+        return not os.path.exists(self._path) and shutil.which("docker") is None
+
     def containers(self, *labels: str) -> list[dict[str, Any]]:
         """Return all about the containers with these labels, NAME or NAME=VALUE, running or not."""
-        filters = _filters(labels)
-        listed = self._ask("list containers", f"/containers/json?all=1&filters={filters}")
+        listed = self._list("list containers", "/containers/json?all=1&filters=", labels)
         looked = (self.container(entry["Id"]) for entry in listed)
         # One that is gone since it was listed is none.
         return [found for found in looked if found is not None]
@@ -80,7 +84,7 @@ class Engine:
 
     def images(self, *labels: str) -> dict[str, str]:
         """Return the ids of the images with these labels, by reference."""
-        found = self._ask("list images", f"/images/json?filters={_filters(labels)}")
+        found = self._list("list images", "/images/json?filters=", labels)
         return {
             ref: str(image["Id"])
             for image in found
@@ -90,8 +94,14 @@ class Engine:
 
     def networks(self, *labels: str) -> dict[str, str]:
         """Return the ids of the networks with these labels, by name."""
-        found = self._ask("list networks", f"/networks?filters={_filters(labels)}")
+        found = self._list("list networks", "/networks?filters=", labels)
         return {str(network["Name"]): str(network["Id"]) for network in found}
+
+    def _list(self, what: str, target: str, labels: Sequence[str]) -> list[dict[str, Any]]:
+        if self.absent():
+            return []
+        found: list[dict[str, Any]] = self._ask(what, target + _filters(labels))
+        return found
 
     def _find(self, what: str, target: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self._ask(what, target, optional=True)

@@ -123,7 +123,7 @@ def check_cycles(services: Mapping[str, Any], report: Report) -> None:
 def check_extension(
     extension: Mapping[str, Any], services: Mapping[str, Any], report: Report
 ) -> None:
-    """Check that routes, hooks and migrations name services that there are."""
+    """Check that routes, hooks, migrations and `without` name services that there are."""
     hooks, migrations = extension.get("hooks", {}), extension.get("migrations")
     entries: list[tuple[Path, Mapping[str, Any]]] = [
         *((("routes", index), route) for index, route in enumerate(extension.get("routes", []))),
@@ -139,6 +139,11 @@ def check_extension(
         if name is not None and name not in services:
             where = (EXTENSION, *path, "service")
             report(where, f"{name!r} is no service", did_you_mean(name, services))
+    for index, name in enumerate(extension.get("host", {}).get("local", {}).get("without", [])):
+        if "build" in services.get(name, {"build": ""}):
+            where = (EXTENSION, "host", "local", "without", index)
+            data = [key for key in services if "build" not in services[key]]
+            report(where, f"{name!r} is no data service", did_you_mean(name, data))
 
 
 def check_resources(data: Mapping[str, Any], report: Report) -> None:

@@ -47,6 +47,97 @@ class ServiceBackup:
 
 
 @dataclass(frozen=True)
+class LocalExtension:
+    """`host.local`: what is other on a developer's machine, where no data service runs.
+
+    Of a stack: `without` are the data services that it can do without there, and `variables` those
+    of the Compose file that have another default. `environment` goes before all else that a service
+    gets. `reload`, of a service, is the variable that names it a file: when that is touched, it
+    takes in changed code by itself, without being started anew.
+    """
+
+    without: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    reload: str | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the validated form."""
+        return cls(**{**data, "without": tuple(data.get("without", ()))})
+
+    def over(self, usual: LocalExtension) -> LocalExtension:
+        """Return the stack's `usual` one with what this one says."""
+        environment = {**usual.environment, **self.environment}
+        return LocalExtension(usual.without, usual.variables, environment, self.reload)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write what is set."""
+        data = {
+            "without": list(self.without),
+            "variables": dict(self.variables),
+            "environment": dict(self.environment),
+            "reload": self.reload,
+        }
+        return {key: value for key, value in data.items() if value}
+
+
+@dataclass(frozen=True)
+class HostExtension:
+    """`host`: what a service needs where it runs without a container; of a stack, all of them.
+
+    `packages` are Debian's. `sources` are directories beside the Compose file that come into the
+    release, by the names that they have there, and are Python's path in that order; `requirements`
+    is what pip installs for them, with hashes. `command` and `environment` take the place of the
+    service's own, or are added to it. `uwsgi` are options of uWSGI, which reads them as variables.
+    """
+
+    packages: tuple[str, ...] = ()
+    requirements: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    uwsgi: Mapping[str, str] = field(default_factory=dict)
+    local: LocalExtension = LocalExtension()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the validated form."""
+        command = data.get("command")
+        made = {
+            "packages": tuple(data.get("packages", ())),
+            "command": None if command is None else tuple(command),
+            "local": LocalExtension.from_dict(data.get("local", {})),
+        }
+        return cls(**{**data, **made})
+
+    def over(self, usual: HostExtension) -> HostExtension:
+        """Return this one where it says something, and the stack's `usual` one elsewhere."""
+        return HostExtension(
+            tuple(dict.fromkeys((*usual.packages, *self.packages))),
+            self.requirements or usual.requirements,
+            self.sources or usual.sources,
+            self.command,
+            {**usual.environment, **self.environment},
+            {**usual.uwsgi, **self.uwsgi},
+            self.local.over(usual.local),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write what is set."""
+        data = {
+            "packages": list(self.packages),
+            "requirements": self.requirements,
+            "sources": dict(self.sources),
+            "command": None if self.command is None else list(self.command),
+            "environment": dict(self.environment),
+            "uwsgi": dict(self.uwsgi),
+            "local": self.local.to_dict(),
+        }
+        return {key: value for key, value in data.items() if value}
+
+
+@dataclass(frozen=True)
 class ServiceExtension:
     """`x-moorage` of a service.
 
@@ -56,7 +147,8 @@ class ServiceExtension:
     `health_url`: a URL on this machine whose answer says the same as the `healthcheck` test; the
     supervisor asks it itself, which costs no process. `edge`: whether its published TCP ports are
     reached through the edge. `probe_paths`: what a rollout asks it for all the while; None leaves
-    the choice to the renderer. `backup`: how its data is saved; None: as its image says.
+    the choice to the renderer. `backup`: how its data is saved; None: as its image says. `host`:
+    what it needs to run without a container.
     """
 
     singleton: bool = False
@@ -70,6 +162,7 @@ class ServiceExtension:
     edge: bool = True
     probe_paths: tuple[str, ...] | None = None
     backup: ServiceBackup | None = None
+    host: HostExtension = HostExtension()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -78,6 +171,7 @@ class ServiceExtension:
         made = {
             "probe_paths": None if paths is None else tuple(paths),
             "backup": None if backup is None else ServiceBackup.from_dict(backup),
+            "host": HostExtension.from_dict(data.get("host", {})),
         }
         return cls(**{**data, **made})
 
@@ -96,6 +190,7 @@ class ServiceExtension:
                 "edge": None if self.edge else False,
                 "probe_paths": None if self.probe_paths is None else list(self.probe_paths),
                 "backup": None if self.backup is None else self.backup.to_dict(),
+                "host": self.host.to_dict() or None,
             }
         )
 
@@ -198,6 +293,7 @@ class StackExtension:
     """`x-moorage` at the top of the file."""
 
     unified: UnifiedExtension | None = None
+    host: HostExtension = HostExtension()
     routes: tuple[Route, ...] = ()
     hooks: Hooks = field(default_factory=Hooks)
     migrations: Migrations | None = None
@@ -208,6 +304,7 @@ class StackExtension:
         unified, migrations = data.get("unified"), data.get("migrations")
         return cls(
             None if unified is None else UnifiedExtension.from_dict(unified),
+            HostExtension.from_dict(data.get("host", {})),
             tuple(Route(**route) for route in data.get("routes", [])),
             Hooks.from_dict(data.get("hooks", {})),
             None if migrations is None else Migrations.from_dict(migrations),
@@ -217,6 +314,7 @@ class StackExtension:
         """Write what is set."""
         data = {
             "unified": None if self.unified is None else self.unified.to_dict(),
+            "host": self.host.to_dict(),
             "routes": [route.to_dict() for route in self.routes],
             "hooks": self.hooks.to_dict(),
             "migrations": None if self.migrations is None else self.migrations.to_dict(),

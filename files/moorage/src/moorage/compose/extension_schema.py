@@ -9,6 +9,7 @@ from moorage.compose.command import command
 from moorage.compose.extension import MIN_SECRET_LENGTH
 from moorage.compose.schema_build import BUILD
 from moorage.compose.shapes import INVALID, Place
+from moorage.compose.shorthand import resolve_path
 from moorage.compose.units import parse_duration
 
 _OWNER = s.matching(r"\d+:\d+", 'a numeric "uid:gid", in quotes')
@@ -21,7 +22,18 @@ _ABSOLUTE = s.matching(r"/\S*", "an absolute path of the container")
 _URL_PATH = s.matching(r"/[A-Za-z0-9._~!&*+,;=:@%/?-]*", "a path such as /health")
 _ROUTE_PATH = s.matching(r"/[A-Za-z0-9._~+,=:@%/-]*", "a path such as /pictures/")
 _FILE_NAME = s.matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a file name such as dump.sql")
+_PATH = s.matching(r"[^/\s]\S*", "a path beside the Compose file, such as requirements.txt")
+_DEBIAN = s.matching(r"[a-z0-9][a-z0-9+.-]+", "the name of a Debian package")
+_DIRECTORY = r"[a-z][a-z0-9_]*"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+_UWSGI = r"[a-z][a-z0-9-]*"
 _TITLE = s.matching(r"\S.*", "a few words")
+
+
+def _beside(value: Any, place: Place) -> Any:
+    """A path beside the file that names it, made absolute: another may include that."""
+    checked = _PATH(value, place)
+    return checked if checked is INVALID else resolve_path(checked, place.base)
 
 
 def _seconds(value: Any, place: Place) -> Any:
@@ -81,6 +93,22 @@ def _generate(value: Any, place: Place) -> Any:
     return s.record(keys, extensions=False)(value, place)
 
 
+_VARIABLES = s.mapped(s.scalar_text, _VARIABLE, "a variable")
+_ENVIRONMENT: dict[str, s.Shape] = {
+    "packages": s.listed(_DEBIAN, unique=True),
+    "requirements": _beside,
+    "sources": s.mapped(_beside, _DIRECTORY, "a directory of the release, such as app"),
+    "environment": _VARIABLES,
+    "uwsgi": s.mapped(s.scalar_text, _UWSGI, "an option of uWSGI, such as max-requests"),
+}
+_LOCAL_SERVICE = s.record(
+    {"environment": _VARIABLES, "reload": s.matching(_VARIABLE, "the name of a variable")},
+    extensions=False,
+)
+_LOCAL_STACK = s.record(
+    {"without": s.listed(s.text, unique=True), "variables": _VARIABLES, "environment": _VARIABLES},
+    extensions=False,
+)
 SERVICE_EXTENSION = s.record(
     {
         "singleton": s.boolean,
@@ -94,6 +122,9 @@ SERVICE_EXTENSION = s.record(
         "edge": s.boolean,
         "probe_paths": s.listed(_URL_PATH, unique=True),
         "backup": _backup,
+        "host": s.record(
+            {**_ENVIRONMENT, "command": _argv, "local": _LOCAL_SERVICE}, extensions=False
+        ),
     },
     extensions=False,
 )
@@ -116,6 +147,7 @@ STACK_EXTENSION_KEYS: dict[str, s.Shape] = {
         {"build": BUILD, "user": _OWNER, "data_dir": _ABSOLUTE, "log_dir": _ABSOLUTE},
         extensions=False,
     ),
+    "host": s.record({**_ENVIRONMENT, "local": _LOCAL_STACK}, extensions=False),
     "routes": s.listed(
         s.record(
             {"path": _ROUTE_PATH, "service": s.text, "port": _port},

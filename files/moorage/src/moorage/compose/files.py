@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from moorage.compose.dotenv import DotenvError, parse_dotenv
 from moorage.compose.errors import Problem, did_you_mean
+from moorage.compose.extension import EXTENSION
 from moorage.compose.merge import merge_files, merge_services, unique_service
 from moorage.compose.schema import FILE
 from moorage.compose.shapes import EXTENSION_PREFIX, INVALID, Place
@@ -26,6 +28,8 @@ class Files:
 
     problems: list[Problem] = field(default_factory=list)
     sheets: dict[Path, Sheet] = field(default_factory=dict)
+    # Variables of these names, unless they are given, stay as they are written: a pattern.
+    kept: str = ""
     _canonical: dict[_Key, dict[str, Any]] = field(default_factory=dict)
 
     def read(
@@ -47,7 +51,7 @@ class Files:
         key = (file, base, frozenset(variables.items()))
         if key in self._canonical:
             return self._canonical[key]
-        sheet = read_sheet(file, variables.get)
+        sheet = read_sheet(file, lambda name: self._value(name, variables))
         self.sheets[file] = sheet
         if sheet.data is None and not sheet.problems:
             sheet.report((), "the file is empty", advice=_EMPTY_ADVICE)
@@ -62,6 +66,10 @@ class Files:
         self.problems += sheet.problems
         self._canonical[key] = result
         return result
+
+    def _value(self, name: str, variables: Mapping[str, str]) -> str | None:
+        kept = f"${{{name}}}" if re.fullmatch(self.kept, name) else None
+        return variables.get(name, kept)
 
     def extended(
         self,
@@ -137,6 +145,8 @@ class Files:
                     self._report(sheet, path, message, "rename one, or extend it instead")
                 mine.setdefault(name, value)
             data[section] = mine
+        if EXTENSION in other:
+            data[EXTENSION] = {**other[EXTENSION], **data.get(EXTENSION, {})}
 
     def dotenv(
         self,

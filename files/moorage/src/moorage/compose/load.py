@@ -34,18 +34,20 @@ def load_stack(
     profiles: Sequence[str] = (),
     file: str | None = None,
     on_demand: bool = False,
+    kept: str = "",
 ) -> Stack:
     """Load and validate the Compose file of `directory`.
 
     `environment` are the variables of the caller for interpolation; they win over those of
     `.env` (default: none, so that the result depends on the files alone). `profiles` enables
     services that belong to one; `on_demand` keeps the others too and names them in
-    `Stack.on_demand`. `file` names another file than compose.yml. Raises ComposeError with all
-    problems found.
+    `Stack.on_demand`. `file` names another file than compose.yml. Variables whose names match
+    `kept` and that nobody gives stay as they are written. Raises ComposeError with all problems
+    found.
     """
     base = Path(directory).absolute()
     path = find_file(base) if file is None else base / file
-    files = Files()
+    files = Files(kept=kept)
     variables = _variables(files, path, base, environment or {})
     data = files.read(path, base, variables)
     override = path.with_name(f"{path.stem}.override{path.suffix}")
@@ -59,8 +61,8 @@ def load_stack(
     asked = profiles or variables.get("COMPOSE_PROFILES", "").split(",")
     every = data.get("services", {})
     started = set(enabled(every, set(asked) - {""}))
-    kept = set(every) if on_demand else started
-    result = _resolved(data, name, base, files, variables, started, kept)
+    brought = set(every) if on_demand else started
+    result = _resolved(data, name, base, files, variables, started, brought)
     if files.problems:
         raise ComposeError(files.problems)
     waiting = [key for key in result["services"] if key not in started]

@@ -69,6 +69,11 @@ class Actions:
         if running.trouble is not None:
             raise running.trouble
 
+    def busy(self, name: str) -> bool:
+        """Tell whether something is being done to a service."""
+        with self._lock:
+            return name in self._running
+
     def shown(self, status: ServiceStatus) -> ServiceStatus:
         """Return a status with what is being done to the service."""
         with self._lock:

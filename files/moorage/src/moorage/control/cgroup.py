@@ -1,15 +1,18 @@
-"""CPU time and memory of a container, out of its control groups: two small files to read.
+"""CPU time and memory of a service, out of its control groups: two small files to read.
 
 The engine's own statistics take it one and a half milliseconds a container; they are for where
 the files cannot be read.
 """
 
+import threading
+import time
 from dataclasses import dataclass
 
 from process_supervisor.common.procfs import read
 
 _ROOT = "/sys/fs/cgroup"
 _PROC = "/proc"
+_SHORTEST_SPAN = 0.5
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,40 @@ class Reading:
     memory_bytes: int
 
 
+class Shares:
+    """CPU shares between two looks at a service, because a share needs a span of time."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._lock = threading.Lock()
+        self._looks: dict[str, tuple[str, float, float, float]] = {}
+
+    def percent(self, name: str, run: str, started: float, reading: Reading) -> float:
+        """Return the share of one core since the last look, or since the start at the first.
+
+        `run` tells one run of the service from the next; `started` is in seconds since 1970.
+        """
+        now = time.time()
+        with self._lock:
+            look = self._looks.get(name)
+            if look is None or look[0] != run:
+                look = (run, started, 0.0, 0.0)
+            _, at, before, percent = look
+            if now - at >= _SHORTEST_SPAN:
+                used = max(0.0, reading.cpu_seconds - before)
+                percent = round(used / (now - at) * 100, 1)
+                look = (run, now, reading.cpu_seconds, percent)
+            self._looks[name] = look
+            return percent
+
+
 def read_container(
     pid: int, container: str, *, proc: str = _PROC, root: str = _ROOT
 ) -> Reading | None:
     """Return what the container of this main process uses, None where that is not to be read.
 
-    The groups must be the container's own, by its id, for the pid may be another's by now.
+    The groups must be the container's own, by its id, for the pid may be another's by now. A unit
+    of systemd has groups of its name.
     """
     try:
         groups = _groups(read(f"{proc}/{pid}/cgroup").decode(), container)

@@ -4,7 +4,6 @@ Only containers that the running release names, under exactly that name, and tha
 labels that Compose and Moorage gave them; whatever else is on the engine does not exist here.
 """
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import Any
 
 from moorage.control import docker_logs
 from moorage.control.actions import Actions, Running
-from moorage.control.cgroup import Reading, read_container
+from moorage.control.cgroup import Reading, Shares, read_container
 from moorage.control.contract import (
     PATIENCE_SECONDS,
     Action,
@@ -22,9 +21,9 @@ from moorage.control.contract import (
     ServiceStatus,
     Stream,
 )
-from moorage.control.docker_events import Journal
 from moorage.control.docker_status import absent_status, container_status, timestamp_ns
 from moorage.control.engine import Engine
+from moorage.control.journal import Journal
 from moorage.control.membership import Member, Membership
 
 # How often a follower hears that there is nothing new.
@@ -35,7 +34,6 @@ _REMEMBERED_SECONDS = 86_400.0
 _GRACE_SECONDS = 10
 _FOR_EVER_SECONDS = 30 * 86_400
 _MARGIN_SECONDS = 60.0
-_SHORTEST_SPAN = 0.5
 
 
 class DockerBackend:
@@ -46,7 +44,7 @@ class DockerBackend:
         self._engine = engine
         self._membership = membership
         self._journal = journal
-        self._shares = _Shares()
+        self._shares = Shares()
         self._actions = Actions(journal.failed)
 
     def services(self) -> list[ServiceStatus]:
@@ -65,7 +63,7 @@ class DockerBackend:
         wanted = Running(action, int(raw["State"].get("Pid") or 0) or None, _grace(raw))
 
         def act() -> None:
-            self._journal.request(action, member, who, reason)
+            self._journal.request(action, member.name, who, reason)
             self._engine.act(action, raw["Id"], seconds)
 
         running = self._actions.begin(name, wanted, act)
@@ -148,7 +146,7 @@ class DockerBackend:
             raw,
             now=time.time(),
             last_exit=self._journal.last_exit(member.name),
-            cpu_percent=self._shares.percent(raw, reading) if reading else None,
+            cpu_percent=self._share(raw, reading) if reading else None,
             memory_bytes=reading.memory_bytes if reading else None,
         )
         status = self._actions.shown(status)
@@ -157,6 +155,11 @@ class DockerBackend:
             return status
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
         return replace(status, reason=f"the kernel ended it for want of memory at {moment}")
+
+    def _share(self, raw: Mapping[str, Any], reading: Reading) -> float:
+        began = raw["State"]["StartedAt"]
+        started = timestamp_ns(began) or time.time_ns()
+        return self._shares.percent(raw["Name"], raw["Id"] + began, started / 1e9, reading)
 
     def _reading(self, raw: Mapping[str, Any]) -> Reading | None:
         pid = int(raw["State"].get("Pid") or 0)
@@ -169,30 +172,6 @@ class DockerBackend:
         with suppress(ControlError, KeyError):
             return _of_engine(self._engine.usage(raw["Id"]))
         return None
-
-
-class _Shares:
-    """CPU shares between two looks at a container, because a share needs a span of time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._looks: dict[str, tuple[str, float, float, float]] = {}
-
-    def percent(self, raw: Mapping[str, Any], reading: Reading) -> float:
-        """Return the share of one core since the last look, or since the start at the first."""
-        name, run, now = raw["Name"], raw["Id"] + raw["State"]["StartedAt"], time.time()
-        with self._lock:
-            look = self._looks.get(name)
-            if look is None or look[0] != run:
-                started = timestamp_ns(raw["State"]["StartedAt"]) or time.time_ns()
-                look = (run, started / 1e9, 0.0, 0.0)
-            _, at, before, percent = look
-            if now - at >= _SHORTEST_SPAN:
-                used = max(0.0, reading.cpu_seconds - before)
-                percent = round(used / (now - at) * 100, 1)
-                look = (run, now, reading.cpu_seconds, percent)
-            self._looks[name] = look
-            return percent
 
 
 def _of_engine(usage: Mapping[str, Any]) -> Reading:

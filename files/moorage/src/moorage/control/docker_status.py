@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from moorage.control.contract import ExitStatus, Health, ServiceStatus, State
+from moorage.control.journal import exit_status
 from moorage.control.membership import Member
 
 # The engine starts these again unless somebody has stopped them.
 _LASTING = ("always", "unless-stopped")
-_SIGNALLED = 128
 
 
 def container_status(
@@ -65,13 +65,6 @@ def timestamp_ns(text: str) -> int | None:
     except ValueError:
         return None
     return seconds * 10**9 + int((tail or "0").ljust(9, "0")[:9]) if seconds > 0 else None
-
-
-def exit_status(code: int, at: float | None) -> ExitStatus:
-    """Return an end as the contract has it; the engine writes signals as codes from 128."""
-    if code > _SIGNALLED:
-        return ExitStatus(code=None, signal=code - _SIGNALLED, at=at)
-    return ExitStatus(code=code, signal=None, at=at)
 
 
 def _exit(found: Mapping[str, Any]) -> ExitStatus | None:

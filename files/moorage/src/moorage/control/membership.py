@@ -87,8 +87,7 @@ def _members(manifest: Manifest) -> dict[str, Member]:
         if service.kind != "container":
             continue
         for number, container in enumerate(service.containers, 1):
-            alone = len(service.containers) == 1
-            name = service.name if alone else f"{service.name}-{number}"
+            name = service.name if number == 1 else f"{service.name}-{number}"
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no service's name")
             found[name] = Member(

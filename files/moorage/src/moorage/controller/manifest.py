@@ -33,6 +33,7 @@ def manifest(name: str, settings: Settings, rendering: Rendering) -> dict[str, A
         id=release_id(settings, rendering),
         version=settings.version,
         topology=settings.topology,
+        manager=rendering.manager,
         images=tuple(sorted(set(settings.image_refs.values()))),
         services=rendering.services,
         # What has to lie at a path of its own, whatever the release that it comes from.

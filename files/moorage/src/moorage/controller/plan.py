@@ -22,6 +22,7 @@ from moorage.controller.manifest import (
     with_rotation,
     with_tmpfiles,
 )
+from moorage.controller.needs import edge_kind, in_containers, native
 from moorage.controller.networks import refuse_overlaps, with_own_subnets
 from moorage.controller.project import Project, hash_files, tree
 from moorage.controller.roles import ROLES
@@ -30,7 +31,7 @@ from moorage.deploy.claims import as_data, claims_of
 from moorage.images import ImageMap
 from moorage.release.manifest import Service
 from moorage.release.names import COMPOSE_JSON, NEXT
-from moorage.render import Rendering, Settings, render_stack
+from moorage.render import Rendering, Settings, render_stack, topologies
 from moorage.render.loopback import assign
 
 # Settings that no file of a release depends on.
@@ -63,19 +64,21 @@ def plan_host(
     asked = set(groups)
     given, wrong = host_settings(project.root, variables)
     wrong = [*problems, *wrong]
-    proxies = _proxies(given)
-    drafts = []
     every = project.stacks()
-    for name in every:
+    here = {n: gather(n, variables, every) for n in every if n in asked or n in beside}
+    engine = given["edge_kind"] == "container" or any(map(in_containers, here.values()))
+    given["edge_kind"] = edge_kind(given["edge_kind"], engine)
+    drafts = []
+    for name in here:
         if name in asked:
             try:
-                drafts.append(draft_stack(project, name, gather(name, variables, every), proxies))
+                drafts.append(draft_stack(project, name, here[name], _proxies(given, here[name])))
             except ComposeError as error:
                 wrong += error.problems
     if wrong:
         raise ComposeError(wrong)
     image_settings, images = image_map(project, given)
-    others = _others(project, set(beside) - asked, variables, proxies)
+    others = list(_others(project, {n: s for n, s in here.items() if n not in asked}, given))
     own = [given["edge_http_port"], given["edge_https_port"]]
     loopback = _loopback([*drafts, *others], own)
     log_days = given["logrotate_days"]
@@ -93,12 +96,16 @@ def plan_host(
         "directories": directories,
         "encrypted": [stack["name"] for stack in stacks if stack["encrypted"]],
         "images": sorted(needed),
+        "engine": engine,
+        "native": native((d.rendering for d in [*drafts, *others]), given["native_kept_units"]),
         # What its settings do not say: the image that stands for a name, what is in a file.
-        "edge": [edge["image"], edge["certificates"]],
+        "edge": [edge["kind"], edge["image"], edge["certificates"]],
     }
     ports = [{**port, "stack": s["name"]} for s in stacks for port in s["ports"]]
     return {
         "stacks": stacks,
+        "engine": engine,
+        "native": inputs["native"],
         "edge": edge,
         "images": image_settings,
         "stamp": _stamp(project, inputs),
@@ -124,17 +131,12 @@ def _claims(stack: Mapping[str, Any], edge: Mapping[str, Any]) -> list[dict[str,
 
 
 def _others(
-    project: Project,
-    groups: Collection[str],
-    variables: Mapping[str, Any],
-    proxies: Mapping[str, str],
+    project: Project, settings: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]
 ) -> Iterator[Draft]:
     """Drafts of the host's stacks that nobody asked for; one that cannot be read holds up none."""
-    every = project.stacks()
-    for name in every:
-        if name in groups:
-            with suppress(ComposeError):
-                yield draft_stack(project, name, gather(name, variables, every), proxies)
+    for name, own in settings.items():
+        with suppress(ComposeError):
+            yield draft_stack(project, name, own, _proxies(given, own))
 
 
 def draft_stack(
@@ -163,6 +165,8 @@ def _load(project: Project, name: str, settings: Settings, proxies: Mapping[str,
         environment=_interpolation(settings, proxies),
         profiles=settings.profiles,
         on_demand=True,
+        # The renderer has a value for each place of a process.
+        kept=next((t.kept for t in topologies() if t.name == settings.topology), ""),
     )
 
 
@@ -186,7 +190,10 @@ def plan_stack(
         draft.settings,
         image_refs=refs,
         loopback_ports=own,
-        image_commands={name: images.commands(name) for name in draft.rendering.images},
+        image_commands={
+            **{name: images.commands(name) for name in draft.rendering.images},
+            **{n: images.commands_in(d) for n, d in draft.rendering.stand_ins.items()},
+        },
     )
     rendering = _render(stack, settings)
     runtime = runtime_directories(settings, rendering)
@@ -210,6 +217,7 @@ def plan_stack(
         "given_secrets": list(settings.secrets),
         "directories": directories_of(settings, rendering),
         "ports": ports_of(rendering),
+        "packages": native([rendering], ())["packages"],
         "services": [asdict(service) for service in rendering.services],
         "networks": [
             network.name
@@ -222,12 +230,14 @@ def plan_stack(
     }
 
 
-def _proxies(given: Mapping[str, Any]) -> dict[str, str]:
-    """How many proxies stand in front of the host's stacks, and where their requests come from."""
+def _proxies(given: Mapping[str, Any], stack: Mapping[str, Any]) -> dict[str, str]:
+    """How many proxies stand in front of a stack with these settings, and where they ask from."""
     if given["edge_kind"] == "none":
         return {"MOORAGE_PROXIES": "0", "MOORAGE_PROXY_NETWORKS": ""}
-    # The edge sends to a published port of 127.0.0.1; a container sees its network's gateway.
-    networks = ["127.0.0.0/8", *(pool["base"] for pool in given["docker_address_pools"])]
+    # The edge sends to a port of 127.0.0.1; a container that has it published sees its network's
+    # gateway.
+    pools = given["docker_address_pools"] if in_containers(stack) else ()
+    networks = ["127.0.0.0/8", *(pool["base"] for pool in pools)]
     return {"MOORAGE_PROXIES": "1", "MOORAGE_PROXY_NETWORKS": ",".join(networks)}
 
 

@@ -39,11 +39,16 @@ from moorage.settings.readers import (
 from moorage.settings.table import Setting, settings_of
 
 # Those that provision a host, in their order.
-ROLES = ("host", "docker", "runtime", "storage", "logrotate", "images", "edge", "backup")
+ROLES = (
+    "host", "docker", "native", "runtime", "storage", "logrotate", "images", "edge", "backup",
+)  # fmt: skip
 # What it brings goes with releases: a change of it is nothing to provision.
 RELEASE_ROLE = "stack"
 # Filled in from the plan by the playbook itself.
-FROM_PLAN = frozenset({"images_wanted", "storage_directories", "storage_encrypted"})
+FROM_PLAN = frozenset({
+    "docker_wanted", "images_wanted", "native_masked_units", "native_packages",
+    "storage_directories", "storage_encrypted",
+})  # fmt: skip
 _NAME = words()
 
 
@@ -96,6 +101,7 @@ _READERS: dict[str, Reader] = {
     ),
     "images_map": map_of(_NAME, "a mapping of names to directories or images"),
     "logrotate_days": whole(0, 10_000),
+    "native_kept_units": list_of(matching(r"\S+\.service", "a unit such as postgresql.service")),
 }
 # Settings of before, and what to do instead.
 RETIRED = {

@@ -6,6 +6,7 @@ import grp
 import pwd
 import re
 import subprocess
+from collections.abc import Iterable
 
 _SU = re.compile(rb"^(\s*su) (\d+) (\d+)$", re.MULTILINE)
 
@@ -22,6 +23,13 @@ def with_names(rotation: bytes) -> bytes:
         return b"%b %b %b" % (found[1], _user(uid, gid).encode(), group.encode())
 
     return _SU.sub(named, rotation)
+
+
+def ensure_account(uid: int, gid: int, groups: Iterable[int] = ()) -> None:
+    """Have a user and groups of these numbers; raises OSError."""
+    for number in (gid, *groups):
+        _group(number)
+    _user(uid, gid)
 
 
 def _group(gid: int) -> str:

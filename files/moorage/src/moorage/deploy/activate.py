@@ -204,8 +204,11 @@ class Activation:
         moved = self._previous is None or self._previous.id != release.id
         if anything and self._previous is not None and self._previous.manifest.complete:
             self._traffic.watch(self._previous, release)
-        if moved and self._previous is not None:
-            self._migrations = hooks.migrations(rollout.scene, request.allow_one_way)
+        if rollout.moving:
+            # Only when they have moved does anything new reach them.
+            hooks.check_data(rollout.scene, rollout.moving)
+        elif moved and self._previous is not None:
+            self._ask(rollout)
         note = {
             "release": release.id,
             "previous": before.id if (before := self._before()) else None,
@@ -217,6 +220,9 @@ class Activation:
         if anything or moved:
             write_atomically(layout.marker, json.dumps(note) + "\n")
         return rollout
+
+    def _ask(self, rollout: Rollout) -> None:
+        self._migrations = hooks.migrations(rollout.scene, self._request.allow_one_way)
 
     def _before(self) -> Release | None:
         """Return what ran before, for the evidence.
@@ -245,7 +251,7 @@ class Activation:
                 # Those of the release that runs: they are made for its instances.
                 self._run_hooks("before", previous, rollout.scene)
         self._traffic.begin()
-        rollout.run()
+        rollout.run(lambda: self._ask(rollout))
         self._journal.note("started", **rollout.did.to_dict())
         self._traffic.judge(until=time.monotonic())
         if hooked:
@@ -321,6 +327,7 @@ class Activation:
             return Outcome("failed", asked, previous.id, True, message, failed.did.to_dict())
         # What went back changed hands once more.
         failed.did.owners += back.did.owners
+        failed.did.in_place_gaps += back.did.in_place_gaps
         message = f"{why}\nrelease {previous.id} runs again"
         if not back.did.instances:
             message = f"{why}\nrelease {previous.id} went on running"

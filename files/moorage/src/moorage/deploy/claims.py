@@ -218,6 +218,9 @@ def _of_engine(manifest: Mapping[str, Any], compose: Mapping[str, Any]) -> Itera
             yield Claim("container", str(name), what)
             # How the new one is called while an update lasts.
             yield Claim("container", f"{name}{NEXT}", what)
+            if manifest.get("manager") == "supervisor":
+                # The scopes of its programs: shop with web_b has that of shop_web with b.
+                yield Claim("container", str(name).replace("-", "_"), what)
     for key, network in (compose.get("networks") or {}).items():
         # One with a name of its own may be meant to be shared.
         if network["name"] == f"{manifest['stack']}_{key}":

@@ -50,21 +50,23 @@ class Services:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._runtime = runtime()
+        self._runtime = runtime(layout)
 
     def all(self) -> list[dict[str, Any]]:
         """Return the status of every service; a control API that is down is a row of its own."""
         instances = self._instances()
         found: list[dict[str, Any]] = []
+        kinds = {i.kind for i in instances if not i.supervised}
         for part in self._parts(instances):
-            kind = "process" if part.name == _SUPERVISOR else "container"
+            process = part.name == _SUPERVISOR or kinds == {"process"}
+            kind = "process" if process else "container"
             # While one form of the stack follows upon another both may know a service.
             rows = {row["service"] for row in found}
             try:
                 own = [_row(status, kind) for status in part.backend.services()]
             except ControlError as trouble:
                 shared = next((i.service for i in instances if i.supervised), "")
-                own = [_silent(shared if kind == "process" else GATEWAY, part.name, trouble)]
+                own = [_silent(shared if part.name == _SUPERVISOR else GATEWAY, part.name, trouble)]
             found += [row for row in own if row["service"] not in rows]
         known = {row["service"] for row in found}
         names = {instance.name for instance in instances}
@@ -74,7 +76,7 @@ class Services:
             for c in instances
             if c.name.removesuffix(NEXT) == c.name or c.name.removesuffix(NEXT) not in names
         )
-        found += [_of_instance(c) for c in shown if not (c.supervised or c.service in known)]
+        found += [_of_instance(c) for c in shown if not (c.supervised or _called(c) in known)]
         return found
 
     def act(
@@ -105,6 +107,7 @@ class Services:
                 self._runtime.start([instance.name])
             elif verb == "stop":
                 self._runtime.stop([instance.name], timeout_seconds=seconds)
+                self._runtime.hold([instance.name])
             else:
                 self._runtime.restart(instance.name, timeout_seconds=seconds)
             return self._one(service)
@@ -201,7 +204,7 @@ class Services:
     ) -> Answer:
         """Ask the control API where it knows the service, the engine where it does not."""
         instances = self._instances()
-        own = [c for c in instances if c.service == service and not c.supervised]
+        own = [c for c in instances if _called(c) == service and not c.supervised]
         silent: ControlError | None = None
         for part in self._parts(instances):
             try:
@@ -248,10 +251,16 @@ def _row(status: ServiceStatus, kind: str) -> dict[str, Any]:
     }
 
 
+def _called(instance: Instance) -> str:
+    """What the control API calls it: the first replica has the service's name."""
+    again = f"-{instance.replica}" if instance.replica > 1 else ""
+    return instance.service + again
+
+
 def _of_instance(instance: Instance) -> dict[str, Any]:
     running = instance.state == "running"
     return {
-        "service": instance.service,
+        "service": _called(instance),
         "kind": instance.kind,
         "state": instance.state.upper(),
         "health": instance.health,

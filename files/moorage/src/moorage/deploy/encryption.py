@@ -203,7 +203,7 @@ def revive(layout: Layout) -> list[str]:
         if why := fault(layout):
             raise ReleaseError(why)
         lost, since = _times(layout.stack)
-        runs = runtime()
+        runs = runtime(layout)
         due = [i for i in runs.instances(layout.stack) if has_lost(i, layout.data, lost, since)]
 
         def start(instance: Instance) -> str:

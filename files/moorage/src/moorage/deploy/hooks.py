@@ -23,11 +23,12 @@ from moorage.deploy.release import Release, make_runtime
 from moorage.deploy.runtimes.base import RuntimeFault
 from moorage.deploy.scene import Scene
 from moorage.release.layout import Layout
-from moorage.release.manifest import Hook
+from moorage.release.manifest import Hook, Unit
 from moorage.release.names import NEXT
 
 _PLAN_SECONDS = 120.0
 _SAID_LINES = 15
+_FITS = ("sh", "-c", "! command -v moorage-fits >/dev/null || exec moorage-fits")
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,27 @@ def _forget_old(saved: Path, name: str, keep: int) -> None:
         path.unlink(missing_ok=True)
 
 
+def check_data(scene: Scene, moving: Sequence[Unit]) -> None:
+    """Have each data service say in its new form whether it can read the data; changes nothing.
+
+    Raises HookFailed with what it has against them; one that has no such command is not asked.
+    """
+    make_runtime(scene.release)
+    for unit in moving:
+        argv = apart(scene.driver, scene.release, unit.service, _FITS)
+        try:
+            scene.runtime.output(argv, timeout_seconds=_PLAN_SECONDS)
+        except RuntimeFault as why:
+            new = scene.release.manifest.kind
+            old = next(c.kind for c in scene.found.values() if c.kind != new)
+            raise HookFailed(f"{unit.service} cannot change from {old} to {new}: {why}") from None
+
+
 def migrations(scene: Scene, allow_one_way: bool) -> dict[str, Any] | None:
     """Ask the scene's release which migrations it would run; None when it says nothing of them.
 
     Raises HookFailed when its code cannot work with the schema that is there, or when a migration
-    is one-way and nobody has said yes to that.
+    is one-way, or may be as it cannot be asked, and nobody has said yes to that.
     """
     release = scene.release
     asked = release.manifest.migrations

@@ -1,6 +1,6 @@
 """An instance: one service, or several under a supervisor, as it runs in one place of this host.
 
-A container today; nothing outside `moorage.deploy.runtimes` knows by what it is run.
+A container or a process of the host; nothing outside `moorage.deploy.runtimes` knows which.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from moorage.release.names import (
     RELEASE_ID_LENGTH,
     SUPERVISOR,
 )
+from moorage.release.native import PROCESSES, is_unit_file, unit_file
 
 _WHOLE = "update the whole stack (without `-e service=`)"
 
@@ -63,7 +64,7 @@ def merge(running: Content, planned: Content, service: str, *, scaling: bool = F
         units = _units(parts)
         compose = _compose(parts, units)
         manifest = _manifest(parts, units)
-        made = Content(_files(parts, compose), manifest)
+        made = Content(_files(parts, compose) | _of_processes(parts, units), manifest)
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as trouble:
         raise MergeError(
             f"release {running.manifest.get('id')} that runs is not what its name says "
@@ -89,7 +90,11 @@ def _require_common_ground(running: Content, planned: Content, service: str) -> 
             f"{planned.manifest['stack']} has no service {service!r}: "
             f"it has {', '.join(sorted(known))}"
         )
-    for key, what in (("topology", "in another topology"), ("format", "from another Moorage")):
+    for key, what in (
+        ("topology", "in another topology"),
+        ("manager", "under another process manager"),
+        ("format", "from another Moorage"),
+    ):
         if running.manifest.get(key) != planned.manifest.get(key):
             raise MergeError(
                 f"release {running.manifest.get('id')} that runs is {what}, so no single service "
@@ -275,6 +280,7 @@ def _files(parts: Parts, compose: Entry) -> dict[str, tuple[str, int]]:
     old, new = parts.running.files, parts.planned.files
     mine = _config_names(parts)
     files = {**new, **{k: v for k, v in old.items() if k not in mine and _kept(k, new)}}
+    files = {name: file for name, file in files.items() if not is_unit_file(name)}
     if compose == parts.new or compose == parts.old:
         source = new if compose == parts.new else old
         files |= {name: source[name] for name in (COMPOSE, COMPOSE_JSON)}
@@ -282,10 +288,31 @@ def _files(parts: Parts, compose: Entry) -> dict[str, tuple[str, int]]:
         text = json.dumps(compose, indent=2, ensure_ascii=False) + "\n"
         header = f"# Written by Moorage: {parts.service} was updated alone.\n"
         # JSON is YAML too.
-        files |= {COMPOSE: (header + text, 0o644), COMPOSE_JSON: (text, 0o644)}
+        files |= {COMPOSE: (header + text, 0o600), COMPOSE_JSON: (text, 0o600)}
     if SUPERVISOR in old and SUPERVISOR in new:
         files[SUPERVISOR] = _supervisor(parts)
     return files
+
+
+def _of_processes(parts: Parts, units: Iterable[Entry]) -> dict[str, tuple[str, int]]:
+    """Return what managers of processes without containers are given, key by key."""
+    old, new = parts.running.files, parts.planned.files
+    if PROCESSES not in old or PROCESSES not in new:
+        return {}
+    files, described = {}, {}
+    for unit in units:
+        source = new if parts.concerns(unit) else old
+        processes = json.loads(source[PROCESSES][0])
+        for key in unit["keys"].values():
+            described[key] = processes[key]
+            if unit_file(key) in source:
+                files[unit_file(key)] = source[unit_file(key)]
+    for source in (new, old):
+        # As the plan has it, or as it was, where that is the same.
+        if json.loads(source[PROCESSES][0]) == described:
+            return {**files, PROCESSES: source[PROCESSES]}
+    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+    return {**files, PROCESSES: (text, 0o600)}
 
 
 def _kept(name: str, new: Mapping[str, Any]) -> bool:

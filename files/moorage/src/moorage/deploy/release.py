@@ -25,6 +25,9 @@ from moorage.release.layout import Layout, release_names
 from moorage.release.manifest import Directory, Manifest, parse, text_of
 from moorage.release.names import COMPOSE, MANIFEST, RECEIPT, RECEIPTS
 
+# Where Supervisor's programs are described, of stacks and of others; how ours begin.
+PROGRAMS = Path("/etc/supervisor/conf.d")
+_OURS = b"# Written by Moorage"
 ROTATIONS = Path("/etc/logrotate.d")
 # How long a release that was brought may wait to be activated before it counts as given up.
 _WAITING_SECONDS = 3600.0
@@ -223,8 +226,19 @@ def install_files(release: Release) -> None:
             wanted = with_names(wanted)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not _holds(path, wanted):
+            _refuse_foreign(path)
             write_atomically(path, wanted)
     make_runtime(release)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise ReleaseError for a file of the host's that only happens to be called as the stack."""
+    there = read_bytes(path) if (path.parent == PROGRAMS or path.suffix == ".target") else None
+    if there and not there.startswith(_OURS):
+        raise ReleaseError(
+            f"{path} is there and not Moorage's, and would be lost: move it away, with what runs "
+            "of it, or give the stack another name"
+        )
 
 
 def read_part(release: Release, name: str, hint: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from moorage.common.files import discard
 from moorage.deploy.drivers.base import FindDriver
 from moorage.deploy.drivers.registry import driver
 from moorage.deploy.foreign import remove_tree
-from moorage.deploy.release import list_releases
+from moorage.deploy.release import list_releases, remove_runtime
 from moorage.deploy.runtimes.registry import runtime
 from moorage.edge import Edge
 from moorage.release.layout import Layout
@@ -31,7 +31,7 @@ def remove(
     if edge.present() and edge.facts(layout.stack) is not None:
         edge.apply(layout.stack, None)
         edge.forget(layout.stack)
-    runs = runtime()
+    runs = runtime(layout)
     instances = runs.instances(layout.stack)
     gone = [instance.name for instance in instances]
     running = [instance.name for instance in instances if instance.state == "running"]
@@ -48,6 +48,7 @@ def remove(
             find_driver(form.topology, layout).retire(form)
         discard(layout.current)
     discard(layout.marker)
+    remove_runtime(layout.run)
     if images:
         gone += runs.prune(layout.stack, ())
     return gone

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from moorage.common.files import write_atomically
 from moorage.common.readers import read_names
@@ -69,12 +70,32 @@ class Rollout:
         _note_held(scene.layout, self.did.held)
         return found
 
-    def run(self) -> None:
-        """Do it; raises what stood against it, and leaves the way back to the caller."""
+    @property
+    def moving(self) -> list[Unit]:
+        """The data services that change their form, which nobody reaches but who has the same.
+
+        Of one that was in the middle of it, nothing may be there, or what was never started.
+        """
+        kinds = {instance.kind for instance in self.scene.found.values()}
+        if kinds <= {self.release.manifest.kind}:
+            return []
+        todo = self._plan.todo
+        due = {unit.name for unit in todo.place} | {instance.name for instance in todo.start}
+        return [unit for unit in self.scene.units if unit.data and unit.name in due]
+
+    def run(self, moved: Callable[[], None] = lambda: None) -> None:
+        """Do it; raises what stood against it, and leaves the way back to the caller.
+
+        ``moved`` is called when data services have changed their form.
+        """
         self._install()
-        self._base()
         extra = [instance.name for instance in self._plan.todo.extra]
-        Waves(self.scene, self._journal, extra).run(self._plan.todo.roll)
+        with ExitStack() as waiting:
+            if moving := self.moving:
+                waiting.enter_context(self._move(moving))
+                moved()
+            self._base()
+            Waves(self.scene, self._journal, extra, waiting).run(self._plan.todo.roll)
         with self._journal.phase("stop"):
             self.scene.remove(extra)
         with self._journal.phase("handover"):
@@ -99,7 +120,8 @@ class Rollout:
                 # The failed release may have had other pools than this one.
                 scene.traffic.route(self.release)
             names = [instance.name for instance in left.remove]
-            self._started = scene.go_back(scene.units, names, self._plan.held)
+            held, serving = self._plan.held, not (self.moving or scene.parted)
+            self._started = scene.go_back(scene.units, names, held, serving=serving)
         scene.succeed(left.finish)
         for name in left.rename:
             scene.runtime.rename_if_it_runs(name + NEXT, name)
@@ -129,6 +151,29 @@ class Rollout:
                     # What the others start on has served them before, whatever it has become.
                     self._journal.note("failed", unit=unit.name, message=str(trouble))
                     self.scene.forgiven[unit.name] = str(trouble)
+
+    @contextmanager
+    def _move(self, moving: Sequence[Unit]) -> Iterator[None]:
+        """Change the form of data services; visitors wait until those serve who reach them."""
+        scene, began, todo = self.scene, time.monotonic(), self._plan.todo
+        todo.place = [unit for unit in todo.place if unit not in moving]
+        todo.start = [c for c in todo.start if c.name not in {unit.name for unit in moving}]
+        with scene.traffic.apart(scene.hold_seconds):
+            try:
+                scene.lead_away(scene.found)
+                scene.drain(list(scene.found))
+                for unit in moving:
+                    old = scene.found.get(unit.name)
+                    with self._journal.phase("start"):
+                        self._replace(unit, old is not None and old.state == "running")
+                    self.did.instances.append(unit.name)
+                yield
+                if not todo.roll:
+                    # Those of before serve again.
+                    scene.send_back(scene.units)
+            finally:
+                seconds = time.monotonic() - began
+                self.did.in_place_gaps += [Gap(unit.service, seconds) for unit in moving]
 
     def _place(self, unit: Unit) -> None:
         old = self.scene.found.get(unit.name)

@@ -111,6 +111,13 @@ class Scene:
         self.found = {c.name: c for c in self.runtime.instances(self.stack)}
         return self.found
 
+    @property
+    def parted(self) -> bool:
+        """Whether data have the form of the release already, and some others do not reach them."""
+        there = [(unit, c) for unit in self.units if (c := self.found.get(unit.name))]
+        same = {(unit.data, c.kind == self.release.manifest.kind) for unit, c in there}
+        return {(True, True), (False, False)} <= same
+
     def policy(self, unit: Unit) -> Policy:
         """Return how the replicas of the unit's service follow each other."""
         return unit.rollback if self.restoring else unit.update
@@ -181,15 +188,23 @@ class Scene:
         self.runtime.remove(names)
 
     def go_back(
-        self, units: Sequence[Unit], names: Sequence[str], held: Sequence[str]
+        self,
+        units: Sequence[Unit],
+        names: Sequence[str],
+        held: Sequence[str],
+        *,
+        serving: bool = True,
     ) -> list[str]:
         """Have the old instances of the units serve as before, and remove these candidates.
 
         ``held`` names what somebody has stopped. Whoever visits what was handed over, or was about
-        to be, waits in the edge until the old one has it again. Returns what was started there.
+        to be, waits in the edge until the old one has it again; all visitors do where the old ones
+        cannot serve yet. Returns what was started there.
         """
         at_work, there = self.at_work(names), self.traffic.pools()
-        back = self._back(units)
+        back = self._back(units) if serving else {}
+        if not serving:
+            self.lead_away(self.found)
         last = {n: p for n, p in self._moving(units, back).items() if p != there[n]}
         self.traffic.switch({name: peers for name, peers in back.items() if name not in last})
         self.traffic.switch(dict.fromkeys(last, ()), self.hold_seconds)

@@ -9,7 +9,7 @@ from pathlib import Path
 from moorage.deploy.gate import Check
 from moorage.deploy.release import ROTATIONS, Release, ReleaseError, only_of, remove_runtime
 from moorage.release.layout import Layout
-from moorage.release.names import GATEWAY
+from moorage.release.names import GATEWAY, WATCH
 
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 
@@ -25,12 +25,13 @@ def start(release: Release) -> list[str]:
 
     Returns the names of those that were started. Raises ReleaseError when systemd refuses.
     """
-    started = []
-    for unit in units_of(release):
-        stale = _property(unit, "NeedDaemonReload") == "yes"
-        if stale:
-            _systemctl("daemon-reload")
-        if stale or _property(unit, "ActiveState") != "active":
+    started, units = [], units_of(release)
+    # Of all of them before any is touched: no reload tells afterwards whose file was another one.
+    stale = {unit for unit in units if _property(unit, "NeedDaemonReload") == "yes"}
+    if stale:
+        _systemctl("daemon-reload")
+    for unit in units:
+        if unit in stale or _property(unit, "ActiveState") != "active":
             _systemctl("enable", "--quiet", unit)
             _systemctl("restart", unit)
             started.append(unit)
@@ -43,16 +44,19 @@ def withdraw(release: Release, layout: Layout, stays: Release | None = None) -> 
     gone = [
         path
         for path in only_of(release, stays)
-        if path.parent in (UNIT_DIRECTORY, ROTATIONS) and path.exists()
+        if (UNIT_DIRECTORY in path.parents or path.parent == ROTATIONS) and path.exists()
     ]
     units = [path.name for path in gone if path.parent == UNIT_DIRECTORY]
     for unit in units:
         _systemctl("disable", "--now", "--quiet", unit)
     for path in gone:
         path.unlink(missing_ok=True)
-    if units:
+    # Drop-ins, too: systemd has what they name in memory until then.
+    if any(UNIT_DIRECTORY in path.parents for path in gone):
         _systemctl("daemon-reload")
-        remove_runtime(layout.runtime(GATEWAY))
+    for part in (GATEWAY, WATCH):
+        if f"moorage-{part}-{layout.stack}.service" in units:
+            remove_runtime(layout.runtime(part))
 
 
 def checks(release: Release) -> Sequence[Check]:

@@ -45,6 +45,7 @@ class Traffic:
         self._switched: float | None = None
         self._old: dict[str, float] = {}
         self._spent: Figures | None = None
+        self._is_apart = False
         #: Requests, streams and WebSockets that were still open when what served them ended.
         self.cut = 0
 
@@ -180,9 +181,10 @@ class Traffic:
         A database, say, whose absence they feel: that is told, and not blamed on what is new. Whom
         the edge holds for up to ``hold_seconds`` has his answer when that comes.
         """
-        if self._prober is None:
+        if self._prober is None or self._is_apart:
             yield
             return
+        self._is_apart = True
         timeout = self._settings.timeout_seconds
         self._prober.window("in_place")
         # Who is on the way still gets an answer from what is about to stop.
@@ -194,6 +196,7 @@ class Traffic:
             while smoke(self._targets, timeout) and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
         finally:
+            self._is_apart = False
             self._prober.wait_for_answers(timeout)
             self._prober.window("during" if self._judged else "before")
             if self._judged:

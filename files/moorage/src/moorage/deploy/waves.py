@@ -22,8 +22,12 @@ class Paused(Exception):
 class Waves:
     """Replaces the rolled units of a release."""
 
-    def __init__(self, scene: Scene, journal: Journal, extra: list[str]) -> None:
+    def __init__(
+        self, scene: Scene, journal: Journal, extra: list[str], waiting: ExitStack
+    ) -> None:
         self._scene = scene
+        # What ends when the first of them serve.
+        self._waiting = waiting
         self._journal = journal
         # What nothing describes any more, singletons of another form perhaps among it.
         self._extra = extra
@@ -31,9 +35,11 @@ class Waves:
 
     def run(self, units: list[Unit]) -> None:
         """Replace the units; raises what made one of them fail."""
-        # Who shares a directory that changes hands cannot be beside one of before.
-        together = [unit.name for unit in units if self._scene.turning(unit)]
-        waves = batches(units, self._scene.restoring, together)
+        # Who shares a directory that changes hands cannot be beside one of before, and no visitor
+        # is to be led to one of before whose data are gone.
+        scene = self._scene
+        together = [unit.name for unit in units if scene.parted or scene.turning(unit)]
+        waves = batches(units, scene.restoring, together)
         if units:
             there = (self._scene.found.get(unit.name) for unit in units)
             self._scene.traffic.replacing(peer for old in there if old for peer in old.peers)
@@ -61,6 +67,7 @@ class Waves:
             self._start(wave)
             with phase("switch"):
                 self._switch(wave)
+            self._waiting.close()
             seconds = time.monotonic() - began
         scene.did.in_place_gaps += [Gap(unit.service, seconds) for unit in alone]
         if not scene.restoring:
@@ -222,7 +229,8 @@ class Waves:
 
     def _on_failure(self, wave: list[Unit], trouble: Exception) -> None:
         scene = self._scene
-        if scene.restoring or scene.first:
+        if scene.restoring or scene.first or scene.parted:
+            # Also where who stays as he is would not reach his data.
             raise trouble
         policy = scene.policy(wave[0])
         if policy.failure_action == "pause":

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from moorage.edge.errors import EdgeError
 from moorage.edge.model import Settings
-from moorage.edge.nginx import LABEL, container_facts, image_facts, run, tail
+from moorage.edge.nginx import LABEL, container_facts, engine_absent, image_facts, run, tail
 from moorage.edge.store import Store
 from moorage.release.manifest import DEFAULT_PIDS
 from moorage.release.names import CONFIG_LABEL
@@ -62,8 +62,8 @@ def limit(settings: Settings) -> None:
 
 
 def exists(name: str) -> bool:
-    """Tell whether there is such a container, running or not."""
-    return container_facts(name) is not None
+    """Tell whether there is such a container, running or not; a host may have no engine."""
+    return not engine_absent() and container_facts(name) is not None
 
 
 def replace(settings: Settings, store: Store) -> None:

@@ -72,6 +72,11 @@ def run(
         raise EdgeError(f"`{words}` did not end within {timeout_seconds:g} s") from None
 
 
+def engine_absent() -> bool:
+    """Tell whether this host has no engine, and so no container."""
+    return _engine.absent()
+
+
 def container_facts(name: str) -> dict[str, Any] | None:
     """Return all about a container, None when there is none; EdgeError when nobody can tell."""
     return _asked(lambda: _engine.container(name))

@@ -1,6 +1,7 @@
 """Serve the control API of one stack: `python3 -m moorage.gateway --stack NAME`.
 
-Needs nothing but Python, the group that owns the engine's socket, and a directory for its own.
+Needs nothing but Python, the group that owns the engine's socket or the watcher's, and a directory
+for its own.
 """
 
 import argparse
@@ -8,7 +9,6 @@ import os
 import re
 import resource
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from moorage.common.notify import tell_manager
 from moorage.control.audit import Audit
 from moorage.control.backups import read_backups
 from moorage.control.contract import ControlBackend
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     server = Server(api, path, mode=int(args.socket_mode, 8), limits=limits)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
-    _notify("READY=1")
+    tell_manager("READY=1")
     server.serve()
     return 0
 
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--engine", help="the engine's socket (default: /run/docker.sock)")
     parser.add_argument("--supervisor", help="serve this supervisor's socket, and no engine")
+    parser.add_argument("--watcher", help="hand on to the watcher at this socket, and no engine")
     return parser
 
 
@@ -76,8 +78,12 @@ def _backend(args: argparse.Namespace) -> tuple[ControlBackend, Literal["process
         from moorage.control.process import ProcessBackend
 
         return ProcessBackend(args.supervisor), "process"
+    if args.watcher:
+        from moorage.control.http import HttpBackend
+
+        return HttpBackend(args.watcher), "process"
     from moorage.control.docker_backend import DockerBackend
-    from moorage.control.docker_events import Journal
+    from moorage.control.docker_events import EngineJournal
     from moorage.control.engine import Engine
     from moorage.control.membership import Membership
 
@@ -85,7 +91,7 @@ def _backend(args: argparse.Namespace) -> tuple[ControlBackend, Literal["process
     release = args.release or Path(f"/opt/{args.stack}/current/{MANIFEST}")
     membership = Membership(args.stack, release)
     state = args.state or f"/var/lib/moorage-gateway/{args.stack}"
-    journal = Journal(engine, membership, args.stack, f"{state}/events.jsonl")
+    journal = EngineJournal(engine, membership, args.stack, f"{state}/events.jsonl")
     journal.start()
     return DockerBackend(engine, membership, journal), "docker"
 
@@ -95,14 +101,6 @@ def _allow_descriptors(wanted: int) -> None:
     if soft < wanted:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
-
-
-def _notify(state: str) -> None:
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        address = f"\0{path[1:]}" if path.startswith("@") else path
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.sendto(state.encode(), address)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Images: what goes into one, its content-addressed name, and building it on a host.
 
 The controller names an image by a hash of everything that goes into it and ships sources only for
-the names that a host does not hold; the host builds them. Standard library only, on both sides.
+the names that a host does not hold; the host builds them. Environments take the same way. Standard
+library only, on both sides.
 """
 
 from moorage.images.errors import ImageError

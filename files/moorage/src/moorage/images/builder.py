@@ -1,19 +1,25 @@
-"""Building images on a host with its Docker engine."""
+"""Building on a host: images with its Docker engine, environments with its Python."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+import venv
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moorage.images import environment
 from moorage.images.errors import ImageError
+from moorage.release.layout import DEFAULT_BASE, Layout
 from moorage.release.names import STACK_LABEL
 
 DIGEST_LABEL = "moorage.digest"
@@ -26,6 +32,7 @@ _TRY_TIMEOUT = 30
 _TAIL = 30
 _WIDTH = 300
 _STEP = re.compile(r"^#\d+ (\[(?!internal|context|auth).+?\] .+)$")
+_PIP_STEP = re.compile(r"^(Collecting \S+|Installing collected packages)")
 _NOISE = re.compile(r"^(#\d+ )?(DONE|CACHED|\.\.\.|sha256:|transferring|extracting)|^\s*$|^-{3,}$")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
@@ -55,15 +62,21 @@ def missing(wanted: Sequence[tuple[str, str]], listing: str) -> list[str]:
 
 @dataclass
 class Builder:
-    """Builds the images of a recipe that was unpacked to ``directory``."""
+    """Builds the images and environments of a recipe that was unpacked to ``directory``.
+
+    ``base`` is where the directories of stacks lie.
+    """
 
     directory: Path
     listener: Listener
     options: dict[str, Any]
     logs: Path = LOGS
+    base: Path = DEFAULT_BASE
 
     def build(self, images: Sequence[dict[str, Any]]) -> None:
         """Build what is missing of ``images``: what others start FROM first, the rest two at once.
+
+        Environments come one after the other, since they share their wheels.
 
         Raises ImageError for the first that fails; those begun beside it are finished.
         """
@@ -72,7 +85,9 @@ class Builder:
         for image in needed:
             if image["script"]:
                 self._make(image, self._bootstrap)
-        rest = [image for image in needed if not image["script"]]
+            elif image["environment"]:
+                self._make(image, self._fill)
+        rest = [image for image in needed if not (image["script"] or image["environment"])]
         with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
             started = [pool.submit(self._make, image, self._buildx) for image in rest]
             _, pending = wait(started, return_when=FIRST_EXCEPTION)
@@ -83,6 +98,8 @@ class Builder:
                 future.result()
 
     def _is_missing(self, image: dict[str, Any]) -> bool:
+        if image["environment"]:
+            return not environment.is_complete(self._layout(image).environment(image["ref"]))
         argv = ["docker", "image", "inspect", "--format", INSPECT_FORMAT, image["ref"]]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         wanted = [(image["ref"], image["digest"] if image["script"] else "")]
@@ -92,11 +109,65 @@ class Builder:
         ref, started = image["ref"], time.monotonic()
         name = ref.rpartition(":")[0].rpartition("/")[2]
         self.listener({"event": "building", "ref": ref})
-        how(image, self.logs / f"build-{name}.log")
-        argv = ["docker", "image", "inspect", "--format", "{{.Size}}", ref]
-        size = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        log = self.logs / f"build-{name}.log"
+        log.write_text("")
+        how(image, log)
         seconds = round(time.monotonic() - started, 1)
-        self.listener({"event": "built", "ref": ref, "seconds": seconds, "size": int(size)})
+        self.listener({"event": "built", "ref": ref, "seconds": seconds, "size": self._size(image)})
+
+    def _size(self, image: dict[str, Any]) -> int:
+        if image["environment"]:
+            return environment.size(self._layout(image).environment(image["ref"]))
+        argv = ["docker", "image", "inspect", "--format", "{{.Size}}", image["ref"]]
+        return int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+
+    def _layout(self, image: dict[str, Any]) -> Layout:
+        return Layout.of(image["stack"], self.base)
+
+    def _fill(self, image: dict[str, Any], log: Path) -> None:
+        layout = self._layout(image)
+        path = layout.environment(image["ref"])
+        with environment.begun(path, image["digest"]):
+            for name, tree in image["contexts"].items():
+                shutil.copytree(self.directory / tree, path / name, symlinks=True)
+            if image["requirements"]:
+                requirements = path / environment.REQUIREMENTS
+                requirements.write_text(image["requirements"], encoding="utf-8")
+                venv.create(path / environment.VENV, symlinks=True)
+                layout.wheels.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._install(image, path, layout.wheels, log)
+
+    def _install(self, image: dict[str, Any], path: Path, wheels: Path, log: Path) -> None:
+        """Install what an environment requires from ``wheels``, to which what lacks there comes."""
+        if importlib.util.find_spec("pip") is None:
+            raise ImageError(
+                f"building {image['ref']} needs pip, which {sys.executable} on the host does not "
+                "have: install Debian's python3-pip"
+            )
+        # Nothing of the directory that this happens to run in.
+        pip = [sys.executable, "-I", "-m", "pip"]
+        what = ["--require-hashes", "--only-binary", ":all:", "--progress-bar", "off"]
+        what += ["--requirement", str(path / environment.REQUIREMENTS)]
+        install = [*pip, "--python", str(path / environment.VENV / "bin" / "python3"), "install"]
+        install += ["--no-compile", "--no-index", "--find-links", str(wheels), *what]
+        variables = self._pip_variables()
+        try:
+            self._run(image, install, log, _PIP_STEP, variables)
+        except ImageError:
+            self._step(image, "not all wheels are on the host: downloading")
+            download = [*pip, "download", "--dest", str(wheels), *what]
+            self._run(image, download, log, _PIP_STEP, variables)
+            self._run(image, install, log, _PIP_STEP, variables)
+
+    def _pip_variables(self) -> dict[str, str]:
+        found = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        on = ("DISABLE_PIP_VERSION_CHECK", "NO_CACHE_DIR", "NO_INPUT")
+        found |= {f"PIP_{name}": "1" for name in on} | {"PIP_ROOT_USER_ACTION": "ignore"}
+        if self.options.get("pip_index_url"):
+            found["PIP_INDEX_URL"] = self.options["pip_index_url"]
+        if (ca := self.directory / "ca").is_file():
+            found["PIP_CERT"] = str(ca)
+        return found
 
     def _bootstrap(self, image: dict[str, Any], log: Path) -> None:
         source, name = self.options["base_source"], self.options["base_name"]
@@ -139,7 +210,7 @@ class Builder:
         ca = self.directory / "ca"
         if ca.is_file():
             argv += ["--secret", f"id=ca,src={ca}"]
-        self._run(image, [*argv, str(self._context(image))], log)
+        self._run(image, [*argv, str(self._context(image))], log, _STEP)
 
     def _context(self, image: dict[str, Any]) -> Path:
         if image["context"]:
@@ -152,12 +223,22 @@ class Builder:
     def _step(self, image: dict[str, Any], text: str) -> None:
         self.listener({"event": "step", "ref": image["ref"], "text": text})
 
-    def _run(self, image: dict[str, Any], argv: list[str], log: Path) -> None:
-        """Run a command with its output in ``log``; raise ImageError with the end of it."""
+    def _run(
+        self,
+        image: dict[str, Any],
+        argv: list[str],
+        log: Path,
+        heading: re.Pattern[str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Run a command with its output behind that in ``log``; raise ImageError with its end.
+
+        What is told of it are the lines that begin as ``heading`` says, or all.
+        """
         lines: list[str] = []
         # The builder repeats a heading whenever it turns from one step to another and back.
         told: set[str] = set()
-        with log.open("w", encoding="utf-8") as output:
+        with log.open("a", encoding="utf-8") as output:
             process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -165,16 +246,16 @@ class Builder:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                env=variables,
             )
             assert process.stdout is not None
             for line in process.stdout:
                 output.write(line)
                 output.flush()
                 lines.append(line.rstrip())
-                # Of a build only the headings of its steps; of other programs every line.
-                if argv[1] != "buildx":
+                if heading is None:
                     self._step(image, line.strip())
-                elif (step := _STEP.match(line.rstrip())) and step[1] not in told:
+                elif (step := heading.match(line.rstrip())) and step[1] not in told:
                     told.add(step[1])
                     self._step(image, " ".join(step[1].split()))
         if process.wait() != 0:

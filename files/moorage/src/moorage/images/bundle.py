@@ -57,6 +57,8 @@ def _recipe(spec: BuildSpec) -> dict[str, Any]:
         "digest": spec.digest,
         "stack": spec.stack,
         "script": spec.script,
+        "environment": spec.environment,
+        "requirements": spec.requirements,
         "dockerfile": _dockerfile(spec),
         "target": spec.target,
         "args": dict(spec.args),

@@ -34,20 +34,22 @@ class Entry:
         return f"{self.path}\0{self.mode:o}\0{content}"
 
 
-def scan(root: Path, rules: IgnoreRules) -> list[Entry]:
+def scan(root: Path, rules: IgnoreRules, within: str = "") -> list[Entry]:
     """Return the entries below ``root`` that ``rules`` leave in, sorted by path.
 
-    Raises ImageError when ``root`` is no directory or holds something that is not a file.
+    The rules are those of ``root``, or of a directory above it: ``within`` is the way from there,
+    with a slash at its end. Raises ImageError when ``root`` is no directory or holds something that
+    is not a file.
     """
     if not root.is_dir():
-        raise ImageError(f"the build context {root} is not a directory")
+        raise ImageError(f"{root} is not a directory")
     found = []
     for directory, names, files in os.walk(root):
         links = [name for name in names if (Path(directory) / name).is_symlink()]
         for name in files + links:
             source = Path(directory, name)
             path = source.relative_to(root).as_posix()
-            if not rules.excludes(path):
+            if not rules.excludes(within + path):
                 found.append(_entry(path, source))
         # A negated pattern may bring back what lies in an excluded directory, so only what no
         # pattern can bring back is not descended into.

@@ -2,6 +2,7 @@
 
 ``start DIRECTORY`` returns at once and the build outlives the connection; ``follow DIRECTORY
 OFFSET`` prints what happened since, waiting some seconds for news. DIRECTORY is an unpacked bundle.
+``held STACK REFERENCE…`` prints those that are environments of the stack, one a line.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import Any
 from moorage.common.lock import take
 from moorage.images.builder import Builder
 from moorage.images.bundle import RECIPE
+from moorage.images.environment import is_complete
 from moorage.images.errors import ImageError
+from moorage.release.layout import Layout
 
 # One build at a time on a host: another controller's waits, and then finds its images there. Who
 # holds it writes into it how far he is, for those who wait.
@@ -177,7 +180,10 @@ def _is_alive(directory: Path) -> bool:
 def main(argv: list[str]) -> int:
     """Run one of the verbs."""
     verb, directory = argv[0], Path(argv[1])
-    if verb == "start":
+    if verb == "held":
+        layout = Layout.of(argv[1])
+        print("\n".join(ref for ref in argv[2:] if is_complete(layout.environment(ref))))
+    elif verb == "start":
         start(directory)
     elif verb == "run":
         run(directory)

@@ -29,7 +29,8 @@ class ImageMap:
         self.refs: dict[str, str] = {}
         self._identities: dict[str, str] = {}
         self._specs: dict[str, BuildSpec] = {}
-        self._refresh, self._directory = refresh, directory
+        self.directory = directory
+        self._refresh = refresh
         self._asked: set[str] = set()
         self._values = dict(names)
         self._starts_from: dict[str, set[str]] = {}
@@ -75,9 +76,11 @@ class ImageMap:
 
     def commands(self, name: str) -> tuple[str, ...]:
         """Return the commands for Moorage that the image for ``name`` has, of what it is known."""
-        source = self._directory / self._values.get(name, "")
-        found = source.glob("moorage-*") if name in self._values and source.is_dir() else ()
-        return tuple(sorted(path.name for path in found))
+        return self.commands_in(self._values[name]) if name in self._values else ()
+
+    def commands_in(self, value: str) -> tuple[str, ...]:
+        """Return the commands for Moorage that are in a directory; none where it is a reference."""
+        return tuple(sorted(path.name for path in (self.directory / value).glob("moorage-*")))
 
     def identity(self, name: str) -> str:
         """Return what an image built on ``name`` depends on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,16 +12,27 @@ from typing import Any, Protocol
 
 from moorage.images import context as contexts
 from moorage.images.dockerfile import CONTEXT, Uses, uses
+from moorage.images.environment import REQUIREMENTS, VENV
 from moorage.images.errors import ImageError
+from moorage.images.ignore import IgnoreRules
+from moorage.release.native import PREFIX
 
 # Part of every hash: raise it when what a builder does with the same sources changes.
 _FORMAT = 1
 _KEYS = {"context", "dockerfile", "target", "args", "additional_contexts"}
+# The same of environments.
+_ENVIRONMENT_FORMAT = 1
+_ENVIRONMENT_KEYS = {"requirements", "sources", "files"}
+_DIRECTORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _DIRECT = ("docker-image://", "https://", "http://", "git@", "ssh://", "oci-layout://")
 
 
 class Names(Protocol):
     """What stands for the names that Dockerfiles use: `moorage.images.mapping.ImageMap`."""
+
+    @property
+    def directory(self) -> Path:
+        """Where the directories lie that images are made of: files/images."""
 
     @property
     def refs(self) -> Mapping[str, str]:
@@ -32,11 +44,12 @@ class Names(Protocol):
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """An image that a host can build, named by a hash of all that goes into it.
+    """An image or environment that a host can build, named by a hash of all that goes into it.
 
     `trees` holds the files of the build context (key "") and of every named context in use;
     `images` the references that stand for names in FROM; `remotes` named contexts that are no
     directory. `script` is set for an image that is bootstrapped rather than built: its program.
+    Of an `environment`, `trees` are its directories, and `requirements` is the text of that file.
     """
 
     key: str
@@ -50,6 +63,8 @@ class BuildSpec:
     stack: str = ""
     script: str = ""
     digest: str = ""
+    environment: bool = False
+    requirements: str = ""
 
 
 def stack_spec(
@@ -63,9 +78,11 @@ def stack_spec(
     """Describe the image of a `build:` mapping as in the Compose Specification.
 
     `directory` is where relative paths start: the stack's. The image is called moorage/NAME:HASH,
-    by default after the stack and the target (or the key, which is also what errors name). Raises
-    ImageError.
+    by default after the stack and the target (or the key, which is also what errors name). One
+    that says `environment` is an environment. Raises ImageError.
     """
+    if set(build) == {"environment"}:
+        return environment_spec(stack, key, build["environment"], directory, images, name)
     what = f"{stack}: {key}: build"
     unknown = ", ".join(sorted(set(build) - _KEYS))
     if unknown:
@@ -78,6 +95,81 @@ def stack_spec(
     digest = spec_digest(spec, images)
     ref = f"moorage/{name or f'{stack}-{target or key}'}:{digest[:12]}".lower()
     return replace(spec, ref=ref, digest=digest)
+
+
+def environment_spec(
+    stack: str,
+    key: str,
+    environment: Mapping[str, Any],
+    directory: Path,
+    images: Names,
+    name: str | None = None,
+) -> BuildSpec:
+    """Describe an environment by its `requirements`, `sources` and `files`.
+
+    `requirements` is a file with hashes, as pip reads it, or None. `sources` are directories, and
+    `files` those of files/images, by the names that they get. Other paths are relative to
+    `directory`, the stack's. Which Python it is for is the host's to say. Raises ImageError.
+    """
+    what = f"{stack}: {key}: environment"
+    unknown = ", ".join(sorted(set(environment) - _ENVIRONMENT_KEYS))
+    if unknown:
+        known = ", ".join(sorted(_ENVIRONMENT_KEYS))
+        raise ImageError(f"{what}: {unknown} cannot be honoured: use {known}")
+    sources, files = environment.get("sources") or {}, environment.get("files") or {}
+    for wanted in (*sources, *files):
+        _check_name(what, wanted, twice=wanted in sources and wanted in files)
+    file = environment.get("requirements")
+    try:
+        requirements = (directory / file).read_text(encoding="utf-8") if file else ""
+        trees = {n: _source(directory / path, directory) for n, path in sources.items()}
+        for wanted, path in files.items():
+            root = images.directory / path
+            trees[wanted] = tuple(contexts.scan(root, contexts.rules_of(root)))
+    except (ImageError, OSError) as error:
+        raise ImageError(f"{what}: {error}") from error
+    content = {
+        "environment": _ENVIRONMENT_FORMAT,
+        "requirements": requirements,
+        "trees": {name: contexts.digest(entries) for name, entries in trees.items()},
+    }
+    digest = _hash(content)
+    return BuildSpec(
+        key=key,
+        ref=f"{PREFIX}{name or f'{stack}-{key}'}:{digest[:12]}".lower(),
+        dockerfile=None,
+        trees=trees,
+        stack=stack,
+        digest=digest,
+        environment=True,
+        requirements=requirements,
+    )
+
+
+def _check_name(what: str, name: str, *, twice: bool) -> None:
+    if twice:
+        raise ImageError(f"{what}: {name} is of sources and of files: give one another name")
+    if name in (VENV, REQUIREMENTS) or not _DIRECTORY.fullmatch(name):
+        raise ImageError(
+            f"{what}: {name!r} cannot be the name of a directory in it: use letters, digits, "
+            f"'_', '.' and '-', and neither {VENV} nor {REQUIREMENTS}"
+        )
+
+
+def _source(root: Path, stack: Path) -> tuple[contexts.Entry, ...]:
+    """Return the files of a source, as the nearest .dockerignore at or above it wants.
+
+    A directory that the stack lies in is too far up: others are in it as well.
+    """
+    root, stack = root.resolve(), stack.resolve()
+    for at in (root, *root.parents):
+        if at in stack.parents:
+            break
+        if (at / ".dockerignore").is_file():
+            within = root.relative_to(at).as_posix()
+            prefix = "" if at == root else f"{within}/"
+            return tuple(contexts.scan(root, contexts.rules_of(at), prefix))
+    return tuple(contexts.scan(root, IgnoreRules()))
 
 
 def describe(
@@ -130,6 +222,10 @@ def spec_digest(spec: BuildSpec, images: Names) -> str:
         "images": {name: images.identity(name) for name in spec.images},
         "remotes": dict(spec.remotes),
     }
+    return _hash(content)
+
+
+def _hash(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from moorage.release.names import MANIFEST, UNIFIED_STATE, in_slot
+from moorage.release.names import MANIFEST, UNIFIED_STATE, WATCH, in_slot
+from moorage.release.native import ENVIRONMENTS, environment_name
 
 RELEASE_ID = re.compile(r"[0-9a-f]{12}")
 DEFAULT_BASE = Path("/opt")
@@ -35,6 +36,16 @@ class Layout:
     def releases(self) -> Path:
         """Immutable releases, one directory each."""
         return self.base / "releases"
+
+    @property
+    def environments(self) -> Path:
+        """What processes without a container run from; root's."""
+        return self.base / ENVIRONMENTS
+
+    @property
+    def wheels(self) -> Path:
+        """What environments of all stacks were made of; root's alone."""
+        return self.base.parent / "moorage" / "wheels"
 
     @property
     def current(self) -> Path:
@@ -109,9 +120,37 @@ class Layout:
         return f"moorage-proof-{self.stack}"
 
     @property
+    def instances(self) -> Path:
+        """Records of the stack's processes where they run without containers; root's."""
+        return self.base / "instances"
+
+    def variables(self, unit: str) -> Path:
+        """The file of the environment of a process; root's alone."""
+        return self.processes / f"{unit}.env"
+
+    @property
+    def processes(self) -> Path:
+        """What manager and launcher of such processes are told; root's alone."""
+        return self.base / "processes"
+
+    @property
+    def supervisor(self) -> Path:
+        """What our supervisor has below ``run`` where it manages such processes; root's."""
+        return self.run / "supervisor"
+
+    @property
+    def watch(self) -> Path:
+        """What the watcher of such a stack has below ``run``; root's."""
+        return self.run / WATCH
+
+    @property
     def history(self) -> Path:
         """One JSON line for every activation, oldest first."""
         return self.releases / "history.jsonl"
+
+    def environment(self, ref: str) -> Path:
+        """Return where an environment lies, there or not."""
+        return self.environments / environment_name(ref)
 
     def state(self, slot: str) -> Path:
         """What the supervisor in ``slot`` ("", "a" or "b") keeps; an application's to write."""

@@ -292,8 +292,9 @@ class Partial:
 class Manifest:
     """What a release says; the oldest ones say no more than their topology.
 
-    ``install`` maps a file of the release to where the host needs it. ``runtime`` are directories
-    below /run. ``directories`` change hands with the release; None where nothing is said of them.
+    ``install`` maps a file of the release to where the host needs it. ``manager`` runs its
+    processes, where they are in no containers. ``runtime`` are directories below /run.
+    ``directories`` change hands with the release; None where nothing is said of them.
     """
 
     topology: str
@@ -301,6 +302,7 @@ class Manifest:
     stack: str = ""
     id: str = ""
     version: str = ""
+    manager: str = ""
     images: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
     install: Mapping[str, str] = field(default_factory=dict)
@@ -313,6 +315,11 @@ class Manifest:
     hooks: Hooks = Hooks()
     migrations: Migrations | None = None
     partial: Partial | None = None
+
+    @property
+    def kind(self) -> str:
+        """What its instances are: a process each, or a container."""
+        return "process" if self.manager else "container"
 
     @property
     def complete(self) -> bool:

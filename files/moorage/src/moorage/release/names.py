@@ -33,6 +33,7 @@ UNIFIED = "unified"
 # What its supervisor keeps, below the data of the stack.
 UNIFIED_STATE = f"{UNIFIED}-state"
 GATEWAY = "gateway"
+WATCH = "watch"
 SLOTS = ("a", "b")
 # What a container is called while it starts in the free slot, beside the one it takes over from.
 NEXT = "-next"

@@ -7,6 +7,7 @@ from moorage.compose.load import started_only
 from moorage.compose.model import Stack
 from moorage.render.containers import topology as containers
 from moorage.render.context import Context
+from moorage.render.host import topology as host
 from moorage.render.rendering import RenderedFile, Rendering
 from moorage.render.service import placed_services
 from moorage.render.topology import Topology
@@ -15,7 +16,9 @@ from moorage.settings.stack import Limits, Settings
 
 __all__ = ["Limits", "RenderedFile", "Rendering", "Settings", "render_stack", "topologies"]
 
-_TOPOLOGIES = {entry.name: entry for entry in (containers.TOPOLOGY, unified.TOPOLOGY)}
+_TOPOLOGIES = {
+    entry.name: entry for entry in (containers.TOPOLOGY, host.TOPOLOGY, unified.TOPOLOGY)
+}
 
 
 def topologies() -> tuple[Topology, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 from moorage.release.names import COMPOSE, COMPOSE_JSON
 from moorage.render.addresses import check_addresses
 from moorage.render.context import Context
-from moorage.render.rendering import RenderedFile
+from moorage.render.rendering import PRIVATE, RenderedFile
 from moorage.render.yamlout import dump_yaml, escaped
 
 _HEADER = (
@@ -28,10 +28,11 @@ def compose_files(ctx: Context, services: dict[str, Any]) -> dict[str, RenderedF
     networks = {key: value for key, value in sorted(networks.items()) if key in used}
     check_addresses(ctx, networks, services)
     document = {"name": name, "services": services, "networks": networks}
+    # Root's alone: people write passwords into `environment`.
     filled = {key: value for key, value in document.items() if value}
     plain = escaped(filled)
     header = _HEADER.format(name=name, topology=ctx.settings.topology)
     return {
-        COMPOSE: RenderedFile(dump_yaml(plain, header)),
-        COMPOSE_JSON: RenderedFile(json.dumps(plain, indent=2, ensure_ascii=False) + "\n"),
+        COMPOSE: RenderedFile(dump_yaml(plain, header), PRIVATE),
+        COMPOSE_JSON: RenderedFile(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", PRIVATE),
     }

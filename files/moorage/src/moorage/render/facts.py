@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from moorage.compose.parts import Build
@@ -32,9 +34,17 @@ def rendered(
     services: tuple[manifest.Service, ...],
     slotted: Slotted,
     visitors: Traffic,
+    images: tuple[str | None, ...] | None = None,
+    packages: tuple[str, ...] = (),
+    manager: str = "",
+    stand_ins: Mapping[str, str] = MappingProxyType({}),
 ) -> Rendering:
-    """The rendering, of what the topology has made and what follows from the description."""
+    """The rendering, of what the topology has made and what follows from the description.
+
+    `images` are those of data services, unless a topology needs others of them.
+    """
     plain = [service.image for service in ctx.services.values() if service.is_data]
+    plain = plain if images is None else [*images]
     return Rendering(
         topology=ctx.settings.topology,
         files=files,
@@ -43,6 +53,9 @@ def rendered(
         directories=directories,
         builds=builds,
         images=tuple(dict.fromkeys(image for image in plain if image)),
+        packages=packages,
+        manager=manager,
+        stand_ins=dict(stand_ins),
         ports=port_facts(ctx),
         services=services,
         units=slotted.units,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moorage.release.manifest import Directory
 from moorage.release.names import GATEWAY, GATEWAY_UNIT, LIBRARY
 from moorage.render.context import Context
 from moorage.render.gateway_unit import gateway_unit, socket_directory
-from moorage.render.mounts import bind
+from moorage.render.mounts import User, bind
 from moorage.render.rendering import RenderedFile
 from moorage.render.service import PlacedService
 
@@ -22,15 +23,19 @@ def gateway_directory(ctx: Context) -> str:
     return f"{ctx.settings.run_dir}/{GATEWAY}"
 
 
-def gateway(ctx: Context, group: int = 0) -> tuple[dict[str, RenderedFile], Directory]:
+def gateway(
+    ctx: Context, group: int = 0, watcher: str = ""
+) -> tuple[dict[str, RenderedFile], Directory]:
     """The gateway's files, and the directory of its socket, which this group may use.
 
     Every stack with containers has one, whether or not a service asks for it: it alone hears and
-    remembers what happens to them.
+    remembers what happens to them. With the socket of a `watcher` it asks that one.
     """
     run_dir, stack = ctx.settings.run_dir, ctx.stack.name
     files = {
-        GATEWAY_UNIT: gateway_unit(stack, run_dir=run_dir, library=LIBRARY, group=group),
+        GATEWAY_UNIT: gateway_unit(
+            stack, run_dir=run_dir, library=LIBRARY, group=group, watcher=watcher
+        ),
     }
     return files, socket_directory(run_dir, group)
 
@@ -47,6 +52,19 @@ def mount(ctx: Context) -> dict[str, Any]:
 def asks(service: PlacedService) -> bool:
     """Whether a service wants to control the stack."""
     return bool(service.variables.get(VARIABLE))
+
+
+def control_group(
+    ctx: Context, controlling: Sequence[str], users: Mapping[str, User | None]
+) -> int:
+    """The group that may connect to the gateway: that of the services which ask for it."""
+    groups = {name: user[1] if (user := users[name]) else 0 for name in controlling}
+    first = next(iter(groups.values()), 0)
+    for name, group in groups.items():
+        if group != first:
+            message = "services that use the control socket have to share a group"
+            ctx.wrong(name, "user", message, f"let it run in the group {first}", str(group))
+    return first
 
 
 def connect(ctx: Context, name: str, container: dict[str, Any]) -> bool:

@@ -23,8 +23,13 @@ def unit_name(stack: str) -> str:
     return f"moorage-gateway-{stack}.service"
 
 
-def gateway_unit(stack: str, *, run_dir: str, library: str, group: int) -> RenderedFile:
-    """The unit; `library` is where the host has Moorage's Python packages."""
+def gateway_unit(
+    stack: str, *, run_dir: str, library: str, group: int, watcher: str = ""
+) -> RenderedFile:
+    """The unit; `library` is where the host has Moorage's Python packages.
+
+    With the socket of a `watcher` that one is asked, and else the engine.
+    """
     return installed_file(
         "etc/systemd/system/moorage-gateway-STACK.service",
         stack=stack,
@@ -32,6 +37,7 @@ def gateway_unit(stack: str, *, run_dir: str, library: str, group: int) -> Rende
         run_dir=run_dir,
         library=library,
         group=group,
+        watcher=watcher,
     )
 
 

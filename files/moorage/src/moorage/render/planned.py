@@ -1,4 +1,4 @@
-"""What is intended to become of Compose keys in the topologies that are not there yet."""
+"""What is intended to become of Compose keys in the topology that is not there yet."""
 
 from __future__ import annotations
 
@@ -6,63 +6,14 @@ from moorage.render.key_table import (
     AS_REPLICAS,
     BINDS,
     BY_IMAGES_MAP,
-    CONFIG_FILES,
     CONTAINER_LOGS,
-    LOG_FILES,
     OF_ONE_CONTAINER,
     READ,
-    ROLLOUT,
-    SECRET_FILES,
     column,
     honoured,
     ignored,
     mapped,
     refused,
-)
-
-HOST = column(
-    refused("there is no container"),
-    {
-        "build": mapped("a virtual environment or binary"),
-        "cap_drop": mapped("systemd: CapabilityBoundingSet"),
-        "command": honoured(),
-        "configs": CONFIG_FILES,
-        "cpus": mapped("CPUQuota"),
-        "depends_on": mapped("start order of the process manager"),
-        "deploy.replicas": mapped("as many processes"),
-        "deploy.resources": mapped("MemoryMax, CPUQuota, TasksMax"),
-        "deploy.restart_policy": mapped("of the process manager"),
-        "deploy.rollback_config": ROLLOUT,
-        "deploy.update_config": ROLLOUT,
-        "entrypoint": honoured(),
-        "environment": honoured(),
-        "expose": honoured(),
-        "extra_hosts": mapped("/etc/hosts"),
-        "group_add": mapped("SupplementaryGroups"),
-        "healthcheck": mapped("check of the gate and the panel"),
-        "image": mapped("a package of Debian"),
-        "init": ignored("systemd is"),
-        "labels": ignored("no place"),
-        "logging": LOG_FILES,
-        "mem_limit": mapped("MemoryMax"),
-        "networks": ignored("the host's own network"),
-        "oom_score_adj": mapped("OOMScoreAdjust"),
-        "pids_limit": mapped("TasksMax"),
-        "ports": mapped("the address to listen on"),
-        "profiles": READ,
-        "pull_policy": ignored("no image"),
-        "read_only": mapped("ProtectSystem=strict"),
-        "restart": mapped("of the process manager"),
-        "scale": AS_REPLICAS,
-        "secrets": SECRET_FILES,
-        "security_opt": mapped("NoNewPrivileges"),
-        "stop_grace_period": honoured(),
-        "tmpfs": mapped("PrivateTmp"),
-        "ulimits": mapped("Limit…="),
-        "user": mapped("a system user"),
-        "volumes": mapped("directories of /opt/STACK/data"),
-        "working_dir": honoured(),
-    },
 )
 
 SWARM = column(
@@ -91,4 +42,4 @@ SWARM = column(
     },
 )
 
-COLUMNS = {"host (planned)": HOST, "swarm (planned)": SWARM}
+COLUMNS = {"swarm (planned)": SWARM}

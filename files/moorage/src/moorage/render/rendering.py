@@ -17,6 +17,9 @@ from moorage.release.manifest import (
     data_of,
 )
 
+# Of a file that root alone reads.
+PRIVATE = "0600"
+
 
 @dataclass(frozen=True)
 class RenderedFile:
@@ -69,7 +72,9 @@ class Rendering:
     """Files by path relative to the release directory, and derived facts.
 
     `unresolved` names builds and images that `Settings.image_refs` has no reference for: a
-    rendering with any is for planning (what is to be built) and must not be shipped. `loopback`
+    rendering with any is for planning (what is to be built) and must not be shipped. `packages`
+    are those of Debian that its services need, `manager` is who runs its processes, `stand_ins` has
+    directories of files/images for the names of images that are not made of them here; `loopback`
     names the ports on 127.0.0.1 that the stack asks for; `units` stand in the order of starting.
     """
 
@@ -80,6 +85,9 @@ class Rendering:
     directories: tuple[Directory, ...] = ()
     builds: tuple[BuildFact, ...] = ()
     images: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    manager: str = ""
+    stand_ins: dict[str, str] = field(default_factory=dict)
     ports: tuple[PortFact, ...] = ()
     services: tuple[Service, ...] = ()
     units: tuple[Unit, ...] = ()

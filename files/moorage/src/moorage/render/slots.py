@@ -23,8 +23,8 @@ class Form:
     """A container before it is put into its slots.
 
     `entry` is what its slots have in common; `mounts` come to it by slot. `targets`: container
-    ports behind the edge. `tied`: services that it is replaced with. `unit` has all facts but
-    those that its slots and addresses decide.
+    ports behind the edge, of which `fixed` have the host's port of that number. `tied`: services
+    that it is replaced with. `unit` has all facts but those that its slots and addresses decide.
     """
 
     entry: Mapping[str, Any]
@@ -33,6 +33,7 @@ class Form:
     targets: tuple[int, ...] = ()
     mounts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     tied: tuple[str, ...] = ()
+    fixed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ def _names(ctx: Context, form: Form) -> dict[tuple[str, int], str]:
         (slot, target): loopback_name(ctx.stack.name, unit.service, unit.replica, slot, target)
         for slot in slots_of(unit.rolled)
         for target in form.targets
+        if target not in form.fixed
     }
 
 
 def _peers(ctx: Context, form: Form, ports: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    peers: dict[str, dict[str, int]] = {slot: {} for slot in slots_of(form.unit.rolled)}
+    fixed = {str(target): target for target in form.targets if target in form.fixed}
+    peers: dict[str, dict[str, int]] = {slot: {**fixed} for slot in slots_of(form.unit.rolled)}
     for (slot, target), name in _names(ctx, form).items():
         peers[slot][str(target)] = ports[name]
     return peers

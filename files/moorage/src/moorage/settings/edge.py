@@ -143,7 +143,7 @@ class Settings:
     works out comes last.
     """
 
-    kind: str = setting("container", one_of("container", "native", "none"), "")
+    kind: str = setting("auto", one_of("auto", "container", "native", "none"), "")
     tls: str = setting("off", one_of("off", "selfsigned", "files", "acme"), "")
     http_port: int = setting(80, PORT, "")
     https_port: int = setting(443, PORT, "")

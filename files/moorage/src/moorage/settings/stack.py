@@ -214,7 +214,13 @@ class Settings:
     topology: str = setting(
         "unified",
         words(),
-        "how it runs: `unified` or `containers`; [which one](topologies.md#which-one)",
+        "how it runs: `unified`, `containers` or `host`; [which one](topologies.md#which-one)",
+    )
+    process_manager: str = setting(
+        "systemd",
+        one_of("systemd", "supervisor", "own"),
+        "who runs the processes of a stack without containers: `systemd`, `supervisor` (Debian's) "
+        "or `own` (the supervisor that `unified` has)",
     )
     variables: dict[str, str] = setting(
         {},

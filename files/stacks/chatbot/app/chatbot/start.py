@@ -64,9 +64,9 @@ def server(env: dict[str, str]) -> list[str]:
     for name, value in _DEFAULTS.items():
         env[name] = env.get(name, "") or value
     env["STATS_SOCKET"] = str(path / "stats.sock")
-    env["RELOAD_FILE"] = str(path / "reload")
+    env["RELOAD_FILE"] = env.get("RELOAD_FILE", "") or str(path / "reload")
     env["PROMETHEUS_MULTIPROC_DIR"] = str(path)
-    (path / "reload").touch()
+    Path(env["RELOAD_FILE"]).touch()
     return [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()", "--ini", str(_INI)]
 
 

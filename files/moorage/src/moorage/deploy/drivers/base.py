@@ -186,7 +186,8 @@ class Driver:
             return Check(name, True, detail)
         hopeless = unit.one_off and state == "exited"
         if candidate:
-            hopeless = instance.restarts >= _ENOUGH_RESTARTS or ended
+            # While it waits to be started again, there is known how it has ended.
+            hopeless = ended or (state == "restarting" and instance.restarts >= _ENOUGH_RESTARTS)
         lines = [*instance.health_log, *self.runtime.logs(instance.name, _LOG_LINES)]
         return Check(name, False, detail, hopeless=hopeless, log=lines)
 

@@ -57,6 +57,9 @@ class Runtime(Protocol):
     def stop(self, names: Sequence[str], *, timeout_seconds: float) -> None:
         """Stop instances side by side, each with the grace that it was made with."""
 
+    def hold(self, names: Sequence[str]) -> None:
+        """Have those that somebody has stopped stay so over a boot, until they are started."""
+
     def remove(self, names: Sequence[str]) -> None:
         """Remove instances, running or not."""
 

@@ -101,6 +101,9 @@ class Docker:
         if names:
             run(["stop", *names], timeout_seconds=timeout_seconds)
 
+    def hold(self, names: Sequence[str]) -> None:
+        """The engine starts nothing at a boot that was stopped."""
+
     def remove(self, names: Sequence[str]) -> None:
         """Remove containers, running or not."""
         if names:
@@ -142,9 +145,10 @@ class Docker:
 
     def retire_networks(self, release: Release) -> list[str]:
         """Remove networks of the stack that the release does not describe, but for used ones."""
-        described = read_note(release.path / COMPOSE_JSON).get("networks") or {}
-        keep = {str(network["name"]) for network in described.values()}
-        made = self._engine.networks(_PROJECT.format(release.manifest.stack)) if keep else {}
+        composed = read_note(release.path / COMPOSE_JSON)
+        keep = {str(network["name"]) for network in (composed.get("networks") or {}).values()}
+        # Without containers there are none to keep; of what cannot be read nobody knows.
+        made = self._engine.networks(_PROJECT.format(release.manifest.stack)) if composed else {}
         removed = []
         for name in sorted(made.keys() - keep):
             # One that a container of somebody else's is in stays with it.

@@ -11,7 +11,7 @@ from moorage.render.container import container, ordered
 from moorage.render.containers.keys import SERVICE
 from moorage.render.context import Context, own_user, service_user
 from moorage.render.facts import portable_build, rendered, service_fact
-from moorage.render.gateway import connect, gateway
+from moorage.render.gateway import connect, control_group, gateway
 from moorage.render.mounts import User, config_files
 from moorage.render.rendering import BuildFact, Rendering
 from moorage.render.replicas import ONCE, Reason, refuse
@@ -37,7 +37,7 @@ def _render(ctx: Context) -> Rendering:
         targets = visitors.targets.get(service.name, ())
         forms += _forms(ctx, service, ordered(entry), targets)
     slotted = in_slots(ctx, forms)
-    of_gateway, directory = gateway(ctx, _group(ctx, controlling, users))
+    of_gateway, directory = gateway(ctx, control_group(ctx, controlling, users))
     return rendered(
         ctx,
         {**compose_files(ctx, slotted.services), **config_files(ctx), **of_gateway},
@@ -64,17 +64,6 @@ def _forms(
         )
         for unit in unit_facts(ctx, service, entry["image"])
     ]
-
-
-def _group(ctx: Context, controlling: list[str], users: dict[str, User | None]) -> int:
-    """The group that may connect to the gateway: that of the services which ask for it."""
-    groups = {name: user[1] if (user := users[name]) else 0 for name in controlling}
-    first = next(iter(groups.values()), 0)
-    for name, group in groups.items():
-        if group != first:
-            message = "services that use the control socket have to share a group"
-            ctx.wrong(name, "user", message, f"let it run in the group {first}", str(group))
-    return first
 
 
 def _user(ctx: Context, service: PlacedService) -> User | None:

@@ -43,7 +43,7 @@ PROCESS = column(
             "reservations have no effect, with a note"
         ),
         "deploy.restart_policy": mapped(
-            "autorestart, restart_delay, restart_limit, restart_window"
+            "autorestart, restart_delay, restart_limit, restart_reset_seconds"
         ),
         "deploy.rollback_config": _POLICY,
         "deploy.update_config": _POLICY,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from moorage.compose.parts import Healthcheck
-from moorage.compose.units import parse_duration
 from moorage.render.context import Context
 from moorage.render.gateway import CONTROL_URL, VARIABLE, asks
-from moorage.render.health import http_url
+from moorage.render.health import health_check
 from moorage.render.mounts import User
 from moorage.render.ports import listening
 from moorage.render.replicas import ONCE, Reason, refuse
-from moorage.render.restart import deploy_policy, restart_kind
+from moorage.render.restart import supervised_restart
 from moorage.render.service import PlacedService, replica_names
 from moorage.render.unified.keys import PROCESS
 from moorage.render.units import DEFAULT_GRACE
@@ -26,11 +24,6 @@ _CONDITIONS = {
     "service_healthy": "healthy",
     "service_completed_successfully": "completed",
 }
-# The engine's defaults, which a description that names no times was written for.
-_INTERVAL, _TIMEOUT, _RETRIES, _START_PERIOD, _START_INTERVAL = 30.0, 30.0, 3, 0.0, 5.0
-# Between restarts, in seconds: the first comes at once, then pauses grow as the engine's do. A
-# history without a limit is kept for an hour, one that is counted for ever, as the engine does.
-_LONGEST_PAUSE, _PAUSES_GROW, _COUNTED = 60.0, 3600.0, 9e8
 
 
 def processes(
@@ -90,7 +83,7 @@ def _process(ctx: Context, service: PlacedService, name: str, log_dir: str) -> d
         "working_dir": service.working_dir or WORKING_DIR,
         "environment": _environment(ctx, service),
         "autostart": True,
-        **_restart(service),
+        **supervised_restart(service),
         "stop_signal": (service.stop_signal or "TERM").removeprefix("SIG"),
         "stop_grace": DEFAULT_GRACE if grace is None else grace,
         "stdout_logfile": f"{log_dir}/{name}.log",
@@ -101,7 +94,7 @@ def _process(ctx: Context, service: PlacedService, name: str, log_dir: str) -> d
     depends = _dependencies(ctx, service)
     if depends:
         entry["depends_on"] = depends
-    check = _health(service)
+    check = health_check(service)
     if check is not None:
         entry["health_check"] = check
     ports = sorted({port for port, _ in listening(service)})
@@ -110,30 +103,6 @@ def _process(ctx: Context, service: PlacedService, name: str, log_dir: str) -> d
     if service.labels:
         entry["labels"] = dict(sorted(service.labels.items()))
     return entry
-
-
-def _restart(service: PlacedService) -> dict[str, Any]:
-    policy = deploy_policy(service)
-    kind, limit = restart_kind(service)
-    names = {"no": "never", "on-failure": "on-failure"}
-    # Without a limit of its own a service is tried for as long as it is wanted, as the engine does:
-    # FATAL would be an end that the description does not know. The engine counts without a window.
-    result: dict[str, Any] = {
-        "autorestart": names.get(kind, "always"),
-        "restart_limit": limit or None,
-        "restart_window": _COUNTED if limit else _PAUSES_GROW,
-        "restart_delay_max": _LONGEST_PAUSE,
-    }
-    if service.moorage.restart_limit is not None:
-        del result["restart_window"]  # the supervisor's own goes with that limit
-    for key, target in (("delay", "restart_delay"), ("window", "restart_window")):
-        if key in policy:
-            result[target] = parse_duration(policy[key])
-    for key in ("restart_limit", "restart_window", "restart_delay", "restart_delay_max"):
-        value = getattr(service.moorage, key)
-        if value is not None:
-            result[key] = value
-    return result
 
 
 def _dependencies(ctx: Context, service: PlacedService) -> dict[str, str]:
@@ -153,30 +122,3 @@ def _dependencies(ctx: Context, service: PlacedService) -> dict[str, str]:
         for instance in replica_names(other):
             found[instance] = _CONDITIONS[dependency.condition]
     return found
-
-
-def _health(service: PlacedService) -> dict[str, Any] | None:
-    check = service.healthcheck
-    if check is None or not check.active or check.test is None:
-        return None
-    given = check
-    url = service.moorage.health_url or http_url(check.test)
-    test = {"type": "http", "url": url} if url else {"type": "command", "command": _argv(check)}
-    return {
-        **test,
-        "interval": _or(given.interval, _INTERVAL),
-        "timeout": _or(given.timeout, _TIMEOUT),
-        "retries": given.retries or _RETRIES,
-        "start_period": _START_PERIOD if given.start_period is None else given.start_period,
-        "start_interval": _or(given.start_interval, _START_INTERVAL),
-        "restart_when_unhealthy": service.moorage.unhealthy == "restart",
-    }
-
-
-def _or(value: float | None, default: float) -> float:
-    return value or default  # the engine takes 0 for its default
-
-
-def _argv(check: Healthcheck) -> list[str]:
-    kind, *words = check.test or ("CMD",)
-    return ["/bin/sh", "-c", words[0]] if kind == "CMD-SHELL" else words

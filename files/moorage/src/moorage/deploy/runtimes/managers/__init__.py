@@ -1,0 +1,1 @@
+"""Process managers of a host, as the runtime of processes without containers asks them."""

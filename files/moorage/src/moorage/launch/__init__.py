@@ -1,0 +1,1 @@
+"""The launcher of processes without containers: becomes the program, in surroundings of its own."""

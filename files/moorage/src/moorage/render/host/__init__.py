@@ -1,0 +1,1 @@
+"""The topology host: every service a process group of its own, without a container."""
