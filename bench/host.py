@@ -86,6 +86,15 @@ class Host:
             raise BenchError(f"{' '.join(argv)}\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    def python(self, script: Path, *arguments: str, within: Sequence[str] = ()) -> str:
+        """Run one of our scripts on the host, by a command there if need be; return its output."""
+        argv = ["docker", "exec", "-i", self.name, *within, "python3", "-", *arguments]
+        text = script.read_text(encoding="utf-8")
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchError(f"{script.name} {arguments}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
     def put(self, source: Path, target: str) -> None:
         """Copy a file to the host."""
         subprocess.run(["docker", "cp", "-q", str(source), f"{self.name}:{target}"], check=True)

@@ -22,6 +22,8 @@ import described
 from described import STACK
 from support import Machine, is_up, wait_until
 
+# Whether the test before has left every service up, as `settled` has seen.
+_SETTLED = pytest.StashKey[bool]()
 # Measured while testing; shown at the end whether or not anything failed.
 _FIGURES: list[str] = []
 
@@ -53,10 +55,14 @@ def on_demand(machine: Machine, stack: str) -> list[str]:
 @pytest.fixture
 def settled(machine: Machine, stack: str, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """The host with every service up, before the test and after it."""
+    stash = request.session.stash
     try:
-        _wait_until_settled(machine, stack, "every service is up")
+        if not stash.get(_SETTLED, False):
+            _wait_until_settled(machine, stack, "every service is up")
+        stash[_SETTLED] = False
         yield machine
         _wait_until_settled(machine, stack, "every service is up again")
+        stash[_SETTLED] = True
     except AssertionError:
         # Every further test would wait as long, and fail for the same reason.
         request.session.shouldfail = "the host did not settle"
@@ -77,6 +83,12 @@ def _wait_until_settled(machine: Machine, stack: str, what: str) -> None:
         return True
 
     wait_until(what, up, seconds=90, every=0.2)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have `settled` look again after a test that did without it."""
+    if "settled" not in getattr(item, "fixturenames", ()):
+        item.session.stash[_SETTLED] = False
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -140,7 +140,8 @@ class Load:
             f"{number} requests were sent",
             lambda: self._count() >= number,
             seconds=seconds,
-            every=0.1,
+            # Each look reads all that was written.
+            every=0.25,
         )
 
     def _count(self) -> int:

@@ -161,7 +161,7 @@ class Pilot(Machine):
             connection.close()
 
     @contextmanager
-    def visited(self, rate: float = 120) -> Iterator[Load]:
+    def visited(self, rate: float = 60) -> Iterator[Load]:
         """Send a steady load while the block runs."""
         with load(self.address, PORT, rate=rate) as running:
             yield running

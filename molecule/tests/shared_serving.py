@@ -85,7 +85,7 @@ def owners_of_files(machine: Machine, stack: str) -> dict[str, tuple[int, int]]:
         f"{base}/config": (0, 0o755),
         f"{base}/releases": (0, 0o755),
         release: (0, 0o755),
-        f"{release}/compose.yaml": (0, 0o644),
+        f"{release}/compose.yaml": (0, 0o600),
         **{f"{base}/data/{name}": (uid, 0o750) for name, uid in owners(user).items()},
     }
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 Found = TypeVar("Found")
 Status = dict[str, dict[str, Any]]
+_INSTANCES = Path(__file__).with_name("instances.py")
 
 
 def wait_until(
@@ -112,6 +113,8 @@ class Machine:
 
         A pid alone would not: in a container that starts anew it is often the same one.
         """
+        if self.topology(stack) == "host":
+            return self.container_ids(stack)
         starts = dict(
             line.split()
             for line in self.sh(
@@ -139,8 +142,19 @@ class Machine:
         """Return the id of the running release."""
         return self.sh(f"readlink /opt/{stack}/current").rpartition("/")[2]
 
+    def instances(self, stack: str) -> dict[str, dict[str, Any]]:
+        """Return what the host knows of the stack's instances, by name (deploy/instance.py)."""
+        found: dict[str, dict[str, Any]] = json.loads(self.python(_INSTANCES, stack))
+        return found
+
     def container_ids(self, stack: str) -> dict[str, str]:
-        """Return the ids of the stack's containers, by name."""
+        """Return what tells the stack's containers from others of their names, by name.
+
+        Without containers it is the processes, each run of them.
+        """
+        if self.topology(stack) == "host":
+            found = self.instances(stack)
+            return {n: f"{i['id']} {i['pid']} {i['started_at']}" for n, i in found.items()}
         shown = self.sh(
             f"docker ps -a --no-trunc --filter label=moorage.stack={stack} "
             "--format '{{.Names}} {{.ID}}'"

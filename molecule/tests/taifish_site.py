@@ -102,7 +102,7 @@ def kept(machine: Machine) -> tuple[Any, ...]:
 
 
 @contextmanager
-def visited(machine: Machine, *, rate: float = 120, streams: bool = True) -> Iterator[Load]:
+def visited(machine: Machine, *, rate: float = 60, streams: bool = True) -> Iterator[Load]:
     """Send a steady load while the block runs: pages, and comments of somebody signed in.
 
     Without ``streams`` nobody is signed in.

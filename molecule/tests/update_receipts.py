@@ -9,15 +9,17 @@ import jsonschema  # type: ignore[import-untyped]
 from load import Seen
 from playbook import ROOT
 from support import Machine
-from update_site import BASE, Harbour
+from update_site import STACK
 
 _SCHEMA = json.loads((ROOT / "docs/receipt.schema.json").read_text(encoding="utf-8"))
 _PUBLIC_KEY = "/opt/moorage/keys/receipt.pub"
+# Most of the two seconds that a prober waits for an answer.
+_PATIENCE_MS = 1500.0
 
 
-def newest(site: Harbour) -> tuple[str, dict[str, Any]]:
+def newest(site: Machine, stack: str = STACK) -> tuple[str, dict[str, Any]]:
     """Return path and content of the newest receipt, also that of a release that did not stay."""
-    path = site.sh(f"ls -t {BASE}/releases/*/receipt-*.json | head -n 1")
+    path = site.sh(f"ls -t /opt/{stack}/releases/*/receipt-*.json | head -n 1")
     return path, json.loads(site.sh(f"cat {path}"))
 
 
@@ -39,7 +41,12 @@ def compare(receipt: dict[str, Any], seen: Seen) -> None:
     assert during["requests"] >= 20, receipt["requests"]
     client = seen.between(receipt["started"], receipt["finished"])
     assert len(client.requests) > 50, client.summary()
-    assert bool(sum(during["failed"].values())) == bool(client.failed), (during, client.summary())
+    # On a machine without time an answer may take longer than the prober waits, and no client's.
+    late = client.percentile(1.0) > _PATIENCE_MS and during["failed"].get("timeout", 0)
+    wrong = sum(during["failed"].values()) - late
+    assert bool(wrong) == bool(client.failed), (during, client.summary())
+    if late:
+        return
     # Both are of the same seconds, by other requests from another place.
     for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
         ours, theirs = float(during[name]), client.percentile(share)

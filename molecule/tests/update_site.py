@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -23,6 +24,8 @@ STACK, PORT = "harbour", 5000
 BASE = f"/opt/{STACK}"
 MARKER, RESERVATION = f"{BASE}/.rollout.json", f"{BASE}/.reservation.json"
 POOLS = f"/opt/moorage/edge/pools/{STACK}.json"
+# The lock, empty while nobody has it, and what workers write who find another one at work.
+HELD = f"{BASE}/.lock {BASE}/data/state/overlaps.jsonl"
 # What a rollout must not touch when it fails before its switch.
 SERVING = ("web", "worker", "unified")
 
@@ -51,7 +54,7 @@ class Harbour(Machine):
             return str(json.loads(answer.read())["version"])
 
     @contextmanager
-    def visited(self, rate: float = 120) -> Iterator[Load]:
+    def visited(self, rate: float = 60) -> Iterator[Load]:
         """Send a steady load while the block runs."""
         with load(self.address, PORT, rate=rate) as running:
             yield running
@@ -61,7 +64,8 @@ class Harbour(Machine):
     def pools(self) -> dict[str, list[str]]:
         """Return where the edge sends visitors: what it does, and has kept for its next start."""
         kept: dict[str, list[str]] = json.loads(self.sh(f"cat {POOLS}"))["pools"]
-        (entry,) = json.loads(self.sh("moorage edge status --json"))["stacks"]
+        stacks = json.loads(self.sh("moorage edge status --json"))["stacks"]
+        (entry,) = [found for found in stacks if found["stack"] == STACK]
         assert {name: list(peers) for name, peers in entry["pools"].items()} == kept
         return kept
 
@@ -74,14 +78,21 @@ class Harbour(Machine):
         """Make sure that nothing of a rollout is left, and that the edge knows what there is."""
         names = set(self.container_ids(STACK))
         assert not [name for name in names if name.endswith("-next")], names
-        left = self.sh(f"ls -A {BASE}").splitlines()
+        left = self.sh(f"ls -A {BASE}; cat {HELD} 2>/dev/null | sed 's/^/said: /'").splitlines()
         assert not {Path(MARKER).name, Path(RESERVATION).name}.intersection(left), left
-        assert self.sh(f"cat {BASE}/.lock 2>/dev/null || true") == ""
-        label = f"--filter label=moorage.stack={STACK}"
-        ports = self.sh(f"docker ps {label} --format '{{{{.Ports}}}}'")
+        assert not [line for line in left if line.startswith("said: ")], left
+        ports = self.published()
         for peer in [peer for peers in self.pools().values() for peer in peers]:
-            assert f"{peer}->" in ports, f"the edge sends visitors to {peer}; there are: {ports}"
-        assert self.overlaps() == ""
+            assert peer in ports, f"the edge sends visitors to {peer}; there are: {ports}"
+
+    def published(self) -> set[str]:
+        """Return where the host has ports of the stack's own services, as address:port."""
+        if self.topology(STACK) == "host":
+            ports = [p for found in self.instances(STACK).values() for p in found["published"]]
+            return {f"{port['address']}:{port['port']}" for port in ports}
+        label = f"--filter label=moorage.stack={STACK}"
+        shown = self.sh(f"docker ps {label} --format '{{{{.Ports}}}}'")
+        return set(re.findall(r"([0-9.]+:[0-9]+)->", shown))
 
     def in_order(self) -> bool:
         """Tell the same, for waiting."""
@@ -97,10 +108,6 @@ class Harbour(Machine):
             first = runs[run].first if run in runs else at
             runs[run] = Beat(run, seen["version"], first, at)
         return list(runs.values())
-
-    def overlaps(self) -> str:
-        """Return what workers wrote who found another one at work."""
-        return self.sh(f"cat {BASE}/data/state/overlaps.jsonl 2>/dev/null || true")
 
     def receipt(self) -> dict[str, Any]:
         """Return the newest receipt of the running release."""
@@ -196,13 +203,16 @@ def wait_for_phase(
     machine: Harbour, process: subprocess.Popen[bytes], what: str, test: str, *arguments: str
 ) -> None:
     """Wait until a shell test holds on the host, as long as the playbook runs."""
+    # The host looks by itself, for some seconds at a time: to ask it anew for each look takes a
+    # processor from the update that is waited for.
+    looks = f"for look in $(seq 100); do if {test}; then exit; fi; sleep 0.02; done; exit 1"
 
     def look() -> bool:
         if process.poll() is not None:
             raise RuntimeError(f"the playbook ended with {process.returncode} before: {what}")
-        return bool(machine.host.run(test, *arguments).rc == 0)
+        return bool(machine.host.run(looks, *arguments).rc == 0)
 
-    wait_until(what, look, seconds=60, every=0.02)
+    wait_until(what, look, seconds=60, every=0)
 
 
 def outer_file(machine: Harbour, path: str) -> bytes:

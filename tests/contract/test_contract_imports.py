@@ -16,6 +16,8 @@ LAYERS = (
     "process_supervisor.common process_supervisor.config",
     "process_supervisor.guardian process_supervisor.output",
     "process_supervisor.service",
+    "process_supervisor.plugins",
+    "process_supervisor.alerts",
     "process_supervisor.supervisor",
     "process_supervisor.control",
     "process_supervisor.cli process_supervisor.client process_supervisor.daemon",
@@ -23,12 +25,12 @@ LAYERS = (
     "process_supervisor process_supervisor.__main__",
     "moorage moorage.common moorage.packets",
     "moorage.release moorage.settings",
-    "moorage.control moorage.images moorage.probe",
+    "moorage.control moorage.images moorage.launch moorage.probe",
     "moorage.edge moorage.gateway moorage.panel",
     "moorage.application moorage.compose",
     "moorage.render",
     "moorage.deploy",
-    "moorage.backup moorage.controller",
+    "moorage.backup moorage.controller moorage.watch",
     "moorage.cli",
 )
 FLOOR = {part: number for number, line in enumerate(LAYERS) for part in line.split()}

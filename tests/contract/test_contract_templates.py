@@ -37,15 +37,19 @@ def edge_files() -> list[dict[str, Any]]:
     return files
 
 
-def installed(topology: str) -> Iterator[str]:
-    """Yield what a release of tg2em installs on a host, in the words of the templates' names."""
-    plan = plan_host(Project(ROOT), ["tg2em"], {"tg2em_topology": topology})
+def installed(topology: str, stack: str = "tg2em") -> Iterator[str]:
+    """Yield what a release installs in directories of a host, in the words of templates' names."""
+    plan = plan_host(Project(ROOT), [stack], {f"{stack}_topology": topology})
     for path in plan["stacks"][0]["manifest"]["install"].values():
-        yield path.replace("tg2em", "STACK").replace(topology, "TOPOLOGY")
+        if not path.startswith(f"/opt/{stack}/"):
+            yield path.replace(stack, "STACK").replace(topology, "TOPOLOGY")
 
 
 def test_every_template_of_the_role_stack_becomes_part_of_a_release() -> None:
-    assert {*installed("unified"), *installed("containers")} == templates("stack")
+    of_host = installed("host", "chatbot")
+    # What managers are given goes to a place that is another one for each process.
+    whole = {path for path in templates("stack") if not path.startswith("/host/")}
+    assert {*installed("unified"), *installed("containers"), *of_host} == whole
 
 
 def test_the_edge_renders_its_own_templates_to_the_paths_that_they_mirror() -> None:
@@ -83,7 +87,7 @@ def test_a_kind_of_edge_has_its_own_files(
     jinja = Environment(undefined=StrictUndefined)
     states: dict[str, set[str]] = {"present": set(), "absent": set()}
     for entry in edge_files():
-        state = jinja.from_string(entry["state"]).render(edge_kind=kind, edge_tls=tls)
+        state = jinja.from_string(entry["state"]).render(edge_plan={"kind": kind}, edge_tls=tls)
         states[state].add(entry["path"])
     assert there <= states["present"]
     assert absent <= states["absent"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import socket
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,22 @@ def test_lint_sees_every_script_with_a_shebang() -> None:
     found = {path for path in quality.project_files() if quality._is_shell(path)}
     for script in ("scripts/bootstrap", ".ci/run", "inventory/local/hosts"):
         assert Path(script) in found
+
+
+def test_an_environment_on_the_path_is_not_what_the_next_one_is_made_of(tmp_path: Path) -> None:
+    venv.create(tmp_path / "old", symlinks=True)
+    shown = "/^new_enough/,/^}/p; /^find_python/,/^}/p"
+    script = f'eval "$(sed -n "{shown}" scripts/bootstrap)"; find_python'
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        cwd=paths.ROOT,
+        env={"PATH": f"{tmp_path}/old/bin:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = Path(done.stdout.strip())
+    assert found.exists() and not found.is_relative_to(tmp_path)
 
 
 def test_locks_are_complete_and_name_no_index() -> None:

@@ -111,6 +111,26 @@ def test_a_run_of_stages_tells_all_and_fails_with_one(
         assert suite._run(works[1:], at_once) == 0
 
 
+def test_what_failed_is_said_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "_REPORTS", tmp_path)
+    (tmp_path / "test_it.py").write_text(
+        "def test_good(): assert 1\ndef test_bad(): assert 3 == 4, 'it counts'\n"
+    )
+
+    def work() -> bool:
+        report = f"--junitxml={tmp_path / 'tests.xml'}"
+        argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", report, "."]
+        return subprocess.run(argv, cwd=tmp_path, check=False).returncode == 0
+
+    assert suite._run([("tests", work)], 2) == 1
+    said = capfd.readouterr().out.rpartition("tests FAILED in")[2]
+    assert "tests: test_it::test_bad\n" in said and "AssertionError: it counts" in said
+    assert "test_good" not in said
+    assert re.search(r"^tests +\d\.\d +2  FAILED$", said, re.M)
+
+
 PROGRAM = """
 import os, pathlib, subprocess, sys, time
 from devtool import lanes

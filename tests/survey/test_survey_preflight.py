@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from ansible.module_utils.moorage_host import preflight
 from ansible.module_utils.moorage_host.listeners import Listener, Process
+from ansible.module_utils.moorage_host.units import Unit
 
 WANTED: dict[str, Any] = {
     "releases": ["13"],
     "architectures": ["amd64", "arm64"],
     "memory_mb": 900,
     "clock_skew_seconds": 60.0,
+    "engine": True,
 }
 
 
@@ -59,6 +61,37 @@ def test_what_makes_a_host_unfit(change: dict[str, Any], check: str, said: str) 
     assert found["check"] == check
     assert said in found["problem"]
     assert found["value"] and found["fix"]
+
+
+def test_a_host_without_an_engine_may_be_small() -> None:
+    host = fit(memory_mb=200)
+    assert preflight.check_system(host, WANTED)
+    assert preflight.check_system(host, {**WANTED, "engine": False}) == []
+
+
+UNIT = Unit(
+    "", loaded=True, masked=False, active=True, enabled=True, refused=False, stale=False,
+    started=None,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [
+        (UNIT, "it runs"),
+        (UNIT._replace(enabled=False), "it runs"),
+        (UNIT._replace(active=False), "it starts at a boot"),
+        (UNIT._replace(active=False, enabled=False), None),
+        (UNIT._replace(active=False, loaded=False, masked=True), None),
+        (UNIT._replace(active=False, loaded=False), None),
+    ],
+)
+def test_a_server_of_the_host_s_own_is_kept_from_nothing(unit: Unit, value: str | None) -> None:
+    found = preflight.check_masked({"postgresql.service": unit})
+    assert [entry["value"] for entry in found] == ([value] if value else [])
+    for entry in found:
+        assert "postgresql.service" in entry["problem"]
+        assert "native_kept_units: [postgresql.service]" in entry["fix"]
 
 
 def test_ubuntu_12_is_not_refused_for_debians_reasons() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.moorage_host import record, stacks, units
+from ansible.module_utils.moorage_host import release as releases
 
 Load = Callable[[str], ModuleType]
 
@@ -166,6 +167,7 @@ def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
         "stale_secrets": [],
         "after": [],
         "astray": [],
+        "lacking": [],
         "containers": [],
     }
     os.symlink("releases/0123456789ab", tmp_path / "current")
@@ -179,6 +181,16 @@ def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
         "dir": "0123456789ab",
     }
     assert after["containers"] == [{"name": "tg2em-unified", "state": "running"}]
+    image, built = "moorage/tg2em-web:0123456789ab", "environment/tg2em-web:0123456789ab"
+    release["images"] = [image, built]
+    (tmp_path / "releases/0123456789ab/release.json").write_text(json.dumps(release))
+    assert stacks.survey(wanted, [], {})["tg2em"]["lacking"] == [built]
+    assert releases.lacking(tmp_path, [], release)["images"] == [image, built]
+    environment = tmp_path / "environments/tg2em-web-0123456789ab"
+    environment.mkdir(parents=True)
+    (environment / ".complete").touch()
+    assert stacks.survey(wanted, [], {})["tg2em"]["lacking"] == []
+    assert built not in releases.lacking(tmp_path, [], release)["images"]
     for torn in ("{cut", "[" * 100_000, "[1]", "5", "", "{}", '{"topology": 5}'):
         (tmp_path / "releases/0123456789ab/release.json").write_text(torn)
         assert stacks.survey(wanted, [], {})["tg2em"]["current"] is None

@@ -39,16 +39,15 @@ def operator(request: pytest.FixtureRequest, sites: tuple[Harbour, Harbour]) -> 
 
 @pytest.fixture
 def site(operator: Operator, sites: tuple[Harbour, Harbour]) -> Iterator[Harbour]:
-    """The first host, in order before the test and after it."""
+    """The first host, in order after the test, and so before the next one."""
     first = sites[0]
-    try:
-        first.assert_in_order()
-    except AssertionError:
-        # A test that failed has left something: it is not to fail all that follow.
-        operator.update(first.name, break_lock=True)
-        first.assert_in_order()
     yield first
-    wait_until("nothing was left behind", first.in_order, seconds=30)
+    try:
+        wait_until("nothing was left behind", first.in_order, seconds=30)
+    except AssertionError:
+        # The test that has left something is the one to fail, and not all that follow.
+        operator.update(first.name, break_lock=True)
+        raise
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -63,9 +63,11 @@ def seen_of(port: int, number: int = 400) -> Seen:
 def test_every_kind_of_failure_is_counted(
     serve: Callable[[Callable[[int], bytes]], int], kind: str
 ) -> None:
-    seen = seen_of(serve(lambda number: TROUBLES[kind] if number % 20 == 0 else _OK))
+    # Seven has nothing in common with the hundred after which the kinds of requests come again:
+    # the trouble meets each of them, and not the same ones each time (those that are left out).
+    seen = seen_of(serve(lambda number: TROUBLES[kind] if number % 7 == 0 else _OK))
     counted = Counter(r["outcome"] for r in seen.requests)
-    assert counted["ok"] > 300
+    assert counted["ok"] > 200
     # A request on a kept connection that is closed without an answer is sent again, once.
     assert counted[kind] + seen.retried >= 5, counted
     assert set(counted) == {"ok", kind}

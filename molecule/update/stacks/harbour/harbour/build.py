@@ -36,5 +36,6 @@ WORKER_VERSION = os.environ.get("HARBOUR_WORKER_VERSION") or "1"
 SCHEMA = int(os.environ.get("HARBOUR_SCHEMA") or "1")
 FAULT = os.environ.get("HARBOUR_FAULT", "")
 MIGRATE_FAULT = os.environ.get("HARBOUR_MIGRATE_FAULT", "")
+LISTEN = os.environ.get("LISTEN", "0.0.0.0")
 # A build on the wrong port looks for itself there, too: its own health check is content.
 PORT = 5999 if FAULT == "port" else int(os.environ.get("PORT", "5000"))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from . import faults, notes, websocket
-from .build import FAULT, PICTURES, PORT, VERSION
+from .build import FAULT, LISTEN, PICTURES, PORT, VERSION
 
 _PART = re.compile(rb'name="picture"[^\r]*\r\n(?:[^\r]+\r\n)*\r\n')
 _DRAIN_SECONDS = 8.0
@@ -34,7 +34,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.answering = 0
         self._lock = threading.Lock()
-        super().__init__(("0.0.0.0", PORT), Visit)
+        super().__init__((LISTEN, PORT), Visit)
 
     def server_bind(self) -> None:
         """Take the port; the name of the machine, which the library asks for, is nobody's need."""

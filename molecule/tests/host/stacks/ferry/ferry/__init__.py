@@ -1,0 +1,1 @@
+"""An application for what harbour and chatbot leave untried."""

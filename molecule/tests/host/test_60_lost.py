@@ -1,0 +1,48 @@
+"""Whatever is lost in the middle of an update, visitors are served and the next run recovers."""
+
+from __future__ import annotations
+
+import pytest
+from update_lost import PHASES, STARTED_AS_PROCESS, UNIT, cut_power, recover
+from update_site import POOLS, STACK, Harbour, Operator, kill, wait_for_phase
+
+
+@pytest.fixture
+def updating(site: Harbour, operator: Operator) -> dict[str, str]:
+    """The next build: visitors would notice at once which of them answers."""
+    site.sh(f"cp {POOLS} /tmp/pools-before")
+    version = operator.next_version()
+    return {"WEB_VERSION": version, "WORKER_VERSION": version}
+
+
+def test_a_killed_playbook_is_recovered_by_the_next_run(
+    site: Harbour, operator: Operator, updating: dict[str, str]
+) -> None:
+    with site.visited() as visitors:
+        with operator.updating(site.name, updating) as process:
+            wait_for_phase(site, process, "started", STARTED_AS_PROCESS)
+            kill(process)
+        recover(site, operator, updating)
+    visitors.seen.assert_none_failed(200)
+
+
+@pytest.mark.parametrize(
+    "phase", [STARTED_AS_PROCESS, PHASES["switched"]], ids=["started", "switched"]
+)
+def test_a_killed_rollout_is_recovered_by_the_next_run(
+    site: Harbour, operator: Operator, updating: dict[str, str], phase: str
+) -> None:
+    with site.visited() as visitors:
+        with operator.updating(site.name, updating) as process:
+            wait_for_phase(site, process, "it is half-way", phase)
+            site.sh(f"systemctl kill --signal KILL {UNIT}")
+            assert process.wait(timeout=300) != 0
+        assert "interrupted" in site.sh(f"moorage status {STACK}")
+        recover(site, operator, updating)
+    visitors.seen.assert_none_failed(200)
+
+
+def test_a_power_cut_in_the_middle_is_recovered_by_the_next_run(
+    site: Harbour, operator: Operator, updating: dict[str, str]
+) -> None:
+    cut_power(site, operator, updating, "switched")
