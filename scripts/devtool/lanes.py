@@ -67,8 +67,13 @@ def run(works: Sequence[tuple[str, Work]], lanes: int) -> Iterator[Done]:
             lane.process.join()
 
 
+def log_of(name: str) -> Path:
+    """Return where the output of a piece of work is kept."""
+    return LOGS / f"{name.replace(' ', '-').replace('/', '-')}.log"
+
+
 def _begin(name: str, work: Work) -> _Lane:
-    log = LOGS / f"{name.replace(' ', '-').replace('/', '-')}.log"
+    log = log_of(name)
     say(f"==> {name} (in {log})")
     process = _FORK.Process(target=_do, args=(work, log), name=name)
     process.start()

@@ -29,8 +29,10 @@ from devtool.ui import Problem, say
 _MOLECULE = ROOT / "molecule"
 _REPORTS = STATE / "reports"
 _PYTEST_NO_TESTS = 5
-# Of a failed test, at the end of the run.
-_FAILURE_LINES, _WIDTH = 12, 200
+# Of a failed test, at the end of the run: few, as what is kept of a long output may be its end.
+_FAILURE_LINES, _WIDTH, _MOST_FAILURES = 6, 600, 10
+# So a play and Molecule begin what they say of a failure.
+_TROUBLES = ("fatal:", "failed:", "ERROR", "CRITICAL")
 # Files of tests are shared out among as many: most of them wait for processes of their own.
 _PYTEST_WORKERS = "2"
 # Stages at a time. One alone leaves two processors idle for more than half of its minutes, and what
@@ -95,7 +97,8 @@ class Stages:
         At the end, as the whole output is long and who reads it elsewhere may have its end alone.
         """
         for stage in self.done:
-            for failure in stage.failures:
+            failures = stage.failures or ([] if stage.passed else [_trouble(stage.name)])
+            for failure in failures[:_MOST_FAILURES]:
                 say(f"\n{stage.name}: {failure}")
         say("")
         say(f"{'STAGE':24} {'MINUTES':>7} {'TESTS':>6}  RESULT")
@@ -254,4 +257,19 @@ def _read(report: Path) -> tuple[int | None, list[str]]:
 
 
 def _end(text: str) -> str:
-    return "\n".join(f"  | {line[:_WIDTH]}" for line in text.splitlines()[-_FAILURE_LINES:])
+    """Return what a failed test says of its failure, and where it looked: little of a trace."""
+    lines = text.splitlines()
+    said = [line for line in lines if line.startswith("E ")][: _FAILURE_LINES - 2]
+    where = [line for line in lines if line.partition(":")[0].endswith(".py")]
+    found = [*said, *where[:1], *where[1:][-1:]] if said else lines[-_FAILURE_LINES:]
+    return "\n".join(f"  | {line[:_WIDTH]}" for line in found)
+
+
+def _trouble(stage: str) -> str:
+    """Return what a stage said of its failure that came before its tests, or of no test."""
+    try:
+        lines = lanes.log_of(stage).read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    told = [line for line in lines if line.startswith(_TROUBLES)][:_FAILURE_LINES]
+    return "\n".join(["no test failed", *(f"  | {line[:_WIDTH]}" for line in told)])

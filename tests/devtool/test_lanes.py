@@ -131,6 +131,18 @@ def test_what_failed_is_said_at_the_end(
     assert re.search(r"^tests +\d\.\d +2  FAILED$", said, re.M)
 
 
+def test_what_failed_before_a_test_is_said_at_the_end_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "_REPORTS", tmp_path)
+    monkeypatch.setattr(lanes, "LOGS", tmp_path)
+    works = [("play", lambda: bool(print("TASK [x]\nfatal: [a]: FAILED! => no milk\nPLAY RECAP")))]
+    assert suite._run([*works, ("other", lambda: True)], 2) == 1
+    said = capfd.readouterr().out.rpartition("play FAILED in")[2]
+    assert "play: no test failed\n  | fatal: [a]: FAILED! => no milk\n" in said
+    assert "RECAP" not in said and "other:" not in said
+
+
 PROGRAM = """
 import os, pathlib, subprocess, sys, time
 from devtool import lanes

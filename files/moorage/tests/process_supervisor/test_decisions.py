@@ -26,6 +26,7 @@ class Process:
 
     def __init__(self, config: ProcessConfig, _: Any = None, wanted: bool = True) -> None:
         self.config, self.wanted = config, wanted
+        self.state = State.RUNNING if wanted else State.STOPPED
         self.asked: list[str] = []
 
     def start(self) -> None:
@@ -101,6 +102,9 @@ def test_what_may_start_now_does_unless_somebody_has_stopped_it() -> None:
     held = world()
     held.stopped_by_operator.add("web")
     assert held.apply(config()) == ("changed", ["take"], [])
+    over = world()
+    over.processes["web"].state = State.EXITED  # it was started by hand, and that was its turn
+    assert over.apply(config()) == ("changed", ["take"], [])
 
 
 def test_what_was_taken_out_and_comes_back_starts_when_it_has_ended() -> None:

@@ -71,6 +71,10 @@ def test_an_adopted_process_that_dies_is_replaced_and_its_end_is_known(rig: Rig)
 def freeze_guardian(rig: Rig) -> int:
     """Stop the guardian and kill the supervisor, so that there is none for a while."""
     info = rig.answering()
+    held = Path(f"/proc/{info['guardian_pid']}/fd")
+    fifos = {str(path) for path in (rig.run_dir / "fifo").iterdir()}
+    # It opens them a moment after a start; before that nobody would keep what is in them.
+    rig.until(lambda: fifos <= {os.readlink(fd) for fd in held.iterdir()}, "FIFOs are held")
     os.kill(info["guardian_pid"], signal.SIGSTOP)
     os.kill(info["pid"], signal.SIGKILL)
     rig.until(lambda: not rig.alive(info["pid"]), "the supervisor is dead")
@@ -209,6 +213,10 @@ def test_guardian_and_supervisor_killed_at_once(rig: Rig) -> None:
     rig.start(SLEEPER)
     pid = rig.pid("sleeper")
     info = rig.answering()
+    held = Path(f"/proc/{info['guardian_pid']}/fd")
+    fifos = {str(path) for path in (rig.run_dir / "fifo").iterdir()}
+    # It opens them a moment after a start; before that nobody would keep what is in them.
+    rig.until(lambda: fifos <= {os.readlink(fd) for fd in held.iterdir()}, "FIFOs are held")
     os.kill(info["guardian_pid"], signal.SIGSTOP)
     os.kill(info["pid"], signal.SIGKILL)
     os.kill(info["guardian_pid"], signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from process_supervisor.config.settings import load, needs_restart
 from process_supervisor.service.process import Process
+from process_supervisor.service.states import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def apply(supervisor: Supervisor, name: str, new: ProcessConfig, restarted: list
     was_autostart = process.config.autostart
     if not again or not process.wanted:
         process.reconfigure(new)
-        if new.autostart and not was_autostart and name not in supervisor.stopped_by_operator:
+        # One that has run and ended has done so by its policy.
+        fresh = process.state is State.STOPPED and name not in supervisor.stopped_by_operator
+        if new.autostart and not was_autostart and fresh:
             process.start()
         return "changed"
     restarted.append(name)

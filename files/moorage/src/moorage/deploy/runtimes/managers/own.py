@@ -137,9 +137,12 @@ class Own:
 
     def start(self, units: Sequence[str], *, timeout_seconds: float) -> None:
         """Start them, and with the supervisor at every boot."""
-        self._want(units, True)
+        if self._is_down():
+            systemctl("start", self._unit)
         for unit in units:
             self._act(self._client.start, unit, timeout_seconds)
+        # Afterwards: it would start them for that, and what ended at once would be started twice.
+        self._want(units, True)
         self._launched(units, timeout_seconds)
 
     def stop(self, units: Sequence[str], *, timeout_seconds: float) -> None:
@@ -165,8 +168,10 @@ class Own:
 
     def restart(self, unit: str, *, timeout_seconds: float) -> None:
         """Stop it with its grace, and start it."""
-        self._want([unit], True)
+        if self._is_down():
+            systemctl("start", self._unit)
         self._act(self._client.restart, unit, timeout_seconds)
+        self._want([unit], True)
         self._launched([unit], timeout_seconds)
 
     def _launched(self, units: Collection[str], seconds: float) -> None:
@@ -251,9 +256,7 @@ class Own:
         self._ask(lambda: self._client.reload(who=_WHO))
 
     def _want(self, units: Sequence[str], up: bool) -> None:
-        """Have them start with the supervisor, or not; one that is not run is started for it."""
-        if up and self._is_down():
-            systemctl("start", self._unit)
+        """Have them start with the supervisor, or not."""
         names, wanted = {self._name(unit) for unit in units}, self._wanted()
         if (wanted | names if up else wanted - names) != wanted:
             self._write(self._known(), wanted | names if up else wanted - names)
