@@ -239,6 +239,14 @@ forget_killed() {
   fi
 }
 
+# keep_others_out: holds a lock as long as the server and what it has started live. Servers in two
+# containers, or one there and one on the host, do not see each other otherwise, and ruin the data.
+keep_others_out() {
+  local lock
+  exec {lock}< "$PGDATA"
+  flock --wait 5 "$lock" || die "another server works in $PGDATA: stop it first; nothing was touched"
+}
+
 become_postgres() {
   mkdir -p "$PGDATA"
   find "$PGDATA" /run/postgresql ! -user postgres -exec chown postgres:postgres {} +
@@ -281,6 +289,7 @@ main() {
   : "${POSTGRES_DB:=$POSTGRES_USER}"
 
   shift
+  keep_others_out
   trap interrupted TERM INT
   rm -rf "$building" "$private"
   [ ! -d "$built" ] || move_up

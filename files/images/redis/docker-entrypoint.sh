@@ -108,6 +108,14 @@ settle() {
   rm -rf "$building" "$replaced" "$data"/.dump.* "$data"/.census "$data"/.arriving.*
 }
 
+# keep_others_out: holds a lock as long as the server and what it has started live; two servers would
+# write over each other's files.
+keep_others_out() {
+  local lock
+  exec {lock}< "$data"
+  flock --wait 5 "$lock" || die "another server works in $data: stop it first; nothing was touched"
+}
+
 become_redis() {
   find "$data" /run/redis ! -user redis -exec chown redis:redis {} +
   exec setpriv --reuid=redis --regid=redis --clear-groups "$0" "$@"
@@ -131,6 +139,7 @@ main() {
   shift
   case ${1:-} in '' | --*) ;; *) configuration=$1 && shift ;; esac
   check_data
+  keep_others_out
   settle "$configuration" "$@"
   write_password
   unset password

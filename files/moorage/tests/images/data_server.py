@@ -83,10 +83,11 @@ class Container:
         self.image = image
         self.secrets = secrets
         self.name = f"pytest-{image.split('/')[-1].split(':')[0]}-{uuid.uuid4().hex[:8]}"
-        docker("volume", "create", self.name)
+        self.volume = self.name
+        docker("volume", "create", self.volume)
 
     def start(self, *options: str, command: tuple[str, ...] = (), hardened: bool = True) -> None:
-        argv = ["run", "--detach", "--name", self.name, "--volume", f"{self.name}:{self.data}"]
+        argv = ["run", "--detach", "--name", self.name, "--volume", f"{self.volume}:{self.data}"]
         argv += ["--volume", f"{self.secrets}:/run/secrets:ro"]
         if hardened:
             argv += ["--user", self.user, "--read-only", "--cap-drop", "ALL"]
@@ -134,7 +135,7 @@ class Container:
 
     def files(self, script: str) -> str:
         """Run a shell script on the volume, as root, beside whatever state the server is in."""
-        argv = ("run", "--rm", "--user", "0", "--volume", f"{self.name}:{self.data}")
+        argv = ("run", "--rm", "--user", "0", "--volume", f"{self.volume}:{self.data}")
         entry = ("--workdir", self.data, "--entrypoint", "sh")
         return str(docker(*argv, *entry, self.image, "-euc", script).stdout)
 
@@ -165,4 +166,4 @@ class Container:
 
     def remove(self) -> None:
         docker("rm", "--force", "--volumes", self.name, check=False)
-        docker("volume", "rm", "--force", self.name, check=False)
+        docker("volume", "rm", "--force", self.volume, check=False)

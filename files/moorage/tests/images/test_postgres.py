@@ -553,6 +553,24 @@ def refused(server: Server, message: str, start: Callable[[], None]) -> None:
     assert message in server.logs()
 
 
+def test_a_second_server_of_the_same_data_is_refused(server: Server) -> None:
+    server.start(*USUAL)
+    server.wait_healthy()
+    second = type(server)(server.image, server.secrets)
+    second.volume, own = server.volume, second.volume
+    try:
+        refused(second, "another server works in", lambda: second.start(*USUAL))
+        assert server.is_healthy()
+        # One that was killed keeps nobody out.
+        docker("kill", "--signal", "KILL", server.name)
+        second.restart()
+        second.wait_healthy()
+    finally:
+        second.replace()
+        second.volume = own
+        second.remove()
+
+
 def test_data_of_another_version_is_refused_and_left_alone(server: Server) -> None:
     server.files("echo 15 > PG_VERSION; mkdir base; chown -R 10004:10004 .")
     refused(server, "is of PostgreSQL 15 and this is 17", lambda: server.start(*USUAL))

@@ -424,6 +424,26 @@ def test_somebody_elses_files_are_refused_and_left_alone(server: Server) -> None
     assert server.files("cat notes.txt") == "precious\n"
 
 
+def test_a_second_server_of_the_same_data_is_refused(server: Server) -> None:
+    server.start(*SECRET)
+    server.wait_healthy()
+    second = type(server)(server.image, server.secrets)
+    second.volume, own = server.volume, second.volume
+    try:
+        second.start(*SECRET)
+        assert second.wait_exit() == 1
+        assert "another server works in" in second.logs()
+        assert server.is_healthy()
+        # One that was killed keeps nobody out.
+        docker("kill", "--signal", "KILL", server.name)
+        second.restart()
+        second.wait_healthy()
+    finally:
+        second.replace()
+        second.volume = own
+        second.remove()
+
+
 def test_a_cache_beyond_its_memory_evicts_no_queue(server: Server) -> None:
     server.start(*SECRET, command=("--maxmemory", "24mb"))
     server.wait_healthy()
