@@ -5,6 +5,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`; all else is wr
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
@@ -20,19 +21,24 @@ from moorage.controller.roles import FROM_PLAN, ROLES, settings_of_role
 from moorage.render import docs as compose
 from moorage.settings import edge, host, run, stack
 from moorage.settings.table import Setting, settings_of
+from process_supervisor import ProcessConfig, embedded
+from process_supervisor.client import Client
+from process_supervisor.service.states import TRANSITIONS
 
 SETTINGS = ROOT / "docs/settings.md"
+LIBRARY = ROOT / "docs/supervisor-python.md"
 # Longer defaults are for a role's own file, whose comments explain them.
 _LONGEST_DEFAULT = 60
 
 
 def write() -> int:
-    """Write the tables of docs/compose.md, docs/settings.md and the roles' READMEs."""
+    """Write what the code says into documents and the roles' READMEs."""
     path = ROOT / "docs/compose.md"
     path.write_text(compose.rewritten(path.read_text(encoding="utf-8")), encoding="utf-8")
     SETTINGS.write_text(settings_document(SETTINGS.read_text(encoding="utf-8")), encoding="utf-8")
+    LIBRARY.write_text(library_document(LIBRARY.read_text(encoding="utf-8")), encoding="utf-8")
     subprocess.run([sys.executable, ROOT / "tests/role_readme.py"], check=True)
-    say("written: docs/compose.md, docs/settings.md, roles/*/README.md")
+    say(f"written: docs/compose.md, docs/settings.md, docs/{LIBRARY.name}, roles/*/README.md")
     return 0
 
 
@@ -55,6 +61,36 @@ def tables() -> dict[str, str]:
         lines = [(name, entry, role) for name, entry in own if name not in FROM_PLAN]
         found |= {f"{role}_role": _table("variable", lines)} if lines else {}
     return found
+
+
+def library_document(document: str) -> str:
+    """Return docs/supervisor-python.md with what the library says of itself."""
+    known = (embedded.ProcessSupervisor, ProcessConfig, Client)
+    parts = {cls.__name__: "\n".join(_members(cls)) for cls in known}
+    parts["get_supervisor"] = _member("get_supervisor", embedded.get_supervisor)
+    return compose.filled(document, {**parts, "states": _diagram()})
+
+
+def _members(cls: Any) -> Iterator[str]:
+    """Yield what is said of a class, and of each thing in it that is for everybody."""
+    yield _member(cls.__name__, cls)
+    for name, found in vars(cls).items():
+        shown = found.fget if isinstance(found, property) else found
+        if name.startswith("_") or not inspect.isfunction(shown):
+            continue
+        yield _member(f".{name}", shown, not isinstance(found, property))
+
+
+def _member(name: str, found: Any, called: bool = True) -> str:
+    signature = re.sub(r"'([^']*)'", r"\1", str(inspect.signature(found))) if called else ""
+    signature = signature.replace("(self, ", "(").replace("(self)", "()")
+    said = " ".join(inspect.cleandoc(found.__doc__ or "").split())
+    return f"- `{name}{signature}`\n  {said}\n"
+
+
+def _diagram() -> str:
+    steps = (f"    {old} --> {new}" for old, into in TRANSITIONS.items() for new in sorted(into))
+    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> STOPPED", *steps, "```", ""])
 
 
 def _lines(cls: Any, prefix: str = "") -> list[tuple[str, Setting, str]]:

@@ -46,6 +46,8 @@ def read(path: Path) -> Any:
 
 def test_the_document_is_written_from_the_table() -> None:
     assert docs.settings_document(DOCUMENT) == DOCUMENT, "run: make docs"
+    library = docs.LIBRARY.read_text(encoding="utf-8")
+    assert docs.library_document(library) == library, "run: make docs"
 
 
 def test_every_setting_is_documented_and_nothing_else_is() -> None:
