@@ -77,7 +77,7 @@ class Audit:
             except OSError as error:
                 print(f"audit log: {error}: {line.decode('ascii')}", file=sys.stderr, end="")
 
-    def refused(self, peer: Mapping[str, int], request: str, error: ControlError) -> None:
+    def refused(self, peer: Mapping[str, int | str], request: str, error: ControlError) -> None:
         """Note a request that was not even tried."""
         if self._refusals.take():
             self._left_out += 1

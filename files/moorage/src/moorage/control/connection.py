@@ -10,6 +10,7 @@ from moorage.control.wire import HEAD_END, Request, bad_request, check_head, par
 
 Phase = Literal["reading", "working", "streaming", "writing", "lingering"]
 CREDENTIALS = struct.Struct("iII")
+_BACKLOG = 4096
 
 
 class Connection:
@@ -17,7 +18,7 @@ class Connection:
 
     __slots__ = ("deadline", "drained", "head", "peer", "phase", "received", "socket", "unsent")
 
-    def __init__(self, client: socket.socket, deadline: float) -> None:
+    def __init__(self, client: socket.socket, address: object, deadline: float) -> None:
         """Ask the kernel who it is, and give it until `deadline` to send its request."""
         self.socket = client
         self.phase: Phase = "reading"
@@ -26,9 +27,7 @@ class Connection:
         self.drained = 0
         self.head: Request | None = None
         self.deadline = deadline
-        raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-        pid, uid, gid = CREDENTIALS.unpack(raw)
-        self.peer = {"pid": pid, "uid": uid, "gid": gid}
+        self.peer = _peer(client, address)
 
     def parse(self) -> Request | None:
         """Return the request once it is there as a whole; raises ControlError."""
@@ -46,6 +45,13 @@ class Connection:
         return replace(self.head, body=self.received, peer=self.peer)
 
 
+def _peer(client: socket.socket, address: object) -> dict[str, int | str]:
+    if isinstance(address, tuple):
+        return {"address": address[0], "port": address[1]}
+    raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    return dict(zip(("pid", "uid", "gid"), CREDENTIALS.unpack(raw), strict=True))
+
+
 def shutdown(client: socket.socket, how: int) -> None:
     """Shut one or both directions; of a connection that is gone already, nothing is left to."""
     try:
@@ -54,16 +60,33 @@ def shutdown(client: socket.socket, how: int) -> None:
         return
 
 
-def listen(path: str, mode: int) -> socket.socket:
-    """Return a listening socket; an older one at the path is replaced in one step."""
+def listen(place: str | tuple[str, int], mode: int) -> socket.socket:
+    """Return a listening socket: at a path, or at a host and port, for which no mode counts."""
+    return _listen_at(place, mode) if isinstance(place, str) else _listen_on(*place)
+
+
+def _listen_on(host: str, port: int) -> socket.socket:
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _listen_at(path: str, mode: int) -> socket.socket:
+    """Listen at a path; an older socket there is replaced in one step."""
     # Bound elsewhere first: clients never find a missing socket or one with a wrong mode.
     temporary = f"{path}.{os.getpid()}"
     if os.path.lexists(temporary):
         os.unlink(temporary)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.setblocking(False)
-    listener.bind(temporary)
+    try:
+        listener.bind(temporary)
+    except OSError as error:
+        # By itself it does not say where.
+        error.filename = path
+        raise
     os.chmod(temporary, mode)
-    listener.listen(4096)
+    listener.listen(_BACKLOG)
     os.replace(temporary, path)
     return listener

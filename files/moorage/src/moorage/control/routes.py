@@ -110,7 +110,7 @@ class Api:
 
     def answered(
         self,
-        peer: Mapping[str, int],
+        peer: Mapping[str, int | str],
         request: Request | None,
         status: int,
         error: ControlError | None,

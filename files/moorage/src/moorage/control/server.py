@@ -25,20 +25,20 @@ _LINGER_BYTES = 1 << 20
 
 
 class Server:
-    """Serves an application at a Unix socket until `stop`."""
+    """Serves an application until `stop`."""
 
     def __init__(
         self,
         application: Application,
-        path: str,
+        place: str | tuple[str, int],
         *,
         mode: int = 0o660,
         limits: Limits | None = None,
     ) -> None:
-        """Listen at once; an older socket at the path is replaced in one step."""
+        """Listen at once, at a path or a host and port; an older socket at the path is replaced."""
         self._application = application
         self._limits = limits or Limits()
-        self._path = path
+        self._place = place
         self._pools = {
             "read": Pool("read", self._limits.reads, self._limits.connections),
             "act": Pool("act", self._limits.actions, self._limits.actions_waiting),
@@ -53,7 +53,7 @@ class Server:
         self._waking = threading.RLock()
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
-        self._listener = listen(path, mode)
+        self._listener = listen(place, mode)
         self._accepting = False
         self._accept_again()
 
@@ -106,7 +106,7 @@ class Server:
     def _accept(self) -> None:
         for _ in range(64):
             try:
-                client, _address = self._listener.accept()
+                client, address = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError:
@@ -115,7 +115,8 @@ class Server:
                 self._accepting = False
                 return
             client.setblocking(False)
-            connection = Connection(client, time.monotonic() + self._limits.read_seconds)
+            deadline = time.monotonic() + self._limits.read_seconds
+            connection = Connection(client, address, deadline)
             self._selector.register(client, selectors.EVENT_READ, connection)
             if len(self._connections) < self._limits.connections:
                 self._connections.add(connection)
@@ -188,8 +189,8 @@ class Server:
         with self._waking:
             os.close(self._wakeup)
             self._wakeup = -1
-        if os.path.exists(self._path):
-            os.unlink(self._path)
+        if isinstance(self._place, str) and os.path.exists(self._place):
+            os.unlink(self._place)
 
     # Answers
 

@@ -42,7 +42,7 @@ class Application(Protocol):
 
     def answered(
         self,
-        peer: Mapping[str, int],
+        peer: Mapping[str, int | str],
         request: Request | None,
         status: int,
         error: ControlError | None,

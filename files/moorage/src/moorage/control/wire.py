@@ -26,7 +26,9 @@ _PAIR = re.compile(r"([a-z_]{1,32})=([A-Za-z0-9_.-]{0,64})")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
 _LENGTH = re.compile(r"[0-9]{1,9}")
 # Once at most: two of one of these are how requests are smuggled past a reader.
-_SINGLE = frozenset({"host", "content-length", "content-type", "transfer-encoding"})
+_SINGLE = frozenset(
+    {"authorization", "host", "content-length", "content-type", "transfer-encoding"}
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Request:
     headers: Mapping[str, str]
     length: int
     body: bytes = b""
-    # Who is at the other end of the socket: pid, uid and gid that the kernel vouches for.
-    peer: Mapping[str, int] = field(default_factory=dict)
+    # Who is at the other end: pid, uid and gid that the kernel vouches for, or address and port.
+    peer: Mapping[str, int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

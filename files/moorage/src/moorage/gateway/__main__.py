@@ -1,7 +1,7 @@
 """Serve the control API of one stack: `python3 -m moorage.gateway --stack NAME`.
 
 Needs nothing but Python, the group that owns the engine's socket or the watcher's, and a directory
-for its own.
+for its own. `--supervisor SOCKET` serves a process supervisor that is used alone.
 """
 
 import argparse
@@ -16,10 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from moorage.common.listening import address, only_here, read_secret
 from moorage.common.notify import tell_manager
 from moorage.control.audit import Audit
 from moorage.control.backups import read_backups
-from moorage.control.contract import ControlBackend
+from moorage.control.bearer import SHORTEST_TOKEN, Bearer
+from moorage.control.contract import Backups, ControlBackend
 from moorage.control.routes import Api
 from moorage.control.server import Server
 from moorage.control.serving import Limits
@@ -32,16 +34,13 @@ _MORE_DESCRIPTORS = 512
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
     os.umask(0o077)
-    limits = Limits()
-    _allow_descriptors(limits.connections + _MORE_DESCRIPTORS)
-    backend, kind = _backend(args)
-    backups = partial(read_backups, args.backups, args.stack)
-    audit = Audit(args.audit)
-    api = Api(backend, stack=args.stack, kind=kind, audit=audit, backups=backups)
-    path = args.socket or f"/run/moorage/{args.stack}/gateway/control.sock"
-    server = Server(api, path, mode=int(args.socket_mode, 8), limits=limits)
+    try:
+        server = _server(args)
+    except (ValueError, OSError) as error:
+        parser.exit(1, f"moorage.gateway: {error}\n")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     tell_manager("READY=1")
@@ -49,11 +48,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _server(args: argparse.Namespace) -> Server:
+    if args.stack is None and args.supervisor is None:
+        raise ValueError("--stack NAME or --supervisor SOCKET is wanted")
+    stack = args.stack or "supervisor"
+    limits = Limits()
+    _allow_descriptors(limits.connections + _MORE_DESCRIPTORS)
+    # Before anything is done: it may not be what was meant.
+    place = _place(args)
+    token = _token(args)
+    backend, kind = _backend(args)
+    # A supervisor that is used alone has no backups of anybody's.
+    backups = partial(read_backups, args.backups, args.stack) if args.stack else Backups
+    api = Api(backend, stack=stack, kind=kind, audit=Audit(args.audit), backups=backups)
+    application = Bearer(api, token) if token else api
+    return Server(application, place, mode=int(args.socket_mode, 8), limits=limits)
+
+
+def _place(args: argparse.Namespace) -> str | tuple[str, int]:
+    """Return the path, or the host and port, to listen at."""
+    if args.listen is None:
+        if args.stack is None:
+            return args.socket or os.path.join(os.path.dirname(args.supervisor), "http.sock")
+        return args.socket or f"/run/moorage/{args.stack}/gateway/control.sock"
+    if args.socket is not None:
+        raise ValueError("--socket or --listen, not both")
+    host, port = address(args.listen)
+    if not (only_here(host) or args.plain_http):
+        raise ValueError(
+            f"--listen {args.listen}: the token would pass the network in the clear. Listen on "
+            "127.0.0.1 behind a proxy that speaks TLS, or say --plain-http"
+        )
+    return host, port
+
+
+def _token(args: argparse.Namespace) -> str:
+    """Return the token that is to be shown, an empty one at a socket: its mode says who may."""
+    if args.token_file is not None:
+        return read_secret(args.token_file, SHORTEST_TOKEN)
+    if args.listen is not None:
+        raise ValueError("--listen wants --token-file FILE: every user of the machine may connect")
+    return ""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="moorage.gateway", description=__doc__)
-    parser.add_argument("--stack", required=True, type=_stack_name)
-    parser.add_argument("--socket", help="default: /run/moorage/STACK/gateway/control.sock")
+    parser.add_argument("--stack", type=_stack_name, help="may be left out with --supervisor")
+    parser.add_argument(
+        "--socket",
+        help="default: /run/moorage/STACK/gateway/control.sock; without --stack http.sock beside "
+        "the supervisor's",
+    )
     parser.add_argument("--socket-mode", default="0660", metavar="OCTAL")
+    parser.add_argument("--listen", metavar="ADDRESS:PORT", help="TCP, in place of a socket")
+    parser.add_argument("--token-file", metavar="FILE", help="who shows what is in it may ask")
+    parser.add_argument("--plain-http", action="store_true", help="serve other hosts without TLS")
     parser.add_argument("--audit", help="the audit log (default: standard error)")
     parser.add_argument("--release", type=Path, help=f"default: /opt/STACK/current/{MANIFEST}")
     parser.add_argument("--state", help="default: /var/lib/moorage-gateway/STACK")

@@ -3,7 +3,6 @@
 import argparse
 import getpass
 import importlib
-import ipaddress
 import logging
 import os
 import secrets
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 
 from flask import Flask
 
+from moorage.common.listening import address, only_here
 from moorage.control.connect import connect
 from moorage.panel.accounts import NAME, AccountError, Accounts, hash_password
 from moorage.panel.standalone import Settings, create_app
@@ -52,11 +52,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    host, _, port = str(options.listen).rpartition(":")
-    host = host.strip("[]")
-    if not port.isdecimal() or not host:
-        raise ValueError(f"--listen {options.listen}: ADDRESS:PORT is wanted")
-    if not (_loopback(host) or options.trusted_proxy or options.plain_http):
+    host, port = address(options.listen)
+    if not (only_here(host) or options.trusted_proxy or options.plain_http):
         raise ValueError(
             f"--listen {options.listen}: passwords would pass the network in the clear. Listen on "
             "127.0.0.1 behind a proxy that speaks TLS, name it with --trusted-proxy ADDRESS, or "
@@ -71,7 +68,7 @@ def _serve(options: argparse.Namespace) -> int:
         max_streams=STREAMS,
     )
     accounts = Accounts(options.password_file, options.user)
-    _run(create_app(connect(options.control), accounts, settings), host, int(port), options)
+    _run(create_app(connect(options.control), accounts, settings), host, port, options)
     return 0
 
 
@@ -108,13 +105,6 @@ def _waitress() -> Any:
         return importlib.import_module("waitress")
     except ModuleNotFoundError:
         raise ValueError("waitress is missing: pip install 'moorage[panel]'") from None
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _session_key(path: Path | None) -> bytes:

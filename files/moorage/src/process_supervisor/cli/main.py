@@ -93,6 +93,9 @@ def parser() -> argparse.ArgumentParser:
         help="how long, such as 30m, 2h or 1d; 0 ends it (default: 1h)",
     )  # fmt: skip
     add("health", "say whether everything that should be up is; exit status 1 if not")
+    sub = add("web", "serve a web page; takes the options of moorage.panel as well")
+    sub.add_argument("--listen", default="127.0.0.1:9000", metavar="ADDRESS:PORT")
+    sub.add_argument("--password-file", metavar="FILE", help="default: one made up and shown")
     add("shutdown", "stop everything, dependants first, and end the supervisor")
     return top
 
@@ -110,6 +113,16 @@ def plain_status(words: list[str]) -> SimpleNamespace | None:
         return None
     as_json = len(names) < len(words) - 1
     return SimpleNamespace(command="status", socket=socket, names=names, json=as_json, watch=None)
+
+
+def parsed(words: list[str]) -> argparse.Namespace:
+    """Return what the words say; those that `web` does not know are for the panel."""
+    top = parser()
+    arguments, more = top.parse_known_args(words)
+    if more and arguments.command != "web":
+        top.error(f"unrecognized arguments: {' '.join(more)}")
+    arguments.more = more
+    return arguments
 
 
 def requester() -> str:
@@ -277,11 +290,17 @@ def guard(path: str, takeover: bool) -> NoReturn:
 def main(words: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
     words = sys.argv[1:] if words is None else words
-    arguments = plain_status(words) or parser().parse_args(words)
+    arguments = plain_status(words) or parsed(words)
     if arguments.command == "run":
         guard(arguments.config, arguments.takeover)
     if arguments.command == "check-config":
         return check_config(arguments.config)
+    if arguments.command == "web":
+        from process_supervisor.cli import web
+
+        return web.serve(
+            arguments.socket, arguments.listen, arguments.password_file, arguments.more
+        )
     try:
         status: int = getattr(Commands(arguments), arguments.command)()
         return status
