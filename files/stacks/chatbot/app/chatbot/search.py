@@ -4,17 +4,11 @@ Neither database cuts Chinese into words. So both get the same tokens from here,
 candidates alone; how well one fits is counted here as well, and is the same on both.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterable
 
 from chatbot.db import Connection
+from moorage.application.words import CJK, tokens
 
-# Han, kana and hangul: what is written without spaces.
-_CJK = re.compile(
-    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]+"
-)
-_WORD = re.compile(r"[^\W_]+")
 # What nearly every question has, so that it says nothing of what is asked for.
 _STOP_WORDS = """
 a an and are as at be by can could do does for from have how i if in is it me my of on or our
@@ -26,37 +20,13 @@ _STOP = frozenset(_STOP_WORDS.split())
 _MOST_TOKENS = 64
 
 
-def tokens(text: str) -> set[str]:
-    """Return the tokens of a text: words in one spelling, signs and pairs of Chinese."""
-    found: set[str] = set()
-    for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold()):
-        position = 0
-        for run in _CJK.finditer(word):
-            found.add(_stem(word[position : run.start()]))
-            position = run.end()
-            signs = run[0]
-            found.update(signs)
-            found.update(signs[n : n + 2] for n in range(len(signs) - 1))
-        found.add(_stem(word[position:]))
-    # What no index takes is no word.
-    return {token for token in found if 0 < len(token) <= 64 and token.isalnum()}
-
-
-def _stem(word: str) -> str:
-    # One spelling for refund, refunds and refunded; more would need a dictionary.
-    for ending in ("ing", "ed", "es", "s"):
-        if len(word) - len(ending) >= 4 and word.endswith(ending):
-            return word.removesuffix(ending)
-    return word
-
-
 def question_tokens(text: str) -> set[str]:
     """Return what a question asks for: without the words that every question has."""
     found = tokens(text) - _STOP
-    pairs = {token for token in found if len(token) == 2 and _CJK.fullmatch(token)}
+    pairs = {token for token in found if len(token) == 2 and CJK.fullmatch(token)}
     if pairs:
         # A single sign says little where there are pairs.
-        found = {token for token in found if len(token) > 1 or not _CJK.fullmatch(token)}
+        found = {token for token in found if len(token) > 1 or not CJK.fullmatch(token)}
     return set(sorted(found)[:_MOST_TOKENS])
 
 

@@ -1,0 +1,42 @@
+"""The Compose file: what Moorage reads of it in each topology, and what Compose does."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from fastblog_rig import STACK
+
+from moorage.compose import load_stack
+from moorage.render import render_stack
+from moorage.render.host.slots import KEPT
+from moorage.settings.stack import Settings
+
+
+@pytest.mark.parametrize("topology", ["unified", "host", "containers"])
+def test_it_is_rendered(topology: str) -> None:
+    kept = KEPT if topology == "host" else ""
+    stack = load_stack(STACK, on_demand=True, kept=kept)
+    settings = Settings.parse({"topology": topology}, stack=stack.name, behind_edge=True)
+    found = render_stack(stack, settings)
+    assert {(p.service, p.port) for p in found.ports} == {("main_app", 9421)}
+    # By the edge, so an update is noticed by nobody.
+    assert [u.rolled for u in found.units if "main_app" in (u.service, *u.processes)] == [True]
+
+
+def test_the_processes_are_the_documents() -> None:
+    found = render_stack(
+        load_stack(STACK), Settings.parse({"topology": "unified"}, stack="fastblog")
+    )
+    processes = json.loads(found.files["supervisor.json"].content)["processes"]
+    main_app = next(process for process in processes if process["name"] == "main_app")
+    assert main_app["stdout_logfile"] == "/var/log/fastblog/main_app.log"
+    assert main_app["stderr_logfile"] == "/var/log/fastblog/main_app.err.log"
+    assert (main_app["restart_limit"], main_app["restart_delay"]) == (3, 5)
+
+
+def test_compose_reads_it_too() -> None:
+    argv = ["docker", "compose", "config", "--format", "json"]
+    done = subprocess.run(argv, cwd=STACK, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(service["read_only"] for service in json.loads(done.stdout)["services"].values())
