@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
-import tempfile
 import threading
-from collections.abc import Mapping
 
 from process_supervisor.common.loop import EventLoop
+from process_supervisor.config.given import configuration, named
 from process_supervisor.config.reader import ConfigError
-from process_supervisor.config.settings import Config, ProcessConfig, load
+from process_supervisor.config.replicas import having
+from process_supervisor.config.settings import Config
 from process_supervisor.control import operations
 from process_supervisor.control.server import Server
 from process_supervisor.daemon import lock
@@ -26,12 +25,15 @@ from process_supervisor.service.process import Process
 from process_supervisor.service.states import State
 from process_supervisor.service.status import status_of
 from process_supervisor.supervisor import reload, resume
+from process_supervisor.supervisor.rolling import Rolling
 from process_supervisor.supervisor.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, TypeVar
+
+    from process_supervisor.config.settings import ProcessConfig
 
     T = TypeVar("T")
 
@@ -148,6 +150,17 @@ class ProcessSupervisor:
         except KeyError:
             raise KeyError(f"there is no process {name}") from None
 
+    def _each(self, name: str) -> list[str]:
+        """Return whom a name means, `web:` a whole group; raises KeyError where there is none."""
+        try:
+            return self._call(lambda: having(self._supervisor.config.processes, name))
+        except ValueError as error:
+            raise KeyError(str(error)) from None
+
+    def _all(self, act: Callable[[str, float], bool], group: str, timeout: float) -> bool:
+        results = [act(name, timeout) for name in self._each(group)]
+        return all(results)
+
     @property
     def processes(self) -> dict[str, ManagedProcess]:
         """The processes by name."""
@@ -227,7 +240,12 @@ class ProcessSupervisor:
         return Config({**as_it_is, "processes": [item.as_dict() for item in processes]})
 
     def start_process(self, name: str, timeout: float = 30.0) -> bool:
-        """Start a process; True once it runs, False when it waits, failed or took too long."""
+        """Start a process; True once it runs, False when it waits, failed or took too long.
+
+        As with stop_process and restart_process, `GROUP:` means each process of a group.
+        """
+        if name.endswith(":"):
+            return self._all(self.start_process, name, timeout)
         settled = (*states.SETTLED, State.BACKOFF)
 
         def begin() -> None:
@@ -244,6 +262,8 @@ class ProcessSupervisor:
 
     def stop_process(self, name: str, timeout: float = 60.0) -> bool:
         """Stop a process and keep it stopped; True once it and its family have ended."""
+        if name.endswith(":"):
+            return self._all(self.stop_process, name, timeout)
 
         def begin() -> None:
             self._known(name)
@@ -254,6 +274,8 @@ class ProcessSupervisor:
 
     def restart_process(self, name: str, timeout: float = 60.0) -> bool:
         """Stop a process if it runs and start it; True once it runs again."""
+        if name.endswith(":"):
+            return self._all(self.restart_process, name, timeout)
         before = self._call(lambda: self._known(name).pid)
 
         def again(process: Process) -> bool:
@@ -261,6 +283,24 @@ class ProcessSupervisor:
 
         self._call(lambda: self._supervisor.restart(name))
         return self._wait(name, again, timeout)
+
+    def rolling_restart(self, name: str, timeout: float = 60.0) -> None:
+        """Restart each process of a group, `GROUP:`, when the one before is healthy.
+
+        timeout is for each. Raises RuntimeError at the first that does not get healthy, with the
+        rest left as it was, ValueError where another such restart is under way.
+        """
+        names, ended = self._each(name), threading.Event()
+        problems: list[str] = []
+
+        def done(problem: str | None) -> None:
+            problems.extend([problem] if problem else [])
+            ended.set()
+
+        self._call(lambda: Rolling(self._supervisor, names, timeout, done))
+        ended.wait()
+        if problems:
+            raise RuntimeError(problems[0])
 
     def start_all_processes(self) -> dict[str, bool]:
         """Start every process with autostart, in the order of their dependencies."""
@@ -310,36 +350,6 @@ class ProcessSupervisor:
             self._thread.join(timeout)
 
 
-def named(plugin: type[Any]) -> str:
-    """Return how a helper finds a class; raises ConfigError for one that it cannot find."""
-    module = sys.modules[plugin.__module__]
-    path = getattr(module, "__file__", None)
-    if not path or getattr(module, plugin.__qualname__, None) is not plugin:
-        raise ConfigError(
-            [f"plug-in {plugin.__qualname__}: must be a class of a module with a file"]
-        )
-    # By its file: the program's directory need not be where a helper looks for modules.
-    return f"{os.path.abspath(path)}:{plugin.__qualname__}"
-
-
-def configuration(config: str | Mapping[str, object] | Iterable[ProcessConfig]) -> Config:
-    """Return the configuration of a supervisor in a program; raises ConfigError."""
-    if isinstance(config, str):
-        found = load(config)
-    elif isinstance(config, Mapping):
-        found = Config(config)
-    else:
-        processes = [item.as_dict() for item in config]
-        section = {"run_dir": default_run_dir()}
-        found = Config({"version": 1, "supervisor": section, "processes": processes})
-    if found.log_file is None:
-        # A program's standard error is its own.
-        logs = [c.stdout_logfile or c.stderr_logfile for c in found.processes.values()]
-        directory = next((os.path.dirname(path) for path in logs if path), found.run_dir)
-        found.log_file = f"{directory}/supervisor.log"
-    return found
-
-
 def dependants_first(processes: Mapping[str, Process]) -> list[str]:
     """Return the names so that each comes before everything it depends on."""
     order: list[str] = []
@@ -353,17 +363,6 @@ def dependants_first(processes: Mapping[str, Process]) -> list[str]:
     for name in processes:
         visit(name)
     return order[::-1]
-
-
-def default_run_dir() -> str:
-    """Return a directory for sockets and state that only this user can enter."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    path = f"{base}/process_supervisor" if base else ""
-    path = path or f"{tempfile.gettempdir()}/process_supervisor-{os.getuid()}"
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    if os.stat(path).st_uid != os.getuid():
-        raise RuntimeError(f"{path} belongs to somebody else")
-    return path
 
 
 _shared: list[ProcessSupervisor] = []

@@ -25,7 +25,7 @@ def problems(*processes: dict[str, Any], **top: Any) -> list[str]:
 def test_defaults() -> None:
     process = ProcessConfig("web", ["serve", "--port", "80"])
     assert process.as_dict() == {
-        "name": "web", "command": ["serve", "--port", "80"], "working_dir": None,
+        "name": "web", "group": None, "command": ["serve", "--port", "80"], "working_dir": None,
         "environment": {}, "environment_file": None, "user": None, "autostart": True,
         "start_seconds": 0.0, "autorestart": "always",
         "restart_limit": 10, "restart_reset_seconds": 60.0, "restart_delay": 0.0,

@@ -19,6 +19,7 @@ from process_supervisor.control.client import Client, ControlError, default_sock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Iterator
     from typing import Any, NoReturn
 
 EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CONFIG = 1, 3, 78
@@ -61,6 +62,10 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--all", action="store_true", help="every process")
         sub.add_argument("--reason", help="noted in the events")
         sub.add_argument("--wait", type=float, default=60.0, help="seconds (default: %(default)g)")
+        if name == "restart":
+            sub.add_argument(
+                "--rolling", action="store_true", help="each only when the one before is healthy"
+            )
     add("reload", "read the configuration again; only what changed restarts")
     add("reopen", "open the log files anew, after a log rotator moved them")
     sub = add("logs", "show the last lines of a log")
@@ -153,9 +158,10 @@ class Commands:
         """Print a table or JSON."""
         names, pause = self.arguments.names, self.arguments.watch
         while True:
-            found = [self.client.status(name) for name in names] if names else self.client.status()
+            found = list(self._of(names, self.client.status)) if names else self.client.status()
             if self.arguments.json:
-                print(json.dumps(found[0] if len(names) == 1 else found, indent=2))
+                one = len(names) == 1 and not names[0].endswith((":", ":*"))
+                print(json.dumps(found[0] if one else found, indent=2))
             else:
                 if pause is not None and sys.stdout.isatty():
                     print("\x1b[H\x1b[2J", end="")
@@ -172,15 +178,21 @@ class Commands:
             raise ControlError("bad-request", "name the processes, or give --all")
         if self.arguments.all:
             names = [item["name"] for item in self.client.status()]
-        action = getattr(self.client, self.arguments.command)
+        rolling = self.arguments.command == "restart" and self.arguments.rolling
+        action = getattr(self.client, "rolling_restart" if rolling else self.arguments.command)
+        facts = {"who": requester(), "reason": self.arguments.reason, "wait": self.arguments.wait}
         good = True
-        for name in names:
-            item = action(
-                name, who=requester(), reason=self.arguments.reason, wait=self.arguments.wait
-            )
+        for item in self._of(names, lambda name: action(name, **facts)):
             show.line(item)
             good = good and (self.arguments.command == "stop" or show.well(item))
         return 0 if good else EXIT_REFUSED
+
+    @staticmethod
+    def _of(names: list[str], ask: Callable[[str], Any]) -> Iterator[dict[str, Any]]:
+        """Yield what is answered for each name, of a group each of its processes."""
+        for name in names:
+            found = ask(name)
+            yield from found if isinstance(found, list) else [found]
 
     start = stop = restart = act
 
@@ -200,7 +212,11 @@ class Commands:
         """Print lines."""
         arguments = self.arguments
         stream = "stderr" if arguments.stderr else "stdout"
-        if arguments.follow:
+        if arguments.name.endswith((":", ":*")) and not arguments.follow:
+            for item in self.client.status(arguments.name, usage=False):
+                for line in self.client.logs(item["name"], stream, arguments.lines):
+                    print(f"{item['name']} | {visible(line)}")
+        elif arguments.follow:
             for line in self.client.follow(arguments.name, stream, arguments.lines):
                 print(visible(line), flush=True)
         else:
@@ -209,12 +225,13 @@ class Commands:
         return 0
 
     def pid(self) -> int:
-        """Print a pid."""
+        """Print a pid, of a group those that run."""
         name = self.arguments.names
-        pid = self.client.status(name)["pid"] if name else self.client.info()["pid"]
-        if pid is None:
+        found = self._of([name], self.client.status) if name else [self.client.info()]
+        pids = [item["pid"] for item in found if item["pid"] is not None]
+        if not pids:
             raise ControlError("conflict", f"{name} does not run")
-        print(pid)
+        print("\n".join(map(str, pids)))
         return 0
 
     def signal(self) -> int:

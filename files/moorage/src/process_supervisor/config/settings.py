@@ -11,6 +11,7 @@ from process_supervisor.config.health import HealthConfig
 from process_supervisor.config.places import RUN_DIR, SOCKET_NAME
 from process_supervisor.config.plugins import check_plugins, read_alerts, read_plugins
 from process_supervisor.config.reader import ConfigError, Reader
+from process_supervisor.config.replicas import replicas, resolve_dependencies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ProcessConfig:
     """
 
     name: str
+    group: str | None
     command: list[str]
     working_dir: str | None
     environment: dict[str, str]
@@ -102,6 +104,9 @@ class ProcessConfig:
         self.name = reader.text("name", required=True) or ""
         if self.name and not NAME.match(self.name):
             reader.fail("name", f"must be letters, digits, '.', '_' and '-', not {self.name!r}")
+        self.group = reader.text("group")
+        if self.group and not NAME.match(self.group):
+            reader.fail("group", f"must be letters, digits, '.', '_' and '-', not {self.group!r}")
         self.command = reader.words("command", required=True)
         self.working_dir = reader.text("working_dir")
         self.environment = reader.strings("environment")
@@ -215,6 +220,7 @@ class Config:
         for index, item in enumerate(items):
             self._read_process(index, item, problems)
         reader.finish()
+        resolve_dependencies(self.processes)
         for paths, owners in ((OWN_PATHS, [self]), (PATHS, self.processes.values())):
             for owner in owners:
                 make_absolute(owner, paths, base)
@@ -249,10 +255,15 @@ class Config:
         if not isinstance(item, dict):
             problems.append(f"process number {index + 1}: must be a mapping, not {item!r}")
             return
-        process = ProcessConfig.read(item, f"process {item.get('name', index + 1)}", problems)
-        if process.name in self.processes:
-            problems.append(f"process {process.name}: name: is used twice")
-        self.processes[process.name] = process
+        for entry in replicas(item, problems):
+            before = len(problems)
+            where = f"process {entry.get('name', index + 1)}"
+            process = ProcessConfig.read(entry, where, problems)
+            if process.name in self.processes:
+                problems.append(f"process {process.name}: name: is used twice")
+            self.processes[process.name] = process
+            if len(problems) > before:
+                break  # of replicas each would say the same
 
     def as_dict(self) -> dict[str, object]:
         """Return the whole configuration in the form that the file has."""
@@ -286,8 +297,11 @@ def check_together(processes: Mapping[str, ProcessConfig], problems: list[str]) 
             problems.append(f"process {name}: name: clashes with {variables[key]} in pids.env")
         variables[key] = name
         for path in {process.stdout_logfile, process.stderr_logfile} - {None}:
-            if files.setdefault(str(path), name) != name:
-                problems.append(f"process {name}: {path}: is also {files[str(path)]}'s log file")
+            other = files.setdefault(str(path), name)
+            replicas_do = process.group and process.group == processes[other].group
+            hint = "; %(process_num)d in it gives each its own" if replicas_do else ""
+            if other != name:
+                problems.append(f"process {name}: {path}: is also {other}'s log file{hint}")
     cycle = find_cycle({name: list(process.depends_on) for name, process in processes.items()})
     if cycle:
         problems.append(f"process {cycle[0]}: depends_on: is a cycle: {' -> '.join(cycle)}")

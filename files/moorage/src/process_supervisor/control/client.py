@@ -60,7 +60,7 @@ class Client:
         raise ControlError("protocol", f"{self.path}: closed the connection without an answer")
 
     def status(self, name: str | None = None, usage: bool = True) -> Any:
-        """Return the status of one process (a dict) or of all of them (a list of dicts).
+        """Return the status of one process (a dict), a group or all of them (a list of dicts).
 
         Without `usage` their CPU share and memory are left out, which take the most time.
         """
@@ -68,21 +68,38 @@ class Client:
 
     def start(
         self, name: str, who: str | None = None, reason: str | None = None, wait: float = 30.0
-    ) -> dict[str, Any]:
-        """Start a process, wait until it runs or cannot, and return its status."""
+    ) -> Any:
+        """Start a process, wait until it runs or cannot, and return its status.
+
+        As with all of these, `GROUP:` or `GROUP:*` names a whole group: the result is a list then.
+        """
         return self._act("start", name, who, reason, wait)
 
     def stop(
         self, name: str, who: str | None = None, reason: str | None = None, wait: float = 60.0
-    ) -> dict[str, Any]:
+    ) -> Any:
         """Stop a process and keep it stopped; return its status once it is."""
         return self._act("stop", name, who, reason, wait)
 
     def restart(
         self, name: str, who: str | None = None, reason: str | None = None, wait: float = 60.0
-    ) -> dict[str, Any]:
+    ) -> Any:
         """Stop a process if it runs, start it, and return its status."""
         return self._act("restart", name, who, reason, wait)
+
+    def rolling_restart(
+        self, name: str, who: str | None = None, reason: str | None = None, wait: float = 60.0
+    ) -> Any:
+        """Restart a group's processes, the next when the one before is well; return the statuses.
+
+        `wait` is the seconds that each may take. Raises ControlError("failed") at the first that
+        does not get healthy; the rest is left as it was.
+        """
+        found = self.status(name, usage=False)
+        count = len(found) if isinstance(found, list) else 1
+        return self.call(
+            "rolling_restart", extra_time=wait * count, name=name, who=who, reason=reason, wait=wait
+        )
 
     def reload(self, who: str | None = None, reason: str | None = None) -> dict[str, list[str]]:
         """Read the configuration file again; only processes whose settings changed restart."""
@@ -152,13 +169,8 @@ class Client:
         result: dict[str, Any] = self.call("shutdown", who=who, reason=reason)
         return result
 
-    def _act(
-        self, op: str, name: str, who: str | None, reason: str | None, wait: float
-    ) -> dict[str, Any]:
-        result: dict[str, Any] = self.call(
-            op, extra_time=wait, name=name, who=who, reason=reason, wait=wait
-        )
-        return result
+    def _act(self, op: str, name: str, who: str | None, reason: str | None, wait: float) -> Any:
+        return self.call(op, extra_time=wait, name=name, who=who, reason=reason, wait=wait)
 
     def _connect(self, timeout: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -8,12 +8,14 @@ from process_supervisor.alerts.policy import EVERYTHING
 from process_supervisor.common import procfs
 from process_supervisor.common.version import __version__
 from process_supervisor.config.reader import ConfigError
+from process_supervisor.config.replicas import having
 from process_supervisor.config.settings import signal_named
 from process_supervisor.control.protocol import VERSION, ControlError
 from process_supervisor.output import tail
 from process_supervisor.service.states import SETTLED, State
 from process_supervisor.service.status import everybody_for, status_of
 from process_supervisor.supervisor import reload
+from process_supervisor.supervisor.rolling import Rolling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,15 +56,30 @@ class Request:
             raise ControlError("bad-request", f"{key} must be a number of at least 0")
         return min(value, most)
 
-    def process(self) -> Process:
-        """Return the process that the argument `name` names."""
+    @property
+    def of_group(self) -> bool:
+        """Whether the argument `name` names a group, so that the answer is a list."""
+        return str(self.args.get("name")).endswith((":", ":*"))
+
+    def processes(self) -> list[Process]:
+        """Return the processes that the argument `name` names."""
         name = self.text("name")
         if name is None:
             raise ControlError("bad-request", "name is required")
-        if name not in self.supervisor.processes:
-            known = ", ".join(self.supervisor.processes) or "none"
-            raise ControlError("not-found", f"there is no process {name} (there are: {known})")
-        return self.supervisor.processes[name]
+        every = self.supervisor.processes
+        try:
+            names = having({key: item.config for key, item in every.items()}, name)
+        except ValueError as error:
+            raise ControlError("not-found", str(error)) from error
+        return [every[found] for found in names]
+
+    def process(self) -> Process:
+        """Return the one process that the argument `name` names."""
+        found = self.processes()
+        if self.of_group:
+            names = ", ".join(process.name for process in found)
+            raise ControlError("bad-request", f"name one of the group: {names}")
+        return found[0]
 
     def record(self, op: str, process: str | None = None) -> None:
         """Put the request on the audit trail with who asked and why."""
@@ -91,47 +108,78 @@ def dispatch(connection: Connection, request_id: object, op: object, args: objec
 
 
 def status(request: Request) -> None:
-    """One process's status, or the list of all."""
+    """One process's status, or the list of a group or of all."""
     request.supervisor.look_for_kills()
+    found = list(request.supervisor.processes.values())
     if request.args.get("name") is not None:
-        request.answer(request.status(request.process()))
-    else:
-        found = list(request.supervisor.processes.values())
-        everybody = None if request.args.get("usage") is False else everybody_for(found)
-        request.answer([request.status(item, everybody) for item in found])
+        found = request.processes()
+        if not request.of_group:
+            request.answer(request.status(found[0]))
+            return
+    everybody = None if request.args.get("usage") is False else everybody_for(found)
+    request.answer([request.status(item, everybody) for item in found])
 
 
 def start(request: Request) -> None:
     """Start, and answer when it runs or when it is clear that it does not yet."""
-    process = accepting(request)
-    request.record("start", process.name)
-    request.supervisor.start(process.name)
-    until(request, process, started)
+    found = accepting(request)
+    for process in found:
+        request.record("start", process.name)
+        request.supervisor.start(process.name)
+    until(request, found, started)
 
 
 def restart(request: Request) -> None:
     """Stop and start."""
-    process = accepting(request)
-    request.record("restart", process.name)
-    before = process.pid
-    request.supervisor.restart(process.name)
-    until(request, process, lambda item: started(item) and (item.pid is None or item.pid != before))
+    found = accepting(request)
+    before = {process.name: process.pid for process in found}
+    for process in found:
+        request.record("restart", process.name)
+        request.supervisor.restart(process.name)
+
+    def again(process: Process) -> bool:
+        return started(process) and (process.pid is None or process.pid != before[process.name])
+
+    until(request, found, again)
+
+
+def rolling_restart(request: Request) -> None:
+    """Restart one after the other, and answer when all are well or one is not."""
+    found = accepting(request)
+    group = request.of_group
+
+    def done(problem: str | None) -> None:
+        if problem:
+            request.connection.refuse(request.id, ControlError("failed", problem))
+        else:
+            statuses = [request.status(process) for process in found]
+            request.answer(statuses if group else statuses[0])
+
+    names = [process.name for process in found]
+    wait = request.number("wait", 60.0, MOST_WAIT)
+    try:
+        Rolling(request.supervisor, names, wait, done)
+    except ValueError as error:
+        raise ControlError("conflict", str(error)) from error
+    request.record("rolling restart of " + ", ".join(names))
 
 
 def stop(request: Request) -> None:
     """Stop, and answer when it and everything of its family has ended."""
-    process = request.process()
-    request.record("stop", process.name)
-    request.supervisor.stop(process.name)
-    until(request, process, lambda item: item.state in SETTLED)
+    found = request.processes()
+    for process in found:
+        request.record("stop", process.name)
+        request.supervisor.stop(process.name)
+    until(request, found, lambda item: item.state in SETTLED)
 
 
-def accepting(request: Request) -> Process:
-    """Return the named process if it may be started now."""
-    process = request.process()
-    if request.supervisor.shutting_down or process.name in request.supervisor.leaving:
-        raise ControlError("conflict", f"{process.name} is being shut down")
-    return process
+def accepting(request: Request) -> list[Process]:
+    """Return the named processes if they may be started now."""
+    found = request.processes()
+    for process in found:
+        if request.supervisor.shutting_down or process.name in request.supervisor.leaving:
+            raise ControlError("conflict", f"{process.name} is being shut down")
+    return found
 
 
 def started(process: Process) -> bool:
@@ -140,19 +188,21 @@ def started(process: Process) -> bool:
     return waits or process.has_started or process.state in (*SETTLED, State.BACKOFF)
 
 
-def until(request: Request, process: Process, settled: Callable[[Process], bool]) -> None:
+def until(request: Request, processes: list[Process], settled: Callable[[Process], bool]) -> None:
     """Answer with the status as soon as a condition holds, refuse when that takes too long."""
     wait = request.number("wait", 30.0, MOST_WAIT)
-    supervisor = request.supervisor
+    supervisor, group = request.supervisor, request.of_group
 
     def look() -> None:
-        if settled(process):
+        if all(settled(process) for process in processes):
             end()
-            request.answer(request.status(process))
+            found = [request.status(process) for process in processes]
+            request.answer(found if group else found[0])
 
     def give_up() -> None:
         end()
-        message = f"{process.name} is {process.state} after {wait:g} s; the request goes on"
+        late = [f"{item.name} is {item.state}" for item in processes if not settled(item)]
+        message = f"{', '.join(late)} after {wait:g} s; the request goes on"
         request.connection.refuse(request.id, ControlError("timeout", message))
 
     def end() -> None:
@@ -301,7 +351,8 @@ def shutdown(request: Request) -> None:
 
 
 OPERATIONS: dict[str, Callable[[Request], None]] = {
-    "status": status, "start": start, "stop": stop, "restart": restart, "reload": reload_config,
+    "status": status, "start": start, "stop": stop, "restart": restart,
+    "rolling_restart": rolling_restart, "reload": reload_config,
     "reopen": reopen, "signal": send_signal, "logs": logs, "follow": follow, "events": events,
     "info": info, "plugins": plugins, "alerts": alerts, "silence": silence,
     "test_alert": test_alert, "shutdown": shutdown,

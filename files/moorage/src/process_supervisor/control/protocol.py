@@ -18,8 +18,8 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 class ControlError(Exception):
     """A refused or failed control request.
 
-    Codes: bad-request, not-found, conflict, config, timeout, internal (from the supervisor),
-    unreachable, protocol (from the client).
+    Codes: bad-request, not-found, conflict, config, timeout, failed, internal (from the
+    supervisor), unreachable, protocol (from the client).
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -91,6 +91,7 @@ def status_of(
     config = process.config
     return {
         "name": process.name,
+        "group": config.group,
         "state": str(process.state),
         "health": str(process.health),
         "wanted": "up" if process.wanted else "down",

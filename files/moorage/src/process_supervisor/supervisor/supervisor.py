@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from process_supervisor.guardian.link import GuardianLink
     from process_supervisor.service.checks import Done, Running
     from process_supervisor.service.health import HealthState
+    from process_supervisor.supervisor.rolling import Rolling
 
 
 class Supervisor:
@@ -58,6 +59,7 @@ class Supervisor:
         self._looking = False
         self.monitoring = True
         self.leaving: set[str] = set()
+        self.rolling: list[Rolling] = []
         self.shutting_down = False
         self._grace: float | None = None
         self._dirty = False
