@@ -26,7 +26,8 @@ def test_defaults() -> None:
     process = ProcessConfig("web", ["serve", "--port", "80"])
     assert process.as_dict() == {
         "name": "web", "group": None, "command": ["serve", "--port", "80"], "working_dir": None,
-        "environment": {}, "environment_file": None, "user": None, "autostart": True,
+        "environment": {}, "environment_file": None,
+        "user": None, "schedule": None, "run_missed": False, "autostart": True,
         "start_seconds": 0.0, "autorestart": "always",
         "restart_limit": 10, "restart_reset_seconds": 60.0, "restart_delay": 0.0,
         "restart_delay_max": 30.0, "restart_backoff": 2.0, "restart_jitter": 0.1,

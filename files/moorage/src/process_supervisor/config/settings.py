@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 
 from process_supervisor.config.health import HealthConfig
 from process_supervisor.config.places import RUN_DIR, SOCKET_NAME
@@ -64,6 +65,8 @@ class ProcessConfig:
     environment: dict[str, str]
     environment_file: str | None
     user: str | None
+    schedule: str | None
+    run_missed: bool
     autostart: bool
     start_seconds: float
     autorestart: str
@@ -116,7 +119,8 @@ class ProcessConfig:
         self.environment_file = reader.text("environment_file")
         user = reader.raw("user")
         self.user = None if user is None else str(user)
-        self.autostart = reader.flag("autostart", True)
+        self._read_schedule(reader)
+        self.autostart = reader.flag("autostart", self.schedule is None)
         self.start_seconds = reader.number("start_seconds", 0.0)
         self._read_restart(reader)
         self.stop_signal = stop_signal(reader, "stop_signal")
@@ -138,12 +142,30 @@ class ProcessConfig:
         self.labels = reader.strings("labels")
         reader.finish()
 
+    def _read_schedule(self, reader: Reader) -> None:
+        self.schedule = reader.text("schedule")
+        self.run_missed = reader.flag("run_missed", False)
+        if self.schedule is None:
+            if self.run_missed:
+                reader.fail("run_missed", "is for a process with a schedule alone")
+            return
+        # Most have none, and the module takes memory.
+        from process_supervisor.config.cron import Cron
+
+        try:
+            Cron(self.schedule).next(time.time())
+        except ValueError as error:
+            reader.fail("schedule", f"{error} ({self.schedule!r})")
+
     def _read_restart(self, reader: Reader) -> None:
         raw = reader.raw("autorestart")
         if isinstance(raw, bool):
             self.autorestart = "always" if raw else "never"
         else:
-            self.autorestart = reader.choice("autorestart", "always", RESTARTS)
+            usual = "never" if self.schedule else "always"
+            self.autorestart = reader.choice("autorestart", usual, RESTARTS)
+        if self.schedule and self.autorestart == "always":
+            reader.fail("autorestart", "must be never or on-failure: its schedule starts it")
         unlimited = "restart_limit" in reader.data and reader.raw("restart_limit") is None
         self.restart_limit = None if unlimited else reader.integer("restart_limit", 10)
         # Its former name is in what an earlier version has kept of a configuration.

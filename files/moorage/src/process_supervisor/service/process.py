@@ -20,7 +20,7 @@ from process_supervisor.service.states import SETTLED, Health, State, check_tran
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from process_supervisor.common.events import Events
     from process_supervisor.common.loop import Timer
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         def orphans(self) -> list[int]: ...
         def left(self, mark: int) -> bool: ...
         def touch(self) -> None: ...
+        def scheduled(self, name: str) -> dict[str, Any] | None: ...
         def ask_plugin(self, process: Process, plugin: str, done: Done) -> Running: ...
 
 

@@ -10,7 +10,7 @@ from process_supervisor.service.states import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     from process_supervisor.service.process import Process
@@ -75,6 +75,13 @@ def shortage(process: Process) -> str | None:
     return None
 
 
+def resting(process: Process, schedule: Mapping[str, Any]) -> str:
+    """Say when a scheduled process that does not run does so next, after what else there is."""
+    at = schedule["next"]
+    coming = time.strftime("runs at %Y-%m-%d %H:%M", time.localtime(at)) if at else None
+    return ", ".join(text for text in (process.reason, coming) if text)
+
+
 def status_of(
     process: Process, usage: Usage | None, everybody: procfs.Everybody | None = None
 ) -> dict[str, Any]:
@@ -89,6 +96,7 @@ def status_of(
         percent = usage.cpu_percent(process, ticks) if pid else 0.0
         used = {"cpu_percent": percent, "memory_bytes": memory}
     config = process.config
+    schedule = process.supervisor.scheduled(process.name)
     return {
         "name": process.name,
         "group": config.group,
@@ -106,7 +114,10 @@ def status_of(
             or process.health_reason
             or process.output.problem()
             or shortage(process)
-        ),
+        )
+        if pid or not schedule
+        else resting(process, schedule),
+        "schedule": schedule,
         "memory_kills": process.memory_kills,
         **used,
         "ports": config.ports,

@@ -20,6 +20,7 @@ from process_supervisor.supervisor.store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from process_supervisor.common.loop import EventLoop
     from process_supervisor.config.settings import Config
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from process_supervisor.service.checks import Done, Running
     from process_supervisor.service.health import HealthState
     from process_supervisor.supervisor.rolling import Rolling
+    from process_supervisor.supervisor.schedule import Schedules
 
 
 class Supervisor:
@@ -60,6 +62,7 @@ class Supervisor:
         self.monitoring = True
         self.leaving: set[str] = set()
         self.rolling: list[Rolling] = []
+        self._schedules: Schedules | None = None
         self.shutting_down = False
         self._grace: float | None = None
         self._dirty = False
@@ -68,9 +71,16 @@ class Supervisor:
         self._pids: dict[str, int] | None = None
 
     def configure_helpers(self) -> None:
-        """Have the plug-ins and the channels of alerts be those of the configuration."""
+        """Have plug-ins, channels of alerts and schedules be those of the configuration."""
         self.plugins.configure(self.config.plugins)
         self.alerts.configure(self.config.alerts)
+        wanted = {name: c.schedule for name, c in self.config.processes.items() if c.schedule}
+        if wanted and self._schedules is None:
+            from process_supervisor.supervisor.schedule import Schedules
+
+            self._schedules = Schedules(self, f"{self.config.state_dir}/schedule.json")
+        if self._schedules is not None:
+            self._schedules.configure(wanted)
 
     # What an operator asks for
 
@@ -149,7 +159,13 @@ class Supervisor:
             "state", process.name, **{"from": str(old), "to": str(process.state)},
             reason=reason, **facts,
         )  # fmt: skip
+        if self._schedules is not None and old is not State.STOPPED:
+            self._schedules.changed(process)
         self.touch()
+
+    def scheduled(self, name: str) -> dict[str, Any] | None:
+        """Return what is to be shown of a process's schedule, None of one that has none."""
+        return self._schedules.status_of(name) if self._schedules else None
 
     def health_changed(self, process: Process, old: Health, health: HealthState) -> None:
         """A health check's verdict changed."""
