@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -129,3 +131,27 @@ def main_app(directory: Path, given: dict[str, str], port: int) -> Process:
     eventually(lambda: ask(port, "/api/health")[0] == 200 or not made.running(), made.text)
     assert made.running(), made.text()
     return made
+
+
+class Browser:
+    """What a browser does of itself: cookies, and the token of a form."""
+
+    def __init__(self, port: int) -> None:
+        self._base = f"http://127.0.0.1:{port}"
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+
+    def page(self, path: str) -> str:
+        """Return a page."""
+        with self._opener.open(self._base + path, timeout=60) as answer:
+            return str(answer.read().decode())
+
+    def send(self, path: str, **fields: str) -> str:
+        """Send a form and return the page that follows."""
+        fields["csrf_token"] = token(self.page("/admin/settings"))
+        data = urllib.parse.urlencode(fields).encode()
+        with self._opener.open(self._base + path, data, timeout=60) as answer:
+            return str(answer.read().decode())
+
+    def sign_in(self) -> None:
+        """Sign in as the administrator."""
+        self.send("/sign-in", username="admin", password=PASSWORD)

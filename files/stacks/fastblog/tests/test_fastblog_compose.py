@@ -29,10 +29,12 @@ def test_the_processes_are_the_documents() -> None:
         load_stack(STACK), Settings.parse({"topology": "unified"}, stack="fastblog")
     )
     processes = json.loads(found.files["supervisor.json"].content)["processes"]
-    main_app = next(process for process in processes if process["name"] == "main_app")
-    assert main_app["stdout_logfile"] == "/var/log/fastblog/main_app.log"
-    assert main_app["stderr_logfile"] == "/var/log/fastblog/main_app.err.log"
-    assert (main_app["restart_limit"], main_app["restart_delay"]) == (3, 5)
+    assert [process["name"] for process in processes] == ["ipc_server", "main_app"]
+    for process in processes:
+        name = process["name"]
+        assert process["stdout_logfile"] == f"/var/log/fastblog/{name}.log"
+        assert process["stderr_logfile"] == f"/var/log/fastblog/{name}.err.log"
+        assert (process["restart_limit"], process["restart_delay"]) == (3, 5)
 
 
 def test_compose_reads_it_too() -> None:

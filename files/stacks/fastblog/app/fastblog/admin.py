@@ -4,6 +4,7 @@ from flask import Blueprint, Response, abort, flash, redirect, render_template, 
 from flask.typing import ResponseReturnValue
 
 from fastblog import archive, markup, posts
+from fastblog.messages import announce
 from fastblog.site import DEFAULTS, THEMES, page, site
 from moorage.panel.text import gettext as _
 
@@ -81,6 +82,8 @@ def save(number: int | None = None) -> ResponseReturnValue:
         except ValueError:
             flash(_("A post has a title, and an address that no other one has."), "error")
         else:
+            if draft.published:
+                announce("posts", slug=draft.slug, title=draft.title)
             flash(_("Published.") if draft.published else _("Saved as a draft."), "success")
             return redirect(url_for("admin.edit", number=saved), 303)
     answer = render_template(

@@ -1,6 +1,8 @@
-"""What gunicorn's worker serves: the application of the release that runs."""
+"""What gunicorn's worker serves."""
 
-import importlib
+from fastblog.app import create_app
+from fastblog.config import Config
+from fastblog.messages import join
 
-_CONFIG = importlib.import_module("fastblog.config").Config.from_environment()
-app = importlib.import_module("fastblog.app").create_app(_CONFIG)
+app = create_app(Config.from_environment())
+join(app)
