@@ -13,6 +13,7 @@ import time
 from types import SimpleNamespace
 
 from process_supervisor.cli import show
+from process_supervisor.cli.words import is_group, moment, pattern, span
 from process_supervisor.common.visible import visible
 from process_supervisor.control.client import Client, ControlError, default_socket
 
@@ -68,11 +69,17 @@ def parser() -> argparse.ArgumentParser:
             )
     add("reload", "read the configuration again; only what changed restarts")
     add("reopen", "open the log files anew, after a log rotator moved them")
-    sub = add("logs", "show the last lines of a log")
-    sub.add_argument("name", metavar="NAME")
+    sub = add("logs", "show the last lines of a log, or of all as one", "*")
     sub.add_argument("-f", "--follow", action="store_true", help="go on with new lines")
-    sub.add_argument("-n", "--lines", type=int, default=100, help="default: %(default)d")
+    sub.add_argument(
+        "-n", "--lines", type=int, metavar="N",
+        help="at most so many (default: 100 without --since and --grep)",
+    )  # fmt: skip
     sub.add_argument("--stderr", action="store_true", help="standard error instead of output")
+    sub.add_argument(
+        "--since", type=moment, metavar="TIME", help="30m, 2h, 1d, or 2026-12-01T08:00"
+    )
+    sub.add_argument("--grep", type=pattern, metavar="RE", help="only lines that match")
     add("pid", "print a process's pid, or the supervisor's without a name", "?")
     sub = add("signal", "send a signal to a main process")
     sub.add_argument("signal", metavar="SIGNAL")
@@ -135,18 +142,6 @@ def requester() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}"
 
 
-def span(text: str) -> float:
-    """Return the seconds of a time like `90`, `30m`, `2h` or `1d`."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, factor = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        return float(number) * factor
-    except ValueError:
-        import argparse
-
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 90, 30m, 2h or 1d") from None
-
-
 class Commands:
     """The commands that speak to a supervisor; each returns the exit status."""
 
@@ -160,7 +155,7 @@ class Commands:
         while True:
             found = list(self._of(names, self.client.status)) if names else self.client.status()
             if self.arguments.json:
-                one = len(names) == 1 and not names[0].endswith((":", ":*"))
+                one = len(names) == 1 and not is_group(names[0])
                 print(json.dumps(found[0] if one else found, indent=2))
             else:
                 if pause is not None and sys.stdout.isatty():
@@ -209,18 +204,20 @@ class Commands:
         return 0
 
     def logs(self) -> int:
-        """Print lines."""
+        """Print lines: of one log as the supervisor reads it, else of all as one."""
         arguments = self.arguments
         stream = "stderr" if arguments.stderr else "stdout"
-        if arguments.name.endswith((":", ":*")) and not arguments.follow:
-            for item in self.client.status(arguments.name, usage=False):
-                for line in self.client.logs(item["name"], stream, arguments.lines):
-                    print(f"{item['name']} | {visible(line)}")
-        elif arguments.follow:
-            for line in self.client.follow(arguments.name, stream, arguments.lines):
+        plain = arguments.since is None and arguments.grep is None
+        if not plain or len(arguments.names) != 1 or is_group(arguments.names[0]):
+            from process_supervisor.cli import logs
+
+            return EXIT_REFUSED if logs.show(self.client, arguments, 100 if plain else None) else 0
+        name, lines = arguments.names[0], 100 if arguments.lines is None else arguments.lines
+        if arguments.follow:
+            for line in self.client.follow(name, stream, lines):
                 print(visible(line), flush=True)
         else:
-            for line in self.client.logs(arguments.name, stream, arguments.lines):
+            for line in self.client.logs(name, stream, lines):
                 print(visible(line))
         return 0
 

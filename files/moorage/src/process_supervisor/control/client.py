@@ -121,6 +121,11 @@ class Client:
         result: list[str] = self.call("logs", name=name, stream=stream, lines=lines)
         return result
 
+    def log_times(self, name: str) -> dict[str, dict[str, str]]:
+        """Return each stream's file, and marks of times in it: see output/times.py."""
+        result: dict[str, dict[str, str]] = self.call("log_times", name=name)
+        return result
+
     def follow(self, name: str, stream: str = "stdout", lines: int = 10) -> Iterator[str]:
         """Yield the last lines and then each new one until the supervisor goes away."""
         with self._connect(self.timeout) as connection:

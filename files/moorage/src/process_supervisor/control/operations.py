@@ -267,6 +267,11 @@ def logs(request: Request) -> None:
     request.answer(tail.last_lines(log_path(request), count))
 
 
+def log_times(request: Request) -> None:
+    """The log files of a process, and when what was written to them."""
+    request.answer(request.process().output.times())
+
+
 def follow(request: Request) -> None:
     """The last lines of a log, then each new one until the client goes."""
     path, connection = log_path(request), request.connection
@@ -353,7 +358,7 @@ def shutdown(request: Request) -> None:
 OPERATIONS: dict[str, Callable[[Request], None]] = {
     "status": status, "start": start, "stop": stop, "restart": restart,
     "rolling_restart": rolling_restart, "reload": reload_config,
-    "reopen": reopen, "signal": send_signal, "logs": logs, "follow": follow, "events": events,
-    "info": info, "plugins": plugins, "alerts": alerts, "silence": silence,
+    "reopen": reopen, "signal": send_signal, "logs": logs, "log_times": log_times, "follow": follow,
+    "events": events, "info": info, "plugins": plugins, "alerts": alerts, "silence": silence,
     "test_alert": test_alert, "shutdown": shutdown,
 }  # fmt: skip

@@ -13,6 +13,7 @@ import json
 import os
 
 from process_supervisor.common.files import read_json, write_atomic
+from process_supervisor.output.times import Times
 
 CHUNK = 1 << 20
 # A line longer than this is not looked through for its start: the file then grows until it ends.
@@ -71,8 +72,16 @@ def move_line(source: int, target: int) -> None:
 class LogFile:
     """One log file. `note` is a path in run_dir that remembers which file is being written."""
 
-    def __init__(self, path: str, note: str, max_bytes: int = 0, backups: int = 5) -> None:
+    def __init__(
+        self,
+        path: str,
+        note: str,
+        max_bytes: int = 0,
+        backups: int = 5,
+        times: Times | None = None,
+    ) -> None:
         self.path = path
+        self.times = times
         self.max_bytes = max_bytes
         self.backups = backups
         self._note = note
@@ -86,8 +95,11 @@ class LogFile:
 
         0 means that the pipe is empty. Raises OSError (ENOSPC) with the data still in the pipe.
         """
-        size = os.fstat(self.fd).st_size
+        info = os.fstat(self.fd)
+        size = info.st_size
         taken = self._move(pipe, size)
+        if taken and self.times is not None:
+            self.times.note(info.st_ino, size)
         if taken and self.max_bytes and size + taken >= max(self.max_bytes, self._checked):
             self._rotate_at_line(size + taken)
         return taken
@@ -172,6 +184,8 @@ class LogFile:
         self._remember(fd)
         os.close(self.fd)
         self.fd = fd
+        if self.times is not None:
+            self.times.begin_anew()
 
     def _remember(self, fd: int) -> None:
         write_atomic(self._note, json.dumps(self._noted(fd)))

@@ -7,13 +7,14 @@ import os
 from process_supervisor.output import tail
 from process_supervisor.output.logfile import LogFile
 from process_supervisor.output.pump import Pump, make_fifo
+from process_supervisor.output.times import Times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from process_supervisor.common.loop import EventLoop
-    from process_supervisor.config.settings import ProcessConfig
+    from process_supervisor.config.settings import Config, ProcessConfig
 
 TAIL_LINES = 20
 STREAMS = ("stdout", "stderr")
@@ -28,11 +29,12 @@ class Output:
     """
 
     def __init__(
-        self, loop: EventLoop, config: ProcessConfig, run_dir: str, hold_fifos: Callable[[], None]
+        self, loop: EventLoop, config: ProcessConfig, home: Config, hold_fifos: Callable[[], None]
     ) -> None:
         self._loop = loop
         self._config = config
-        self._run_dir = run_dir
+        self._run_dir = home.run_dir
+        self._state_dir = home.state_dir
         self._hold_fifos = hold_fifos
         self.pumps: dict[str, Pump] = {}
         self.followers: list[Callable[[], None]] = []
@@ -63,7 +65,7 @@ class Output:
                 continue
             try:
                 log = LogFile(path, self._note(stream), self._config.log_max_bytes,
-                              self._config.log_backups)  # fmt: skip
+                              self._config.log_backups, self._times(stream))  # fmt: skip
             except OSError:
                 os.close(fifo)
                 raise
@@ -129,6 +131,14 @@ class Output:
         if self.pumps or old:
             self.ensure()
 
+    def times(self) -> dict[str, dict[str, str]]:
+        """Return of each stream that has a file of its own its path and the marks of times."""
+        self.drain()
+        return {
+            stream: {"path": path, "times": self._times(stream).text()}
+            for stream, path in self.paths().items()
+        }
+
     def problem(self) -> str | None:
         """Return what keeps output from being written, None when nothing does."""
         return next((pump.problem for pump in self.pumps.values() if pump.problem), None)
@@ -139,7 +149,7 @@ class Output:
             pump.close()
         self.pumps.clear()
         for stream in STREAMS if forget else ():
-            for path in (self._fifo(stream), self._note(stream)):
+            for path in (self._fifo(stream), self._note(stream), self._times(stream).path):
                 if os.path.exists(path):
                     os.unlink(path)
 
@@ -149,6 +159,9 @@ class Output:
 
     def _fifo(self, stream: str) -> str:
         return f"{self._run_dir}/fifo/{self._config.name}.{stream}"
+
+    def _times(self, stream: str) -> Times:
+        return Times(f"{self._state_dir}/times/{self._config.name}.{stream}")
 
     def _note(self, stream: str) -> str:
         return f"{self._run_dir}/log-{self._config.name}.{stream}.json"

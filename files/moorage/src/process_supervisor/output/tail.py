@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 BLOCK = 1 << 16
@@ -52,6 +53,13 @@ def _tail(fd: int, count: int) -> tuple[int, list[bytes]]:
     return size, lines[-count:] if count else []
 
 
+def last_offset(fd: int, count: int) -> tuple[int, int]:
+    """Return where the last count lines begin (bounded in bytes), and how many they are."""
+    size, lines = _tail(fd, count)
+    ended = not size or os.pread(fd, 1, size - 1) == b"\n"
+    return size - sum(map(len, lines)) - len(lines) + (0 if ended or not lines else 1), len(lines)
+
+
 class Follower:
     """Hands out a log's complete lines as they are written.
 
@@ -59,10 +67,15 @@ class Follower:
     to its end and the path names another one, it goes on there.
     """
 
-    def __init__(self, path: str, lines: int) -> None:
+    def __init__(self, path: str, lines: int, at: tuple[int, int] | None = None) -> None:
+        """Begin with the last lines, or at an inode and an offset where there is such a file."""
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._partial = b""
+        if at is not None:
+            self._ready: list[bytes] = []
+            self._offset, self.more = self._begin(*at), False
+            return
         size, found = _tail(self._fd, lines)
         last = os.pread(self._fd, 1, size - 1) if size else b"\n"
         if last != b"\n" and found:
@@ -81,6 +94,19 @@ class Follower:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+    def _begin(self, inode: int, offset: int) -> int:
+        if os.fstat(self._fd).st_ino == inode:
+            return offset
+        with contextlib.suppress(OSError):
+            # It was rotated since: what is left of it comes first.
+            fd = os.open(f"{self.path}.1", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            if os.fstat(fd).st_ino == inode:
+                os.close(self._fd)
+                self._fd = fd
+                return offset
+            os.close(fd)
+        return 0
 
     def _fill(self) -> None:
         data = os.pread(self._fd, BLOCK, self._offset)

@@ -63,9 +63,8 @@ class Process:
     def __init__(self, config: ProcessConfig, supervisor: Supervision) -> None:
         self.config = config
         self.supervisor = supervisor
-        self.output = Output(
-            supervisor.loop, config, supervisor.config.run_dir, supervisor.guardian.hold_fifos
-        )
+        hold = supervisor.guardian.hold_fifos
+        self.output = Output(supervisor.loop, config, supervisor.config, hold)
         self.state = State.STOPPED
         self.wanted = False
         self.reason: str | None = None
