@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from process_supervisor.config.cycle import find_cycle
 from process_supervisor.config.reader import ConfigError
-from process_supervisor.config.settings import Config, ProcessConfig, find_cycle, load, parse
+from process_supervisor.config.settings import Config, ProcessConfig, load, parse
 
 
 def problems(*processes: dict[str, Any], **top: Any) -> list[str]:
@@ -27,7 +28,8 @@ def test_defaults() -> None:
     assert process.as_dict() == {
         "name": "web", "group": None, "command": ["serve", "--port", "80"], "working_dir": None,
         "environment": {}, "environment_file": None,
-        "user": None, "schedule": None, "run_missed": False, "autostart": True,
+        "user": None, "umask": None, "nice": None, "ulimits": {},
+        "schedule": None, "run_missed": False, "autostart": True,
         "start_seconds": 0.0, "autorestart": "always",
         "restart_limit": 10, "restart_reset_seconds": 60.0, "restart_delay": 0.0,
         "restart_delay_max": 30.0, "restart_backoff": 2.0, "restart_jitter": 0.1,
@@ -74,6 +76,13 @@ def test_the_settings_of_a_fastblog_process() -> None:
         ({"environment": {"A": [1]}}, "process web: environment.A: must be a string"),
         ({"environment": {"A=B": "1"}}, "process web: environment.A=B: has '='"),
         ({"environment": ["A=1"]}, "process web: environment: must be a mapping"),
+        ({"umask": 27}, "process web: umask: must be octal digits in quotes like '0027', not 27"),
+        ({"nice": 20}, "process web: nice: must be a whole number from -20 to 19, not 20"),
+        ({"ulimits": {"locks": 5}}, "process web: ulimits.locks: is not one of as, core"),
+        ({"ulimits": {"core": "0"}}, "ulimits.core: must be a number (-1: unlimited), or a mapp"),
+        ({"ulimits": {"core": {"soft": 1}}}, "ulimits.core: must be a number"),
+        ({"ulimits": {"core": {"soft": -1, "hard": 5}}}, "core: soft -1 is more than hard 5"),
+        ({"ulimits": [1]}, "ulimits: must be a mapping"),
         ({"ports": ["80"]}, "process web: ports: must be a list of numbers"),
         ({"depends_on": {"db": "up"}}, "process web: depends_on.db: must be one of started"),
         ({"depends_on": {"db": "started"}}, "process web: depends_on.db: there is no such process"),

@@ -8,6 +8,7 @@ import os
 import pwd
 import resource
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -225,3 +226,61 @@ def test_a_start_is_one_when_it_has_lasted(rig: Rig) -> None:
     assert rig.client.start("brief")["state"] == "EXITED"
     found = rig.client.start("long")
     assert found["state"] == "RUNNING" and found["uptime"] >= 0.5
+
+
+def limits_of(pid: int) -> dict[str, list[str]]:
+    """What /proc says of a process's limits: soft and hard ones by name."""
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()[1:]
+    return {line[:25].strip(): line[26:68].split() for line in lines}
+
+
+@pytest.mark.parametrize("user", [None, "nobody"])
+def test_a_program_gets_its_umask_nice_value_and_limits(rig: Rig, user: str | None) -> None:
+    rig.directory.chmod(0o755)
+    limited = {"umask": "0027", "nice": 7, "ulimits": {
+        "nofile": {"soft": 300, "hard": 400}, "core": 0}}  # fmt: skip
+    rig.start(
+        {"name": "limited", "command": ["sleep", "1000"], "user": user, **limited},
+        {"name": "plain", "command": ["sleep", "1000"], "user": user},
+    )
+    pid, plain = rig.pid("limited"), rig.pid("plain")
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert "Umask:\t0027" in status
+    if user:
+        entry = pwd.getpwnam(user)
+        assert f"Uid:\t{entry.pw_uid}\t{entry.pw_uid}\t{entry.pw_uid}" in status
+        assert f"Gid:\t{entry.pw_gid}" in status
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 7
+    limits = limits_of(pid)
+    assert limits["Max open files"] == ["300", "400"]
+    assert limits["Max core file size"] == ["0", "0"]
+    assert os.getpriority(os.PRIO_PROCESS, plain) == os.getpriority(os.PRIO_PROCESS, 0)
+    assert limits_of(plain)["Max core file size"] != ["0", "0"]
+    # Its family is still found, and it is restarted when they change.
+    assert rig.family("limited") == [pid]
+    rig.configure({"name": "limited", "command": ["sleep", "1000"], "user": user, "nice": 7})
+    assert rig.client.reload()["restarted"] == ["limited"]
+
+
+def test_what_only_root_could_give_is_told() -> None:
+    program = """
+import os, resource
+from process_supervisor.config.settings import ProcessConfig
+from process_supervisor.service.spawn import SpawnError, check_limits
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+if os.geteuid() == 0:
+    os.setuid(65534)
+for settings in ({"ulimits": {"nofile": 200}}, {"ulimits": {"nofile": -1}}, {"nice": -5}):
+    try:
+        check_limits(ProcessConfig("web", ["x"], **settings))
+    except SpawnError as error:
+        print(error)
+check_limits(ProcessConfig("web", ["x"], ulimits={"nofile": 100}, nice=19))
+"""
+    command = [sys.executable, "-c", program]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    first, second, third = done.stdout.splitlines() or [done.stderr] * 3
+    assert first == "ulimits.nofile: 200 is more than the supervisor's own hard limit of 100"
+    assert second.startswith("ulimits.nofile: -1 is more than")
+    assert third == "nice: -5 is less than the supervisor's own, which may not"

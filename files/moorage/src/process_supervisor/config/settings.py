@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import time
 
+from process_supervisor.config.cycle import find_cycle
 from process_supervisor.config.health import HealthConfig
+from process_supervisor.config.limits import read_nice, read_ulimits, read_umask
 from process_supervisor.config.places import RUN_DIR, SOCKET_NAME
 from process_supervisor.config.plugins import check_plugins, read_alerts, read_plugins
 from process_supervisor.config.reader import ConfigError, Reader
 from process_supervisor.config.replicas import replicas, resolve_dependencies
+from process_supervisor.config.signals import stop_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,33 +24,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 CONDITIONS = ("started", "healthy", "completed")
 RESTARTS = ("always", "on-failure", "never")
 # Everything else is about supervising and applies to the running process.
-RESTART_KEYS = ("command", "working_dir", "environment", "environment_file", "user")
+RESTART_KEYS = (
+    "command", "working_dir", "environment", "environment_file", "user", "umask", "nice", "ulimits",
+)  # fmt: skip
 PATHS = ("working_dir", "environment_file", "stdout_logfile", "stderr_logfile")
 OWN_PATHS = ("run_dir", "socket", "state_dir", "log_file", "pids_file")
-
-
-def stop_signal(reader: Reader, key: str) -> str:
-    """Read a signal as `TERM`, `SIGTERM` or 15 and return its name without SIG."""
-    value = reader.raw(key)
-    if value is None:
-        return "TERM"
-    try:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return signal.Signals(value).name.removeprefix("SIG")
-        return signal_named(str(value)).name.removeprefix("SIG")
-    except ValueError:
-        reader.fail(key, f"is not a signal: {value!r}")
-        return "TERM"
-
-
-def signal_named(name: str) -> signal.Signals:
-    """Return the signal called name (`TERM`, `sigterm` or `15`), ValueError if there is none."""
-    if name.isdigit():
-        return signal.Signals(int(name))
-    try:
-        return signal.Signals["SIG" + name.upper().removeprefix("SIG")]
-    except KeyError as error:
-        raise ValueError(f"no such signal: {name}") from error
 
 
 class ProcessConfig:
@@ -65,6 +45,9 @@ class ProcessConfig:
     environment: dict[str, str]
     environment_file: str | None
     user: str | None
+    umask: str | None
+    nice: int | None
+    ulimits: dict[str, dict[str, int]]
     schedule: str | None
     run_missed: bool
     autostart: bool
@@ -119,6 +102,8 @@ class ProcessConfig:
         self.environment_file = reader.text("environment_file")
         user = reader.raw("user")
         self.user = None if user is None else str(user)
+        self.umask, self.nice = read_umask(reader), read_nice(reader)
+        self.ulimits = read_ulimits(reader)
         self._read_schedule(reader)
         self.autostart = reader.flag("autostart", self.schedule is None)
         self.start_seconds = reader.number("start_seconds", 0.0)
@@ -327,29 +312,6 @@ def check_together(processes: Mapping[str, ProcessConfig], problems: list[str]) 
     cycle = find_cycle({name: list(process.depends_on) for name, process in processes.items()})
     if cycle:
         problems.append(f"process {cycle[0]}: depends_on: is a cycle: {' -> '.join(cycle)}")
-
-
-def find_cycle(edges: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return one cycle of the graph as a path whose ends are equal, or an empty list."""
-    done: set[str] = set()
-
-    def visit(name: str, path: list[str]) -> list[str]:
-        if name in path:
-            return [*path[path.index(name) :], name]
-        if name in done:
-            return []
-        for other in edges.get(name, ()):
-            found = visit(other, [*path, name])
-            if found:
-                return found
-        done.add(name)
-        return []
-
-    for start in edges:
-        found = visit(start, [])
-        if found:
-            return found
-    return []
 
 
 def parse(text: str, yaml: bool = False, base: str = ".") -> Config:

@@ -9,7 +9,7 @@ from process_supervisor.common import procfs
 from process_supervisor.common.version import __version__
 from process_supervisor.config.reader import ConfigError
 from process_supervisor.config.replicas import having
-from process_supervisor.config.settings import signal_named
+from process_supervisor.config.signals import signal_named
 from process_supervisor.control.protocol import VERSION, ControlError
 from process_supervisor.output import tail
 from process_supervisor.service.states import SETTLED, State

@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 from process_supervisor.common import procfs
-from process_supervisor.config.settings import signal_named
+from process_supervisor.config.signals import signal_named
 from process_supervisor.output.streams import Output
 from process_supervisor.service import memory, policy
 from process_supervisor.service.health import HealthState, HealthWatch

@@ -8,8 +8,11 @@ import os
 import resource
 import signal
 import subprocess
+from functools import partial
 
+from process_supervisor.common import procfs
 from process_supervisor.common.openfiles import as_programs_have
+from process_supervisor.config.limits import above, number_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from process_supervisor.config.settings import ProcessConfig
 
+CAP_SYS_NICE, CAP_SYS_RESOURCE = 23, 24
 RLIMIT_LOCKS = 10  # not named by the resource module; see procfs.family
 
 
@@ -130,6 +134,11 @@ def run(
     The call returns after the program was executed, not just forked, so success means it runs.
     """
     identity = identity_of(config)
+    limited = bool(config.ulimits) or config.nice is not None
+    if limited:
+        check_limits(config)
+    # Who has more rights gives the limits, so the user comes after them.
+    given = None if limited else identity
     try:
         with _marked(mark), as_programs_have():
             return subprocess.Popen(
@@ -140,17 +149,52 @@ def run(
                 cwd=config.working_dir,
                 env=environment_of(config, identity, extra),
                 start_new_session=True,
-                user=identity.uid if identity else None,
-                group=identity.gid if identity else None,
-                extra_groups=identity.groups if identity else None,
+                user=given.uid if given else None,
+                group=given.gid if given else None,
+                extra_groups=given.groups if given else None,
+                umask=int(config.umask, 8) if config.umask else -1,
+                preexec_fn=partial(_limit, config, identity) if limited else None,
             )
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise SpawnError(explain(config, command, error)) from error
 
 
+def may(capability: int) -> bool:
+    """Whether this process has a capability; root in a container has few."""
+    status = procfs.read("/proc/self/status").split(b"\n")
+    line = next(line for line in status if line.startswith(b"CapEff"))
+    return bool(int(line.split()[1], 16) >> capability & 1)
+
+
+def check_limits(config: ProcessConfig) -> None:
+    """Raise SpawnError for what this process may not give: a child could not say what it was."""
+    raises = may(CAP_SYS_RESOURCE)
+    for name, limit in config.ulimits.items():
+        own = resource.getrlimit(number_of(name))[1]
+        if above(limit["hard"], own) and not raises:
+            more = f"{limit['hard']} is more than the supervisor's own hard limit of {own}"
+            raise SpawnError(f"ulimits.{name}: {more}")
+    less = config.nice is not None and config.nice < os.getpriority(os.PRIO_PROCESS, 0)
+    if less and not may(CAP_SYS_NICE):
+        raise SpawnError(f"nice: {config.nice} is less than the supervisor's own, which may not")
+
+
+def _limit(config: ProcessConfig, identity: Identity | None) -> None:
+    """Limit this process, a child that is about to become a program, and give it its user."""
+    for name, limit in config.ulimits.items():
+        resource.setrlimit(number_of(name), (limit["soft"], limit["hard"]))
+    if config.nice is not None:
+        os.setpriority(os.PRIO_PROCESS, 0, config.nice)
+    if identity is not None:
+        os.setgroups(identity.groups)
+        os.setgid(identity.gid)
+        os.setuid(identity.uid)
+
+
 def can_be_quick(config: ProcessConfig) -> bool:
-    """Whether a process may be started by `quickly`, which gives nobody another user."""
-    return bool(_alone) and identity_of(config) is None
+    """Whether a process may be started by `quickly`, which gives no other user and no limits."""
+    as_it_is = not config.ulimits and config.nice is None and config.umask is None
+    return bool(_alone) and as_it_is and identity_of(config) is None
 
 
 def quickly(
@@ -232,4 +276,6 @@ def explain(config: ProcessConfig, command: list[str], error: Exception) -> str:
         return f"cannot enter working_dir {config.working_dir}: {error.strerror}"
     if isinstance(error, OSError):
         return f"cannot run {command[0]}: {error.strerror}"
+    if isinstance(error, subprocess.SubprocessError):
+        return f"cannot run {command[0]} with its nice, ulimits and user: they are refused"
     return f"cannot run {command[0]}: {error}"
