@@ -71,6 +71,7 @@ def test_by_a_socket_beside_the_supervisors(rig: ControlRig, tmp_path: Path) -> 
         assert [e["who"] for e in last if e["kind"] == "request"][-1] == "ada"
         text = client.get(f"{url}/metrics").text
         assert 'moorage_service_up{stack="supervisor",service="steady"} 1' in text
+        assert client.get(f"{url}/dependencies").json()["dependencies"]["steady"] == {}
         assert client.get(f"{url}/backups").json() == {"backup": None, "proof": None}
     noted = json.loads(audit.read_text().splitlines()[-1])
     assert (noted["action"], noted["who"], noted["result"]) == ("restart", "ada", "done")

@@ -6,10 +6,17 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from control_rig import SOURCES, ControlRig, eventually
-from running_panel import RunningPanel, Visitor, free_port
+from running_panel import PASSWORD, RunningPanel, Visitor, free_port
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from process_supervisor.client import Client
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES)}
 
@@ -38,6 +45,64 @@ def test_one_command_on_a_terminal(rig: ControlRig, tmp_path: Path) -> None:
         assert process.wait(30) == 0
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlRig]:
+    """A supervisor with processes that wait for each other."""
+    sleep = {"command": ["sleep", "600"]}
+    check = {"type": "command", "command": ["true"]}
+    made = ControlRig(
+        tmp_path_factory.mktemp("d"),
+        {
+            "db": {**sleep, "health_check": check},
+            "migrate": {
+                "command": ["true"], "autorestart": "never", "depends_on": {"db": "healthy"},
+            },
+            "web": {**sleep, "depends_on": {"migrate": "completed", "db": "healthy"}},
+            "worker": {**sleep, "depends_on": {"migrate": "completed"}},
+        },
+    )  # fmt: skip
+    try:
+        made.start()
+        eventually(lambda: made.state("web") == "RUNNING", "web runs")
+        yield made
+    finally:
+        made.stop()
+
+
+def test_who_waits_for_whom(chain: ControlRig, tmp_path: Path, chrome: Chrome) -> None:
+    panel = RunningPanel(tmp_path, chain.socket)
+    panel.start()
+    chrome.get(panel.url)
+    chrome.find_element(By.ID, "username").send_keys("admin")
+    chrome.find_element(By.ID, "password").send_keys(PASSWORD + Keys.ENTER)
+
+    def tree() -> list[str]:
+        text = chrome.execute_script(
+            "document.querySelector('details').open = true;"
+            "return document.querySelector('.tree')?.innerText ?? ''"
+        )
+        return [" ".join(line.split()) for line in str(text).splitlines() if line.strip()]
+
+    waiting = [
+        "web running",
+        "migrate done – is waited for until it is done",
+        "db running – is waited for until it is healthy",
+        "db running – is waited for until it is healthy",
+        "worker running",
+        "migrate done – is waited for until it is done – see above",
+    ]
+    eventually(lambda: tree()[-6:] == waiting, "the tree")
+    # It stays true while the page is open.
+    Client(chain.socket).stop("db")
+    waiting[2] = waiting[3] = "db stopped – is waited for until it is healthy"
+    eventually(lambda: tree()[-6:] == waiting, "db has stopped")
+    assert not [entry for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"]
+    chrome.get(f"{panel.url}/language/zh?next=/services/")
+    assert "依赖关系" in chrome.page_source and "须等其健康" in chrome.page_source
+    chrome.delete_all_cookies()
+    assert panel.stop() == 0
 
 
 def test_without_a_terminal_it_makes_up_no_password(rig: ControlRig) -> None:

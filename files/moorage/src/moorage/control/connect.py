@@ -11,10 +11,12 @@ from moorage.control.contract import (
     Backups,
     ControlBackend,
     ControlError,
+    Dependencies,
     Event,
     KnowsBackups,
     ServiceStatus,
     Stream,
+    dependencies_of,
 )
 from moorage.control.http import HttpBackend
 from moorage.control.merged import MergedBackend, Part
@@ -83,6 +85,9 @@ class _Either:
     def backups(self) -> Backups:
         found = self._backend()
         return found.backups() if isinstance(found, KnowsBackups) else Backups()
+
+    def dependencies(self) -> Dependencies:
+        return dependencies_of(self._backend())
 
     def _backend(self) -> ControlBackend:
         with self._lock:

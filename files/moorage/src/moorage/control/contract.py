@@ -217,6 +217,24 @@ class KnowsBackups(Protocol):
         ...
 
 
+# Of each service that depends on others: whom on, and what it waits for there.
+Dependencies = dict[str, dict[str, str]]
+
+
+@runtime_checkable
+class KnowsDependencies(Protocol):
+    """A backend that knows which service waits for which."""
+
+    def dependencies(self) -> Dependencies:
+        """Return all services that are known of, also those that wait for none."""
+        ...
+
+
+def dependencies_of(backend: ControlBackend) -> Dependencies:
+    """Return the dependencies, none where they are not known; raises ControlError."""
+    return backend.dependencies() if isinstance(backend, KnowsDependencies) else {}
+
+
 @runtime_checkable
 class Announces(Protocol):
     """A backend that learns of events as they happen."""

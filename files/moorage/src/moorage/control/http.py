@@ -12,6 +12,7 @@ from moorage.control.contract import (
     Attempt,
     Backups,
     ControlError,
+    Dependencies,
     Event,
     ExitStatus,
     Health,
@@ -105,6 +106,17 @@ class HttpBackend:
             # A gateway of before knows nothing of them.
             return Backups()
         return Backups(**{name: Attempt(**raw) for name, raw in found.items() if raw})
+
+    def dependencies(self) -> Dependencies:
+        """Return which service waits for which, and for what."""
+        try:
+            found: Dependencies = self._get("/v1/dependencies")["dependencies"]
+        except ControlError as error:
+            if error.status != 404:
+                raise
+            # A gateway of before knows nothing of them.
+            return {}
+        return found
 
     def health(self) -> dict[str, Any]:
         """Return what the server says of itself."""

@@ -9,11 +9,13 @@ from moorage.control.contract import (
     Backups,
     ControlBackend,
     ControlError,
+    Dependencies,
     Event,
     KnowsBackups,
     ServiceStatus,
     State,
     Stream,
+    dependencies_of,
 )
 
 # A number of the merged events holds the numbers of both up to there; it stays exact in JSON.
@@ -99,6 +101,11 @@ class MergedBackend:
                 if found != Backups():
                     return found
         return Backups()
+
+    def dependencies(self) -> Dependencies:
+        """Return what both know of them; raises ControlError when one does not answer."""
+        first, second = (dependencies_of(part.backend) for part in self.parts)
+        return second | first
 
     def _of(self, name: str) -> tuple[ControlBackend, ServiceStatus]:
         """Return who knows a service, and its status; raises what the last one said."""

@@ -8,6 +8,7 @@ from moorage.control.contract import (
     PATIENCE_SECONDS,
     Action,
     ControlError,
+    Dependencies,
     Event,
     ExitStatus,
     Health,
@@ -98,6 +99,14 @@ class ProcessBackend:
                 yield line if line is None or not times else f"- {line}"
         except Refusal as error:
             raise _problem(error, name) from error
+
+    def dependencies(self) -> Dependencies:
+        """Return which process waits for which, and for what."""
+        try:
+            found = _entries(self._client.status(usage=False))
+            return dict(_understood(_needs, raw) for raw in found)
+        except Refusal as error:
+            raise _problem(error) from error
 
     def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
         """Return the supervisor's events after the given one, oldest first."""
@@ -198,6 +207,11 @@ def service_status(raw: Mapping[str, Any]) -> ServiceStatus:
         ports=tuple(raw.get("ports") or ()),
         log_tail=tuple(raw.get("log_tail") or ()),
     )
+
+
+def _needs(raw: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    needs = raw.get("depends_on") or {}
+    return str(raw["name"]), {str(name): str(how) for name, how in needs.items()}
 
 
 def _event(raw: Mapping[str, Any]) -> Event:

@@ -23,6 +23,7 @@ from moorage.control.contract import (
     ControlBackend,
     ControlError,
     State,
+    dependencies_of,
 )
 from moorage.control.serving import Job
 from moorage.control.sse import ALIVE, RETRY, log_stream, message
@@ -79,6 +80,7 @@ class Api:
             "/v1/health": self._health,
             "/v1/backups": self._backups,
             "/v1/services": self._services,
+            "/v1/dependencies": self._dependencies,
             "/v1/events": self._events,
             "/v1/events/follow": self._follow_events,
             "/v1/metrics": self._metrics,
@@ -158,6 +160,10 @@ class Api:
     def _services(self, request: Request) -> Job:
         query_of(request)
         return Job("read", self._list.get)
+
+    def _dependencies(self, request: Request) -> Job:
+        query_of(request)
+        return Job("read", lambda: json_response({"dependencies": dependencies_of(self._backend)}))
 
     def _service(self, request: Request, name: str) -> Job:
         query_of(request)

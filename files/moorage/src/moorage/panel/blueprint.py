@@ -16,10 +16,12 @@ from flask.typing import ResponseReturnValue
 
 from moorage.common.text import visible
 from moorage.control import Backups, ControlBackend, ControlError, KnowsBackups
+from moorage.control.contract import dependencies_of
 from moorage.panel import actions, logs, presentation, trail
 from moorage.panel.live import Snapshot, Watcher, status_events
 from moorage.panel.stream import Slots
 from moorage.panel.views import Panel, event_stream, problem, wants_json
+from process_supervisor.common.graph import Node, tree
 
 _MOST_EVENTS = 500
 
@@ -91,11 +93,25 @@ def _backups(backend: ControlBackend) -> list[tuple[str, str]]:
     return presentation.backup_lines(found, time.time())
 
 
+def _dependencies(backend: ControlBackend) -> list[Node]:
+    """Return the tree, nothing where there is none; why nothing is known the services say."""
+    try:
+        found = dependencies_of(backend)
+    except ControlError:
+        return []
+    return tree(found) if any(found.values()) else []
+
+
 def _add_pages(blueprint: Blueprint, panel: Panel) -> None:
     @blueprint.get("/")
     def index() -> str:
+        found = snapshot(panel.backend)
         return render_template(
-            "panel/services.html", backups=_backups(panel.backend), **snapshot(panel.backend)
+            "panel/services.html",
+            backups=_backups(panel.backend),
+            dependencies=_dependencies(panel.backend),
+            by_name={service.name: service for service in found["services"]},
+            **found,
         )
 
     @blueprint.get("/status")

@@ -88,6 +88,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("-n", "--limit", type=int, default=100, help="default: %(default)d")
     sub.add_argument("--since", type=int, default=0, metavar="SEQ", help="only after this event")
     sub.add_argument("--json", action="store_true", help="one JSON object a line")
+    sub = add("graph", "show who depends on whom")
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument("--dot", action="store_true", help="in Graphviz' language")
+    form.add_argument("--json", action="store_true", help="as JSON")
     sub = add("plugins", "show the plug-ins")
     sub.add_argument("--json", action="store_true", help="as JSON")
     sub = add("alerts", "show what is wrong and who is told; test a channel; silence")
@@ -241,6 +245,15 @@ class Commands:
         for entry in self.client.events(self.arguments.since, self.arguments.limit):
             as_json = self.arguments.json
             print(json.dumps(entry) if as_json else show.event(entry))
+        return 0
+
+    def graph(self) -> int:
+        """Print the dependencies."""
+        from process_supervisor.cli import graph
+
+        found = self.client.status(usage=False)
+        form = graph.dot if self.arguments.dot else graph.as_json
+        print((form if self.arguments.dot or self.arguments.json else graph.text)(found))
         return 0
 
     def plugins(self) -> int:

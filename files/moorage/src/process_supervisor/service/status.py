@@ -124,6 +124,7 @@ def status_of(
         "autorestart": config.autorestart,
         "autostart": config.autostart,
         "labels": config.labels,
+        "depends_on": config.depends_on,
         "log_tail": process.log_tail if process.state is State.FATAL else [],
         "stdout_logfile": process.output.path_of("stdout"),
         "stderr_logfile": process.output.path_of("stderr"),
