@@ -163,6 +163,7 @@ def test_what_starts_only_when_asked_was_not_stopped_by_anybody(site: Site) -> N
         ({"state": "EXITED", "exit": {"code": 0}}, False),
         ({"state": "BACKOFF"}, False),
         ({"state": "FATAL", "wanted": "down"}, False),
+        ({"state": "EXITED", "exit": {"code": 1}, "autostart": False}, False),
     ],
 )
 def test_what_has_given_up_is_tried_anew(site: Site, facts: dict[str, Any], again: bool) -> None:
@@ -256,6 +257,7 @@ def test_of_a_hand_over_for_some_services_the_others_wait(site: Site) -> None:
         ({"state": "STOPPING", "wanted": "down"}, False, "STOPPING"),
         ({"state": "BACKOFF"}, False, "BACKOFF"),
         ({"state": "FATAL"}, False, "FATAL"),
+        ({"state": "EXITED", "exit": {"code": 1}, "autostart": False}, True, "on demand"),
     ],
 )
 def test_a_process_passes_the_gate_when_it_is_well(

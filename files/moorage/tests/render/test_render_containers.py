@@ -187,6 +187,10 @@ def test_unified_leaves_out_what_no_profile_asks_for(render: Callable[..., Any])
     assert list(found.services) == ["db"]
     assert found.rendering.volumes == found.rendering.secrets == ()
     assert list(render(text, profiles=("p",)).services) == ["db", "tool"]
+    wanted = text.replace("profiles: [p],", "profiles: [p], x-moorage: {on_demand: true},")
+    found = render(wanted)
+    assert list(found.services) == ["db", "tool"]
+    assert [fact.name for fact in found.rendering.services if fact.on_demand] == ["tool"]
 
 
 def test_nobody_waits_for_what_is_not_started(shop: Callable[..., Any]) -> None:

@@ -25,16 +25,19 @@ def test_it_is_rendered(topology: str) -> None:
 
 
 def test_the_processes_are_the_documents() -> None:
-    found = render_stack(
-        load_stack(STACK), Settings.parse({"topology": "unified"}, stack="fastblog")
-    )
+    settings = Settings.parse({"topology": "unified"}, stack="fastblog")
+    found = render_stack(load_stack(STACK, on_demand=True), settings)
     processes = json.loads(found.files["supervisor.json"].content)["processes"]
-    assert [process["name"] for process in processes] == ["ipc_server", "main_app"]
+    names = ["ipc_server", "update_server", "updater", "main_app"]
+    assert [process["name"] for process in processes] == names
     for process in processes:
         name = process["name"]
         assert process["stdout_logfile"] == f"/var/log/fastblog/{name}.log"
         assert process["stderr_logfile"] == f"/var/log/fastblog/{name}.err.log"
-        assert (process["restart_limit"], process["restart_delay"]) == (3, 5)
+        if name == "updater":
+            assert not process["autostart"]
+        else:
+            assert (process["restart_limit"], process["restart_delay"]) == (3, 5)
 
 
 def test_compose_reads_it_too() -> None:

@@ -142,7 +142,8 @@ class ServiceExtension:
     """`x-moorage` of a service.
 
     `singleton`: two instances must never run at the same time, so a rollout stops the old
-    one first. `restart_*`: the supervisor's restart policy (times in seconds). `unhealthy`:
+    one first. `on_demand`: it is there although no profile asks for it, in `unified` too, and a
+    person starts it. `restart_*`: the supervisor's restart policy (times in seconds). `unhealthy`:
     what happens to a process that fails its health check. `user`: takes the place of `user`.
     `health_url`: a URL on this machine whose answer says the same as the `healthcheck` test; the
     supervisor asks it itself, which costs no process. `edge`: whether its published TCP ports are
@@ -152,6 +153,7 @@ class ServiceExtension:
     """
 
     singleton: bool = False
+    on_demand: bool = False
     restart_limit: int | None = None
     restart_window: float | None = None
     restart_delay: float | None = None
@@ -180,6 +182,7 @@ class ServiceExtension:
         return _set(
             {
                 "singleton": self.singleton or None,
+                "on_demand": self.on_demand or None,
                 "restart_limit": self.restart_limit,
                 "restart_window": self.restart_window,
                 "restart_delay": self.restart_delay,

@@ -112,6 +112,7 @@ _LOCAL_STACK = s.record(
 SERVICE_EXTENSION = s.record(
     {
         "singleton": s.boolean,
+        "on_demand": s.boolean,
         "restart_limit": _at_least(0),
         "restart_window": _seconds,
         "restart_delay": _seconds,

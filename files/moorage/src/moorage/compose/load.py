@@ -70,11 +70,12 @@ def load_stack(
 
 
 def started_only(stack: Stack) -> Stack:
-    """A stack without its services on demand and what only they use."""
+    """A stack without its services on demand, but for those that ask to be there."""
+    dropped = {key for key in stack.on_demand if not stack.services[key].moorage.on_demand}
     data = {section: {} for section in SECTIONS} | stack.to_dict()
-    data.pop(ON_DEMAND, None)
+    data[ON_DEMAND] = [key for key in stack.on_demand if key not in dropped]
     services = data["services"].items()
-    data["services"] = {key: value for key, value in services if key not in stack.on_demand}
+    data["services"] = {key: value for key, value in services if key not in dropped}
     return Stack.from_dict(without_unused(data))
 
 

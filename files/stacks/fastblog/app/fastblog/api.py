@@ -14,10 +14,12 @@ from pathlib import Path
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from fastblog import __version__
+from fastblog import __version__, messages
 from fastblog.db import Unavailable
+from fastblog.ipc import IpcError
 from fastblog.posts import line
 from fastblog.site import site
+from fastblog.updates import Place
 from moorage.application.errors import problem
 from moorage.control import Action, ControlError
 from moorage.panel.presentation import to_json
@@ -123,11 +125,18 @@ def system() -> Response:
         " (SELECT count(*) FROM comments WHERE state = 'shown') AS comments,"
         " (SELECT count(*) FROM comments WHERE state = 'waiting') AS waiting"
     )
+    try:
+        connected: object = messages.ask("ipc_server", "status")
+    except IpcError as error:
+        connected = {"problem": str(error)}
+    place = Place.from_environment(os.environ)
     return jsonify(
         version=__version__,
         uptime_seconds=round(time.time() - _BEGUN),
         load=os.getloadavg(),
         database_bytes=Path(site().database.path).stat().st_size,
         processes=services,
+        messages=connected,
+        updates={**place.noted("state"), "running": place.running()},
         **dict(counts or {}),
     )

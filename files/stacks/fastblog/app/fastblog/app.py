@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from flask import Flask, Response, abort, g, render_template, request, url_for
 
 import moorage.panel
-from fastblog import admin, api, public
+from fastblog import admin, api, public, updating
 from fastblog.comments import Stamps
 from fastblog.config import Config
 from fastblog.db import Database, Unavailable
@@ -85,7 +85,7 @@ def create_app(config: Config) -> Flask:
     i18n.init(app, moorage.panel)
     errors.init(app, Unavailable)
     gate.add_routes(app)
-    for module in (public, admin, api):
+    for module in (public, admin, updating, api):
         app.register_blueprint(module.blueprint)
     panel = create_blueprint(
         control,

@@ -1,4 +1,4 @@
-"""`python3 -m fastblog_start main_app | ipc_server`: become a process."""
+"""`python3 -m fastblog_start main_app | ipc_server | update_server | updater`: become a process."""
 
 import os
 import sys
@@ -7,6 +7,8 @@ _GUNICORN = ("gunicorn", "--config", "python:fastblog_start.gunicorn", "fastblog
 _COMMANDS = {
     "main_app": _GUNICORN,
     "ipc_server": ("fastblog.ipc_server",),
+    "update_server": ("fastblog.update_server",),
+    "updater": ("fastblog.updater",),
 }
 
 

@@ -450,7 +450,9 @@ def _seconds(moment: float | str) -> float:
 
 def _gave_up(status: Mapping[str, Any]) -> bool:
     ended = status.get("exit") or {}
-    return status["state"] == "FATAL" or (status["state"] == "EXITED" and ended.get("code") != 0)
+    failed = status["state"] == "EXITED" and ended.get("code") != 0
+    # What is started on demand is a person's to try anew.
+    return bool(status["autostart"]) and (failed or status["state"] == "FATAL")
 
 
 def _check_process(unit: Unit, status: Mapping[str, Any], candidate: bool) -> Check:
@@ -460,6 +462,9 @@ def _check_process(unit: Unit, status: Mapping[str, Any], candidate: bool) -> Ch
     if status["wanted"] == "down" and state in ("STOPPED", "EXITED"):
         waits = name in unit.singletons
         return Check(name, True, f"{state}: " + ("not twice" if waits else "stopped by somebody"))
+    on_demand = not status["autostart"] and name not in unit.singletons
+    if on_demand and state in ("STOPPED", "EXITED", "FATAL"):
+        return Check(name, True, f"{state}: on demand")
     if state == "RUNNING" and health in ("none", "healthy") and not failed:
         return Check(name, True, "RUNNING" if health == "none" else f"RUNNING, {health}")
     ended = status.get("exit") or {}

@@ -82,7 +82,7 @@ def _process(ctx: Context, service: PlacedService, name: str, log_dir: str) -> d
         "command": [*(service.entrypoint or ()), *(service.command or ())],
         "working_dir": service.working_dir or WORKING_DIR,
         "environment": _environment(ctx, service),
-        "autostart": True,
+        "autostart": not service.on_demand,
         **supervised_restart(service),
         "stop_signal": (service.stop_signal or "TERM").removeprefix("SIG"),
         "stop_grace": DEFAULT_GRACE if grace is None else grace,
