@@ -16,8 +16,9 @@ import time
 
 from process_supervisor.common import openfiles, procfs
 from process_supervisor.common.loop import EventLoop
+from process_supervisor.config.files import load
 from process_supervisor.config.reader import ConfigError
-from process_supervisor.config.settings import Config, load
+from process_supervisor.config.settings import Config
 from process_supervisor.control import operations
 from process_supervisor.control.server import Server
 from process_supervisor.guardian import guard
@@ -36,11 +37,12 @@ class Options:
 
     def __init__(self, arguments: list[str]) -> None:
         self.arguments = arguments
-        self.config = os.path.abspath(self._after("--config"))
+        self.config = [os.path.abspath(path) for path in guard.options(arguments, "--config")]
         self.run_dir = self._after("--run-dir")
         self.guardian = int(self._after("--guardian") or 0)
         self.files = self._after("--files")
         self.shutdown = "--shutdown" in arguments
+        self.yaml = ["--yaml"] if "--yaml" in arguments else []
 
     def _after(self, name: str) -> str:
         arguments = self.arguments
@@ -76,7 +78,7 @@ def configuration(options: Options) -> Config:
         # It does not fit when the supervisor itself was exchanged for another version.
         with contextlib.suppress(ConfigError):
             return Config(kept)
-    return load(options.config)
+    return load(*options.config)
 
 
 class Daemon:
@@ -104,6 +106,7 @@ class Daemon:
         if self.options.guardian:
             self._watch_guardian()
         resume.begin(self.supervisor)
+        self.loop.call_soon(lambda: reload.tell_exposed(self.supervisor))
         if self.options.shutdown:
             self.supervisor.shutdown()
         self.loop.run()
@@ -140,7 +143,8 @@ class Daemon:
         self.supervisor.events.add("guardian lost", reason="taking its place")
         self.supervisor.save()
         guard.become_subreaper()
-        options = ["--config", self.options.config, "--run-dir", self.options.run_dir]
+        configs = [word for path in self.options.config for word in ("--config", path)]
+        options = [*configs, *self.options.yaml, "--run-dir", self.options.run_dir]
         files = ["--files", self.options.files] if self.options.files else []
         guard.replace_by_guardian([*options, *files])
 

@@ -90,7 +90,9 @@ class ProcessSupervisor:
         self._supervisor.monitoring = False
         logger = logging.getLogger("process_supervisor")
         self._supervisor.journal.also = lambda line: logger.debug("%s", line)
-        self._server = Server(self._supervisor, self._path, operations.dispatch)
+        self._server = Server(
+            self._supervisor, [self._path] if self._path else [], operations.dispatch
+        )
         self._server.listen()
         resume.begin(self._supervisor, autostart=False)
         self._thread = threading.Thread(target=self._run, name="process_supervisor", daemon=True)

@@ -24,7 +24,7 @@ from process_supervisor import (
     get_supervisor,
 )
 from process_supervisor.cli.main import parser, plain_status
-from process_supervisor.config.settings import load
+from process_supervisor.config.files import load
 from process_supervisor.control.client import Client, ControlError
 from service_manager import ServiceManager
 

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from process_supervisor.config.cycle import find_cycle
+from process_supervisor.config.files import load
 from process_supervisor.config.reader import ConfigError
-from process_supervisor.config.settings import Config, ProcessConfig, load, parse
+from process_supervisor.config.settings import Config, ProcessConfig, parse
 
 
 def problems(*processes: dict[str, Any], **top: Any) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, NoReturn
 
-EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CONFIG = 1, 3, 78
+EXIT_REFUSED, EXIT_UNREACHABLE = 1, 3
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,13 +46,15 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("names", nargs=names, metavar="NAME")
         return sub
 
+    files = "may be given more than once: a later one overrides"
     sub = add("run", "guard a supervisor in the foreground")
-    sub.add_argument("-c", "--config", required=True, metavar="FILE")
+    sub.add_argument("-c", "--config", required=True, action="append", metavar="FILE", help=files)
     sub.add_argument(
         "--takeover", action="store_true", help="replace a supervisor that runs, not its processes"
     )
     sub = add("check-config", "check a configuration file and do nothing else")
-    sub.add_argument("-c", "--config", required=True, metavar="FILE")
+    sub.add_argument("-c", "--config", required=True, action="append", metavar="FILE", help=files)
+    sub.add_argument("--show", action="store_true", help="print all settings as JSON")
     sub = add("status", "show the processes", "*")
     sub.add_argument("--json", action="store_true", help="as JSON, one object or a list")
     sub.add_argument(
@@ -290,28 +292,12 @@ class Commands:
         return 0
 
 
-def check_config(path: str) -> int:
-    """Print what is wrong with a configuration file, or what it configures."""
-    from process_supervisor.common import openfiles
-    from process_supervisor.config.reader import ConfigError
-    from process_supervisor.config.settings import load
-
-    try:
-        config = load(path)
-    except ConfigError as error:
-        print("\n".join(error.problems), file=sys.stderr)
-        return EXIT_CONFIG
-    print(f"{path}: {len(config.processes)} processes: {', '.join(config.processes)}")
-    if short := openfiles.shortage(config.processes.values()):
-        print(f"{path}: {short}", file=sys.stderr)
-    return 0
-
-
-def guard(path: str, takeover: bool) -> NoReturn:
+def guard(paths: list[str], takeover: bool) -> NoReturn:
     """Become the guardian."""
     from process_supervisor.guardian.guard import main
 
-    main(["--config", path, *(["--takeover"] if takeover else [])])
+    configs = [word for path in paths for word in ("--config", path)]
+    main([*configs, *(["--takeover"] if takeover else [])])
 
 
 def main(words: list[str] | None = None) -> int:
@@ -321,7 +307,9 @@ def main(words: list[str] | None = None) -> int:
     if arguments.command == "run":
         guard(arguments.config, arguments.takeover)
     if arguments.command == "check-config":
-        return check_config(arguments.config)
+        from process_supervisor.cli.check import check_config
+
+        return check_config(arguments.config, arguments.show)
     if arguments.command == "web":
         from process_supervisor.cli import web
 

@@ -7,8 +7,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 
+from process_supervisor.config.files import load
 from process_supervisor.config.reader import ConfigError
-from process_supervisor.config.settings import Config, ProcessConfig, load
+from process_supervisor.config.settings import Config, ProcessConfig
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

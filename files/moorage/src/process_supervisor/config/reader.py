@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class ConfigError(ValueError):
@@ -26,6 +26,7 @@ class Reader:
         self.where = where
         self.problems = problems
         self.known: set[str] = set()
+        self._former: set[str] = set()
 
     def fail(self, key: str, message: str) -> None:
         """Note a mistake at a key."""
@@ -61,6 +62,13 @@ class Reader:
             return default
         return float(value)
 
+    def former(self, key: str, default: float) -> float:
+        """Read a number by a name that it had once, and that is not told any more."""
+        value = self.number(key, default)
+        self.known.discard(key)
+        self._former.add(key)
+        return value
+
     def integer(self, key: str, default: int, minimum: int = 0) -> int:
         """Read a whole number of at least minimum."""
         value = self.raw(key)
@@ -94,7 +102,9 @@ class Reader:
     def words(self, key: str, required: bool = False) -> list[str]:
         """Read a list of strings, such as an argument vector."""
         value = self.raw(key)
-        if value is None and not required:
+        if value is None:
+            if required:
+                self.fail(key, "is required")
             return []
         good = isinstance(value, (list, tuple)) and all(
             isinstance(word, str) and "\0" not in word for word in value
@@ -127,6 +137,31 @@ class Reader:
     def finish(self) -> None:
         """Report keys that nobody read: a misspelt setting must not be dropped silently."""
         for key in self.data:
-            if key not in self.known:
-                known = ", ".join(sorted(self.known))
-                self.fail(str(key), f"is not a known setting (known: {known})")
+            if key not in self.known | self._former:
+                known = sorted(self.known)
+                hint = meant(str(key), known)
+                self.fail(str(key), f"is not a known setting{hint} (known: {', '.join(known)})")
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return a question after the known word that is nearest, nothing where none is near."""
+    near = min(known, key=lambda other: distance(word, other), default="")
+    close = near and distance(word, near) <= max(1, len(word) // 3)
+    return f"; did you mean {near}?" if close else ""
+
+
+def distance(first: str, second: str) -> int:
+    """Return how many letters have to be put in, left out, exchanged or swapped with the next.
+
+    As difflib would do; but a supervisor that reloads a file with a mistake shall not grow by it.
+    """
+    first, second = first[:64], second[:64]
+    rows = [list(range(len(second) + 1))]
+    for i, a in enumerate(first, 1):
+        row = [i]
+        for j, b in enumerate(second, 1):
+            row.append(min(row[-1] + 1, rows[-1][j] + 1, rows[-1][j - 1] + (a != b)))
+            if i > 1 and j > 1 and (a, first[i - 2]) == (second[j - 2], b):
+                row[-1] = min(row[-1], rows[-2][j - 2] + 1)
+        rows.append(row)
+    return rows[-1][-1]

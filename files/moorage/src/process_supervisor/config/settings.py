@@ -12,13 +12,14 @@ from process_supervisor.config.health import HealthConfig
 from process_supervisor.config.limits import read_nice, read_ulimits, read_umask
 from process_supervisor.config.places import RUN_DIR, SOCKET_NAME
 from process_supervisor.config.plugins import check_plugins, read_alerts, read_plugins
-from process_supervisor.config.reader import ConfigError, Reader
+from process_supervisor.config.reader import ConfigError, Reader, meant
 from process_supervisor.config.replicas import replicas, resolve_dependencies
 from process_supervisor.config.signals import stop_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 CONDITIONS = ("started", "healthy", "completed")
@@ -154,7 +155,7 @@ class ProcessConfig:
         unlimited = "restart_limit" in reader.data and reader.raw("restart_limit") is None
         self.restart_limit = None if unlimited else reader.integer("restart_limit", 10)
         # Its former name is in what an earlier version has kept of a configuration.
-        former = reader.number("restart_window", 60.0)
+        former = reader.former("restart_window", 60.0)
         self.restart_reset_seconds = reader.number("restart_reset_seconds", former)
         if self.restart_limit is not None and self.restart_reset_seconds == 0:
             reader.fail("restart_limit", "is never reached with restart_reset_seconds: 0")
@@ -206,8 +207,10 @@ class Config:
     """A whole configuration file: the supervisor's own settings and the processes by name.
 
     Paths are absolute in it: those of ``data`` may be relative to the directory ``base``, by
-    default the one of the program.
+    default the one of the program. ``files`` names what it was read from.
     """
+
+    files: Sequence[str] = ()
 
     def __init__(self, data: Mapping[str, object], base: str = ".") -> None:
         problems: list[str] = []
@@ -296,7 +299,9 @@ def check_together(processes: Mapping[str, ProcessConfig], problems: list[str]) 
     for name, process in processes.items():
         for other, condition in process.depends_on.items():
             if other not in processes:
-                problems.append(f"process {name}: depends_on.{other}: there is no such process")
+                hint = meant(other, processes)
+                what = f"there is no such process{hint}"
+                problems.append(f"process {name}: depends_on.{other}: {what}")
             elif condition == "healthy" and processes[other].health_check is None:
                 problems.append(f"process {name}: depends_on.{other}: it has no health_check")
         key = name.upper().replace("-", "_").replace(".", "_")
@@ -316,6 +321,11 @@ def check_together(processes: Mapping[str, ProcessConfig], problems: list[str]) 
 
 def parse(text: str, yaml: bool = False, base: str = ".") -> Config:
     """Parse the text of a configuration file, which lies in ``base``; raises ConfigError."""
+    return Config(mapping(text, yaml), base)
+
+
+def mapping(text: str, yaml: bool) -> dict[str, Any]:
+    """Return what a file's text means; raises ConfigError."""
     try:
         if yaml:
             from yaml import YAMLError, safe_load
@@ -328,18 +338,8 @@ def parse(text: str, yaml: bool = False, base: str = ".") -> Config:
             data = json.loads(text)
     except ImportError as error:
         raise ConfigError(["YAML needs the PyYAML package; write the file as JSON"]) from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ConfigError([f"not valid JSON: {error}"]) from error
     if not isinstance(data, dict):
         raise ConfigError(["the configuration must be a mapping"])
-    return Config(data, base)
-
-
-def load(path: str) -> Config:
-    """Read a configuration file, YAML if its name ends so; raises ConfigError."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: {error}"]) from error
-    return parse(text, path.endswith((".yaml", ".yml")), os.path.dirname(os.path.abspath(path)))
+    return data

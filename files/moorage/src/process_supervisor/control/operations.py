@@ -218,12 +218,12 @@ def until(request: Request, processes: list[Process], settled: Callable[[Process
 
 def reload_config(request: Request) -> None:
     """Read the configuration file again."""
-    path = request.connection.server.config_path
-    if path is None:
+    paths = request.connection.server.config_paths
+    if not paths:
         raise ControlError("conflict", "this supervisor has no configuration file")
     request.record("reload")
     try:
-        request.answer(reload.reload(request.supervisor, path))
+        request.answer(reload.reload(request.supervisor, paths))
     except ConfigError as error:
         raise ControlError("config", str(error)) from error
 
@@ -313,7 +313,8 @@ def info(request: Request) -> None:
     request.answer({
         "pid": os.getpid(), "guardian_pid": supervisor.guardian.pid or None, "protocol": VERSION,
         "version": __version__, "started_at": supervisor.started_at,
-        "config": request.connection.server.config_path, "shutting_down": supervisor.shutting_down,
+        "config": ", ".join(request.connection.server.config_paths) or None,
+        "shutting_down": supervisor.shutting_down,
         "stray_memory_kills": supervisor.shortage.strays,
     })  # fmt: skip
 

@@ -11,7 +11,7 @@ from process_supervisor.control.protocol import MAX_REQUEST, ControlError, decod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from process_supervisor.supervisor.supervisor import Supervisor
 
@@ -152,10 +152,12 @@ class Server:
     dispatch(connection, id, op, args) carries out a request; it may raise ControlError.
     """
 
-    def __init__(self, supervisor: Supervisor, config_path: str | None, dispatch: Dispatch) -> None:
+    def __init__(
+        self, supervisor: Supervisor, config_paths: Sequence[str], dispatch: Dispatch
+    ) -> None:
         self.supervisor = supervisor
         self.dispatch = dispatch
-        self.config_path = config_path
+        self.config_paths = config_paths
         self.connections: dict[Connection, None] = {}
         self._listener: socket.socket | None = None
 

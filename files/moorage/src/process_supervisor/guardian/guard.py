@@ -5,7 +5,7 @@ leaves a record of it (link.RECORD) for the supervisor, forwards signals and kee
 of the services open. It does nothing else, so that it has no reason to fail, and imports only
 built-in modules, so that it stays small.
 
-    python3 -m process_supervisor.init --config FILE [--takeover]
+    python3 -m process_supervisor.init --config FILE [--config FILE …] [--takeover]
 
 Exit status: that of the supervisor when it ended by itself (0 after a clean shutdown, 73 when
 another one runs on the same run_dir, 78 for an unusable configuration).
@@ -212,12 +212,19 @@ def option(arguments: list[str], name: str) -> str:
     return arguments[arguments.index(name) + 1] if name in arguments else ""
 
 
+def options(arguments: list[str], name: str) -> list[str]:
+    """Return the words after each of an option."""
+    places = range(len(arguments) - 1)
+    return [arguments[place + 1] for place in places if arguments[place] == name]
+
+
 def interpreter(arguments: list[str]) -> list[str]:
     """Return the command line of an interpreter that loads as little as it can, and boot.py.
 
     YAML needs the packages that -I and -S hide.
     """
-    yaml = any(word.endswith((".yaml", ".yml")) for word in arguments)
+    # A guardian of an earlier version says it by the name of its file alone.
+    yaml = "--yaml" in arguments or any(word.endswith((".yaml", ".yml")) for word in arguments)
     boot = __file__.rsplit("/", 2)[0] + "/boot.py"
     return [sys.executable, boot] if yaml else [sys.executable, "-I", "-S", boot]
 
@@ -237,19 +244,21 @@ def become_subreaper() -> None:
 def prepare(arguments: list[str]) -> list[str]:
     """Check the configuration while the whole interpreter is there; return what to pass on."""
     from process_supervisor.common import openfiles
+    from process_supervisor.config.files import YAML_ENDINGS, load
     from process_supervisor.config.reader import ConfigError
-    from process_supervisor.config.settings import load
 
-    path = option(arguments, "--config")
-    if not path:
+    paths = options(arguments, "--config")
+    if not paths:
         say("--config FILE is required")
         sys.exit(64)
     try:
-        config = load(path)
+        config = load(*paths)
     except ConfigError as error:
         for problem in error.problems:
             say(problem)
         sys.exit(78)
+    if any(name.endswith(YAML_ENDINGS) for name in config.files):
+        arguments = [*arguments, "--yaml"]
     if "--files" not in arguments:
         if short := openfiles.shortage(config.processes.values()):
             say(short)
