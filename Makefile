@@ -8,7 +8,7 @@
 #   make local-down STACK=chatbot
 #   make test                lint, unit and contract tests, every Molecule scenario
 #   make lint | test-unit | test-molecule SCENARIO=unified
-#   make test-long           twenty good and ten bad updates of a host without a free processor
+#   make test-long           thirty updates of a host without a free processor; 10,000 operations of a supervisor
 #   make test-mutation       which small mistakes no fast test notices (MINUTES=20)
 #   make bench               the figures of the closing notes
 #   make bench-rollout       what an update costs, beside docker compose and a start.sh

@@ -47,6 +47,8 @@ _FIRST = (
 )
 # Good ones, bad ones: molecule/cases/tests/test_60_evidence.py.
 _BUSY_UPDATES = "20,10"
+_OPERATIONS = "10000"
+_ANY_OPERATIONS = "files/moorage/tests/process_supervisor/test_any_operations.py"
 _BROWSER = (
     ("chromium", "chromium", "the pages are tried in it"),
     ("chromedriver", "chromium-driver", "the tests steer Chromium through it"),
@@ -183,10 +185,14 @@ def some_scenarios(name: str | None) -> int:
 
 
 def long() -> int:
-    """Play what does not fit into `make test`: thirty updates of a host that has no time left."""
+    """Play what does not fit into `make test`.
+
+    Thirty updates of a host that has no time left, and ten thousand operations of a supervisor.
+    """
     prepare()
-    os.environ |= {"MOORAGE_BUSY_UPDATES": _BUSY_UPDATES, "PYTEST_ADDOPTS": "-s -k busy_host"}
-    return _run(_scenarios(["cases"]), 1)
+    os.environ |= {"MOORAGE_BUSY_UPDATES": _BUSY_UPDATES, "MOORAGE_OPERATIONS": _OPERATIONS}
+    os.environ["PYTEST_ADDOPTS"] = "-s -k 'busy_host or what_runs_at_the_end'"
+    return _run([*_scenarios(["cases"]), ("operations", partial(_pytest, _ANY_OPERATIONS))], 1)
 
 
 def molecule(scenario: str) -> bool:
@@ -228,10 +234,10 @@ def _go_test(module: Path) -> bool:
     return shell.foreground((golang.ensure(), "test", "./..."), cwd=module) == 0
 
 
-def _pytest() -> bool:
+def _pytest(*what: str) -> bool:
     spread = ("--numprocesses", _PYTEST_WORKERS, "--dist", "loadfile")
     report = f"--junitxml={_report('pytest')}"
-    argv = (VENV_BIN / "python", "-m", "pytest", "--durations=10", *spread, report)
+    argv = (VENV_BIN / "python", "-m", "pytest", "--durations=10", *spread, report, *what)
     status = shell.foreground(argv)
     if status == _PYTEST_NO_TESTS:
         say("    pytest collected nothing: that is a failure too")

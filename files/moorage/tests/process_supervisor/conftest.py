@@ -43,11 +43,18 @@ def alive(pid: int) -> bool:
     return facts is not None and facts.state not in "ZX"
 
 
+def log_files(path: Path) -> list[bytes]:
+    """A log's files, oldest first."""
+    numbered = sorted(path.parent.glob(f"{path.name}.[0-9]*"), key=lambda p: -int(p.suffix[1:]))
+    return [item.read_bytes() for item in (*numbered, path) if item.exists()]
+
+
 class Rig:
     """Starts, watches and ends one supervisor."""
 
     until = staticmethod(until)
     alive = staticmethod(alive)
+    log_files = staticmethod(log_files)
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -166,7 +173,7 @@ class Rig:
 
     def destroy(self) -> None:
         """End whatever is left, by force, and say what the supervisor logged."""
-        until(lambda: not self._kill(self._supervisors()), "no supervisor is left")
+        until(lambda: not self._kill(self.supervisors()), "no supervisor is left")
         if self.guardian is not None:
             self.guardian.wait()
         names = [item["name"] for item in self.processes]
@@ -179,7 +186,7 @@ class Rig:
                 print(f"--- {name}\n{self.path(name).read_text(errors='replace')[-6000:]}")
         shutil.rmtree(self.directory)
 
-    def _supervisors(self) -> list[int]:
+    def supervisors(self) -> list[int]:
         """Guardian and supervisor, whoever has these parts now: run_dir is an argument of both."""
         found = []
         for pid in procfs.all_pids():
@@ -200,12 +207,27 @@ class Rig:
         return pids
 
 
+@contextlib.contextmanager
+def new_rig() -> Iterator[Rig]:
+    """Have a rig in a short path: a Unix socket's may have 107 bytes at most."""
+    made = Rig(Path(tempfile.mkdtemp(prefix="ps-")))
+    try:
+        yield made
+    finally:
+        made.destroy()
+
+
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    """A rig in a short path: a Unix socket's may have 107 bytes at most."""
-    made = Rig(Path(tempfile.mkdtemp(prefix="ps-")))
-    yield made
-    made.destroy()
+    """A rig for one test."""
+    with new_rig() as made:
+        yield made
+
+
+@pytest.fixture
+def rigs() -> Callable[[], contextlib.AbstractContextManager[Rig]]:
+    """As many rigs as a test wants."""
+    return new_rig
 
 
 @pytest.fixture(name="until")

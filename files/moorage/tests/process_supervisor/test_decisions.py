@@ -189,7 +189,7 @@ STATE: dict[str, Any] = {
     "state": "RUNNING", "wanted": True, "reason": "why", "pid": 7, "start_ticks": 70,
     "started_at": 1.0, "started": 2.0, "restarts": 3, "failures": 4, "exit": {"code": 5},
     "log_tail": ["last"], "health": "healthy", "retry_at": 6.0, "lacked_memory": 8.0,
-    "memory_kills": 9,
+    "memory_kills": 9, "turn": True,
 }  # fmt: skip
 
 

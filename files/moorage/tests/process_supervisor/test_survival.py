@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 SLEEPER: dict[str, Any] = {"name": "sleeper", "command": ["sleep", "1000"]}
 
 
-def log_files(path: Path) -> list[bytes]:
-    """A log's files, oldest first."""
-    numbered = sorted(path.parent.glob(f"{path.name}.[0-9]*"), key=lambda p: -int(p.suffix[1:]))
-    return [item.read_bytes() for item in (*numbered, path) if item.exists()]
-
-
 def last_exit(rig: Rig, name: str) -> dict[str, Any]:
     """How a process ended last."""
     ends = [
@@ -108,6 +102,7 @@ def test_another_process_with_the_same_pid_is_not_adopted(rig: Rig) -> None:
     # As if the kernel had given the number to somebody else: this very test.
     saved = state["processes"]["sleeper"]
     saved["pid"] = os.getpid()
+    saved["turn"] = not saved["turn"]
     assert procfs.start_ticks(os.getpid()) != saved["start_ticks"]
     path.write_text(json.dumps(state))
     os.kill(guardian, signal.SIGCONT)
@@ -125,7 +120,8 @@ def test_a_start_that_could_not_be_recorded_is_not_repeated(rig: Rig) -> None:
     guardian = freeze_guardian(rig)
     path = rig.run_dir / "state.json"
     state = json.loads(path.read_text())
-    state["processes"]["sleeper"] |= {"state": "STARTING", "pid": None}
+    saved = state["processes"]["sleeper"]
+    saved |= {"state": "STARTING", "pid": None, "turn": not saved["turn"]}
     path.write_text(json.dumps(state))
     os.kill(guardian, signal.SIGCONT)
     rig.answering()
@@ -147,6 +143,39 @@ def test_a_lost_or_damaged_state_file_costs_no_restart(rig: Rig, saved: str) -> 
     rig.answering()
     assert rig.pid("sleeper") == pid
     assert rig.family("sleeper") == [pid]
+
+
+def test_what_an_earlier_guardian_left_is_found_without_a_state(rig: Rig) -> None:
+    deaf = ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"]
+    rig.start(SLEEPER, {"name": "gone", "command": deaf, "stop_grace": 1000})
+    pid, gone, info = rig.pid("sleeper"), rig.pid("gone"), rig.answering()
+    os.kill(info["guardian_pid"], signal.SIGKILL)
+    assert rig.guardian is not None
+    rig.guardian.wait()
+    rig.until(lambda: (rig._info() or info)["guardian_pid"] == info["pid"], "a new guardian")
+    # It is killed while it stops what was taken out, and its state is lost.
+    rig.configure(SLEEPER)
+    rig.client.reload()
+    guardian = freeze_guardian(rig)
+    (rig.run_dir / "state.json").write_text("")
+    os.kill(guardian, signal.SIGCONT)
+    rig.until(lambda: not rig.alive(gone), "what nobody knows is ended")
+    assert rig.pid("sleeper") == pid
+    assert rig.family("sleeper") == [pid]
+
+
+def test_what_a_dead_process_has_left_is_not_taken_for_the_next_one(rig: Rig) -> None:
+    leaves = "setsid -f sleep 1000.5; exec sleep 1000"
+    rig.start({"name": "leaver", "command": ["sh", "-c", leaves]})
+    pid = rig.pid("leaver")
+    rig.until(lambda: len(rig.family("leaver")) == 2, "it has left one")
+    left = (set(rig.family("leaver")) - {pid}).pop()
+    guardian = freeze_guardian(rig)
+    os.kill(pid, signal.SIGKILL)
+    os.kill(guardian, signal.SIGCONT)
+    rig.answering()
+    assert rig.new_pid("leaver", pid) != left
+    rig.until(lambda: not rig.alive(left), "what was left is ended")
 
 
 def test_state_and_configuration_of_another_boot_are_not_believed(rig: Rig) -> None:
@@ -213,10 +242,6 @@ def test_guardian_and_supervisor_killed_at_once(rig: Rig) -> None:
     rig.start(SLEEPER)
     pid = rig.pid("sleeper")
     info = rig.answering()
-    held = Path(f"/proc/{info['guardian_pid']}/fd")
-    fifos = {str(path) for path in (rig.run_dir / "fifo").iterdir()}
-    # It opens them a moment after a start; before that nobody would keep what is in them.
-    rig.until(lambda: fifos <= {os.readlink(fd) for fd in held.iterdir()}, "FIFOs are held")
     os.kill(info["guardian_pid"], signal.SIGSTOP)
     os.kill(info["pid"], signal.SIGKILL)
     os.kill(info["guardian_pid"], signal.SIGKILL)
@@ -314,7 +339,7 @@ def test_a_sigterm_to_everybody_leaves_services_their_time(rig: Rig) -> None:
     rig.until(lambda: rig.status("slow")["state"] == "STOPPING", "it is stopping")
     os.kill(info["pid"], signal.SIGTERM)
     assert rig.guardian.wait(60) == 0
-    assert b"tidy" in b"".join(log_files(rig.path("slow.log")))
+    assert b"tidy" in b"".join(rig.log_files(rig.path("slow.log")))
 
 
 def test_a_second_interrupt_does_not_wait(rig: Rig) -> None:
@@ -335,7 +360,7 @@ def test_an_unusable_configuration_ends_the_guardian_at_once(rig: Rig) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20)
     assert done.returncode == 78
-    assert "guardian: configuration: proceses: is not a known setting" in done.stderr
+    assert "configuration: proceses: is not a known setting" in done.stderr
 
 
 NUMBERS = """
@@ -379,7 +404,7 @@ def test_no_line_is_lost_or_cut_by_rotation_reopening_and_kills(rig: Rig) -> Non
     assert rig.status("writer")["pid"] == pid
     rig.path("enough").touch()
     assert rig.in_state("writer", "EXITED", timeout=20)["exit"]["code"] == 0
-    parts = [*log_files(path), *(item.read_bytes() for item in rig.directory.glob("*-moved-*"))]
+    parts = [*rig.log_files(path), *(item.read_bytes() for item in rig.directory.glob("*-moved-*"))]
     assert len(parts) > 20
     lines: list[bytes] = []
     for part in parts:

@@ -128,6 +128,10 @@ def generation() -> str:
     return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}:{start_ticks(1)}"
 
 
+TURN = 1 << 62
+"""Added to the marker at every other start, so that the next can be told from what one has left."""
+
+
 def family(key: str, name: str) -> int:
     """Return the marker that a service's processes carry.
 
@@ -140,12 +144,26 @@ def family(key: str, name: str) -> int:
 
 def marker(pid: int) -> int:
     """Return a process's marker, 0 when it has none."""
+    return _marked(pid) & ~TURN
+
+
+def turn(pid: int) -> bool:
+    """Return whether a process comes of a start with the bit set that every other start has."""
+    return bool(_marked(pid) & TURN)
+
+
+def _marked(pid: int) -> int:
     try:
         limits = read(f"/proc/{pid}/limits")
         soft = limits[limits.index(b"Max file locks") + 14 :].split(None, 1)[0]
         return int(soft) if soft.isdigit() else 0
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def is_marked(mark: int, key: str) -> bool:
+    """Return whether a marker is of any service's family."""
+    return mark >> 29 == family(key, "") >> 29
 
 
 def exit_information(pidfd: int) -> int | None:

@@ -30,6 +30,7 @@ class GuardianLink:
     def __init__(self, loop: EventLoop, pid: int = 0, fd: int | None = None) -> None:
         self.pid = pid
         self._fd = fd
+        self._strangers = False
         self._records: OrderedDict[tuple[int, int], tuple[int, float]] = OrderedDict()
         self.on_record: Callable[[], None] = lambda: None
         if fd is not None:
@@ -42,14 +43,26 @@ class GuardianLink:
         """Return wait status and unix time of an end, once; None while nothing is known."""
         return self._records.pop((pid, start), None)
 
+    def meet(self, key: str) -> None:
+        """See whether there are processes of services whose guardian was another one.
+
+        With its end they became those of a process that is neither: from now on all processes have
+        to be looked at.
+        """
+        if self.pid:
+            own = set(procfs.descendants(procfs.children(self.pid) or ()))
+            others = (pid for pid in procfs.all_pids() if pid not in own)
+            self._strangers = any(procfs.is_marked(procfs.marker(pid), key) for pid in others)
+
     def orphans(self, known: set[int]) -> list[int]:
         """Return processes that lost their parent and may belong to a service.
 
-        known are pids that are accounted for. Without a guardian, or where the kernel does not
-        list children, these are all processes there are.
+        known are pids that are accounted for. Without a guardian, after the end of an earlier one,
+        or where the kernel does not list children, these are all processes there are.
         """
-        found = procfs.children(self.pid) if self.pid else None
-        if found is None:
+        found = procfs.children(self.pid) if self.pid and not self._strangers else None
+        # The kernel gives away the children of one that has just been killed: asked afterwards.
+        if found is None or os.getppid() != self.pid:
             found = [pid for pid in procfs.all_pids() if pid not in known]
             # Without a guardian this process may have children that are no services at all.
             return [pid for pid in found if not is_child(pid)]

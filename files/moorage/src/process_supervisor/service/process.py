@@ -79,6 +79,7 @@ class Process:
         self.retry_at: float | None = None
         self.lacked_memory: float | None = None  # when the kernel last killed it for that
         self.memory_kills = 0
+        self.turn: bool | None = None  # see `procfs.TURN`; None where nobody knows
         self._after: Callable[[], None] | None = None  # what a STOPPING process becomes
         self.deadline = 0.0
         self._timer: Timer | None = None
@@ -147,8 +148,10 @@ class Process:
             self.supervisor.waits(self, waiting)
 
     def _launch(self) -> None:
+        self.turn = not self.turn
+        mark = self.mark | procfs.TURN if self.turn else self.mark
         try:
-            main = MainProcess.start(self.supervisor, self.config, self.output, self.mark)
+            main = MainProcess.start(self.supervisor, self.config, self.output, mark)
         except (SpawnError, OSError) as error:
             self.exit = None
             self._failed(str(error))

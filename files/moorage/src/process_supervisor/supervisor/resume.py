@@ -5,16 +5,12 @@ from __future__ import annotations
 import time
 
 from process_supervisor.common import procfs
-from process_supervisor.config.plugins import channel_plugin
-from process_supervisor.plugins.plugins import SUFFIX as PLUGIN_SUFFIX
 from process_supervisor.service.leftovers import families, kill_all, members, remaining
 from process_supervisor.service.main_process import Ending
-from process_supervisor.service.process import CHECK_SUFFIX
 from process_supervisor.service.states import ALIVE, Health, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
     from process_supervisor.service.process import Process
@@ -24,6 +20,7 @@ if TYPE_CHECKING:
 def begin(supervisor: Supervisor, autostart: bool = True) -> None:
     """Restore what an earlier supervisor of this boot left, then start what shall run."""
     state = supervisor.store.load_state(supervisor.generation)
+    supervisor.guardian.meet(supervisor.key)
     # Before anything happens that is worth telling. Helpers come after `sweep`.
     supervisor.alerts.configure(supervisor.config.alerts)
     supervisor.events.add("supervisor resumed" if state else "supervisor started")
@@ -35,7 +32,7 @@ def begin(supervisor: Supervisor, autostart: bool = True) -> None:
             supervisor.events.add("error", name, reason=f"cannot log: {error}")
         if name in state and not restored(process, state[name]):
             del state[name]
-    sweep(supervisor, set(state) - set(supervisor.processes))
+    sweep(supervisor)
     supervisor.configure_helpers()
     for name, process in supervisor.processes.items():
         if name in state:
@@ -77,6 +74,7 @@ def restore(process: Process, saved: dict[str, Any]) -> None:
     process.retry_at = saved["retry_at"]
     process.lacked_memory = saved.get("lacked_memory")
     process.memory_kills = int(saved.get("memory_kills", 0))
+    process.turn = saved.get("turn")
     if process.state not in ALIVE:
         return
     pid, start = int(saved["pid"]), int(saved["start_ticks"])
@@ -93,23 +91,20 @@ def restore(process: Process, saved: dict[str, Any]) -> None:
         process.ended(Ending.of_record(process.supervisor.guardian.ended(pid, start)))
 
 
-def sweep(supervisor: Supervisor, removed: Iterable[str]) -> None:
+def sweep(supervisor: Supervisor) -> None:
     """Deal with marked processes that the saved state does not know.
 
     A supervisor killed right after a start, before it could save, leaves a main process without a
-    record, and so does a lost state file: it is adopted if it shall run. Anything else is killed,
-    also what belongs to processes whose removal was not complete.
+    record, and so does a lost state file: it is adopted if it shall run. Anything else is killed:
+    health checks, helpers (one that hangs does not see that its supervisor is gone), and what
+    belongs to processes whose removal was not complete, whether or not anything still says so.
     """
     orphans = supervisor.orphans()
     there = families(supervisor.orphans)
-    checks = [name + CHECK_SUFFIX for name in supervisor.processes]
-    # A helper that hangs does not see that its supervisor is gone.
-    channels = [channel_plugin(item) for item in supervisor.config.alerts.channels.values()]
-    plugins = (*supervisor.config.plugins.values(), *channels)
-    helpers = [plugin.name + PLUGIN_SUFFIX for plugin in plugins]
-    for name in (*removed, *checks, *helpers):
-        if procfs.family(supervisor.key, name) in there:
-            kill_family(supervisor, name)
+    known = {process.mark for process in supervisor.processes.values()}
+    for mark in there - known:
+        if procfs.is_marked(mark, supervisor.key):
+            kill_family(supervisor, mark)
     for process in supervisor.processes.values():
         if process.pid is not None or process.mark not in there:
             continue
@@ -120,9 +115,8 @@ def sweep(supervisor: Supervisor, removed: Iterable[str]) -> None:
             process.clean()
 
 
-def kill_family(supervisor: Supervisor, name: str) -> None:
-    """Kill every process that carries a name's marker."""
-    mark = procfs.family(supervisor.key, name)
+def kill_family(supervisor: Supervisor, mark: int) -> None:
+    """Kill every process that carries a marker."""
     kill_all(lambda: remaining(supervisor.orphans, mark))
 
 
@@ -135,11 +129,16 @@ def shall_run(process: Process) -> bool:
 
 
 def unrecorded(process: Process, orphans: list[int]) -> list[int]:
-    """Return what may be a main process without a record: it leads a session and bears the mark."""
+    """Return what may be a main process without a record: it leads a session and bears the mark.
+
+    Not that of the start that is recorded: what bears it and is left has been left by its main
+    process.
+    """
     found = []
     for pid in members(orphans, process.mark):
         facts = procfs.stat(pid)
-        if facts is not None and facts.session == pid:
+        leads = facts is not None and facts.session == pid
+        if leads and (process.turn is None or procfs.turn(pid) != process.turn):
             found.append(pid)
     return found
 
@@ -151,6 +150,7 @@ def adopt_unrecorded(process: Process, pid: int) -> None:
     age = max(0.0, boot - start / procfs.TICKS)
     process.started, process.started_at = process.supervisor.loop.time() - age, time.time() - age
     process.retry_at = None
+    process.turn = procfs.turn(pid)
     process.wanted = True
     process.state = State.RUNNING
     if process.adopt(pid, start, Health.STARTING):

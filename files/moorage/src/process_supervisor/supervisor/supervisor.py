@@ -366,4 +366,5 @@ def saved(process: Process) -> dict[str, object]:
         "retry_at": process.retry_at,
         "lacked_memory": process.lacked_memory,
         "memory_kills": process.memory_kills,
+        "turn": process.turn,
     }
