@@ -237,7 +237,7 @@ def _go_test(module: Path) -> bool:
 def _pytest(*what: str) -> bool:
     spread = ("--numprocesses", _PYTEST_WORKERS, "--dist", "loadfile")
     report = f"--junitxml={_report('pytest')}"
-    argv = (VENV_BIN / "python", "-m", "pytest", "--durations=10", *spread, report, *what)
+    argv = [VENV_BIN / "python", "-m", "pytest", "--durations=10", *spread, report, *what]
     status = shell.foreground(argv)
     if status == _PYTEST_NO_TESTS:
         say("    pytest collected nothing: that is a failure too")
