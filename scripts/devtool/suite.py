@@ -192,7 +192,7 @@ def long() -> int:
     prepare()
     os.environ |= {"MOORAGE_BUSY_UPDATES": _BUSY_UPDATES, "MOORAGE_OPERATIONS": _OPERATIONS}
     os.environ["PYTEST_ADDOPTS"] = "-s -k 'busy_host or what_runs_at_the_end'"
-    return _run([*_scenarios(["cases"]), ("operations", partial(_pytest, _ANY_OPERATIONS))], 1)
+    return _run([*_scenarios(["cases"]), ("pytest", partial(_pytest, _ANY_OPERATIONS))], 1)
 
 
 def molecule(scenario: str) -> bool:
@@ -237,8 +237,8 @@ def _go_test(module: Path) -> bool:
 def _pytest(*what: str) -> bool:
     spread = ("--numprocesses", _PYTEST_WORKERS, "--dist", "loadfile")
     report = f"--junitxml={_report('pytest')}"
-    argv = [VENV_BIN / "python", "-m", "pytest", "--durations=10", *spread, report, *what]
-    status = shell.foreground(argv)
+    argv = (VENV_BIN / "python", "-m", "pytest", "--durations=10", *spread, report, *what)
+    status = shell.foreground([*map(str, argv)])
     if status == _PYTEST_NO_TESTS:
         say("    pytest collected nothing: that is a failure too")
     return status == 0
