@@ -64,6 +64,8 @@ def test_by_a_socket_beside_the_supervisors(rig: ControlRig, tmp_path: Path) -> 
         assert found["broken"]["state"] == "fatal" and found["steady"]["pid"]
         lines = client.get(f"{url}/services/talker/logs?lines=2").json()["lines"]
         assert lines == ["one", "two"]
+        assert "samples" in client.get(f"{url}/services/steady/history").json()
+        assert client.get(f"{url}/services/absent/history").status_code == 404
         body = {"who": "ada", "reason": "a new certificate"}
         done = client.post(f"{url}/services/steady/restart", json=body).json()
         assert done["state"] == "running" and done["pid"] != found["steady"]["pid"]

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from process_supervisor.client import Client
+from process_supervisor.supervisor.history import INTERVAL, RECORD, SAMPLES
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES)}
 
@@ -102,6 +104,30 @@ def test_who_waits_for_whom(chain: ControlRig, tmp_path: Path, chrome: Chrome) -
     chrome.get(f"{panel.url}/language/zh?next=/services/")
     assert "依赖关系" in chrome.page_source and "须等其健康" in chrome.page_source
     chrome.delete_all_cookies()
+    assert panel.stop() == 0
+
+
+def test_the_last_day_of_a_process(chain: ControlRig, tmp_path: Path) -> None:
+    directory = chain.directory / "state" / "history"
+    directory.mkdir(exist_ok=True)
+    now = int(time.time()) // INTERVAL
+    with (directory / "worker.day").open("wb") as file:
+        for ago in (600, 601, 10):
+            file.seek((now - ago) % SAMPLES * RECORD.size)
+            file.write(RECORD.pack(now - ago, 1234, 20_000))
+    panel = RunningPanel(tmp_path, chain.socket)
+    panel.start()
+    ada = Visitor(panel)
+    ada.sign_in()
+    page = ada.get("/services/worker/log").text
+    assert "CPU over the last day, at most 123.4 %" in page
+    assert "Memory over the last day, at most 20.5 MB" in page
+    # Two pieces: in between it did not run.
+    drawn = re.search(r'data-day="cpu".*? d="([^"]+)"', page, re.S)
+    assert drawn and drawn[1].count("M") == 2
+    ada.get("/language/zh?next=/services/")
+    assert "过去一天的内存，最高 20.5 MB" in ada.get("/services/worker/log").text
+    assert "data-day" not in ada.get("/services/broken/log").text
     assert panel.stop() == 0
 
 

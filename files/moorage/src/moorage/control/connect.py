@@ -14,9 +14,11 @@ from moorage.control.contract import (
     Dependencies,
     Event,
     KnowsBackups,
+    Sample,
     ServiceStatus,
     Stream,
     dependencies_of,
+    history_of,
 )
 from moorage.control.http import HttpBackend
 from moorage.control.merged import MergedBackend, Part
@@ -88,6 +90,9 @@ class _Either:
 
     def dependencies(self) -> Dependencies:
         return dependencies_of(self._backend())
+
+    def history(self, name: str) -> list[Sample]:
+        return history_of(self._backend(), name)
 
     def _backend(self) -> ControlBackend:
         with self._lock:

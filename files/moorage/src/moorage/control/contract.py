@@ -235,6 +235,29 @@ def dependencies_of(backend: ControlBackend) -> Dependencies:
     return backend.dependencies() if isinstance(backend, KnowsDependencies) else {}
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What a service used in a minute: its end in seconds since 1970; units as in ServiceStatus."""
+
+    at: float
+    cpu_percent: float
+    memory_bytes: int
+
+
+@runtime_checkable
+class KnowsHistory(Protocol):
+    """A backend that knows what services have used."""
+
+    def history(self, name: str) -> list[Sample]:
+        """Return the samples of the last day, oldest first; none while a service did not run."""
+        ...
+
+
+def history_of(backend: ControlBackend, name: str) -> list[Sample]:
+    """Return what a service has used, nothing where that is not known; raises ControlError."""
+    return backend.history(name) if isinstance(backend, KnowsHistory) else []
+
+
 @runtime_checkable
 class Announces(Protocol):
     """A backend that learns of events as they happen."""

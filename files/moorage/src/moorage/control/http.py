@@ -16,6 +16,7 @@ from moorage.control.contract import (
     Event,
     ExitStatus,
     Health,
+    Sample,
     ServiceStatus,
     State,
     Stream,
@@ -117,6 +118,17 @@ class HttpBackend:
             # A gateway of before knows nothing of them.
             return {}
         return found
+
+    def history(self, name: str) -> list[Sample]:
+        """Return what a service used over the last day."""
+        try:
+            found = self._get(_of(name, "history"))["samples"]
+        except ControlError as error:
+            # A gateway of before has nothing there, and does not say which service is meant.
+            if error.status != 404 or error.service:
+                raise
+            return []
+        return [Sample(**raw) for raw in found]
 
     def health(self) -> dict[str, Any]:
         """Return what the server says of itself."""

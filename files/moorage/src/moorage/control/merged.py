@@ -12,10 +12,12 @@ from moorage.control.contract import (
     Dependencies,
     Event,
     KnowsBackups,
+    Sample,
     ServiceStatus,
     State,
     Stream,
     dependencies_of,
+    history_of,
 )
 
 # A number of the merged events holds the numbers of both up to there; it stays exact in JSON.
@@ -106,6 +108,10 @@ class MergedBackend:
         """Return what both know of them; raises ControlError when one does not answer."""
         first, second = (dependencies_of(part.backend) for part in self.parts)
         return second | first
+
+    def history(self, name: str) -> list[Sample]:
+        """Return what a service used over the last day."""
+        return history_of(self._of(name)[0], name)
 
     def _of(self, name: str) -> tuple[ControlBackend, ServiceStatus]:
         """Return who knows a service, and its status; raises what the last one said."""

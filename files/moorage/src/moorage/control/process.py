@@ -12,6 +12,7 @@ from moorage.control.contract import (
     Event,
     ExitStatus,
     Health,
+    Sample,
     ServiceStatus,
     State,
     Stream,
@@ -107,6 +108,17 @@ class ProcessBackend:
             return dict(_understood(_needs, raw) for raw in found)
         except Refusal as error:
             raise _problem(error) from error
+
+    def history(self, name: str) -> list[Sample]:
+        """Return what a process used over the last day."""
+        try:
+            found = self._client.history(name)
+            return _understood(_samples, found)
+        except Refusal as error:
+            # A supervisor of before has no such operation.
+            if error.code == "bad-request":
+                return []
+            raise _problem(error, name) from error
 
     def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
         """Return the supervisor's events after the given one, oldest first."""
@@ -212,6 +224,13 @@ def service_status(raw: Mapping[str, Any]) -> ServiceStatus:
 def _needs(raw: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     needs = raw.get("depends_on") or {}
     return str(raw["name"]), {str(name): str(how) for name, how in needs.items()}
+
+
+def _samples(raw: Mapping[str, Any]) -> list[Sample]:
+    return [
+        Sample(_number(at) or 0.0, _number(percent) or 0.0, _whole(size) or 0)
+        for at, percent, size in raw["samples"]
+    ]
 
 
 def _event(raw: Mapping[str, Any]) -> Event:

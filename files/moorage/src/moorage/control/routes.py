@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from moorage.control import metrics
@@ -24,6 +24,7 @@ from moorage.control.contract import (
     ControlError,
     State,
     dependencies_of,
+    history_of,
 )
 from moorage.control.serving import Job
 from moorage.control.sse import ALIVE, RETRY, log_stream, message
@@ -87,6 +88,7 @@ class Api:
         }
         self._of_service: dict[str, Callable[[Request, str], Job]] = {
             "": self._service,
+            "history": self._history,
             "logs": self._logs,
             "logs/follow": self._follow_logs,
         }
@@ -168,6 +170,16 @@ class Api:
     def _service(self, request: Request, name: str) -> Job:
         query_of(request)
         return Job("read", lambda: json_response(self._backend.service(name).to_dict()))
+
+    def _history(self, request: Request, name: str) -> Job:
+        query_of(request)
+
+        def run() -> Response:
+            self._backend.service(name)
+            found = history_of(self._backend, name)
+            return json_response({"samples": [asdict(sample) for sample in found]})
+
+        return Job("read", run)
 
     # Actions
 

@@ -1,11 +1,14 @@
 """A service's log: the last lines, as they come, and as a file."""
 
+import time
+
 from flask import Blueprint, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 
 from moorage.common.text import visible
 from moorage.control import Stream
 from moorage.control.contract import split_time
+from moorage.panel.day import day
 from moorage.panel.stream import log_events
 from moorage.panel.views import Panel, event_stream
 
@@ -21,7 +24,13 @@ def add(blueprint: Blueprint, panel: Panel) -> None:
         status = panel.backend.service(service)
         found = panel.backend.logs(service, stream=_stream(), lines=200, times=True)
         lines = [(at, visible(text)) for at, text in map(split_time, found)]
-        return render_template("panel/log.html", service=status, lines=lines, stream=_stream())
+        return render_template(
+            "panel/log.html",
+            service=status,
+            lines=lines,
+            stream=_stream(),
+            day=day(panel.backend, service, time.time()),
+        )
 
     @blueprint.get("/<service>/log/tail")
     def tail(service: str) -> Response:

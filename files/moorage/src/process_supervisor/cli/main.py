@@ -94,6 +94,12 @@ def parser() -> argparse.ArgumentParser:
     form = sub.add_mutually_exclusive_group()
     form.add_argument("--dot", action="store_true", help="in Graphviz' language")
     form.add_argument("--json", action="store_true", help="as JSON")
+    sub = add("top", "show what each process uses, now and over the last day")
+    sub.add_argument("--by", choices=("cpu", "memory"), default="cpu", help="default: %(default)s")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+    sub = add("history", "show what a process used over the last day")
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("--json", action="store_true", help="every sample, as JSON")
     sub = add("plugins", "show the plug-ins")
     sub.add_argument("--json", action="store_true", help="as JSON")
     sub = add("alerts", "show what is wrong and who is told; test a channel; silence")
@@ -256,6 +262,24 @@ class Commands:
         found = self.client.status(usage=False)
         form = graph.dot if self.arguments.dot else graph.as_json
         print((form if self.arguments.dot or self.arguments.json else graph.text)(found))
+        return 0
+
+    def top(self) -> int:
+        """Print what all use."""
+        from process_supervisor.cli import usage
+
+        print(usage.top(self.client, self.arguments.by, self.arguments.json))
+        return 0
+
+    def history(self) -> int:
+        """Print what one has used."""
+        from process_supervisor.cli import usage
+
+        name = self.arguments.name
+        as_json = self.arguments.json
+        print(
+            json.dumps(self.client.history(name)) if as_json else usage.history(self.client, name)
+        )
         return 0
 
     def plugins(self) -> int:

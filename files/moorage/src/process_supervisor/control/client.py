@@ -126,6 +126,11 @@ class Client:
         result: dict[str, dict[str, str]] = self.call("log_times", name=name)
         return result
 
+    def history(self, name: str) -> dict[str, Any]:
+        """Return `samples` of the last day, a minute each: time, CPU in per cent, bytes."""
+        result: dict[str, Any] = self.call("history", name=name)
+        return result
+
     def follow(self, name: str, stream: str = "stdout", lines: int = 10) -> Iterator[str]:
         """Yield the last lines and then each new one until the supervisor goes away."""
         with self._connect(self.timeout) as connection:

@@ -272,6 +272,12 @@ def log_times(request: Request) -> None:
     request.answer(request.process().output.times())
 
 
+def history(request: Request) -> None:
+    """What a process used over the last day."""
+    name = request.process().name
+    request.answer({"name": name, "samples": request.supervisor.history.read(name)})
+
+
 def follow(request: Request) -> None:
     """The last lines of a log, then each new one until the client goes."""
     path, connection = log_path(request), request.connection
@@ -359,7 +365,8 @@ def shutdown(request: Request) -> None:
 OPERATIONS: dict[str, Callable[[Request], None]] = {
     "status": status, "start": start, "stop": stop, "restart": restart,
     "rolling_restart": rolling_restart, "reload": reload_config,
-    "reopen": reopen, "signal": send_signal, "logs": logs, "log_times": log_times, "follow": follow,
+    "reopen": reopen, "signal": send_signal, "logs": logs, "log_times": log_times,
+    "history": history, "follow": follow,
     "events": events, "info": info, "plugins": plugins, "alerts": alerts, "silence": silence,
     "test_alert": test_alert, "shutdown": shutdown,
 }  # fmt: skip

@@ -44,6 +44,7 @@ def begin(supervisor: Supervisor, autostart: bool = True) -> None:
         elif autostart and process.config.autostart:
             process.start()
     supervisor.watch_memory()
+    supervisor.history.begin()
     supervisor.touch()
 
 

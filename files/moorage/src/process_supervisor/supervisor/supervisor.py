@@ -15,6 +15,7 @@ from process_supervisor.service.leftovers import families
 from process_supervisor.service.process import Process
 from process_supervisor.service.states import ALIVE, SETTLED, Health, State
 from process_supervisor.service.status import Usage, status_of
+from process_supervisor.supervisor.history import History
 from process_supervisor.supervisor.store import Store
 
 TYPE_CHECKING = False
@@ -51,6 +52,7 @@ class Supervisor:
         self.processes = {
             name: Process(settings, self) for name, settings in config.processes.items()
         }
+        self.history = History(config.state_dir, loop, self.processes)
         self.stopped_by_operator = self.store.load_stopped()
         self.completed = self.store.load_completed()
         self.usage = Usage()
@@ -281,6 +283,7 @@ class Supervisor:
         for name in [name for name in self.leaving if self.processes[name].quiet]:
             self.leaving.discard(name)
             self.processes.pop(name).output.close(forget=True)
+            self.history.forget(name)
             self._saved.pop(name, None)
             self.guardian.hold_fifos()
         if self.shutting_down:
