@@ -61,7 +61,7 @@ KEY_FILES = ("receipt.key", "receipt.pub")
 MAKE_KEYS = """
 import pathlib, sys
 sys.path.insert(0, sys.argv[1])
-from moorage.probe.signing import SigningError, ensure_key
+from moorage.common.signing import SigningError, ensure_key
 try:
     ensure_key(pathlib.Path(sys.argv[2]))
 except SigningError as error:

@@ -22,9 +22,9 @@ from moorage.backup.proving import Found, different, note, prove
 from moorage.backup.sets import fresh_id, save_manifest, tags
 from moorage.backup.throwaway import ThrowAway
 from moorage.cli.backups import _work
+from moorage.common.signing import ensure_key, verify
 from moorage.control.backups import read_backups
 from moorage.deploy.release import read_release
-from moorage.probe.signing import ensure_key, verify
 from moorage.release.names import COMPOSE_JSON
 
 

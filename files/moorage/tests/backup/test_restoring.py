@@ -22,8 +22,8 @@ from moorage.backup.restic import Restic
 from moorage.backup.sets import fresh_id, save_manifest
 from moorage.backup.settings import Settings
 from moorage.common.lock import hold
+from moorage.common.signing import ensure_key, verify
 from moorage.deploy.reservation import read_reservation
-from moorage.probe.signing import ensure_key, verify
 from moorage.release.layout import Layout
 
 

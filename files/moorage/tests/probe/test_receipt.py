@@ -15,6 +15,7 @@ from jsonschema import (  # type: ignore[import-untyped]
     ValidationError,
 )
 
+from moorage.common.signing import SigningError
 from moorage.probe import Figures
 from moorage.probe.receipt import (
     ReceiptError,
@@ -23,7 +24,6 @@ from moorage.probe.receipt import (
     verify_receipt,
     write_receipt,
 )
-from moorage.probe.signing import SigningError
 
 SCHEMA = Path(__file__).resolve().parents[4] / "docs" / "receipt.schema.json"
 VALIDATOR = Draft202012Validator(json.loads(SCHEMA.read_text()))

@@ -3,9 +3,10 @@
 import json
 import os
 import subprocess
+import sys
 
 import pytest
-from fastblog_rig import STACK
+from fastblog_rig import APP, MOORAGE, STACK
 
 from moorage.compose import load_stack
 from moorage.render import render_stack
@@ -21,7 +22,10 @@ def test_it_is_rendered(topology: str) -> None:
     found = render_stack(stack, settings)
     assert {(p.service, p.port) for p in found.ports} == {("main_app", 9421)}
     # By the edge, so an update is noticed by nobody.
-    assert [u.rolled for u in found.units if "main_app" in (u.service, *u.processes)] == [True]
+    rolled = {u.service: u.rolled for u in found.units}
+    assert rolled["main_app" if topology != "unified" else "unified"]
+    # There is one port for all.
+    assert topology != "host" or not rolled["ipc_server"]
 
 
 def test_the_processes_are_the_documents() -> None:
@@ -45,3 +49,22 @@ def test_compose_reads_it_too() -> None:
     done = subprocess.run(argv, cwd=STACK, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(service["read_only"] for service in json.loads(done.stdout)["services"].values())
+
+
+def test_what_it_imports_is_in_images() -> None:
+    left_out = {
+        line.rpartition("/")[2]
+        for line in (MOORAGE.parent / ".dockerignore").read_text().splitlines()
+        if line.startswith("src/moorage/")
+    }
+    ours = ("app", "ipc_server", "messages", "update_server", "updater")
+    imports = ", ".join(["fastblog_start.releases", *(f"fastblog.{name}" for name in ours)])
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {imports}; print(*sys.modules)"],
+        env={"PYTHONPATH": f"{APP}:{MOORAGE}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = {name.split(".")[1] for name in done.stdout.split() if name.startswith("moorage.")}
+    assert left_out and found & left_out == set()

@@ -16,7 +16,7 @@ from fastblog_rig import APP, Process, ask, environment, eventually, free_port, 
 from fastblog_start import publish, releases
 from fastblog_start.releases import ReleaseError
 
-from moorage.probe.signing import sign
+from moorage.common.signing import sign
 
 Release = Callable[..., None]
 

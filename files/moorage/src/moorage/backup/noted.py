@@ -18,10 +18,10 @@ from typing import Any
 from moorage.backup import settings as places
 from moorage.backup.sets import Set
 from moorage.common.files import write_atomically
+from moorage.common.signing import SigningError, sign
 from moorage.control.backups import read_noted
 from moorage.control.metrics import family
 from moorage.deploy.receipt import KEY
-from moorage.probe.signing import SigningError, sign
 from moorage.release.names import BACKUP_NOTE, PROOF_NOTE
 
 # Name, meaning and value.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.common.files import lead, persist, write_atomically
-from moorage.probe.signing import SigningError, ensure_key, sign, verify
+from moorage.common.signing import SigningError, ensure_key, sign, verify
 from moorage.release.names import RECEIPT
 
 __all__ = ["ReceiptError", "ensure_key", "readable_line", "verify_receipt", "write_receipt"]

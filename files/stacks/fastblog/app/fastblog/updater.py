@@ -34,7 +34,7 @@ from fastblog.updates import Place, Release, UpdateError, check
 from moorage.application.environment import ConfigurationError, number
 from moorage.common import lock
 from moorage.common.files import write_atomically
-from moorage.probe.signing import signature_of
+from moorage.common.signing import signature_of
 
 _START_SECONDS, _KEPT, _MOST_STEPS = 60.0, 3, 50
 

@@ -22,7 +22,7 @@ from fastblog_start.releases import ReleaseError
 
 from moorage.common.files import write_atomically
 from moorage.common.readers import decode, read_note
-from moorage.probe.signing import SigningError, signature_of, verify
+from moorage.common.signing import SigningError, signature_of, verify
 
 _MOST_FEED = 1_000_000
 _SECONDS = 20.0

@@ -18,7 +18,7 @@ from pathlib import Path
 from fastblog_start import releases
 from moorage.common.files import write_atomically
 from moorage.common.readers import read_note
-from moorage.probe.signing import SigningError, sign
+from moorage.common.signing import SigningError, sign
 
 _EXPIRES_SECONDS = 180 * 86_400
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from moorage.probe.signing import SigningError, signature_of, verify
+from moorage.common.signing import SigningError, signature_of, verify
 
 MOST_BYTES = 20_000_000
 _MOST_UNPACKED, _MOST_FILES = 100_000_000, 5_000
