@@ -24,7 +24,7 @@ class Journal:
     def __init__(self, path: str) -> None:
         """Read what was kept at `path`."""
         self._changed = threading.Condition()
-        self._events = Events(path)
+        self._events = Events(path, files=2)
         self._exits: dict[str, ExitStatus] = {}
         self._short: dict[str, float] = {}
         for entry in self._events.ring:

@@ -13,7 +13,7 @@ import time
 from types import SimpleNamespace
 
 from process_supervisor.cli import show
-from process_supervisor.cli.words import is_group, moment, pattern, span
+from process_supervisor.cli.words import event_or_moment, is_group, moment, pattern, span
 from process_supervisor.common.visible import visible
 from process_supervisor.control.client import Client, ControlError, default_socket
 
@@ -87,8 +87,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("signal", metavar="SIGNAL")
     sub.add_argument("name", metavar="NAME")
     sub = add("events", "show what happened")
-    sub.add_argument("-n", "--limit", type=int, default=100, help="default: %(default)d")
-    sub.add_argument("--since", type=int, default=0, metavar="SEQ", help="only after this event")
+    sub.add_argument("-n", "--limit", type=int, help="at most (default: 100 without a TIME)")
+    sub.add_argument(
+        "--since", type=event_or_moment, default=0, metavar="SEQ|TIME",
+        help="only after this event, or since 30m, 2h, 1d or 2026-12-01T08:00",
+    )  # fmt: skip
     sub.add_argument("--json", action="store_true", help="one JSON object a line")
     sub = add("graph", "show who depends on whom")
     form = sub.add_mutually_exclusive_group()
@@ -250,7 +253,11 @@ class Commands:
 
     def events(self) -> int:
         """Print events."""
-        for entry in self.client.events(self.arguments.since, self.arguments.limit):
+        since, limit = self.arguments.since, self.arguments.limit
+        after = since if isinstance(since, float) else None
+        # Who names a time wants all since then.
+        most = limit if limit is not None else 100 if after is None else 10_000
+        for entry in self.client.events(0 if after else since, most, after):
             as_json = self.arguments.json
             print(json.dumps(entry) if as_json else show.event(entry))
         return 0

@@ -39,6 +39,11 @@ def moment(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is not like 30m, 2h, 1d or 2026-12-01T08:00")
 
 
+def event_or_moment(text: str) -> int | float:
+    """Return an event's number as an int, a time as `moment` does."""
+    return int(text) if text.isdecimal() else moment(text)
+
+
 def pattern(text: str) -> re.Pattern[str]:
     """Return a regular expression."""
     import argparse

@@ -16,23 +16,26 @@ if TYPE_CHECKING:
 
 KEPT = 500
 FILE_LIMIT = 1 << 20
+FILES = 8
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class Events:
     """Numbered events; the numbers go on over restarts of the supervisor.
 
-    The file is moved to `.1` at a megabyte, so that the trail takes two megabytes at most.
+    The file is moved to `.1`, that one to `.2` and so on at a megabyte: ``files`` of them are kept.
     """
 
     def __init__(
-        self, path: str, on_event: Callable[[Mapping[str, object]], None] = lambda entry: None
-    ) -> None:
+        self, path: str, on_event: Callable[[Mapping[str, object]], None] = lambda entry: None,
+        files: int = FILES,
+    ) -> None:  # fmt: skip
         self.path = path
+        self.files = files
         self._on_event = on_event
         self.ring: deque[dict[str, Any]] = deque(maxlen=KEPT)
         for name in (f"{path}.1", path):
-            self._load(name)
+            self.ring.extend(read_events(name, 200 * KEPT)[-KEPT:])
         self.seq = self.ring[-1]["seq"] if self.ring else 0
         self._fd = -1
         self._open()
@@ -49,38 +52,69 @@ class Events:
         self._append(_ENCODER.encode(entry).encode() + b"\n")
         return entry
 
-    def since(self, seq: int, limit: int) -> list[dict[str, Any]]:
-        """Return the newest events after seq, oldest first."""
-        found = [entry for entry in self.ring if entry["seq"] > seq]
+    def since(self, seq: int, limit: int, at: float = 0.0) -> list[dict[str, Any]]:
+        """Return the newest events after seq and not before a time, oldest first."""
+        found = [entry for entry in self.ring if entry["seq"] > seq and entry["at"] >= at]
+        if len(found) == len(self.ring) < limit:
+            # What is older is in the files alone.
+            first = self.ring[0]["seq"] if self.ring else self.seq + 1
+            found = [*self._before(first, limit - len(found), seq, at), *found]
         return found[-limit:] if limit > 0 else []
+
+    def _before(self, first: int, limit: int, seq: int, at: float) -> list[dict[str, Any]]:
+        """Return the same of those that are older than the first one in memory."""
+        found: list[dict[str, Any]] = []
+        for name in self._names():
+            entries = read_events(name, FILE_LIMIT)
+            older = [item for item in entries if item["seq"] < first]
+            wanted = [item for item in older if item["seq"] > seq and item["at"] >= at]
+            found = wanted + found
+            if len(found) >= limit or len(wanted) < len(older):
+                break
+        return found[-limit:]
+
+    def _names(self) -> list[str]:
+        return [self.path, *(f"{self.path}.{number}" for number in range(1, self.files))]
 
     def _append(self, line: bytes) -> None:
         try:
             if os.fstat(self._fd).st_size + len(line) > FILE_LIMIT:
-                os.replace(self.path, f"{self.path}.1")
-                os.close(self._fd)
-                self._open()
+                self._rotate()
             os.write(self._fd, line)
         except OSError:
             pass  # a full disk must not stop supervision; the ring still has the event
+
+    def _rotate(self) -> None:
+        names = self._names()
+        for newer, older in zip(names[-2::-1], names[:0:-1], strict=True):
+            if os.path.exists(newer):
+                os.replace(newer, older)
+        if len(names) == 1:
+            os.unlink(self.path)
+        os.close(self._fd)
+        self._open()
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(self.path, flags, 0o640)
 
-    def _load(self, path: str) -> None:
+
+def read_events(path: str, most: int) -> list[dict[str, Any]]:
+    """Return the events in the last bytes of a file; what is none is left out."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+            lines = file.read(most).split(b"\n")
+    except OSError:
+        return []
+    found = []
+    for line in lines:
         try:
-            with open(path, "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 200 * KEPT))
-                lines = file.read().split(b"\n")
-        except OSError:
-            return
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                self.ring.append({**entry, "seq": int(entry["seq"])})
-            except (ValueError, KeyError, TypeError):
-                continue  # the cut first line of the tail, or what a power cut left
+            entry = json.loads(line)
+            found.append({**entry, "seq": int(entry["seq"]), "at": float(entry["at"])})
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            continue  # the cut first line of the tail, or what a power cut left
+    return found
 
 
 class Journal:

@@ -257,6 +257,7 @@ class Config:
         self.state_dir = reader.text("state_dir", f"{self.run_dir}/state") or ""
         self.log_file = reader.text("log_file")
         self.pids_file = reader.text("pids_file")
+        self.events_mb = reader.integer("events_mb", 8, 1)
         self.plugins = read_plugins(reader, base)
         self.alerts = read_alerts(reader, base)
         reader.finish()
@@ -279,6 +280,7 @@ class Config:
         """Return the whole configuration in the form that the file has."""
         supervisor: dict[str, object] = {key: getattr(self, key) for key in OWN_PATHS}
         supervisor["socket_mode"] = f"0{self.socket_mode:o}"
+        supervisor["events_mb"] = self.events_mb
         supervisor["plugins"] = [plugin.as_dict() for plugin in self.plugins.values()]
         supervisor["alerts"] = self.alerts.as_dict()
         processes = [process.as_dict() for process in self.processes.values()]

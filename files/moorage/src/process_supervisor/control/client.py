@@ -142,9 +142,14 @@ class Client:
                 else:
                     self._result(message)
 
-    def events(self, since: int = 0, limit: int = 100) -> list[dict[str, Any]]:
-        """Return the newest events whose `seq` is greater than since, oldest first."""
-        result: list[dict[str, Any]] = self.call("events", since=since, limit=limit)
+    def events(
+        self, since: int = 0, limit: int = 100, after: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the newest events whose `seq` is greater than since, oldest first.
+
+        `after` is unix time: none before it.
+        """
+        result: list[dict[str, Any]] = self.call("events", since=since, limit=limit, after=after)
         return result
 
     def info(self) -> dict[str, Any]:

@@ -310,7 +310,8 @@ def follow(request: Request) -> None:
 def events(request: Request) -> None:
     """What happened."""
     since, limit = request.number("since", 0, 1e15), request.number("limit", 100, MOST_LINES)
-    request.answer(request.supervisor.events.since(int(since), int(limit)))
+    after = request.number("after", 0, 1e15)
+    request.answer(request.supervisor.events.since(int(since), int(limit), after))
 
 
 def info(request: Request) -> None:

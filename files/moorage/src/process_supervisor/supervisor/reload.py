@@ -118,6 +118,7 @@ def adopt_config(supervisor: Supervisor, config: Config) -> None:
     for key in SUPERVISOR_KEYS:
         setattr(config, key, getattr(supervisor.config, key))
     supervisor.config = config
+    supervisor.events.files = config.events_mb
     supervisor.store.save_config(supervisor.generation, config.as_dict())
     supervisor.configure_helpers()
     supervisor.touch()
