@@ -91,6 +91,9 @@ class Daemon:
         self.supervisor = Supervisor(
             config, self.loop, GuardianLink(self.loop, options.guardian, fd)
         )
+        supervisor = self.supervisor
+        supervisor.events.files = config.events_mb
+        supervisor.on_shutdown = lambda: supervisor.plugins.when_quiet(self.loop.stop)
         self.server = Server(self.supervisor, options.config, operations.dispatch)
 
     def run(self) -> int:

@@ -85,9 +85,13 @@ class ProcessSupervisor:
         self._lock = lock(settings.run_dir)
         if self._lock is None:
             raise RuntimeError(f"another supervisor runs on {settings.run_dir}")
+        self._plugins: dict[str, dict[str, Any]] = {}
         self._loop = EventLoop()
         self._supervisor = Supervisor(settings, self._loop, GuardianLink(self._loop))
-        self._supervisor.monitoring = False
+        supervisor = self._supervisor
+        supervisor.events.files = settings.events_mb
+        supervisor.on_shutdown = lambda: supervisor.plugins.when_quiet(self._loop.stop)
+        supervisor.monitoring = False
         logger = logging.getLogger("process_supervisor")
         self._supervisor.journal.also = lambda line: logger.debug("%s", line)
         self._server = Server(
@@ -220,6 +224,7 @@ class ProcessSupervisor:
             reload.adopt_config(self._supervisor, Config({**as_it_is, "supervisor": section}))
 
         self._call(add)
+        self._plugins[name] = entry
         return name
 
     def reload(
@@ -227,13 +232,14 @@ class ProcessSupervisor:
     ) -> dict[str, list[str]]:
         """Apply a changed configuration, by default the file again: only what changed is touched.
 
-        The result names the processes that were added, removed, changed and restarted. Raises
+        The result names the processes that were added, removed, changed and restarted. Plug-ins of
+        `add_plugin` stay, unless the configuration has one of that name. Raises
         ConfigError, with nothing changed, when it is unusable or there is none.
         """
         found = self._path if config is None else config
         if found is None:
             raise ConfigError(["reload: this supervisor has no file; pass a configuration"])
-        settings = configuration(found)
+        settings = configuration(found, self._plugins)
         return self._call(lambda: reload.apply_all(self._supervisor, settings))
 
     def _having(self, processes: Iterable[ProcessConfig]) -> Config:

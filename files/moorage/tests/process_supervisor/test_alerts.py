@@ -9,10 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -24,6 +24,7 @@ from process_supervisor.common.loop import EventLoop
 from process_supervisor.config.plugins import AlertsConfig, PluginConfig
 from process_supervisor.config.reader import ConfigError, Reader
 from process_supervisor.config.settings import Config
+from process_supervisor.plugins.helper import Helper, Trouble
 from process_supervisor.plugins.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -439,6 +440,69 @@ def test_who_was_taken_away_is_not_tried_again(
         loop.run_once(0.01)
     loop.close()
     assert channel.failed == 1 and "KeyError" not in capsys.readouterr().err
+
+
+class Refusing:
+    """A helper of a channel that takes nothing until it is told to."""
+
+    def __init__(self) -> None:
+        self.takes = False
+        self.told: list[str] = []
+
+    def call(self, method: str, args: list[Any], done: Callable[[object, Any], None]) -> None:
+        self.told += [args[0]["state"]] if self.takes else []
+        done(None, None if self.takes else Trouble("not now"))
+
+
+def test_what_is_over_is_not_told_as_new_by_a_channel_that_was_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("process_supervisor.alerts.alerts.RETRIES", (0.05,) * 100)
+    loop, helpers = EventLoop(), {"here": Refusing(), "away": Refusing()}
+    path = tmp_path / "alerts"
+    made = Alerts(
+        loop, Events(str(tmp_path / "events")), str(path), lambda *_: None,  # type: ignore[arg-type]
+        lambda name: cast(Helper, helpers[name]), dict,
+    )  # fmt: skip
+    channels = [{"name": name, "type": "plugin", "plugin": name} for name in helpers]
+    settings = {"channels": channels, "settle_seconds": 0}
+    made.configure(AlertsConfig(Reader(settings, "alerts", []), "."))
+    helpers["here"].takes = True
+
+    def until(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline
+            loop.run_once(0.01)
+
+    def step(state: str) -> None:
+        facts = {"event": "state", "at": time.time(), "process": "web", "from": "BACKOFF"}
+        made.happened({**facts, "to": state, "reason": "x"})
+
+    step("FATAL")
+    until(lambda: helpers["here"].told == ["firing"])
+    step("RUNNING")
+    until(lambda: helpers["here"].told == ["firing", "resolved"])
+    helpers["away"].takes = True
+    until(lambda: helpers["away"].told)
+    for _ in range(30):
+        loop.run_once(0.01)
+    assert helpers["away"].told == ["resolved"]
+    assert made.as_dict()["alerts"] == []
+
+    # Events in a row are one file written at once and one a second later.
+    written: list[str] = []
+    monkeypatch.setattr("process_supervisor.alerts.alerts.write_atomic",
+                        lambda path, text: written.append(text))  # fmt: skip
+    made.silence("web", 3600)
+    for number in range(50):
+        made.happened({"event": "oom", "at": time.time(), "process": f"p{number}", "reason": "x"})
+        made.silence(f"p{number}", 3600)
+        loop.run_once(0.001)
+    made.end()
+    assert 1 <= len(written) <= 5
+    assert '"p49"' in written[-1]
+    loop.close()
 
 
 def test_mistakes_are_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
@@ -310,5 +311,53 @@ def test_a_program_adds_one(until: Callable[..., Any], monkeypatch: pytest.Monke
             until(lambda: supervisor.get_process_status("web")["health"] == "healthy", "it is well")
             there.unlink()
             until(lambda: supervisor.get_process_status("web")["restarts"], "it was restarted")
+            # A configuration that says nothing of it leaves it there.
+            again = ProcessConfig("web", ["sleep", "1001"], health_check=check)
+            assert supervisor.reload([again])["restarted"] == ["web"]
+            there.touch()
+            until(lambda: supervisor.get_process_status("web")["health"] == "healthy", "it is well")
         finally:
             supervisor.shutdown()
+
+
+class Hanging:
+    """Starts something for itself and is not heard of any more."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def check_health(self, process_name: str, process_info: dict[str, Any]) -> None:
+        """Hang."""
+        child = subprocess.Popen(["sleep", "1002"], start_new_session=True)
+        Path(self.path).write_text(f"{child.pid}\n")
+        child.wait()
+
+
+def test_a_shutdown_leaves_nothing_of_one_that_hangs(
+    until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, rig: Rig
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(rig.directory))
+    supervisor = ProcessSupervisor()
+    try:
+        name = supervisor.add_plugin(Hanging, path=str(rig.path("pid")))
+        check = {"type": "plugin", "plugin": name, **QUICK}
+        supervisor.add_process(ProcessConfig("web", ["sleep", "1000"], health_check=check))
+        supervisor.start_process("web")
+        pid = int(until(lambda: rig.path("pid").exists() and rig.path("pid").read_text(), "a pid"))
+        assert rig.alive(pid)
+    finally:
+        supervisor.shutdown()
+    assert not rig.alive(pid)
+
+
+def test_a_question_that_is_too_long_is_not_asked(rig: Rig) -> None:
+    rig.path("word").write_text("well")
+    check = {"type": "plugin", "plugin": "watch", **QUICK}
+    rig.more = {"plugins": [plugin(rig, settings={"path": str(rig.path("word"))})]}
+    labels = {"long": "x" * 70_000}
+    web = {"name": "web", **SLEEPER, "health_check": check}
+    rig.start(web, {**web, "name": "huge", "labels": labels})
+    rig.until(lambda: rig.status("web")["health"] == "healthy", "web is well")
+    rig.until(lambda: "bytes is too long" in (rig.status("huge")["reason"] or ""), "it is told")
+    assert rig.status("huge")["state"] == "RUNNING"
+    assert (helper(rig)["starts"], helper(rig)["trouble"]) == (1, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import partial
 
 from process_supervisor.alerts.policy import EVERYTHING, OPEN, Policy, summary
 from process_supervisor.common.files import read_json, write_atomic
@@ -12,7 +13,7 @@ from process_supervisor.config.plugins import channel_plugin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from process_supervisor.common.events import Events
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 RETRIES = (5.0, 30.0, 120.0, 600.0, 1800.0)
 IDLE_SECONDS = 60.0
 LOGS_SECONDS = 30.0
+SAVE_SECONDS = 1.0
 
 
 class Channel:
@@ -66,6 +68,10 @@ class Alerts:
         self._timer: Timer | None = None
         self._watching: Timer | None = None
         self._saved = ""
+        self._saving: Timer | None = None
+        # Messages are numbered: the newest one of each kind of trouble with each subject.
+        self._sent = 0
+        self._newest: dict[tuple[str, str], int] = {}
 
     def configure(self, config: AlertsConfig) -> None:
         """Use these settings; without a channel nothing is done at all."""
@@ -92,10 +98,12 @@ class Alerts:
 
     def end(self) -> None:
         """End the helpers."""
-        for timer in (self._timer, self._watching):
+        if self._saving is not None:
+            self._write()
+        for timer in (self._timer, self._watching, self._saving):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._watching = None
+        self._timer = self._watching = self._saving = None
         for channel in self.channels.values():
             if channel.own:
                 channel.helper().end()
@@ -164,29 +172,42 @@ class Alerts:
     def _deliver(self, message: dict[str, Any]) -> None:
         """Send by all channels, each with its own retries; one that works is enough."""
         keys, waiting, policy = message.pop("keys"), len(self.channels), self.policy
+        known = False
+        self._sent += 1
+        self._newest.update(((kind, subject), self._sent) for kind, subject, _ in keys)
+        outdated = partial(self._outdated, [key[:2] for key in keys], self._sent)
 
         def ended(arrived: bool) -> None:
-            nonlocal waiting
+            nonlocal waiting, known
             waiting -= 1
-            if policy is not None and (arrived or not waiting):
+            if policy is not None and not known and (arrived or not waiting):
+                known = True
                 policy.told(keys, time.time(), arrived)
+                self._write()  # at once: who dies now would tell it again
                 self._soon()
 
         for channel in self.channels.values():
-            self._try(channel, message, ended)
+            self._try(channel, message, ended, outdated)
+
+    def _outdated(self, keys: Sequence[tuple[str, str]], number: int) -> bool:
+        """Whether something newer was sent of all that a message tells: it would come after it."""
+        return all(self._newest.get(key, 0) > number for key in keys)
 
     def _try(
         self,
         channel: Channel,
         message: dict[str, Any],
         ended: Callable[[bool], None],
+        outdated: Callable[[], bool],
         attempt: int = 0,
     ) -> None:
+        """Send a message by a channel, and again when it is refused, unless a newer one was."""
+
         def sent(trouble: str | None) -> None:
             if trouble is None:
                 ended(True)
             elif attempt < len(RETRIES):
-                again = lambda: self._try(channel, message, ended, attempt + 1)  # noqa: E731
+                again = partial(self._try, channel, message, ended, outdated, attempt + 1)
                 self._loop.call_later(RETRIES[attempt], again)
             else:
                 name = channel.config.name
@@ -194,10 +215,10 @@ class Alerts:
                 self._events.add("error", None, alerts=name, reason=reason)
                 ended(False)
 
-        if channel is self.channels.get(channel.config.name):
+        if channel is self.channels.get(channel.config.name) and not outdated():
             self._send(channel, message, sent)
         else:
-            ended(False)  # it was taken away meanwhile
+            ended(False)
 
     def _send(
         self, channel: Channel, message: dict[str, Any], done: Callable[[str | None], None]
@@ -226,7 +247,18 @@ class Alerts:
         self._watching = self._loop.call_later(LOGS_SECONDS, self._look_at_logs)
 
     def _save(self) -> None:
-        assert self.policy is not None
+        """Save at once, but not more often than once in `SAVE_SECONDS`."""
+        if self._saving is None:
+            self._write()
+            self._saving = self._loop.call_later(SAVE_SECONDS, self._save_again)
+
+    def _save_again(self) -> None:
+        self._saving = None
+        self._write()
+
+    def _write(self) -> None:
+        if self.policy is None:
+            return
         text = json.dumps(self.policy.as_dict())
         if text != self._saved:
             self._saved = text

@@ -26,14 +26,7 @@ def load(*paths: str) -> Config:
     files = Files()
     for path in paths:
         files.add(path)
-    if files.problems:
-        raise ConfigError(files.problems)
-    try:
-        config = Config(files.data)
-    except ConfigError as error:
-        raise ConfigError([files.placed(problem) for problem in error.problems]) from None
-    config.files = files.names
-    return config
+    return files.config()
 
 
 class Files:
@@ -70,8 +63,21 @@ class Files:
         for name in self._included(include, path):
             self.add(name)
 
+    def config(self) -> Config:
+        """Return the configuration that they make; raises ConfigError."""
+        if self.problems:
+            raise ConfigError(self.problems)
+        try:
+            config = Config(self.data)
+        except ConfigError as error:
+            raise ConfigError([self.placed(problem) for problem in error.problems]) from None
+        config.files = self.names
+        return config
+
     def placed(self, problem: str) -> str:
-        """Return a problem with the file in front that it is in."""
+        """Return a problem with the file in front that it is in, if it is in one."""
+        if not self.names:
+            return problem
         where, _, rest = problem.partition(": ")
         key = re.match(r"\w*", rest)
         # A replica's name begins with that of its entry.

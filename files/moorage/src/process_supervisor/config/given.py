@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 
-from process_supervisor.config.files import load
+from process_supervisor.config.files import Files
 from process_supervisor.config.reader import ConfigError
 from process_supervisor.config.settings import Config, ProcessConfig
 
@@ -29,16 +29,30 @@ def named(plugin: type[Any]) -> str:
     return f"{os.path.abspath(path)}:{plugin.__qualname__}"
 
 
-def configuration(config: str | Mapping[str, object] | Iterable[ProcessConfig]) -> Config:
-    """Return the configuration of a supervisor in a program; raises ConfigError."""
+def configuration(
+    config: str | Mapping[str, object] | Iterable[ProcessConfig],
+    plugins: Mapping[str, dict[str, Any]] | None = None,
+) -> Config:
+    """Return the configuration of a supervisor in a program; raises ConfigError.
+
+    ``plugins`` are had besides those that it names.
+    """
+    files = Files()
     if isinstance(config, str):
-        found = load(config)
+        files.add(config)
     elif isinstance(config, Mapping):
-        found = Config(config)
+        files.data = dict(config)
     else:
         processes = [item.as_dict() for item in config]
-        section = {"run_dir": default_run_dir()}
-        found = Config({"version": 1, "supervisor": section, "processes": processes})
+        section: object = {"run_dir": default_run_dir()}
+        files.data = {"version": 1, "supervisor": section, "processes": processes}
+    section = files.data.get("supervisor") or {}
+    own = section.get("plugins") or [] if isinstance(section, dict) else []
+    if plugins and isinstance(section, dict) and isinstance(own, list):
+        names = [item.get("name") for item in own if isinstance(item, dict)]
+        more = [entry for name, entry in plugins.items() if name not in names]
+        files.data["supervisor"] = {**section, "plugins": [*own, *more]}
+    found = files.config()
     if found.log_file is None:
         # A program's standard error is its own.
         logs = [c.stdout_logfile or c.stderr_logfile for c in found.processes.values()]

@@ -63,6 +63,7 @@ class Helper:
     """Runs one plug-in. ``tell`` is told of trouble, and None when it is over.
 
     With ``idle`` the process ends after so many seconds without a call, until the next one.
+    ``kills`` is told 1 when it is being killed, and -1 when nothing of it is left.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Helper:
         orphans: Callable[[], list[int]],
         tell: Callable[[str | None], None],
         idle: float | None = None,
+        kills: Callable[[int], None] = lambda more: None,
     ) -> None:
         self.config = config
         self.does: list[str] | None = None  # not known before it has started once
@@ -83,6 +85,7 @@ class Helper:
         self._orphans = orphans
         self._tell = tell
         self._idle = idle
+        self._kills = kills
         self._waiting: deque[Call] = deque()
         self._current: Call | None = None
         self._ready = self._ended = False
@@ -145,11 +148,15 @@ class Helper:
                 self._loop.call_soon(self._go_on)
                 call.done(None, Trouble(f"it has no {call.method}"))
                 return
-            self._current = call
             self._id += 1
-            message = {"id": self._id, "call": self._current.method, "args": self._current.args}
+            data = line_of({"id": self._id, "call": call.method, "args": call.args})
+            if len(data) > MOST_BYTES:
+                self._loop.call_soon(self._go_on)
+                call.done(None, Trouble(f"a call of {len(data)} bytes is too long"))
+                return
+            self._current = call
             self._set_timer(self.config.timeout, self._late)
-            self._write(message)
+            self._write(data)
 
     def _start(self) -> None:
         self._close()
@@ -181,22 +188,20 @@ class Helper:
         self._loop.watch(printed, self._prints)
         self._loop.watch(self._pidfd, self._died)
         self._set_timer(START_SECONDS, self._late)
-        self._write(
-            {
-                "class": self.config.target, "settings": self.config.settings, "asked": METHODS,
-                "memory_bytes": self.config.memory_mb << 20,
-            }
-        )  # fmt: skip
+        order = {
+            "class": self.config.target, "settings": self.config.settings, "asked": METHODS,
+            "memory_bytes": self.config.memory_mb << 20,
+        }  # fmt: skip
+        self._write(line_of(order))
 
-    def _write(self, message: object) -> None:
-        data = json.dumps(message).encode() + b"\n"
+    def _write(self, data: bytes) -> None:
         try:
             # The pipe is empty: it has read all that came before, as it answered that.
             written = os.write(self._fds[0], data) if len(data) <= MOST_BYTES else 0
         except OSError:
             return  # it has died; `_died` is on its way
         if written != len(data):
-            self._broken(f"a call of {len(data)} bytes is too long")
+            self._broken(f"an order of {len(data)} bytes is too long")
 
     def _answered(self) -> None:
         try:
@@ -306,7 +311,9 @@ class Helper:
             loop, mark, orphans = self._loop, self._mark, self._orphans
             look = lambda: leftovers.remaining(orphans, mark)  # noqa: E731
             # Once it has ended: what it has started is nobody's orphan before.
-            clean = lambda: leftovers.Cleanup(loop, look, lambda: None)  # noqa: E731
+            gone = lambda: self._kills(-1)  # noqa: E731
+            clean = lambda: leftovers.Cleanup(loop, look, gone)  # noqa: E731
+            self._kills(1)
             checks.kill(loop, child, self._pidfd, clean)
         self._close()
         if reason is None:
@@ -331,6 +338,11 @@ class Helper:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def line_of(message: object) -> bytes:
+    """Return a message as the helper reads it."""
+    return json.dumps(message).encode() + b"\n"
 
 
 SOURCES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -38,6 +38,8 @@ class Plugins:
         self._events = events
         self._orphans = orphans
         self.helpers: dict[str, Helper] = {}
+        self._dying = 0  # so many are being killed
+        self._on_quiet: Callable[[], None] | None = None
 
     def configure(self, wanted: Mapping[str, PluginConfig]) -> None:
         """Have these run; what did not change is left alone."""
@@ -60,7 +62,18 @@ class Plugins:
             self._events.add("plugin", None, plugin=config.name, reason=trouble)
 
         mark = procfs.family(self._key, config.name + SUFFIX)
-        return Helper(self._loop, config, mark, self._orphans, tell, idle)
+        return Helper(self._loop, config, mark, self._orphans, tell, idle, self._kills)
+
+    def _kills(self, more: int) -> None:
+        self._dying += more
+        if not self._dying and self._on_quiet is not None:
+            self._on_quiet()
+
+    def when_quiet(self, done: Callable[[], None]) -> None:
+        """Call back when nothing is left of all that are being killed."""
+        self._on_quiet = done
+        if not self._dying:
+            done()
 
     def happened(self, entry: Mapping[str, Any]) -> None:
         """Have those listen that do."""
