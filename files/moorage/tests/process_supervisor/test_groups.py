@@ -68,12 +68,13 @@ def test_names_are_given_by_a_pattern() -> None:
         ({"numprocs": None, "process_name": "x"}, "process web: process_name: is for an entry"),
         ({"name": None}, "name: is required"),
         ({"group": "a b"}, "group: must be letters"),
+        ({"group": "other"}, "process other: name: is also the name of a group"),
         ({"stdout_logfile": "/l"}, "/l: is also web-1's log file; %(process_num)d in it"),
         ({"environment": 5}, "process web-1: environment: must be a mapping"),
     ],
 )
 def test_mistakes_of_templates(entry: dict[str, Any], told: str) -> None:
-    assert told in problem({**WEB, **entry})
+    assert told in problem({**WEB, **entry}, {"name": "other", "command": ["x"]})
 
 
 def test_a_mistake_in_a_template_is_told_once() -> None:
@@ -110,6 +111,9 @@ def test_groups_are_acted_on_as_one(rig: Rig) -> None:
     assert cli(rig, "pid", "web:").stdout.split() == [str(pid) for pid in after]
     rig.kill_supervisor()
     assert [item["pid"] for item in rig.client.status("web:")] == after
+    rig.configure({**WEB, **files, "numprocs": 2}, {"name": "other", "command": ["sleep", "1000"]})
+    found = rig.client.reload()
+    assert (found["removed"], found["unchanged"]) == (["web-3"], ["web-1", "web-2", "other"])
 
 
 def replica(path: Path, check: str = "test -e ok") -> dict[str, Any]:

@@ -298,6 +298,7 @@ def check_together(processes: Mapping[str, ProcessConfig], problems: list[str]) 
     """Check what one process alone cannot say: dependencies, cycles, shared names and files."""
     variables: dict[str, str] = {}
     files: dict[str, str] = {}
+    groups = {process.group for process in processes.values()}
     for name, process in processes.items():
         for other, condition in process.depends_on.items():
             if other not in processes:
@@ -306,6 +307,8 @@ def check_together(processes: Mapping[str, ProcessConfig], problems: list[str]) 
                 problems.append(f"process {name}: depends_on.{other}: {what}")
             elif condition == "healthy" and processes[other].health_check is None:
                 problems.append(f"process {name}: depends_on.{other}: it has no health_check")
+        if name in groups and process.group != name:
+            problems.append(f"process {name}: name: is also the name of a group")
         key = name.upper().replace("-", "_").replace(".", "_")
         if key in variables:
             problems.append(f"process {name}: name: clashes with {variables[key]} in pids.env")

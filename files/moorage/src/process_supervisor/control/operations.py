@@ -15,7 +15,6 @@ from process_supervisor.output import tail
 from process_supervisor.service.states import SETTLED, State
 from process_supervisor.service.status import everybody_for, status_of
 from process_supervisor.supervisor import reload
-from process_supervisor.supervisor.rolling import Rolling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,6 +144,9 @@ def restart(request: Request) -> None:
 
 def rolling_restart(request: Request) -> None:
     """Restart one after the other, and answer when all are well or one is not."""
+    # Most supervisors never need it.
+    from process_supervisor.supervisor.rolling import Rolling
+
     found = accepting(request)
     group = request.of_group
 
