@@ -505,6 +505,18 @@ def test_what_is_over_is_not_told_as_new_by_a_channel_that_was_away(
     loop.close()
 
 
+def test_a_run_that_was_missed_is_told_unless_it_was_done_later() -> None:
+    machine = policy()
+    missed = {"event": "missed", "at": 5.0, "process": "job", "reason": "missed 3"}
+    machine.happened({**missed, "done": True})
+    assert machine.due(5.0) == []
+    machine.happened(missed)
+    (message,) = machine.due(5.0)
+    assert message["summary"] == "job has not run when its schedule says: missed 3"
+    machine.happened({**missed, "event": "skipped", "process": "other", "at": 6.0})
+    assert [item["process"] for item in machine.due(6.0)] == ["other"]
+
+
 def test_mistakes_are_named() -> None:
     channels = [
         {"name": "a", "type": "webhook"},

@@ -220,7 +220,7 @@ def test_what_root_runs_and_others_may_write(tmp_path: Path) -> None:
     os.chown(config, 0, 12345)
     Path(config).chmod(0o664)
     assert told() == [
-        f"{tmp_path}/app belongs to uid 12345, and root uses it: argument of app",
+        f"{tmp_path}/app belongs to uid 12345, and root uses it: script of app",
         f"{program} may be written by everybody, and root uses it: program of web",
         f"{config} may be written by gid 12345, and root uses it: configuration",
     ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HOUR = 3600.0
 # These just happen: nobody hears that they are over.
-MOMENTARY = ("memory", "error", "supervisor")
+MOMENTARY = ("memory", "missed", "error", "supervisor")
 # Of these there is no telling whether they are over: they come again or not.
 OPEN = ("restarting", *MOMENTARY)
 SUMMARIES = {
@@ -28,6 +28,7 @@ SUMMARIES = {
     "restarting": "is restarted again and again",
     "unhealthy": "is unhealthy",
     "memory": "was killed for want of memory",
+    "missed": "has not run when its schedule says",
     "logs": "cannot write its log",
     "error": "has trouble",
     "plugin": "does not work",
@@ -81,6 +82,8 @@ class Policy:
                 self.wrong(now, "unhealthy", name, reason)
             case "health" if entry["to"] == "healthy":
                 self.over(now, "unhealthy", name)
+            case "skipped" | "missed" if not entry.get("done"):
+                self.wrong(now, "missed", name, reason)
             case "oom":
                 self.wrong(now, "memory", name, reason)
             case "error":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 
 from process_supervisor.service.spawn import program_of
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from process_supervisor.config.settings import Config, ProcessConfig
 
 MOST_TOLD = 10
+INTERPRETER = re.compile(r"(python|pypy|sh|bash|dash|node|ruby|perl|php)[\d.]*")
 
 
 def exposed(config: Config) -> list[str]:
@@ -24,7 +26,11 @@ def exposed(config: Config) -> list[str]:
     """
     looked: dict[str, str] = {}
     found: dict[str, str] = {}
+    # A thousand processes may have one program.
+    once: dict[str, str] = {}
     for path, what in used(config):
+        once.setdefault(path, what)
+    for path, what in once.items():
         for place in on_the_way(path):
             if place not in looked:
                 looked[place] = writers(place)
@@ -69,10 +75,11 @@ def run_by(
             programs[name, path] = ""
     if programs[name, path]:
         yield os.path.join(directory, programs[name, path]), f"program of {process.name}"
-    script = next((word for word in process.command[1:] if not word.startswith("-")), "")
+    words = process.command[1:] if INTERPRETER.fullmatch(os.path.basename(name)) else ()
+    script = next((word for word in words if not word.startswith("-")), "")
     place = os.path.join(directory, script)
-    if script and "\n" not in script and os.path.isfile(place):
-        yield place, f"argument of {process.name}"
+    if script and os.path.isfile(place):
+        yield place, f"script of {process.name}"
 
 
 def is_root(user: str | None) -> bool:

@@ -119,7 +119,8 @@ class Schedules:
             many = "at least " if len(due) == MOST_COUNTED else ""
             last = due[-1] if late else due[-2]
             reason = f"missed {many}{missed}, the last of them of {clock(last)}"
-            self._supervisor.events.add("missed", name, reason=reason)
+            done = True if late and process.config.run_missed else None
+            self._supervisor.events.add("missed", name, reason=reason, done=done)
         if late and not process.config.run_missed:
             return
         if not process.quiet:
