@@ -198,6 +198,30 @@ def test_any_other_json_is_refused_without_a_crash(data: Any) -> None:
             assert error.problems
 
 
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.sampled_from(["soft", "hard", "name"]), inner)
+    ),
+    max_leaves=6,
+)
+KEYS = st.sampled_from([*ProcessConfig.__annotations__, "numprocs", "numprocs_start",
+                        "process_name"])  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.dictionaries(KEYS, ANYTHING, min_size=1), st.booleans())
+def test_any_value_of_any_key_is_refused_without_a_crash(found: dict[str, Any], many: bool) -> None:
+    entry = {"name": "web", "command": ["x"], **({"numprocs": 2} if many else {}), **found}
+    try:
+        config = Config({"version": 1, "processes": [entry]})
+    except ConfigError as error:
+        assert error.problems
+    else:
+        assert Config(json.loads(json.dumps(config.as_dict()))).as_dict() == config.as_dict()
+
+
 def test_yaml_and_json_mean_the_same(tmp_path: Path) -> None:
     yaml, plain = tmp_path / "c.yaml", tmp_path / "c.json"
     yaml.write_text("version: 1\nprocesses:\n- {name: web, command: [serve], user: 10001}\n")
