@@ -120,6 +120,10 @@ def parser() -> argparse.ArgumentParser:
         help="how long, such as 30m, 2h or 1d; 0 ends it (default: 1h)",
     )  # fmt: skip
     add("health", "say whether everything that should be up is; exit status 1 if not")
+    sub = add("completion", "print what bash evaluates to complete words")
+    # `names` is what that asks for.
+    sub.add_argument("shell", choices=("bash", "names"), metavar="bash")
+    sub.set_defaults(commands=commands.choices)
     sub = add("web", "serve a web page; takes the options of moorage.panel as well")
     sub.add_argument("--listen", default="127.0.0.1:9000", metavar="ADDRESS:PORT")
     sub.add_argument("--password-file", metavar="FILE", help="default: one made up and shown")
@@ -287,6 +291,16 @@ class Commands:
         print(
             json.dumps(self.client.history(name)) if as_json else usage.history(self.client, name)
         )
+        return 0
+
+    def completion(self) -> int:
+        """Print a script, or names for one."""
+        from process_supervisor.cli import completion
+
+        if self.arguments.shell == "names":
+            print("\n".join(completion.names(self.client)))
+        else:
+            print(completion.script(self.arguments.commands), end="")
         return 0
 
     def plugins(self) -> int:
