@@ -121,7 +121,8 @@ def replica(path: Path, check: str = "test -e ok") -> dict[str, Any]:
         "name": "web", "numprocs": 3, "command": ["sleep", "1000"], "working_dir": str(path),
         "stdout_logfile": None, "stderr_logfile": None, "health_check": {
             "type": "command", "command": ["sh", "-c", check], "start_interval": 0.05,
-            "start_period": 0, "retries": 1, "interval": 0.05, "restart_when_unhealthy": False,
+            "start_period": 0, "retries": 1, "interval": 0.05, "timeout": 60,
+            "restart_when_unhealthy": False,
         },
     }  # fmt: skip
 
@@ -161,9 +162,10 @@ def test_a_rolling_restart_that_waits_too_long_or_twice_is_told(rig: Rig, tmp_pa
     rig.start(replica(tmp_path, "test -e ok || exec sleep 1000"))
     rig.processes += REPLICAS
     rig.pid("web-3")
+    before = rig.pid("web-1")
     with pytest.raises(ControlError, match=r"web-1 was not well after 0.3 s"):
         rig.client.rolling_restart("web:", wait=0.3)
-    first = rig.pid("web-1")
+    first = rig.new_pid("web-1", before)
     with pytest.raises(ControlError, match="no answer in time"):
         type(rig.client)(rig.client.path, timeout=0.2).call(
             "rolling_restart", name="web:", wait=1000

@@ -77,7 +77,7 @@ class Policy:
         reason = str(entry.get("reason", ""))
         match entry["event"]:
             case "state":
-                self._stepped(now, name, str(entry["to"]), entry.get("exit"), reason)
+                self._stepped(now, name, str(entry["to"]), entry, reason)
             case "health" if entry["to"] == "unhealthy":
                 self.wrong(now, "unhealthy", name, reason)
             case "health" if entry["to"] == "healthy":
@@ -99,15 +99,18 @@ class Policy:
                     self._forget(now, removed)
 
     def _stepped(
-        self, now: float, name: str, state: str, end: Mapping[str, Any] | None, reason: str
+        self, now: float, name: str, state: str, entry: Mapping[str, Any], reason: str
     ) -> None:
+        end = entry.get("exit")
+        # A scheduled run says at its end alone whether it went better than the last one.
+        well = (state == "EXITED") if entry.get("scheduled") else (state == "RUNNING")
         if state == "FATAL":
             self.wrong(now, "fatal", name, reason)
         elif state == "EXITED" and end and end.get("code") != 0:
             self.wrong(now, "failed", name, reason)
         elif state == "STOPPED":
             self._forget(now, name)
-        elif state == "RUNNING":
+        elif well:
             self.over(now, "fatal", name)
             self.over(now, "failed", name)
         elif state == "BACKOFF":

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 LOOK = 60.0
 SET_BACK = 3600.0
 MOST_COUNTED = 100
+ENDED = (*SETTLED, State.BACKOFF)
 
 
 class Job:
@@ -130,10 +131,10 @@ class Schedules:
             return
         process.start()
 
-    def changed(self, process: Process) -> None:
+    def changed(self, process: Process, old: State) -> None:
         """Note how a run ended, if one has."""
         job = self._jobs.get(process.name)
-        if job is None or process.state not in (*SETTLED, State.BACKOFF):
+        if job is None or old is State.STOPPED or process.state not in ENDED:
             return
         ended = process.exit or {"code": None, "signal": None, "at": round(time.time(), 3)}
         started = process.started_at if process.exit else None

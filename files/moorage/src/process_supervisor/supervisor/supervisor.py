@@ -159,10 +159,10 @@ class Supervisor:
         """A process took a step from one state to another."""
         self.events.add(
             "state", process.name, **{"from": str(old), "to": str(process.state)},
-            reason=reason, **facts,
+            reason=reason, scheduled=process.config.schedule and True, **facts,
         )  # fmt: skip
-        if self._schedules is not None and old is not State.STOPPED:
-            self._schedules.changed(process)
+        if self._schedules is not None:
+            self._schedules.changed(process, old)
         self.touch()
 
     def scheduled(self, name: str) -> dict[str, Any] | None:
