@@ -7,17 +7,27 @@ between two lines `---`, as Jekyll and Hugo have them.
 import io
 import json
 import sqlite3
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from fastblog import comments, markup, posts
 from fastblog.db import Database
+from moorage.common.readers import decode
 
 MOST_UPLOADED = 10_000_000
 # Of one file and of all together, unpacked: a small archive may hold endless ones.
 _MOST_FILE, _MOST_TOTAL, _MOST_FILES = 1_000_000, 50_000_000, 5_000
+_MOST_COMMENTS, _MOST_SECONDS = 50_000, 60
+_SAID = (
+    "INSERT INTO comments (post, name, body, html, state, reason, created_at)"
+    " SELECT id, ?, ?, ?, ?, '', ? FROM posts p WHERE slug = ? AND NOT EXISTS"
+    " (SELECT 1 FROM comments c WHERE c.post = p.id AND c.name = ? AND c.body = ?)"
+)
+T = TypeVar("T")
 
 
 class Refused(Exception):
@@ -56,15 +66,17 @@ def take_in(database: Database, name: str, content: bytes) -> tuple[int, int]:
 
     A post replaces the one of the same address. It is all or nothing: raises Refused.
     """
+    # Nobody else can write while the transaction lasts, so all that takes long comes before it.
+    deadline = time.monotonic() + _MOST_SECONDS
     files = dict(_files(name, content))
     try:
-        written = json.loads(files.pop("comments.json", b"[]"), parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        written = decode(files.pop("comments.json", b"[]"))
+    except ValueError as error:
         raise Refused(f"comments.json: {error}") from None
+    drafts = [(path, _draft(path, data)) for path, data in _in_time(files.items(), deadline)]
+    said = [_comment(item) for item in _in_time(_list(written), deadline)]
     with database.transaction() as connection:
-        count = 0
-        for path, data in files.items():
-            draft = _draft(path, data)
+        for path, draft in drafts:
             present = connection.execute(
                 "SELECT id FROM posts WHERE slug = ?", (draft.slug,)
             ).fetchone()
@@ -72,8 +84,20 @@ def take_in(database: Database, name: str, content: bytes) -> tuple[int, int]:
                 posts.save(connection, draft, present["id"] if present else None)
             except ValueError as error:
                 raise Refused(f"{path}: {error}") from None
-            count += 1
-        return count, _comments(connection, written)
+        return len(drafts), sum(connection.execute(_SAID, found).rowcount for found in said)
+
+
+def _in_time(found: Iterable[T], deadline: float) -> Iterator[T]:
+    for item in found:
+        if time.monotonic() > deadline:
+            raise Refused(f"it takes longer than {_MOST_SECONDS} s; take it in in parts")
+        yield item
+
+
+def _list(written: object) -> list[object]:
+    if not isinstance(written, list) or len(written) > _MOST_COMMENTS:
+        raise Refused(f"comments.json: a list of at most {_MOST_COMMENTS} objects is wanted")
+    return written
 
 
 def _files(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
@@ -139,27 +163,12 @@ def _seconds(path: str, date: str) -> float | None:
         raise Refused(f"{path}: date {date[:40]!r} is not like 2026-11-29T10:00:00") from None
 
 
-def _comments(connection: sqlite3.Connection, written: object) -> int:
-    count = 0
-    for item in written if isinstance(written, list) else []:
-        if not isinstance(item, dict):
-            raise Refused("comments.json: a list of objects is wanted")
-        post, name, body = (str(item.get(key, "")) for key in ("post", "name", "body"))
-        at, state = item.get("created_at"), item.get("state")
-        body = posts.plain(body)[: markup.LONGEST_COMMENT]
-        count += connection.execute(
-            "INSERT INTO comments (post, name, body, html, state, reason, created_at)"
-            " SELECT id, ?, ?, ?, ?, '', ? FROM posts p WHERE slug = ? AND NOT EXISTS"
-            " (SELECT 1 FROM comments c WHERE c.post = p.id AND c.name = ? AND c.body = ?)",
-            (
-                *(posts.line(name, 60), body, markup.comment(body)),
-                state if state == comments.SHOWN else comments.WAITING,
-                float(at) if isinstance(at, int | float) else 0.0,
-                *(post, posts.line(name, 60), body),
-            ),
-        ).rowcount
-    return count
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+def _comment(item: object) -> tuple[object, ...]:
+    if not isinstance(item, dict):
+        raise Refused("comments.json: a list of objects is wanted")
+    post, name, body = (str(item.get(key, "")) for key in ("post", "name", "body"))
+    at, state = item.get("created_at"), item.get("state")
+    name, body = posts.line(name, 60), posts.plain(body)[: markup.LONGEST_COMMENT]
+    kept = state if state == comments.SHOWN else comments.WAITING
+    moment = float(at) if isinstance(at, int | float) else 0.0
+    return name, body, markup.comment(body), kept, moment, post, name, body
