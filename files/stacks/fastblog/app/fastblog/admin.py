@@ -50,7 +50,7 @@ def _post(number: int) -> posts.Row:
 @blueprint.get("/posts/new")
 def new() -> str:
     """Show an empty form."""
-    return render_template("edit.html", number=None, post=posts.Draft("", ""), preview=False)
+    return render_template("edit.html", number=None, post={}, preview=False)
 
 
 @blueprint.get("/posts/<int:number>")

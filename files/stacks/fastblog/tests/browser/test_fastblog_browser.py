@@ -42,6 +42,7 @@ def test_an_author_writes_and_a_reader_answers(browser: Chrome, site: str) -> No
     assert "<script>alert(1)</script>" in one(browser, "#preview").text, "it is text"
     one(browser, "button[value=publish]").click()
     says(browser, "Published.")
+    assert one(browser, "input[name=slug]").get_attribute("value") == "部署-fastblog"
 
     browser.get(f"{site}/admin/settings")
     Select(one(browser, "#theme")).select_by_value("slate")
