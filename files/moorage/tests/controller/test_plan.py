@@ -12,6 +12,7 @@ from zlib import crc32
 import pytest
 
 from moorage.compose.errors import ComposeError, Problem
+from moorage.compose.load import load_stack
 from moorage.controller.plan import plan_host
 from moorage.controller.project import Project
 from moorage.release.manifest import FORMAT
@@ -92,6 +93,33 @@ def test_an_unknown_topology_and_an_unknown_secret_are_named(project: Project) -
         tg2em(project, topology="unifed")
     with pytest.raises(ComposeError, match=r"tg2em_secrets\.nosuch: the stack has no such secret"):
         tg2em(project, secrets={"nosuch": "x"})
+
+
+def test_a_variable_that_no_file_has_is_refused(project: Project) -> None:
+    with pytest.raises(ComposeError) as error:
+        tg2em(project, variables={"SCRAPER_INTERVALL": "77", "NOBODYS": "x", "VERSION": "1"})
+    text = str(error.value)
+    assert "tg2em_variables.SCRAPER_INTERVALL: no file of the stack has it" in text
+    assert "did you mean 'SCRAPER_INTERVAL'?" in text
+    assert (
+        "tg2em_variables.NOBODYS: no file of the stack has it; remove it, or write ${NOBODYS}"
+        in text
+    )
+
+
+def test_a_variable_may_be_wherever_compose_reads_one(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OF_DOTENV=1\nOTHER=${IN_DOTENV}\n")
+    (tmp_path / "more.yml").write_text("services:\n  b: {image: 'x:${INCLUDED}'}\n")
+    (tmp_path / "web.env").write_text("A=${IN_ENV_FILE:-1}\n")
+    (tmp_path / "compose.yml").write_text(
+        "name: s\ninclude: [more.yml]\nservices:\n  a:\n    image: 'x:${A:-${NESTED:-1}}'\n"
+        "    env_file: [web.env]\n    environment: [PASSED]\n"
+    )
+    told = ["OF_DOTENV", "IN_DOTENV", "INCLUDED", "IN_ENV_FILE", "A", "NESTED", "PASSED"]
+    given = dict.fromkeys(told, "1")
+    load_stack(tmp_path, environment=given, told=[*told, "COMPOSE_PROFILES"])
+    with pytest.raises(ComposeError, match=r"settings\.variables\.INCLUDE_D: .*'INCLUDED'"):
+        load_stack(tmp_path, environment=given, told=["INCLUDE_D"])
 
 
 def test_problems_name_the_variables_that_an_operator_writes(project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from moorage.compose.schema import FILE
 from moorage.compose.shapes import EXTENSION_PREFIX, INVALID, Place
 from moorage.compose.source import Sheet, read_sheet
 
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs")
 _Key = tuple[Path, Path, frozenset[tuple[str, str]]]
 _EMPTY_ADVICE = "write at least services: with one service"
@@ -30,6 +32,9 @@ class Files:
     sheets: dict[Path, Sheet] = field(default_factory=dict)
     # Variables of these names, unless they are given, stay as they are written: a pattern.
     kept: str = ""
+    # Every word of the files read, and the names that values were looked up for.
+    words: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
     _canonical: dict[_Key, dict[str, Any]] = field(default_factory=dict)
 
     def read(
@@ -53,6 +58,8 @@ class Files:
             return self._canonical[key]
         sheet = read_sheet(file, lambda name: self._value(name, variables))
         self.sheets[file] = sheet
+        with suppress(OSError, UnicodeDecodeError):  # reported with the sheet
+            self.words.update(_WORD.findall(file.read_text(encoding="utf-8")))
         if sheet.data is None and not sheet.problems:
             sheet.report((), "the file is empty", advice=_EMPTY_ADVICE)
         data = FILE(sheet.data, Place(sheet, base)) if sheet.data is not None else {}
@@ -68,6 +75,7 @@ class Files:
         return result
 
     def _value(self, name: str, variables: Mapping[str, str]) -> str | None:
+        self.asked.add(name)
         kept = f"${{{name}}}" if re.fullmatch(self.kept, name) else None
         return variables.get(name, kept)
 
@@ -157,7 +165,9 @@ class Files:
     ) -> dict[str, str]:
         """Variables of an environment file; what is wrong is reported at `path` of `sheet`."""
         try:
-            return parse_dotenv(file.read_text(encoding="utf-8"), outer)
+            text = file.read_text(encoding="utf-8")
+            self.words.update(_WORD.findall(text))
+            return parse_dotenv(text, outer)
         except OSError as error:
             message = f"the environment file {_short(file)} cannot be read: {error.strerror}"
             self._report(sheet, path, message, "create it, or give the long form required: false")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,10 @@ from moorage.compose.resolve import (
 )
 from moorage.compose.resources import BODY
 from moorage.compose.source import Sheet, dotted
+from moorage.settings.readers import nearest
 
+# What Compose itself reads.
+_OF_COMPOSE = {"COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"}
 FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 
 
@@ -35,6 +38,7 @@ def load_stack(
     file: str | None = None,
     on_demand: bool = False,
     kept: str = "",
+    told: Collection[str] = (),
 ) -> Stack:
     """Load and validate the Compose file of `directory`.
 
@@ -42,8 +46,8 @@ def load_stack(
     `.env` (default: none, so that the result depends on the files alone). `profiles` enables
     services that belong to one; `on_demand` keeps the others too and names them in
     `Stack.on_demand`. `file` names another file than compose.yml. Variables whose names match
-    `kept` and that nobody gives stay as they are written. Raises ComposeError with all problems
-    found.
+    `kept` and that nobody gives stay as they are written. Those in `told` an operator has set for
+    this stack: each must stand in one of its files. Raises ComposeError with all problems found.
     """
     base = Path(directory).absolute()
     path = find_file(base) if file is None else base / file
@@ -63,10 +67,19 @@ def load_stack(
     started = set(enabled(every, set(asked) - {""}))
     brought = set(every) if on_demand else started
     result = _resolved(data, name, base, files, variables, started, brought)
+    files.problems += _unknown(told, files)
     if files.problems:
         raise ComposeError(files.problems)
     waiting = [key for key in result["services"] if key not in started]
     return Stack.from_dict({**result, "directory": str(base), ON_DEMAND: waiting})
+
+
+def _unknown(told: Collection[str], files: Files) -> Iterator[Problem]:
+    """Yield the variables that no file of the stack has, in whatever place."""
+    for name in sorted(set(told) - files.words - _OF_COMPOSE):
+        near = nearest(name, files.asked)
+        advice = f"did you mean {near!r}?" if near else f"remove it, or write ${{{name}}} there"
+        yield Problem(f"settings.variables.{name}", "no file of the stack has it", advice)
 
 
 def started_only(stack: Stack) -> Stack:

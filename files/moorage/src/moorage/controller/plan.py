@@ -160,14 +160,16 @@ def draft_stack(
 
 
 def _load(project: Project, name: str, settings: Settings, proxies: Mapping[str, str]) -> Stack:
-    return load_stack(
-        project.stack_directory(name),
-        environment=_interpolation(settings, proxies),
-        profiles=settings.profiles,
-        on_demand=True,
-        # The renderer has a value for each place of a process.
-        kept=next((t.kept for t in topologies() if t.name == settings.topology), ""),
-    )
+    with variables_named(name):
+        return load_stack(
+            project.stack_directory(name),
+            environment=_interpolation(settings, proxies),
+            profiles=settings.profiles,
+            on_demand=True,
+            # The renderer has a value for each place of a process.
+            kept=next((t.kept for t in topologies() if t.name == settings.topology), ""),
+            told=settings.variables,
+        )
 
 
 def plan_stack(
