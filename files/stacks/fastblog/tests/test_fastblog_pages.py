@@ -100,13 +100,13 @@ def test_comments_of_robots_are_kept_from_readers(
     )
     site: Site = app.extensions["fastblog"]
     reader = visitor()
-    assert _comment(reader, "Too quick") == 303
     with site.database.transaction() as connection:
 
         def state(body: str, age: float | None = 60, **fields: str) -> str:
             given = comments.Comment(1, "Ann", body, **fields)
             return comments.add(connection, given, age, "casino")
 
+        assert state("Too quick", 1) == comments.WAITING
         assert state("Well said") == comments.SHOWN
         assert state("Well said") == comments.SPAM, "twice the same"
         assert state("More at https://a.example") == comments.WAITING
@@ -114,6 +114,7 @@ def test_comments_of_robots_are_kept_from_readers(
         assert state("x", website="https://a.example") == comments.SPAM
         assert state("y", age=None) == comments.SPAM
         assert state("http://a http://b http://c www.d") == comments.SPAM
+    assert _comment(reader, "By the form") == 303
     page = reader.get("/posts/one").text
     assert "Well said" in page and "Too quick" not in page and "CASINO" not in page
     assert "slate.css" in page

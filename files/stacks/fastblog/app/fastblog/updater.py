@@ -36,7 +36,8 @@ from moorage.common import lock
 from moorage.common.files import write_atomically
 from moorage.common.signing import signature_of
 
-_START_SECONDS, _KEPT, _MOST_STEPS = 60.0, 3, 50
+# The former release gets more time to come back: there is nothing to go to from there.
+_START_SECONDS, _BACK_SECONDS, _KEPT, _MOST_STEPS = 60.0, 60.0, 3, 50
 
 
 class Updater:
@@ -148,7 +149,7 @@ class Updater:
         """Have the site run a release, and the former one again when it is not well."""
         with Client("updater") as client:
             self._turn(client, version)
-            why = self._healthy(client, version)
+            why = self._healthy(client, version, self._health)
             if not why:
                 self._prune()
                 self.say(f"the site runs {version}", "installed")
@@ -174,11 +175,11 @@ class Updater:
             client.request("main_app", "switch")
         try:
             with Client("updater") as client:
-                return self._healthy(client, version)
+                return self._healthy(client, version, _BACK_SECONDS)
         except IpcError as error:
             return str(error)
 
-    def _healthy(self, client: Client, version: str) -> str:
+    def _healthy(self, client: Client, version: str, seconds: float) -> str:
         """Return why the site is not well with a release; "" when it got so and stayed so."""
         seen = ""
 
@@ -193,8 +194,8 @@ class Updater:
                 seen = str(error)
                 return False
 
-        if not _until(well, self._health):
-            return f"after {self._health:g} s it says {seen or 'nothing'}"
+        if not _until(well, seconds):
+            return f"after {seconds:g} s it says {seen or 'nothing'}"
         if _until(lambda: not well(), self._watch):
             return f"it did not stay well: {seen or 'nothing'}"
         return ""
