@@ -8,12 +8,15 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from moorage.launch import surroundings
 from moorage.release.native import Mount, Process
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
@@ -236,6 +239,20 @@ def test_a_file_that_others_can_write_is_no_order(launch: Launch) -> None:
 
     assert done.returncode == 70
     assert "is not root's alone to write" in done.stderr
+
+
+def test_two_that_start_together_may_want_the_same_place(tmp_path: Path) -> None:
+    together, here = threading.Barrier(4), os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+
+    def enter(number: int) -> None:
+        for name in range(100):
+            together.wait(60)
+            os.close(surroundings._entered(here, str(name), is_directory=bool(name % 2)))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enter, range(4)))
+    os.close(here)
+    assert len(list(tmp_path.iterdir())) == 100
 
 
 def test_a_program_in_reserve_has_nothing_to_run_and_is_not_started_again(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from moorage.launch import mounts
 from moorage.release.native import Mount
@@ -183,9 +184,11 @@ def _entered(directory: int, name: str, is_directory: bool) -> int:
     try:
         return os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=directory)
     except FileNotFoundError:
-        if is_directory:
-            os.mkdir(name, _MODE, dir_fd=directory)
-        else:
-            how = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-            os.close(os.open(name, how, 0o644, dir_fd=directory))
+        # Another process of the stack may be starting, too, and want the same place.
+        with suppress(FileExistsError):
+            if is_directory:
+                os.mkdir(name, _MODE, dir_fd=directory)
+            else:
+                how = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+                os.close(os.open(name, how, 0o644, dir_fd=directory))
     return os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=directory)
