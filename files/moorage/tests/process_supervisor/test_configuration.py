@@ -89,6 +89,7 @@ def test_the_settings_of_a_fastblog_process() -> None:
         ({"depends_on": {"db": "started"}}, "process web: depends_on.db: there is no such process"),
         ({"health_check": {"type": "ping"}}, "process web: health_check: type: must be one of"),
         ({"health_check": {}}, "process web: health_check: type: is required"),
+        ({"health_check": {"type": "http"}}, "process web: health_check: url: is required"),
         ({"health_check": {"type": "tcp"}}, "process web: health_check: port: must be between"),
         (
             {"health_check": {"type": "http", "url": "https://x/"}},

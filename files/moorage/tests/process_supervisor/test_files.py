@@ -181,6 +181,7 @@ def test_check_config_shows_the_result_and_looks_around(tmp_path: Path) -> None:
         f"warning: process web: working_dir: there is no {tmp_path}/gone",
         f"plug-in space: class: {tmp_path}/space.py has no class Space; did you mean Spcae?",
         "warning: channel sms: body: there is no $sumary; did you mean summary?",
+        f"warning: process worker: command: there is no work in {os.environ['PATH']}",
     ):
         assert told in done.stderr
     assert done.stderr.count("channel sms") == 1
@@ -190,6 +191,38 @@ def test_check_config_shows_the_result_and_looks_around(tmp_path: Path) -> None:
     slip = check("-c", write(tmp_path / "x.json", {"version": 1, "processes": [entry]})).stderr
     assert "restart_windo: is not a known" in slip
     assert "restart_window" not in slip
+
+
+def test_programs_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "serve").touch(mode=0o755)
+    entries: list[dict[str, Any]] = [
+        {"name": "here", "command": ["bin/serve"], "working_dir": "."},
+        {"name": "path", "command": ["serve"], "environment": {"PATH": f"{tmp_path}/bin"}},
+        {"name": "file", "command": ["no-such"], "environment_file": "secret.env"},
+        {"name": "gone", "command": ["bin/gone"], "working_dir": "."},
+    ]
+    (tmp_path / "secret.env").touch(mode=0o600)
+    done = check("-c", write(tmp_path / "c.json", {"version": 1, "processes": entries}))
+    assert [line for line in done.stderr.splitlines() if "command" in line] == [
+        f"warning: process gone: command: there is no {tmp_path}/bin/gone"
+    ]
+
+
+def test_one_mistake_in_a_type_is_told_once(tmp_path: Path) -> None:
+    entry = {"name": "a", "command": ["b"], "health_check": {"type": "htp", "url": "http://x"}}
+    channel = {"name": "c", "type": "mial", "to": "x@example.com"}
+    supervisor = {"alerts": {"channels": [channel]}}
+    data = {"version": 1, "supervisor": supervisor, "processes": [entry]}
+    assert [text.partition(", not ")[2] for text in problems(write(tmp_path / "c.json", data))] == [
+        "'mial'", "'htp'",
+    ]  # fmt: skip
+
+
+def test_keys_of_replicas_are_meant_too(tmp_path: Path) -> None:
+    entry = {"name": "a", "command": ["b"], "numproc": 2}
+    found = problems(write(tmp_path / "c.json", {"version": 1, "processes": [entry]}))
+    assert "numproc: is not a known setting; did you mean numprocs? (known: " in found[0]
 
 
 def test_what_root_runs_and_others_may_write(tmp_path: Path) -> None:

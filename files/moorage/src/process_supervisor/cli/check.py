@@ -11,13 +11,13 @@ from process_supervisor.common import openfiles
 from process_supervisor.config.files import load
 from process_supervisor.config.reader import ConfigError, meant
 from process_supervisor.service import trust
-from process_supervisor.service.spawn import Identity, SpawnError
+from process_supervisor.service.spawn import Identity, SpawnError, program_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from process_supervisor.config.settings import Config
+    from process_supervisor.config.settings import Config, ProcessConfig
 
 EXIT_CONFIG = 78
 # What a message has that texts of a body name.
@@ -70,6 +70,7 @@ def warnings(config: Config) -> Iterator[str]:
             path = getattr(process, key)
             if path and not os.path.exists(path):
                 yield f"{where}: {key}: there is no {path}"
+        yield from missing_program(where, process)
     if os.geteuid() == 0:
         yield from trust.exposed(config)
 
@@ -90,6 +91,21 @@ def missing_user(where: str, user: str | None) -> Iterator[str]:
             Identity(user)
     except SpawnError as error:
         yield f"{where}: user: {error}"
+
+
+def missing_program(where: str, process: ProcessConfig) -> Iterator[str]:
+    """Yield that there is no such program, unless its environment_file may say where."""
+    name = process.command[0]
+    path = process.environment.get("PATH") or os.environ.get("PATH", os.defpath)
+    if "/" not in name and process.environment_file:
+        return
+    try:
+        found = os.path.join(process.working_dir or ".", program_of(name, {"PATH": path}))
+    except FileNotFoundError:
+        yield f"{where}: command: there is no {name} in {path}"
+        return
+    if not os.path.exists(found):
+        yield f"{where}: command: there is no {found}"
 
 
 def missing_class(where: str, path: str, name: str) -> Iterator[str]:

@@ -49,7 +49,10 @@ class HealthConfig:
         elif self.type == "plugin":
             self.plugin = reader.text("plugin", required=True) or ""
         else:
-            reader.fail("type", "is required: http, tcp, command or plugin")
+            if reader.raw("type") is None:
+                reader.fail("type", "is required: http, tcp, command or plugin")
+            # What a key is worth depends on the type that is meant.
+            reader.known.update(("url", "host", "port", "command", "plugin"))
         self.interval = reader.number("interval", 10.0, 0.01)
         self.timeout = reader.number("timeout", 3.0, 0.01)
         self.retries = reader.integer("retries", 3, 1)
@@ -60,6 +63,8 @@ class HealthConfig:
 
     def _read_url(self, reader: Reader) -> None:
         self.url = reader.text("url", required=True) or ""
+        if not self.url:
+            return
         found = URL.match(self.url)
         if not found or int(found[2] or 80) not in range(1, 65536):
             # TLS would cost the supervisor 4 MB; a command check can do it in a process of its own.

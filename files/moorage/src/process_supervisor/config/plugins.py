@@ -68,7 +68,10 @@ class ChannelConfig:
         self.name = reader.text("name", required=True) or ""
         self.type = reader.choice("type", "", tuple(CHANNEL_KEYS))
         if not self.type:
-            reader.fail("type", f"is required: {', '.join(CHANNEL_KEYS)}")
+            if reader.raw("type") is None:
+                reader.fail("type", f"is required: {', '.join(CHANNEL_KEYS)}")
+            # What a key is worth depends on the type that is meant.
+            reader.known.update(key for keys in CHANNEL_KEYS.values() for key in keys)
         self.settings: dict[str, object] = {}
         for key, required in CHANNEL_KEYS.get(self.type, {}).items():
             value = reader.raw(key)

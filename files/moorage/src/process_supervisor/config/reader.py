@@ -27,6 +27,8 @@ class Reader:
         self.problems = problems
         self.known: set[str] = set()
         self._former: set[str] = set()
+        # What somebody else reads of it: told as known where a key is not.
+        self.elsewhere: tuple[str, ...] = ()
 
     def fail(self, key: str, message: str) -> None:
         """Note a mistake at a key."""
@@ -138,7 +140,7 @@ class Reader:
         """Report keys that nobody read: a misspelt setting must not be dropped silently."""
         for key in self.data:
             if key not in self.known | self._former:
-                known = sorted(self.known)
+                known = sorted(self.known.union(self.elsewhere))
                 hint = meant(str(key), known)
                 self.fail(str(key), f"is not a known setting{hint} (known: {', '.join(known)})")
 

@@ -13,7 +13,7 @@ from process_supervisor.config.limits import read_nice, read_ulimits, read_umask
 from process_supervisor.config.places import RUN_DIR, SOCKET_NAME
 from process_supervisor.config.plugins import check_plugins, read_alerts, read_plugins
 from process_supervisor.config.reader import ConfigError, Reader, meant
-from process_supervisor.config.replicas import replicas, resolve_dependencies
+from process_supervisor.config.replicas import KEYS, replicas, resolve_dependencies
 from process_supervisor.config.signals import stop_signal
 
 TYPE_CHECKING = False
@@ -84,7 +84,9 @@ class ProcessConfig:
     def read(cls, data: Mapping[str, object], where: str, problems: list[str]) -> ProcessConfig:
         """Build from a mapping, adding mistakes to problems instead of raising."""
         self = cls.__new__(cls)
-        self._read(Reader(data, where, problems), problems)
+        reader = Reader(data, where, problems)
+        reader.elsewhere = KEYS
+        self._read(reader, problems)
         return self
 
     def _read(self, reader: Reader, problems: list[str]) -> None:
