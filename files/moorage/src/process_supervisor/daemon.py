@@ -170,6 +170,8 @@ def main(arguments: list[str]) -> int:
         daemon = Daemon(options, config)
         daemon.server.listen()
     except OSError as error:
-        print(f"supervisor: cannot start: {error}", file=sys.stderr)
+        fix = "; set run_dir, state_dir and log_file to places that this user may write to"
+        why = f"{error}{fix if isinstance(error, PermissionError) else ''}"
+        print(f"supervisor: cannot start: {why}", file=sys.stderr)
         return EXIT_BUSY
     return daemon.run()

@@ -93,6 +93,10 @@ def test_exit_statuses_and_messages(rig: Rig) -> None:
     assert unknown.returncode == 1
     assert "there is no process absent (there are: sleeper, bad)" in unknown.stderr
     assert cli(rig, "stop").returncode == 1
+    assert "write --silence [NAME] --for TIME" in cli(rig, "alerts", "--for", "2h").stderr
+    events = cli(rig, "events").stdout
+    assert "RUNNING -> FATAL: " in events
+    assert "exit=" not in events
     health = cli(rig, "health")
     assert health.returncode == 1
     assert "bad: FATAL" in health.stdout
@@ -107,6 +111,31 @@ def test_check_config(rig: Rig) -> None:
     bad = cli(rig, "check-config", "--config", str(rig.config_path))
     assert bad.returncode == 78
     assert len(bad.stderr.splitlines()) == 2
+
+
+def test_a_reader_that_has_seen_enough(rig: Rig) -> None:
+    # More than a pipe's buffer of Python's holds.
+    rig.configure(*[{**SLEEPER, "name": f"sleeper-{number}"} for number in range(20)])
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "process_supervisor", "check-config", "--show",
+             "-c", str(rig.config_path)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=closed, stderr=subprocess.PIPE, timeout=30,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_directory_that_its_user_may_not_make(rig: Rig) -> None:
+    # Not even root may make one there.
+    config = {"version": 1, "supervisor": {"run_dir": "/sys/moorage"}, "processes": []}
+    rig.config_path.write_text(json.dumps(config))
+    done = cli(rig, "run", "-c", str(rig.config_path))
+    assert done.returncode == 73
+    assert "/sys/moorage" in done.stderr
+    assert "; set run_dir, state_dir and log_file to places that this user may" in done.stderr
 
 
 def test_following_on_the_command_line(rig: Rig) -> None:

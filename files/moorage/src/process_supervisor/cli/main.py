@@ -116,8 +116,8 @@ def parser() -> argparse.ArgumentParser:
         help="tell nothing of a process, or of all",
     )
     sub.add_argument(
-        "--for", dest="duration", type=span, default=3600.0, metavar="TIME",
-        help="how long, such as 30m, 2h or 1d; 0 ends it (default: 1h)",
+        "--for", dest="duration", type=span, metavar="TIME",
+        help="with --silence: how long, such as 30m, 2h or 1d; 0 ends it (default: 1h)",
     )  # fmt: skip
     add("health", "say whether everything that should be up is; exit status 1 if not")
     sub = add("completion", "print what bash evaluates to complete words")
@@ -317,7 +317,10 @@ class Commands:
             print(f"{arguments.test}: " + (visible(found["trouble"] or "sent")))
             return 0 if found["sent"] else EXIT_REFUSED
         if arguments.silence is not None:
-            self.client.silence(arguments.silence or None, arguments.duration, who=requester())
+            seconds = 3600.0 if arguments.duration is None else arguments.duration
+            self.client.silence(arguments.silence or None, seconds, who=requester())
+        elif arguments.duration is not None:
+            raise ControlError("bad-request", "write --silence [NAME] --for TIME")
         found = self.client.alerts()
         print(json.dumps(found, indent=2) if arguments.json else show.alerts(found))
         return 0
@@ -351,10 +354,6 @@ def main(words: list[str] | None = None) -> int:
     arguments = plain_status(words) or parsed(words)
     if arguments.command == "run":
         guard(arguments.config, arguments.takeover)
-    if arguments.command == "check-config":
-        from process_supervisor.cli.check import check_config
-
-        return check_config(arguments.config, arguments.show)
     if arguments.command == "web":
         from process_supervisor.cli import web
 
@@ -362,6 +361,10 @@ def main(words: list[str] | None = None) -> int:
             arguments.socket, arguments.listen, arguments.password_file, arguments.more
         )
     try:
+        if arguments.command == "check-config":
+            from process_supervisor.cli.check import check_config
+
+            return check_config(arguments.config, arguments.show)
         status: int = getattr(Commands(arguments), arguments.command)()
         return status
     except ControlError as error:

@@ -79,7 +79,8 @@ def event(entry: dict[str, Any]) -> str:
     at = moment(entry["at"])
     facts = [
         f"{key}={value}" for key, value in entry.items()
-        if key not in ("seq", "at", "event", "process", "from", "to", "reason")
+        # What "exit" says the reason says in words.
+        if key not in ("seq", "at", "event", "process", "from", "to", "reason", "exit")
     ]  # fmt: skip
     step = f"{entry['from']} -> {entry['to']}" if "to" in entry else entry["event"]
     reason = f": {entry['reason']}" if "reason" in entry else ""

@@ -157,7 +157,8 @@ class Journal:
         """Write an event as a line."""
         subject = entry.get("process", "supervisor")
         head = f"{entry['from']} -> {entry['to']}" if "to" in entry else str(entry["event"])
-        skip = ("seq", "at", "event", "process", "from", "to", "reason")
+        # What "exit" says the reason says in words.
+        skip = ("seq", "at", "event", "process", "from", "to", "reason", "exit")
         facts = [f"{key}={value}" for key, value in entry.items() if key not in skip]
         reason = f": {entry['reason']}" if "reason" in entry else ""
         line = " ".join([f"{subject}: {head}", *facts]) + reason
