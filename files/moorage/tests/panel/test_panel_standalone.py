@@ -224,3 +224,14 @@ def test_what_it_refuses_to_start_with(tmp_path: Path, options: list[str], why: 
     )
     assert ended.returncode == 1 and why in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    panel = RunningPanel(tmp_path, "/run/none.sock")
+    panel.start()
+    ended = subprocess.run(
+        panel.command, env={"PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, timeout=20
+    )
+    panel.stop()
+    listen = panel.command[panel.command.index("--listen") + 1]
+    assert (ended.returncode, f"Address already in use: '{listen}'" in ended.stderr) == (1, True)

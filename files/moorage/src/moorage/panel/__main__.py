@@ -79,16 +79,22 @@ def _run(app: Flask, host: str, port: int, options: argparse.Namespace) -> None:
             "trusted_proxy": options.trusted_proxy,
             "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"},
         }
-    server = _waitress().create_server(
-        app,
-        host=host,
-        port=port,
-        threads=THREADS,
-        ident=None,
-        max_request_body_size=20_000,
-        clear_untrusted_proxy_headers=True,
-        **proxied,
-    )
+    create_server = _waitress().create_server
+    try:
+        server = create_server(
+            app,
+            host=host,
+            port=port,
+            threads=THREADS,
+            ident=None,
+            max_request_body_size=20_000,
+            clear_untrusted_proxy_headers=True,
+            **proxied,
+        )
+    except OSError as error:
+        # By itself it does not say where.
+        error.filename = options.listen
+        raise
 
     def stop(number: int, frame: object) -> NoReturn:
         end_streams()
