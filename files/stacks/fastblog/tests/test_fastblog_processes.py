@@ -98,6 +98,8 @@ def test_the_four_have_the_documents_names_ports_and_rules(supervised: Supervise
     for process in given[:3]:
         assert (process["restart_limit"], process["restart_delay"]) == (3, 5)
     assert not given[3]["autostart"]
+    # In /tmp whoever made it first would keep the process from starting.
+    eventually((supervised.run_dir / "heartbeat.update_server").exists, supervised.text)
 
 
 def test_processes_are_started_stopped_and_restarted(supervised: Supervised) -> None:
