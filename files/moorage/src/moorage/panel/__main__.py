@@ -110,7 +110,7 @@ def _waitress() -> Any:
     try:
         return importlib.import_module("waitress")
     except ModuleNotFoundError:
-        raise ValueError("waitress is missing: pip install 'moorage[panel]'") from None
+        raise ValueError("waitress is missing: pip install waitress") from None
 
 
 def _session_key(path: Path | None) -> bytes:

@@ -125,7 +125,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("shell", choices=("bash", "names"), metavar="bash")
     sub.set_defaults(commands=commands.choices)
     sub = add("web", "serve a web page; takes the options of moorage.panel as well")
-    sub.add_argument("--listen", default="127.0.0.1:9000", metavar="ADDRESS:PORT")
+    sub.add_argument(
+        "--listen", default="127.0.0.1:9000", metavar="ADDRESS:PORT", help="default: %(default)s"
+    )
     sub.add_argument("--password-file", metavar="FILE", help="default: one made up and shown")
     add("shutdown", "stop everything, dependants first, and end the supervisor")
     return top

@@ -19,7 +19,7 @@ def serve(socket: str, listen: str, password_file: str | None, more: list[str]) 
     except ModuleNotFoundError as error:
         print(
             f"process_supervisor: the page needs {error.name}, which is not installed here: "
-            "pip install 'moorage[panel]'",
+            "pip install './files/moorage[panel]' in Moorage's directory",
             file=sys.stderr,
         )
         return 1
