@@ -90,7 +90,8 @@ def test_a_file_includes_others(tmp_path: Path) -> None:
     assert [Path(name).name for name in found.files] == [
         "base.json", "10.json", "20.json", "site.yaml"]  # fmt: skip
     (tmp_path / "site.yaml").unlink()
-    assert problems(base) == [f"{tmp_path}/site.yaml: No such file or directory"]
+    missing = f"{tmp_path}/site.yaml: No such file or directory (included by {base})"
+    assert problems(base) == [missing]
     write(tmp_path / "conf.d" / "30.json", {"include": "../base.json"})
     assert f"{tmp_path}/conf.d/../base.json: is read twice" in problems(base)
 

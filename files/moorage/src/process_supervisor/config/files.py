@@ -40,7 +40,7 @@ class Files:
         # By process (or `supervisor`) and key; the empty key is of who named it first.
         self._origins: dict[tuple[str, str], str] = {}
 
-    def add(self, path: str) -> None:
+    def add(self, path: str, included_by: str = "") -> None:
         """Read a file over those before it, and what it includes."""
         real = os.path.realpath(path)
         if real in self._read or len(self._read) >= MOST_FILES:
@@ -52,7 +52,8 @@ class Files:
             with open(path, encoding="utf-8") as file:
                 found = mapping(file.read(), path.endswith(YAML_ENDINGS))
         except (OSError, UnicodeDecodeError) as error:
-            self.problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+            whence = f" (included by {included_by})" if included_by else ""
+            self.problems.append(f"{path}: {getattr(error, 'strerror', None) or error}{whence}")
             return
         except ConfigError as error:
             self.problems += [f"{path}: {problem}" for problem in error.problems]
@@ -61,7 +62,7 @@ class Files:
         include = found.pop("include", None)
         self._merge(rooted(found, base), path)
         for name in self._included(include, path):
-            self.add(name)
+            self.add(name, path)
 
     def config(self) -> Config:
         """Return the configuration that they make; raises ConfigError."""
