@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moorage.compose import load_stack
@@ -21,6 +21,7 @@ def nothing(name: str) -> str | None:
     return None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**15))
 def test_a_duration_survives_writing(nanoseconds: int) -> None:
     written = format_duration(nanoseconds / 10**9)
@@ -40,17 +41,20 @@ def test_no_size(text: str) -> None:
         parse_bytes(text)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_text_without_dollars_is_not_touched(text: str) -> None:
     plain = text.replace("$", "")
     assert substitute(plain, nothing) == plain
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_doubled_dollars_are_literal(text: str) -> None:
     assert substitute(text.replace("$", "$$"), nothing) == text
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="${}:-?+AB ", max_size=30))
 def test_any_text_is_filled_in_or_refused(text: str) -> None:
     try:
@@ -66,6 +70,7 @@ def test_nothing_follows_a_nested_default_wrongly() -> None:
     assert substitute("${X-a${Y:-b}c} ${Z:-d}", nothing) == "abc d"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_environment_file_is_read_or_refused(text: str) -> None:
     try:
@@ -76,6 +81,7 @@ def test_any_environment_file_is_read_or_refused(text: str) -> None:
         assert all(isinstance(value, str) for value in result.values())
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789.eExXoOb_-+:TZ", min_size=1, max_size=12))
 def test_any_plain_scalar_has_a_value(text: str) -> None:
     value = plain_scalar(text)

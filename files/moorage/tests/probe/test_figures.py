@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moorage.probe import Figures, Sample, Target, too_busy, verdict
@@ -34,6 +34,7 @@ def test_percentiles_are_values_that_were_seen(count: int, percent: float, rank:
     assert percentile([float(n) for n in range(1, count + 1)], percent) == rank
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.1, 100))
 def test_a_percentile_is_not_exceeded_by_that_many(values: list[float], percent: float) -> None:
     value = percentile(sorted(values), percent)

@@ -169,6 +169,7 @@ HEALTH = st.fixed_dictionaries(
 TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=20)
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {"name": st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True),
@@ -189,6 +190,7 @@ def test_what_is_written_out_reads_back_the_same(settings: dict[str, Any]) -> No
     assert again.as_dict() == config.as_dict()
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
 def test_any_other_json_is_refused_without_a_crash(data: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from process_supervisor.common.loop import EventLoop
@@ -62,6 +62,7 @@ def test_a_success_ends_the_start_period_and_forgives_failures() -> None:
     assert (state.status, state.reason) == (Health.HEALTHY, "")
 
 
+@settings(deadline=None)
 @given(
     results=st.lists(st.booleans(), max_size=60),
     retries=st.integers(1, 5),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from process_supervisor.config.settings import ProcessConfig
@@ -111,6 +111,7 @@ def test_a_limit_of_none_never_gives_up() -> None:
     assert decision.delay <= 30 * 1.1
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(0, 10_000),
     chance=st.floats(0, 1, exclude_max=True),
@@ -131,6 +132,7 @@ def test_delays_are_finite_bounded_and_never_negative(
     assert steady <= delay_before(given_rules, count + 1, 0.5) * (1 + 1e-9)
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(0, 30),
     limit=st.none() | st.integers(0, 20),

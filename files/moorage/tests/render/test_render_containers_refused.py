@@ -112,13 +112,28 @@ def test_the_engines_socket_is_never_mounted(
     assert "MOORAGE_CONTROL_SOCKET" in problem.advice
 
 
-@pytest.mark.parametrize("source", ["/var/../run", "//run", "/./run/.", "/run/containerd/../"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("/var/../run", "//run", "/./run/.", "/run/containerd/../"),
+        *("/proc/1/root", "/proc/self/root/run", "/proc/1/task/1/cwd/run", "/proc/7/fd/3"),
+    ],
+)
 def test_detours_are_followed(source: str) -> None:
     assert reaches_engine(source)
 
 
 @pytest.mark.parametrize(
-    "source", ["/run/mysqld", "/var/lib/app", "/srv/docker.sock.d", "/runner", "/var/runner"]
+    "source",
+    [
+        "/run/mysqld",
+        "/var/lib/app",
+        "/srv/docker.sock.d",
+        "/runner",
+        "/var/runner",
+        "/proc",
+        "/proc/1",
+    ],
 )
 def test_other_paths_are_not_mistaken_for_it(source: str) -> None:
     assert not reaches_engine(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moorage.render.loopback import COUNT, FIRST, assign, loopback_name
@@ -43,6 +43,7 @@ def test_a_port_follows_from_its_name() -> None:
     assert assign([name]) == {name: 20000 + crc32(b"tg2em/frontend/1/a/5000") % 10000}
 
 
+@settings(deadline=None)
 @given(st.sets(NAMES, max_size=60), NAMES)
 def test_another_name_moves_nobody_but_on_collision(names: set[str], another: str) -> None:
     before, after = assign(names), assign(names | {another})

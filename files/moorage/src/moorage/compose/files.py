@@ -13,7 +13,12 @@ from typing import Any
 from moorage.compose.dotenv import DotenvError, parse_dotenv
 from moorage.compose.errors import Problem, did_you_mean
 from moorage.compose.extension import EXTENSION
-from moorage.compose.merge import merge_files, merge_services, unique_service
+from moorage.compose.merge import (
+    merge_files,
+    merge_services,
+    unique_service,
+    without_paths,
+)
 from moorage.compose.schema import FILE
 from moorage.compose.shapes import EXTENSION_PREFIX, INVALID, Place
 from moorage.compose.source import Sheet, read_sheet
@@ -110,7 +115,8 @@ class Files:
             self._report(sheet, path, message, did_you_mean(parent, parents))
             return service
         below = self.extended(parent, parent_file, parents, base, variables, (*chain, (file, name)))
-        return merge_services(below, service)
+        own = [path[2:] for path in sheet.replaced if path[:2] == ("services", name)]
+        return merge_services(without_paths(below, filter(None, own)), service)
 
     def _include(
         self,
@@ -139,7 +145,8 @@ class Files:
             inner |= self.dotenv(env_file, {**inner, **variables}, sheet, path)
         merged: dict[str, Any] = {}
         for item in paths:
-            merged = merge_files(merged, self.read(item, base, {**inner, **variables}, including))
+            over = self.read(item, base, {**inner, **variables}, including)
+            merged = merge_files(merged, over, self.sheets[item].replaced)
         self._import(data, merged, sheet, path)
 
     def _import(
@@ -153,8 +160,8 @@ class Files:
                     self._report(sheet, path, message, "rename one, or extend it instead")
                 mine.setdefault(name, value)
             data[section] = mine
-        if EXTENSION in other:
-            data[EXTENSION] = {**other[EXTENSION], **data.get(EXTENSION, {})}
+        if all(isinstance(each.get(EXTENSION, {}), dict) for each in (other, data)):
+            data[EXTENSION] = {**other.get(EXTENSION, {}), **data.get(EXTENSION, {})}
 
     def dotenv(
         self,

@@ -51,12 +51,31 @@ def load_stack(
     """
     base = Path(directory).absolute()
     path = find_file(base) if file is None else base / file
+    try:
+        return _loaded(base, path, environment, profiles, file is None, on_demand, kept, told)
+    except RecursionError:
+        message = "services extend, include or wait for each other in too long a chain"
+        problem = Problem("services", message, "shorten it: hundreds of links are too many")
+        raise ComposeError([problem]) from None
+
+
+def _loaded(
+    base: Path,
+    path: Path,
+    environment: Mapping[str, str] | None,
+    profiles: Sequence[str],
+    overridden: bool,
+    on_demand: bool,
+    kept: str,
+    told: Collection[str],
+) -> Stack:
     files = Files(kept=kept)
     variables = _variables(files, path, base, environment or {})
     data = files.read(path, base, variables)
     override = path.with_name(f"{path.stem}.override{path.suffix}")
-    if file is None and override.is_file():
-        data = merge_files(data, files.read(override, base, variables))
+    if overridden and override.is_file():
+        over = files.read(override, base, variables)
+        data = merge_files(data, over, files.sheets[override].replaced)
     given = variables.get("COMPOSE_PROJECT_NAME") or data.get("name")
     name = project_name(given, base)
     if not name:
@@ -64,6 +83,8 @@ def load_stack(
         files.problems.append(Problem("name", message, "add name: with letters and digits"))
     asked = profiles or variables.get("COMPOSE_PROFILES", "").split(",")
     every = data.get("services", {})
+    if not every and not files.problems:
+        files.problems.append(Problem("services", "there is no service", "write at least one"))
     started = set(enabled(every, set(asked) - {""}))
     brought = set(every) if on_demand else started
     result = _resolved(data, name, base, files, variables, started, brought)
@@ -153,6 +174,8 @@ def _resolved(
         for key, service in services.items()
     }
     resolve_resources(result, name, base)
+    if not isinstance(result.get(EXTENSION), dict):
+        result.pop(EXTENSION, None)  # reported, if it is there
     unified = result.get(EXTENSION, {}).get("unified", {})
     if "build" in unified:
         build = resolve_build(unified["build"], base, variables)

@@ -6,7 +6,7 @@ can be there only once (a mount's target, a port, a command) is replaced.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 _REPLACED = {
@@ -34,8 +34,11 @@ _UNIQUE: dict[tuple[str, ...], Callable[[Any], Any]] = {
 }
 
 
-def merge_files(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """A whole file with an override file merged over it."""
+def merge_files(
+    base: dict[str, Any], over: dict[str, Any], replaced: Iterable[Sequence[str | int]] = ()
+) -> dict[str, Any]:
+    """A whole file with an override file merged over it, which replaces what is at some paths."""
+    base = without_paths(base, replaced)
     result = {**base, **over}
     for section in _SECTIONS:
         first, second = base.get(section, {}), over.get(section, {})
@@ -45,6 +48,16 @@ def merge_files(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
             merged[name] = merge(first[name], second[name])
         result[section] = merged
     return result
+
+
+def without_paths(data: Any, paths: Iterable[Sequence[str | int]]) -> Any:
+    """A description without what is at some paths; what is not there is passed over."""
+    for first, *rest in paths:
+        if isinstance(data, dict) and first in data:
+            inner = without_paths(data[first], [rest]) if rest else None
+            kept = {key: value for key, value in data.items() if key != first}
+            data = {**data, first: inner} if rest else kept
+    return data
 
 
 def merge_services(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def resolve_resources(data: dict[str, Any], name: str, base: Path) -> None:
         for key, entry in data.setdefault(section, {}).items():
             default = key if entry.get("external") else f"{name}_{key}"
             if isinstance(entry.get("external"), dict):
-                entry = {**entry, "name": entry["external"]["name"], "external": True}
+                entry = {**entry, "name": entry["external"].get("name", key), "external": True}
             entry = {"name": default, **entry}
             options = entry.get("driver_opts", {})
             if section == "volumes" and options.get("o") == "bind" and "device" in options:

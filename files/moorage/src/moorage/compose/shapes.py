@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -96,23 +97,19 @@ def integer(value: Any, place: Place) -> Any:
         return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value):
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d{1,20}", value):
         return int(value)
     return place.wrong("must be a whole number", value, "write it in digits")
 
 
 def number(value: Any, place: Place) -> Any:
     """A number, also as a text."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    try:
-        return (
-            float(value)
-            if isinstance(value, str)
-            else place.wrong("must be a number", value, "write it in digits")
-        )
-    except ValueError:
-        return place.wrong("must be a number", value, "write it in digits")
+    found = value
+    with suppress(ValueError):
+        found = float(value) if isinstance(value, str) else value
+    if isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found):
+        return found
+    return place.wrong("must be a number", value, "write it in digits")
 
 
 def duration(value: Any, place: Place) -> Any:

@@ -20,6 +20,7 @@ _PORT = re.compile(
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _REMOTE = re.compile(r"(?:[a-z][a-z0-9+.-]*://|git@|github\.com/)")
 _PROPAGATION = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
+_LAST_PORT, _PORT_DIGITS = 65535, 5
 _PORT_ADVICE = "write [ADDRESS:][HOST_PORT:]CONTAINER_PORT[/PROTOCOL]"
 _VOLUME_ADVICE = "write SOURCE:TARGET[:ro] with an absolute target"
 
@@ -51,7 +52,7 @@ def port_list(value: Any, place: Place) -> Any:
         return place.wrong("must be a list", value, "write each port after a -")
     result: list[dict[str, Any]] = []
     for index, entry in enumerate(value):
-        result += [port for port in _port(entry, place.at(index)) if port not in result]
+        result += _port(entry, place.at(index))  # one that is there twice: merge.unique_service
     return result
 
 
@@ -83,7 +84,7 @@ def _short_port(match: re.Match[str], value: str, place: Place) -> list[dict[str
         return []
     targets, published = _range(match["target"]), _range(match["published"])
     numbers = [*(targets or ()), *(published or ())]
-    if targets is None or any(number > 65535 for number in numbers) or 0 in targets:
+    if not targets or max(numbers) > _LAST_PORT or 0 in targets or published == []:
         place.wrong("has a port number that is not between 1 and 65535", value, _PORT_ADVICE)
         return []
     common: dict[str, Any] = {"mode": "ingress", **({"host_ip": address} if address else {})}
@@ -101,10 +102,15 @@ def _short_port(match: re.Match[str], value: str, place: Place) -> list[dict[str
 
 
 def _range(span: str | None) -> list[int] | None:
+    """Return the ports of a range, None where there is none, no port of what is no range."""
     if not span:
         return None
-    first, _, last = span.partition("-")
-    return list(range(int(first), int(last or first) + 1)) or None
+    first, dash, last = span.partition("-")
+    both = first, last if dash else first
+    # Before they are counted: what is no port may be as long as it likes.
+    if not all(text.isdecimal() and len(text.lstrip("0")) <= _PORT_DIGITS for text in both):
+        return []
+    return list(range(int(both[0]), min(int(both[1]), _LAST_PORT + 1) + 1))
 
 
 def _is_address(address: str) -> bool:
@@ -113,6 +119,13 @@ def _is_address(address: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _host_ip(value: Any, place: Place) -> Any:
+    checked = s.text(value, place)
+    if isinstance(checked, str) and checked and not _is_address(checked.strip("[]")):
+        return place.wrong("is not an IP address", value, "write one, such as 127.0.0.1")
+    return checked
 
 
 def _published(value: Any, place: Place) -> Any:
@@ -126,7 +139,7 @@ _LONG_PORT = s.record(
     {
         "name": s.text,
         "mode": s.text,
-        "host_ip": s.text,
+        "host_ip": _host_ip,
         "target": s.integer,
         "published": _published,
         "protocol": s.text,

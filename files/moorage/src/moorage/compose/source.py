@@ -17,8 +17,11 @@ import yaml
 from moorage.compose.errors import Problem
 from moorage.compose.interpolate import InterpolationError, substitute
 
-# Aliases can multiply a small file into a huge one; no Compose file comes near this.
+# Aliases can multiply a small file into a huge one; no Compose file comes near these.
 _MAX_NODES = 200_000
+_MAX_DEPTH = 100
+# No number of so many digits is meant as one; the parser behind Compose takes it for a text, too.
+_MAX_DIGITS = 300
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]*)")
 _TIME = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[Tt ](\d{1,2}):(\d\d):(\d\d)(Z?))?")
@@ -30,6 +33,8 @@ _SPECIAL: dict[str, Any] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 _STANDARD = "tag:yaml.org,2002:"
+_RESET, _OVERRIDE = "!reset", "!override"
+_KNOWN_TAGS = ("!", "!plain", _RESET, _OVERRIDE)
 # Values below these keys may be secret, and problems end up in logs.
 _PRIVATE = frozenset(("environment", "args", "content"))
 _MERGE = f"{_STANDARD}merge"
@@ -45,6 +50,9 @@ class Sheet:
     data: Any = None
     lines: Lines = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    # Where a value takes the place of what an earlier file has there, or takes it away: `!override`
+    # and `!reset`.
+    replaced: list[tuple[str | int, ...]] = field(default_factory=list)
 
     def line(self, path: tuple[str | int, ...]) -> int | None:
         """Line of a value, or of the nearest one around it."""
@@ -75,6 +83,8 @@ def plain_scalar(text: str) -> Any:
     if not text[0].isdigit() and text[0] not in "+-.":
         return text
     digits = text.replace("_", "")
+    if len(digits) > _MAX_DIGITS:
+        return text
     if match := _INTEGER.fullmatch(digits):
         return _integer(match)
     if _FLOAT.fullmatch(digits):
@@ -117,6 +127,8 @@ class _Reader:
             return None
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, path)
+        if node.tag.startswith("!") and node.tag not in _KNOWN_TAGS and not _extra(path):
+            self.sheet.report(path, f"the YAML tag {node.tag} is not supported", advice="remove it")
         self.open.append(node)
         try:
             if isinstance(node, yaml.SequenceNode):
@@ -129,10 +141,15 @@ class _Reader:
         value: Any = node.value
         if node.style is None and node.tag == "!plain":
             value = plain_scalar(node.value)
+        elif node.tag == _OVERRIDE:
+            value = plain_scalar(node.value) if node.style is None else node.value
         elif node.tag.startswith("!") and node.tag not in ("!", "!plain") and not _extra(path):
             self.sheet.report(path, f"the YAML tag {node.tag} is not supported", advice="remove it")
         elif node.tag in (f"{_STANDARD}int", f"{_STANDARD}float", f"{_STANDARD}bool"):
             value = plain_scalar(node.value)
+        if "\0" in node.value:
+            self.sheet.report(path, "has a NUL character", advice="remove it: nothing can hold it")
+            return ""
         if isinstance(value, str) and self.lookup is not None:
             try:
                 return substitute(value, self.lookup)
@@ -155,7 +172,10 @@ class _Reader:
                 self.sheet.report((*path, key), "this key is given twice", advice="keep one")
             here = (*path, key)
             self.sheet.lines.setdefault(here, key_node.start_mark.line + 1)
-            result[key] = self.value(value_node, here)
+            if value_node.tag in (_RESET, _OVERRIDE):
+                self.sheet.replaced.append(here)
+            if value_node.tag != _RESET:
+                result[key] = self.value(value_node, here)
         for merge in merges:
             for key, value in self.merged(merge, path).items():
                 result.setdefault(key, value)
@@ -186,6 +206,18 @@ class _Reader:
 
 class _Loader(yaml.SafeLoader):
     """Composes nodes without guessing types: a plain scalar keeps the tag `!plain`."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
         if kind is yaml.ScalarNode and implicit[0]:

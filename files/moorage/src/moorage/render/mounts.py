@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import re
 from typing import Any
 
 from moorage.compose.model import Service
@@ -16,6 +17,7 @@ from moorage.render.rendering import RenderedFile, SecretFact
 
 User = tuple[int, int]
 _VOLUME_MODE = "0750"
+_PROCESS = re.compile(r"/proc/[^/]+/(?:task/[^/]+/)?(?:root|cwd|fd|map_files)(?:/|$)")
 _SOCKETS = ("docker.sock", "containerd.sock")
 
 
@@ -114,6 +116,8 @@ def _is_steady(ctx: Context, service: Service, key: str, mount: Mount, below: st
 def reaches_engine(source: str) -> bool:
     """Whether a path of the host is, or holds, a socket that commands the container engine."""
     path = posixpath.normpath(f"/{source.lstrip('/')}")
+    if _PROCESS.match(path):
+        return True  # its root is the host's, or leads there
     below = "/" if path == "/" else f"{path}/"
     return posixpath.basename(path) in _SOCKETS or any(
         f"{run}/{socket}".startswith(below)

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 import regex
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tg2em_core.models import TITLE_LENGTH, Category
 from tg2em_scraper.fields import category_of, cut_title, parse
@@ -136,6 +136,7 @@ def test_a_title_is_never_cut_inside_a_character() -> None:
 CLUSTERS = st.one_of(st.characters(), st.sampled_from("e\u0301👨‍👩🏽🇨🇳‍ \n"))
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=CLUSTERS, max_size=80))
 def test_a_cut_title_fits_and_begins_the_text(text: str) -> None:
     words = " ".join(text.split())
@@ -148,6 +149,7 @@ def test_a_cut_title_fits_and_begins_the_text(text: str) -> None:
         assert title in {"".join(joined[:n]).rstrip() for n in range(len(joined) + 1)}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_read_without_an_error(text: str) -> None:
     found = parse(RichText(text))
