@@ -13,15 +13,16 @@ from sqlalchemy.exc import OperationalError
 from tg2em_core.db import make_engine, ping
 from tg2em_core.environment import DatabaseConfig
 
-IMAGE = "moorage/mariadb:test"
+IMAGE, BASE = "moorage/mariadb:test", "moorage/base:trixie"
 VARIABLE = "TG2EM_TEST_DATABASE_URL"
 CONTEXT = Path(__file__).resolve().parents[3] / "images" / "mariadb"
 SECONDS = 90
 
 
-def _docker(*arguments: str, timeout: float = 60) -> str:
+def _docker(*arguments: str, timeout: float = 60, given: str = "") -> str:
+    argv = ["docker", *arguments]
     done = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, timeout=timeout, check=False
+        argv, input=given, capture_output=True, text=True, timeout=timeout, check=False
     )
     if done.returncode:
         raise RuntimeError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
@@ -31,7 +32,11 @@ def _docker(*arguments: str, timeout: float = 60) -> str:
 def _ensure_image() -> None:
     if not _docker("images", "--quiet", IMAGE):
         # The base has been made by then (scripts/bootstrap); only packages are fetched.
-        _docker("build", "--quiet", "--tag", IMAGE, str(CONTEXT), timeout=600)
+        text = (CONTEXT / "Dockerfile").read_text()
+        if _docker("images", "--quiet", BASE):
+            text = text.replace("FROM debian:trixie-slim", f"FROM {BASE}")
+        argv = ("build", "--quiet", "--tag", IMAGE, "--file", "-", str(CONTEXT))
+        _docker(*argv, timeout=600, given=text)
 
 
 def _given(url: str) -> DatabaseConfig:
