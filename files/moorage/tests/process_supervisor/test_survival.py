@@ -164,6 +164,22 @@ def test_what_an_earlier_guardian_left_is_found_without_a_state(rig: Rig) -> Non
     assert rig.family("sleeper") == [pid]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_what_another_user_marks_as_a_service_is_not_taken_for_it(rig: Rig) -> None:
+    rig.configure(SLEEPER)
+    mark = procfs.family(f"{procfs.generation()}:{os.path.realpath(rig.run_dir)}", "sleeper")
+    # Before the supervisor has started anything.
+    marked = ["prlimit", f"--locks={mark}:", "sleep", "1000"]
+    stranger = subprocess.Popen(marked, start_new_session=True, user=65534)
+    try:
+        rig.until(lambda: procfs.marker(stranger.pid) == mark, "it has marked itself")
+        rig.start()
+        assert rig.pid("sleeper") != stranger.pid
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
 def test_what_a_dead_process_has_left_is_not_taken_for_the_next_one(rig: Rig) -> None:
     leaves = "setsid -f sleep 1000.5; exec sleep 1000"
     rig.start({"name": "leaver", "command": ["sh", "-c", leaves]})

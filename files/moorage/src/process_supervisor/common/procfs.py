@@ -65,6 +65,18 @@ def start_ticks(pid: int) -> int:
     return found.start if found else 0
 
 
+def user(pid: int) -> int | None:
+    """Return the uid by which a process was started, None when there is no such process.
+
+    Not the effective one, which a program such as su gives to whoever starts it.
+    """
+    try:
+        status = read(f"/proc/{pid}/status")
+        return int(status[status.index(b"\nUid:") + 5 :].split(None, 1)[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def resident(pid: int) -> int:
     """Return a process's resident memory in bytes, 0 when there is no such process."""
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from process_supervisor.common import procfs
 from process_supervisor.service.leftovers import families, kill_all, members, remaining
 from process_supervisor.service.main_process import Ending
+from process_supervisor.service.spawn import SpawnError, identity_of
 from process_supervisor.service.states import ALIVE, Health, State
 
 TYPE_CHECKING = False
@@ -133,12 +135,17 @@ def unrecorded(process: Process, orphans: list[int]) -> list[int]:
     """Return what may be a main process without a record: it leads a session and bears the mark.
 
     Not that of the start that is recorded: what bears it and is left has been left by its main
-    process.
+    process. Nor one of another user than the service's: anybody may give himself a marker.
     """
+    try:
+        identity = identity_of(process.config)
+    except SpawnError:
+        return []
+    user = identity.uid if identity else os.getuid()
     found = []
     for pid in members(orphans, process.mark):
         facts = procfs.stat(pid)
-        leads = facts is not None and facts.session == pid
+        leads = facts is not None and facts.session == pid and procfs.user(pid) == user
         if leads and (process.turn is None or procfs.turn(pid) != process.turn):
             found.append(pid)
     return found
