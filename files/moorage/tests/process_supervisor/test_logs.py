@@ -201,6 +201,21 @@ def test_last_lines_go_on_in_rotated_files(tmp_path: Path) -> None:
     assert last_lines(str(tmp_path / "a.log"), 4) == ["2", "3", "4", "5"]
 
 
+def test_nobody_waits_for_what_is_in_the_place_of_a_log(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("new\n")
+    os.mkfifo(tmp_path / "log.1")
+    assert last_lines(str(tmp_path / "log"), 100) == ["new"]
+    (tmp_path / "secret").write_text("another's\n")
+    (tmp_path / "log.1").unlink()
+    (tmp_path / "log.1").symlink_to("secret")
+    assert last_lines(str(tmp_path / "log"), 100) == ["new"]
+    (tmp_path / "log").unlink()
+    os.mkfifo(tmp_path / "log")
+    assert last_lines(str(tmp_path / "log"), 100) == []
+    with pytest.raises(OSError, match="is no file"):
+        Follower(str(tmp_path / "log"), 10)
+
+
 def test_a_follower_sees_each_line_once_over_rotation(
     tmp_path: Path, pipe: tuple[int, int]
 ) -> None:

@@ -214,6 +214,8 @@ def test_an_environment_file_is_read_at_each_start(rig: Rig) -> None:
     path.unlink()
     found = rig.client.restart("web")
     assert "cannot read environment_file" in found["reason"]
+    os.mkfifo(path)
+    assert "is no file" in rig.client.restart("web")["reason"]
 
 
 def test_a_start_is_one_when_it_has_lasted(rig: Rig) -> None:

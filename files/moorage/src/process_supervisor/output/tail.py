@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from process_supervisor.common.files import open_file
+
 BLOCK = 1 << 16
 LONGEST_LINE = 1 << 16
 # An answer goes through the supervisor's memory, however long the lines are.
@@ -25,15 +27,16 @@ def last_lines(path: str, count: int) -> list[str]:
     for name in (path, *(f"{path}.{number}" for number in range(1, 100))):
         if len(found) >= count or (name != path and not os.path.exists(name)):
             break
-        found = _last_lines_of(name, count - len(found)) + found
+        found = _last_lines_of(name, count - len(found), path) + found
         if sum(map(len, found)) > MOST_BYTES:
             break
     return found
 
 
-def _last_lines_of(path: str, count: int) -> list[str]:
+def _last_lines_of(path: str, count: int, first: str) -> list[str]:
     try:
-        with open(path, "rb") as file:
+        # Who writes there may put anything in the place of a rotated file.
+        with open(open_file(path, 0 if path == first else os.O_NOFOLLOW), "rb") as file:
             return [text_of(line) for line in _tail(file.fileno(), count)[1]]
     except OSError:
         return []
@@ -70,7 +73,7 @@ class Follower:
     def __init__(self, path: str, lines: int, at: tuple[int, int] | None = None) -> None:
         """Begin with the last lines, or at an inode and an offset where there is such a file."""
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = open_file(path)
         self._partial = b""
         if at is not None:
             self._ready: list[bytes] = []
@@ -100,7 +103,7 @@ class Follower:
             return offset
         with contextlib.suppress(OSError):
             # It was rotated since: what is left of it comes first.
-            fd = os.open(f"{self.path}.1", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = open_file(f"{self.path}.1", os.O_NOFOLLOW)
             if os.fstat(fd).st_ino == inode:
                 os.close(self._fd)
                 self._fd = fd
@@ -122,7 +125,7 @@ class Follower:
             # Truncated: an unfinished line was moved to the next file, or the file was emptied.
             self._partial = b""
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_file(self.path)
         except OSError:
             return False
         if os.path.sameopenfile(fd, self._fd) and os.fstat(fd).st_size >= self._offset:

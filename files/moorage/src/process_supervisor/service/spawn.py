@@ -11,6 +11,7 @@ import subprocess
 from functools import partial
 
 from process_supervisor.common import procfs
+from process_supervisor.common.files import open_file
 from process_supervisor.common.openfiles import as_programs_have
 from process_supervisor.config.limits import above, number_of
 
@@ -106,8 +107,8 @@ def variables_in(path: str) -> dict[str, str]:
     """
     found = {}
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read(MOST_VARIABLES).splitlines()
+        with open(open_file(path), "rb") as file:
+            lines = file.read(MOST_VARIABLES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SpawnError(f"cannot read environment_file {path}: {error}") from error
     for number, line in enumerate(lines, 1):
