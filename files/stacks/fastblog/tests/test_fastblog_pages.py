@@ -1,6 +1,7 @@
 """The pages: posts, tags, search, the feed, comments, import and export, and who may what."""
 
 import io
+import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -110,6 +111,9 @@ def test_comments_of_robots_are_kept_from_readers(
         assert state("Well said") == comments.SHOWN
         assert state("Well said") == comments.SPAM, "twice the same"
         assert state("More at https://a.example") == comments.WAITING
+        # A browser makes http://a.example of it.
+        assert state("More at <http:a.example>") == comments.WAITING
+        assert state("More from <ann@a.example>") == comments.WAITING
         assert state("Best CASINO") == comments.SPAM
         assert state("x", website="https://a.example") == comments.SPAM
         assert state("y", age=None) == comments.SPAM
@@ -159,6 +163,9 @@ def test_what_is_exported_is_taken_in_again(
     one = b"---\ntitle: From Jekyll\ntags: [x, y]\ndate: 2020-01-02\n---\nText."
     assert "1 posts" in _take_in(admin, "old.md", one)
     assert "2020" in visitor().get("/posts/old").text
+    said = {"post": "old", "name": "Ann", "body": "Late", "state": "shown", "created_at": 1e18}
+    _take_in(admin, "x.zip", _zip(("comments.json", json.dumps([said]).encode())))
+    assert "Late" in visitor().get("/posts/old").text
 
 
 def _zip(*entries: tuple[str, bytes]) -> bytes:
@@ -181,8 +188,13 @@ def _zip(*entries: tuple[str, bytes]) -> bytes:
         _zip(("posts/a.md", b"ok"), ("comments.json", b"[" * 100_000)),
         _zip(("posts/a.md", b"ok"), ("comments.json", b"[1]")),
         _zip(("posts/a.md", b"ok"))[:-30],
+        _zip(("posts/a.md", b"---\ndate: 9999-12-31T23:59:59-12:00\n---\n")),
+        _zip(("posts/a.md", b"ok" * 99))[:40] + b"\xff" * 4 + _zip(("posts/a.md", b"ok" * 99))[44:],
     ],
-    ids=["empty", "torn", "bomb", "many", "not-utf-8", "date", "deep", "shape", "cut"],
+    ids=[
+        *("empty", "torn", "bomb", "many", "not-utf-8", "date", "deep", "shape", "cut"),
+        *("year", "damaged"),
+    ],
 )
 def test_a_bad_archive_leaves_nothing_behind(admin: FlaskClient, content: bytes) -> None:
     assert "Nothing was taken in" in _take_in(admin, "x.zip", content)

@@ -6,9 +6,11 @@ between two lines `---`, as Jekyll and Hugo have them.
 
 import io
 import json
+import lzma
 import sqlite3
 import time
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -22,6 +24,13 @@ MOST_UPLOADED = 10_000_000
 # Of one file and of all together, unpacked: a small archive may hold endless ones.
 _MOST_FILE, _MOST_TOTAL, _MOST_FILES = 1_000_000, 50_000_000, 5_000
 _MOST_COMMENTS, _MOST_SECONDS = 50_000, 60
+# What a page can show, in any time zone.
+_EARLIEST, _LATEST = (datetime(year, 1, 2, tzinfo=UTC).timestamp() for year in (1, 9999))
+# Whatever is in its place: zipfile passes on what its parts raise.
+_NO_ZIP = (
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError),
+    *(zlib.error, lzma.LZMAError),
+)
 _SAID = (
     "INSERT INTO comments (post, name, body, html, state, reason, created_at)"
     " SELECT id, ?, ?, ?, ?, '', ? FROM posts p WHERE slug = ? AND NOT EXISTS"
@@ -121,7 +130,7 @@ def _files(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
                     raise Refused(f"{entry.filename} unpacks to more than {min(most, left)} bytes")
                 left -= len(data)
                 yield entry.filename, data
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except _NO_ZIP as error:
         raise Refused(f"it is no ZIP file that can be read: {error}") from None
 
 
@@ -158,7 +167,10 @@ def _draft(path: str, data: bytes) -> posts.Draft:
 def _seconds(path: str, date: str) -> float | None:
     try:
         found = datetime.fromisoformat(date) if date else None
-        return found.replace(tzinfo=found.tzinfo or UTC).timestamp() if found else None
+        at = found.replace(tzinfo=found.tzinfo or UTC).timestamp() if found else None
+        if at is not None and not _EARLIEST < at < _LATEST:
+            raise ValueError
+        return at
     except (ValueError, OverflowError):
         raise Refused(f"{path}: date {date[:40]!r} is not like 2026-11-29T10:00:00") from None
 
@@ -170,5 +182,5 @@ def _comment(item: object) -> tuple[object, ...]:
     at, state = item.get("created_at"), item.get("state")
     name, body = posts.line(name, 60), posts.plain(body)[: markup.LONGEST_COMMENT]
     kept = state if state == comments.SHOWN else comments.WAITING
-    moment = float(at) if isinstance(at, int | float) else 0.0
+    moment = float(at) if isinstance(at, int | float) and _EARLIEST < at < _LATEST else 0.0
     return name, body, markup.comment(body), kept, moment, post, name, body

@@ -13,7 +13,8 @@ from fastblog.posts import line, plain
 SHOWN, WAITING, SPAM = "shown", "waiting", "spam"
 # Nobody reads a post and answers it faster; a page may stay open for a day.
 _QUICKEST, _LONGEST = 3, 86_400
-_LINK = re.compile(r"https?://|www\.|\]\(", re.IGNORECASE)
+# The last two are links in <>: of any scheme, and mail.
+_LINK = re.compile(r"https?://|www\.|\]\(|<[a-z][a-z0-9+.-]*:|<[^<>\s@]+@", re.IGNORECASE)
 _MOST_KEPT = 20_000
 
 
