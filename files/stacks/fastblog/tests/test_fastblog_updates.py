@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fastblog import ipc, updates
+from fastblog import ipc, update_server, updates
 from fastblog.updates import Place, UpdateError
 from fastblog_rig import APP, Process, ask, environment, eventually, free_port, main_app
 from fastblog_start import publish, releases
@@ -67,7 +69,11 @@ def test_a_feed_is_read_when_its_signature_is_right(
     place.note("state", {"serial": serial + 1})
     with pytest.raises(UpdateError, match="older than one"):
         place.read()
-    place.note("state", {})
+    for odd in ({"serial": "x"}, {"newest": 7}, {"newest": "x", "notes": [], "serial": None}):
+        place.note("state", odd)
+        assert update_server.look(place)["newest"] == "1.10.0"
+        place.note("state", odd)
+        assert not update_server.look(replace(place, feed=""))["available"]
     feed = tmp_path / "feed" / "feed.json"
     feed.write_text(feed.read_text().replace("1.10.0", "1.11.0"))
     with pytest.raises(UpdateError, match="signature is not right"):
@@ -123,6 +129,20 @@ def test_a_signed_archive_that_leads_elsewhere_is_refused(tmp_path: Path, key: P
         sign(path, key, "")
         with pytest.raises(ReleaseError, match="is no file of fastblog"):
             releases.unpack(path, key.with_name("key.pub"), "1.1.0")
+
+
+def test_what_others_put_beside_what_is_unpacked_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "kept").mkdir()
+    # Numbers that no process has.
+    for number, target in enumerate(("/nowhere", "kept")):
+        (tmp_path / f"fastblog-release-999999999{number}-x").symlink_to(target)
+    left = tmp_path / "fastblog-release-9999999999-y"
+    left.mkdir()
+    releases.sweep()
+    assert not left.exists() and (tmp_path / "kept").exists()
 
 
 class Blog:

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from fastblog_start import releases
+from fastblog_start.releases import ReleaseError
 
 from fastblog.ipc import Member
 from fastblog.updates import Place, UpdateError
@@ -30,18 +31,21 @@ def look(place: Place) -> dict[str, Any]:
         "checked_at": time.time(),
         "problem": "",
         "feed": place.feed,
-        "newest": before.get("newest", ""),
-        "notes": before.get("notes", ""),
-        "serial": before.get("serial", 0),
     }
+    # What an earlier look has found, as far as it is what one writes.
+    for name, usual in (("newest", ""), ("notes", ""), ("serial", 0)):
+        state[name] = before[name] if type(before.get(name)) is type(usual) else usual
     try:
         state["serial"], found = place.read()
         state["newest"] = found[0].version if found else ""
         state["notes"] = found[0].notes if found else ""
     except UpdateError as error:
         state["problem"] = str(error)
-    newest = state["newest"]
-    state["available"] = bool(newest) and releases.parse(newest) > releases.parse(state["running"])
+    try:
+        newest = releases.parse(state["newest"])
+        state["available"] = newest > releases.parse(state["running"])
+    except ReleaseError:
+        state["newest"], state["available"] = "", False
     place.note("state", state)
     return state
 

@@ -106,7 +106,8 @@ class Place:
             except SigningError as error:
                 raise UpdateError(f"the feed's signature is not right: {error}") from None
         serial, found = parse(content)
-        if serial < int(self.noted("state").get("serial", 0)):
+        seen = self.noted("state").get("serial")
+        if isinstance(seen, int) and serial < seen:
             raise UpdateError("the feed is older than one that was seen before")
         return serial, found
 

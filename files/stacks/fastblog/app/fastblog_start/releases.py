@@ -12,6 +12,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from moorage.common.signing import SigningError, signature_of, verify
@@ -147,5 +148,8 @@ def sweep() -> None:
     """Remove what was unpacked for processes that have gone."""
     for found in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         pid = found.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdigit() and not Path("/proc", pid).exists() and found.stat().st_uid == os.getuid():
-            shutil.rmtree(found, ignore_errors=True)
+        # Others may put anything there, and others sweep as well.
+        with suppress(OSError):
+            ours = found.lstat().st_uid == os.getuid()
+            if ours and pid.isdigit() and not Path("/proc", pid).exists():
+                shutil.rmtree(found, ignore_errors=True)
