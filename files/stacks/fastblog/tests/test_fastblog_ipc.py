@@ -119,6 +119,38 @@ def test_only_who_has_the_token_is_let_in(
     assert connect("one").status()["refused"] >= 4
 
 
+def test_strangers_keep_nobody_out(given: dict[str, str], connect: Connect) -> None:
+    strangers = [_raw(given) for _ in range(80)]
+    try:
+        assert connect("one").publish("posts") == 0
+    finally:
+        for stranger in strangers:
+            stranger.close()
+
+
+def test_a_member_does_the_others_no_harm(given: dict[str, str], connect: Connect) -> None:
+    app = connect("app", serve=lambda data, who: "y" * 1000)
+    asker = connect("asker")
+    hello = ipc.encode({"op": "hello", "name": "evil" * 10, "token": TOKEN})
+    # Nobody could be told anything by such an id.
+    long = ipc.encode({"op": "request", "to": "app", "id": "x" * (ipc.MOST_BYTES - 50)})
+    # With what is added to it, it is too long.
+    most = ipc.encode({"op": "request", "to": "app", "id": 1, "data": "x" * (ipc.MOST_BYTES - 50)})
+    topics = ["\1" * 100 + str(number) for number in range(32)]
+    many = ipc.encode({"op": "subscribe", "id": 1, "topics": topics})
+    with _raw(given, hello, long) as evil:
+        assert b"welcome" in evil.recv(1000)
+        assert evil.recv(1000) == b""
+    with _raw(given, hello, most) as evil:
+        eventually(lambda: b"too long" in evil.recv(1000), lambda: "no answer")
+    for stranger in [_raw(given, hello, many) for _ in range(14)]:
+        with stranger:
+            while stranger.recv(1000):
+                pass
+    assert len(asker.status()["clients"]) == 2
+    assert asker.request("app") == "y" * 1000 and not app.closed
+
+
 def test_who_does_not_read_holds_nobody_up(given: dict[str, str], connect: Connect) -> None:
     hello = ipc.encode({"op": "hello", "name": "deaf", "token": TOKEN})
     with _raw(given, hello, ipc.encode({"op": "subscribe", "id": 1, "topics": ["flood"]})):

@@ -19,7 +19,9 @@ from typing import Any
 from fastblog.ipc import MOST_BYTES, MOST_HELLO, BadFrame, Message, address, decode, encode, length
 from moorage.application.environment import ConfigurationError, read_secret
 
-_MOST_CLIENTS, _MOST_TOPICS, _MOST_REQUESTS = 64, 32, 64
+_MOST_CLIENTS, _MOST_STRANGERS, _MOST_REQUESTS = 64, 64, 64
+# All clients' topics together have to fit into one answer.
+_MOST_TOPICS, _MOST_TOPIC_SIGNS = 32, 512
 _MOST_WAITING, _MOST_WAITING_BYTES = 256, 2 * 2**20
 _HELLO_SECONDS, _REPLY_SECONDS = 5.0, 15.0
 
@@ -39,12 +41,12 @@ class _Client:
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, message: Message, *, event: bool = False) -> bool:
-        """Have a message sent; False when there is no room for an event."""
+        """Have a message sent; False when there is no room for it, or it is too long."""
         try:
             frame = encode(message)
         except BadFrame:
             # With what is added to it, it is too long.
-            if event:
+            if message["op"] != "done":
                 self.dropped += 1
                 return False
             frame = encode({"op": "done", "id": message.get("id"), "error": "too long to pass on"})
@@ -89,21 +91,27 @@ class Server:
         self._token = token.encode()
         self._clients: list[_Client] = []
         self._requests: dict[int, _Asked] = {}
-        self._connections = self._number = self._published = self._refused = 0
+        # Who has not shown the token yet, oldest first.
+        self._strangers: dict[asyncio.StreamWriter, None] = {}
+        self._number = self._published = self._refused = 0
         self._begun = time.monotonic()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection until it ends."""
-        self._connections += 1
+        self._strangers[writer] = None
+        if len(self._strangers) > _MOST_STRANGERS:
+            # Without the token nobody keeps those out who have it: they say so at once.
+            next(iter(self._strangers)).transport.abort()
         try:
             client = await self._enter(reader, writer)
             if client:
+                del self._strangers[writer]
                 await self._member(client, reader)
         except (BadFrame, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             if not isinstance(error, asyncio.IncompleteReadError):
                 print(f"a connection ends: {error or type(error).__name__}", file=sys.stderr)
         finally:
-            self._connections -= 1
+            self._strangers.pop(writer, None)
             # Not closed in order: who does not read would keep it.
             writer.transport.abort()
 
@@ -120,7 +128,7 @@ class Server:
                 why = "the token is another one"
             elif not 0 < len(name) <= 64 or not name.isprintable():
                 why = "a name has 1 to 64 signs"
-            elif self._connections > _MOST_CLIENTS:
+            elif len(self._clients) >= _MOST_CLIENTS:
                 why = f"there are {_MOST_CLIENTS} connections already"
             if why:
                 self._refused += 1
@@ -149,20 +157,24 @@ class Server:
 
     def _take(self, client: _Client, message: Message) -> None:
         number = message.get("id")
+        if not isinstance(number, int | None):
+            raise BadFrame("an id is a whole number")
         match message["op"]:
             case "subscribe":
                 topics = message.get("topics")
                 if not isinstance(topics, list) or len(topics) > _MOST_TOPICS:
                     raise BadFrame(f"topics must be a list of at most {_MOST_TOPICS}")
                 client.topics = {str(topic)[:128] for topic in topics}
+                if sum(map(len, client.topics)) > _MOST_TOPIC_SIGNS:
+                    raise BadFrame(f"topics have at most {_MOST_TOPIC_SIGNS} signs together")
                 client.put({"op": "done", "id": number})
             case "publish":
                 client.put({"op": "done", "id": number, **self._publish(client, message)})
             case "request":
                 self._request(client, number, message)
             case "reply":
-                found = self._requests.get(number) if isinstance(number, int) else None
-                if isinstance(number, int) and found and found.to is client:
+                found = None if number is None else self._requests.get(number)
+                if number is not None and found and found.to is client:
                     self._settle(
                         number, {k: message[k] for k in message.keys() & {"data", "error"}}
                     )
@@ -193,7 +205,9 @@ class Server:
         timer = asyncio.get_running_loop().call_later(_REPLY_SECONDS, self._settle, own, late)
         self._requests[own] = _Asked(client, number, to, timer)
         client.asked += 1
-        to.put({"op": "request", "id": own, "from": client.name, "data": message.get("data")})
+        question = {"op": "request", "id": own, "from": client.name, "data": message.get("data")}
+        if not to.put(question):
+            self._settle(own, {"error": f"too long, or too much waits for {to.name}"})
 
     def _settle(self, number: int, answer: Message) -> None:
         if found := self._requests.pop(number, None):
