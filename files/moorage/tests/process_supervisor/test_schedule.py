@@ -106,8 +106,9 @@ def test_never_two_at_once(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"jobs": 5}', '{"jobs": {"job": 5}}', '{"jobs": {"job": {}}}',
-             '{"jobs": {"job": {"schedule": "0 * * * *", "handled": 1e999, "skipped": 0, '
-             '"missed": 0, "last": null}}}']
+             *(json.dumps({"jobs": {"job": {
+                 "schedule": JOB["schedule"], "handled": at, "skipped": 0, "missed": 0, "last": None
+             }}}) for at in (float("inf"), -1e18))]
 )  # fmt: skip
 def test_a_file_of_others_is_no_trouble(rig: Rig, text: str) -> None:
     rig.path("state").mkdir()

@@ -164,7 +164,13 @@ def job(text: str, now: float, saved: object) -> Job:
     """Return a job with what is known of it; what is not as it was written is left out."""
     try:
         return Job(text, now, saved if isinstance(saved, dict) else {})
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        OSError,
+    ):  # the last for no clock's time
         return Job(text, now, {})
 
 
