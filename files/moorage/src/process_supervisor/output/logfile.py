@@ -131,7 +131,14 @@ class LogFile:
     @staticmethod
     def _open(path: str) -> int:
         # Not O_APPEND: splice() refuses such a file.
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(path, flags | os.O_NOFOLLOW, 0o640)
+        except OSError as error:
+            # Where an application may write, it would have us write anywhere.
+            if error.errno != errno.ELOOP or os.lstat(path).st_uid not in (0, os.geteuid()):
+                raise
+        return os.open(path, flags, 0o640)
 
     def _move(self, pipe: int, size: int) -> int:
         # Little beyond the size limit at a time, so that a rotated file is hardly larger.
@@ -205,7 +212,7 @@ class LogFile:
         if os.path.exists(self._fresh):
             os.unlink(self._fresh)
         if old is not None and old != self.path:
-            source = os.open(old, os.O_RDWR | os.O_CLOEXEC)
+            source = os.open(old, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             move_line(source, fd)
             os.close(source)
         if note != self._noted(fd):
