@@ -270,6 +270,32 @@ def test_what_root_runs_and_others_may_write(tmp_path: Path) -> None:
     assert f"{tmp_path}/bin" not in " ".join(told())
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="nothing of it is root's then")
+def test_what_others_may_put_in_the_way_of_what_root_runs(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    places = [tmp_path / name for name in ("conf.d", "links", "path", "logs")]
+    for place in places:
+        place.mkdir()
+        os.chown(place, 12345, 12345)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "run").write_text("#!/bin/sh\n")
+    # A link by way of theirs to what is ours.
+    (tmp_path / "links" / "theirs").symlink_to("../real")
+    (tmp_path / "current").symlink_to("links/theirs")
+    linked = {"name": "linked", "command": [str(tmp_path / "current" / "run")]}
+    path = {"PATH": f"{tmp_path}/path:/usr/bin:/bin"}
+    found = {"name": "found", "command": ["sleep", "1"], "environment": path}
+    logs = {"name": "logs", "command": ["/bin/true"], "stdout_logfile": "logs/a.log"}
+    processes = [linked, found, {**logs, "user": "nobody"}]
+    config = {"version": 1, "include": "conf.d/*.json", "processes": processes}
+    told = trust.exposed(load(write(tmp_path / "c.json", config)))
+    for place, what in zip(
+        places, ("configuration", "program of", "PATH of", "log of"), strict=True
+    ):
+        line = f"{place} belongs to uid 12345, and root uses it: {what}"
+        assert any(text.startswith(line) for text in told), (line, told)
+
+
 def test_it_is_told_at_the_start_and_what_became_of_plugins_and_channels(rig: Rig) -> None:
     rig.configure({"name": "web", "command": ["sleep", "1000"]})
     rig.config_path.chmod(0o666)

@@ -35,6 +35,7 @@ class Files:
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
         self.names: list[str] = []
+        self.directories: list[str] = []
         self.problems: list[str] = []
         self._read: set[str] = set()
         # By process (or `supervisor`) and key; the empty key is of who named it first.
@@ -72,7 +73,7 @@ class Files:
             config = Config(self.data)
         except ConfigError as error:
             raise ConfigError([self.placed(problem) for problem in error.problems]) from None
-        config.files = self.names
+        config.files, config.included = self.names, self.directories
         return config
 
     def placed(self, problem: str) -> str:
@@ -105,6 +106,9 @@ class Files:
             whole = os.path.join(directory, pattern)
             # A directory may be empty, a file that is named has to be there.
             found += sorted(glob(whole)) if has_magic(pattern) else [whole]
+            while has_magic(whole):
+                whole = os.path.dirname(whole)
+            self.directories.append(whole)
         return found
 
     def _merge(self, found: dict[str, Any], path: str) -> None:

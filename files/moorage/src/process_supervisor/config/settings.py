@@ -209,10 +209,12 @@ class Config:
     """A whole configuration file: the supervisor's own settings and the processes by name.
 
     Paths are absolute in it: those of ``data`` may be relative to the directory ``base``, by
-    default the one of the program. ``files`` names what it was read from.
+    default the one of the program. ``files`` names what it was read from, ``included`` directories
+    whose files are read too.
     """
 
     files: Sequence[str] = ()
+    included: Sequence[str] = ()
 
     def __init__(self, data: Mapping[str, object], base: str = ".") -> None:
         problems: list[str] = []

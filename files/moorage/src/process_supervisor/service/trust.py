@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
     from process_supervisor.config.settings import Config, ProcessConfig
 
 MOST_TOLD = 10
+MOST_LINKS = 40
 INTERPRETER = re.compile(r"(python|pypy|sh|bash|dash|node|ruby|perl|php)[\d.]*")
 
 
 def exposed(config: Config) -> list[str]:
     """Say which files that root reads or runs others may write, or a directory on their way.
 
-    Looked at are the configuration, and of what runs as root program, script, environment_file and
-    plug-ins. What is not there is passed over.
+    Looked at are the configuration with the directories that it includes, environment files, the
+    directories of logs, plug-ins, and of what runs as root program, script and PATH as far as the
+    program. What is not there is passed over.
     """
     looked: dict[str, str] = {}
     found: dict[str, str] = {}
@@ -48,8 +51,10 @@ def told(config: Config) -> list[str]:
 
 def used(config: Config) -> Iterator[tuple[str, str]]:
     """Yield the files that root reads as its orders, or runs, and what for."""
-    for path in config.files:
+    for path in (*config.files, *config.included):
         yield path, "configuration"
+    if config.log_file:
+        yield os.path.dirname(config.log_file), "its log"
     for plugin in config.plugins.values():
         path, colon, _ = plugin.target.rpartition(":")
         if colon and path.startswith("/") and is_root(plugin.user):
@@ -58,6 +63,9 @@ def used(config: Config) -> Iterator[tuple[str, str]]:
     for process in config.processes.values():
         if process.environment_file:
             yield process.environment_file, f"environment_file of {process.name}"
+        for log in (process.stdout_logfile, process.stderr_logfile):
+            if log:
+                yield os.path.dirname(log), f"log of {process.name}"
         if is_root(process.user):
             yield from run_by(process, programs)
 
@@ -73,6 +81,12 @@ def run_by(
             programs[name, path] = program_of(name, {"PATH": path})
         except OSError:
             programs[name, path] = ""
+    if programs[name, path] and "/" not in name:
+        # Who may write to an earlier one gets in first.
+        for place in os.get_exec_path({"PATH": path}):
+            if place == os.path.dirname(programs[name, path]):
+                break
+            yield os.path.join(directory, place), f"PATH of {process.name}"
     if programs[name, path]:
         yield os.path.join(directory, programs[name, path]), f"program of {process.name}"
     words = process.command[1:] if INTERPRETER.fullmatch(os.path.basename(name)) else ()
@@ -84,14 +98,21 @@ def run_by(
 
 def is_root(user: str | None) -> bool:
     """Whether a `user` means root, where the supervisor is root itself."""
-    return user is None or user.partition(":")[0] in ("root", "0")
+    name = "root" if user is None else user.partition(":")[0]
+    return name == "root" or (name.isdecimal() and int(name) == 0)
 
 
 def on_the_way(path: str) -> Iterator[str]:
-    """Yield a file and all directories above it, also where links lead."""
-    for place in dict.fromkeys((os.path.abspath(path), os.path.realpath(path))):
+    """Yield a file and all directories above it, also where links lead, each in its turn."""
+    waiting, seen = [os.path.realpath(path), os.path.abspath(path)], 0
+    while waiting and (seen := seen + 1) <= MOST_LINKS:
+        whole = place = waiting.pop()
         while place != "/":
             yield place
+            with contextlib.suppress(OSError):  # most are no links
+                above, rest = os.path.dirname(place), os.path.relpath(whole, place)
+                target = os.path.join(os.path.realpath(above), os.readlink(place), rest)
+                waiting.append(os.path.normpath(target))
             place = os.path.dirname(place)
 
 
