@@ -69,7 +69,8 @@ def test_a_feed_is_read_when_its_signature_is_right(
     place.note("state", {"serial": serial + 1})
     with pytest.raises(UpdateError, match="older than one"):
         place.read()
-    for odd in ({"serial": "x"}, {"newest": 7}, {"newest": "x", "notes": [], "serial": None}):
+    torn: dict[str, object] = {"newest": "x", "notes": [], "serial": None}
+    for odd in ({"serial": "x"}, {"newest": 7}, torn):
         place.note("state", odd)
         assert update_server.look(place)["newest"] == "1.10.0"
         place.note("state", odd)
