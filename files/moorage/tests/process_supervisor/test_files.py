@@ -270,7 +270,6 @@ def test_what_root_runs_and_others_may_write(tmp_path: Path) -> None:
     assert f"{tmp_path}/bin" not in " ".join(told())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="nothing of it is root's then")
 def test_what_others_may_put_in_the_way_of_what_root_runs(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     places = [tmp_path / name for name in ("conf.d", "links", "path", "logs")]

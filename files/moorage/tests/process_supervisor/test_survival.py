@@ -164,7 +164,6 @@ def test_what_an_earlier_guardian_left_is_found_without_a_state(rig: Rig) -> Non
     assert rig.family("sleeper") == [pid]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_what_another_user_marks_as_a_service_is_not_taken_for_it(rig: Rig) -> None:
     rig.configure(SLEEPER)
     mark = procfs.family(f"{procfs.generation()}:{os.path.realpath(rig.run_dir)}", "sleeper")
