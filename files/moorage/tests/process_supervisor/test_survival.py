@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,8 +184,18 @@ def test_what_a_dead_process_has_left_is_not_taken_for_the_next_one(rig: Rig) ->
     leaves = "setsid -f sleep 1000.5; exec sleep 1000"
     rig.start({"name": "leaver", "command": ["sh", "-c", leaves]})
     pid = rig.pid("leaver")
-    rig.until(lambda: len(rig.family("leaver")) == 2, "it has left one")
-    left = (set(rig.family("leaver")) - {pid}).pop()
+
+    def sleeps(number: str) -> list[int]:
+        found = []
+        for one in rig.family("leaver"):
+            with suppress(OSError):  # it has ended meanwhile
+                if procfs.read(f"/proc/{one}/cmdline") == f"sleep\0{number}\0".encode():
+                    found.append(one)
+        return found
+
+    # Before the last `exec` the one that leads to it is there for a moment, too.
+    rig.until(lambda: sleeps("1000") == [pid] and sleeps("1000.5"), "it has left one")
+    (left,) = sleeps("1000.5")
     guardian = freeze_guardian(rig)
     os.kill(pid, signal.SIGKILL)
     os.kill(guardian, signal.SIGCONT)
