@@ -137,13 +137,7 @@ class Own:
 
     def start(self, units: Sequence[str], *, timeout_seconds: float) -> None:
         """Start them, and with the supervisor at every boot."""
-        if self._is_down():
-            systemctl("start", self._unit)
-        for unit in units:
-            self._act(self._client.start, unit, timeout_seconds)
-        # Afterwards: it would start them for that, and what ended at once would be started twice.
-        self._want(units, True)
-        self._launched(units, timeout_seconds)
+        self._begin(self._client.start, units, timeout_seconds)
 
     def stop(self, units: Sequence[str], *, timeout_seconds: float) -> None:
         """Stop them side by side, each with its own grace; they stay so over a boot."""
@@ -168,11 +162,16 @@ class Own:
 
     def restart(self, unit: str, *, timeout_seconds: float) -> None:
         """Stop it with its grace, and start it."""
+        self._begin(self._client.restart, [unit], timeout_seconds)
+
+    def _begin(self, verb: Callable[..., Any], units: Sequence[str], seconds: float) -> None:
         if self._is_down():
             systemctl("start", self._unit)
-        self._act(self._client.restart, unit, timeout_seconds)
-        self._want([unit], True)
-        self._launched([unit], timeout_seconds)
+        for unit in units:
+            self._act(verb, unit, seconds)
+        # Afterwards: it would start them for that, and what ended at once would be started twice.
+        self._want(units, True)
+        self._launched(units, seconds)
 
     def _launched(self, units: Collection[str], seconds: float) -> None:
         """Wait until each is its program, or has ended; the gate looks at what became of it."""
