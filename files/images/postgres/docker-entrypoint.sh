@@ -226,16 +226,24 @@ CREATE ROLE postgres LOGIN SUPERUSER; END IF; END\$\$" |
   touch "$PGDATA/$adopted"
 }
 
-# forget_killed: takes the mark of a server away that was killed and whose number is another process's
-# by now. Where that one has this uid, as a server of another stack without containers has, postgres
-# would take it for its own and never start again.
+# forget_killed: puts this process's number into the mark of a server that was killed and whose number
+# is another process's by now. Where that one has this uid, as a server of another stack without
+# containers has, postgres would take it for its own and never start again. Who keeps others out
+# needs no mark for that; what it says of shared memory stays, by which postgres knows a server that
+# somebody started by hand. Often that other process may not be looked at, and a server's may.
 forget_killed() {
-  local mark=$PGDATA/postmaster.pid pid
-  [ -r "$mark" ] && read -r pid < "$mark" || return 0
-  # A server works in its data directory; of what may not be looked at, nothing is known.
-  if [ -e "/proc/$pid/cwd" ] && [ ! "/proc/$pid/cwd" -ef "$PGDATA" ]; then
-    note "forgetting a server that was killed: $pid is another process"
+  local mark=$PGDATA/postmaster.pid pid=
+  [ -e "$mark" ] || return 0
+  read -r pid < "$mark" || true
+  if [[ ! $pid =~ ^-?[0-9]+$ ]]; then
+    note 'forgetting a server that was killed: its mark is torn'
     rm -- "$mark"
+    return
+  fi
+  pid=${pid#-}
+  if kill -0 "$pid" 2> /dev/null && [ ! "/proc/$pid/cwd" -ef "$PGDATA" ]; then
+    note "forgetting a server that was killed: $pid is another process"
+    sed -i "1s/.*/$$/" "$mark"
   fi
 }
 

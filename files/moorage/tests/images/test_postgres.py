@@ -528,14 +528,31 @@ def test_moving_a_built_database_up_is_continued_and_data_stays(server: Server) 
     assert "initialising" not in server.logs()
 
 
-def test_a_number_that_another_process_has_by_now_keeps_no_server_down(server: Server) -> None:
+# The second may not be looked at, as processes of systemd's units with users of their own: nobody
+# can read what it runs.
+HIDDEN = (
+    "install -m 0111 /usr/bin/sleep /tmp/s; exec setpriv --reuid=10004 --clear-groups /tmp/s 600"
+)
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [("10004:10004", ("sleep", "600")), ("0", ("bash", "-c", HIDDEN))],
+    ids=["seen", "hidden"],
+)
+def test_a_number_that_another_process_has_by_now_keeps_no_server_down(
+    server: Server, user: str, command: tuple[str, ...]
+) -> None:
     server.start(*USUAL)
     server.wait_healthy()
     docker("kill", "--signal", "KILL", server.name)
     # As on a host, where the processes of several stacks have one set of numbers.
     other = f"{server.name}-other"
-    user = ("--user", server.user)
-    docker("run", "--detach", "--name", other, *user, server.image, "sleep", "600")
+    docker("run", "--detach", "--name", other, "--user", user, server.image, *command)
+    owned = ("exec", "--user", server.user, other, "kill", "-0", "1")
+    wait_until(lambda: docker(*owned, check=False).returncode == 0, "nobody else has the number")
+    seen = docker("exec", "--user", server.user, other, "ls", "/proc/1/cwd/", check=False)
+    assert (seen.returncode == 0) == (user != "0")
     try:
         server.files("sed -i 1s/.*/1/ postmaster.pid")
         server.replace()
@@ -545,6 +562,16 @@ def test_a_number_that_another_process_has_by_now_keeps_no_server_down(server: S
     finally:
         server.replace()
         docker("rm", "--force", other)
+
+
+@pytest.mark.parametrize("mark", ["", "12", "\\0\\0\\0"], ids=["empty", "short", "zeroes"])
+def test_a_torn_mark_keeps_no_server_down(server: Server, mark: str) -> None:
+    server.start(*USUAL)
+    server.wait_healthy()
+    docker("kill", "--signal", "KILL", server.name)
+    server.files(f"printf '{mark}' > postmaster.pid")
+    server.restart()
+    server.wait_healthy()
 
 
 def refused(server: Server, message: str, start: Callable[[], None]) -> None:
