@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("bench", "docs", "lock", "clean", "teardown"):
         commands.add_parser(name)
     for name in _BENCHES:
-        commands.add_parser(name).add_argument("arguments", nargs=argparse.REMAINDER)
+        # Options are the benchmark's own; REMAINDER does not take one that comes first.
+        words = commands.add_parser(name, prefix_chars="\0", add_help=False)
+        words.add_argument("arguments", nargs="*")
     commands.add_parser("logs").add_argument("service", nargs="?")
     commands.add_parser("test-molecule").add_argument("scenario", nargs="?")
     host = commands.add_parser("host", help="make or remove a test host")
