@@ -32,6 +32,7 @@ LAYERS = (
     "moorage.deploy",
     "moorage.backup moorage.controller moorage.watch",
     "moorage.cli",
+    "moorage.adopt",
 )
 FLOOR = {part: number for number, line in enumerate(LAYERS) for part in line.split()}
 

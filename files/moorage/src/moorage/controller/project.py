@@ -27,7 +27,7 @@ _IGNORED_DIRECTORIES = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".p
 # The parts of the distribution that a host runs; the rest reads Compose files on the controller
 # or is built into images.
 _RUNTIME = ("process_supervisor", "moorage")
-_CONTROLLER_ONLY = {"application", "compose", "render", "controller", "panel"}
+_CONTROLLER_ONLY = {"adopt", "application", "compose", "render", "controller", "panel"}
 
 
 @dataclass(frozen=True)
