@@ -44,7 +44,7 @@ def write_stack(
             "include:\n"
             f"  - path: {json.dumps(paths)}\n"
             f"    project_directory: {UPSTREAM}\n"
-            "# In topology unified, what it builds are processes of one image (docs/topologies.md):\n"
+            "# Topology unified: what it builds are processes of one image (docs/topologies.md).\n"
             "# x-moorage:\n"
             "#   unified:\n"
             "#     build: {context: ., target: unified}\n"
