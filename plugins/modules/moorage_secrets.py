@@ -10,7 +10,8 @@ short_description: Keep the secrets of a stack as files that only root and their
 description:
   - The secret itself is O(directory)/NAME, owned by root with mode 0400.
   - Every user that needs it has a copy of its own, O(directory)/for/UID/NAME, mode 0400, which is
-    what containers mount; so no user reads what was meant for another.
+    what containers mount; so no user reads what was meant for another. Where only the image knows
+    the user (-1), it is O(directory)/for/any/NAME, of mode 0444, in a directory of root's alone.
   - A secret without a value is generated once and then kept; a value that is given replaces it.
   - No value is ever returned, shown in a diff or logged.
 options:
@@ -103,6 +104,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.moorage_host.files import write_atomically
+from ansible.module_utils.moorage_host.names import ANY_READER, reader_directory
 
 # ASCII only: PyMySQL encodes a password as latin1. No quotes, so it survives every config format.
 ALPHABET = string.ascii_letters + string.digits
@@ -116,17 +118,17 @@ class Keeper:
         self._check_mode = check_mode
         self.repaired: list[str] = []
 
-    def directory(self, path: Path) -> None:
+    def directory(self, path: Path, mode: int = 0o711) -> None:
         """Ensure a directory that anybody passes through and only root lists or writes."""
         if not path.is_dir():
             self.repaired.append(str(path))
             if self._check_mode:
                 return
-            path.mkdir(mode=0o711, parents=True)
-        self._own(path, 0o711, 0)
+            path.mkdir(mode=mode, parents=True)
+        self._own(path, mode, 0)
 
-    def file(self, path: Path, content: str, uid: int) -> None:
-        """Ensure a file of mode 0400; its inode stays, since containers have it mounted."""
+    def file(self, path: Path, content: str, uid: int, mode: int = 0o400) -> None:
+        """Ensure a file for its owner alone; its inode stays, since containers have it mounted."""
         if read(path) != content:
             self.repaired.append(str(path))
             if self._check_mode:
@@ -137,7 +139,7 @@ class Keeper:
             else:
                 # A half of a secret would be taken for a secret by the next run.
                 write_atomically(path, content.encode("ascii"), 0o400, (uid, uid))
-        self._own(path, 0o400, uid)
+        self._own(path, mode, uid)
 
     def _own(self, path: Path, mode: int, uid: int) -> None:
         if not path.exists():
@@ -233,13 +235,16 @@ def ensure(module: AnsibleModule) -> dict[str, Any]:
     for path in (root, root / "for"):
         keeper.directory(path)
     for uid in sorted({uid for s in module.params["secrets"] for uid in s["users"]}):
-        keeper.directory(root / "for" / str(uid))
+        # What containers have mounted is read by whoever they run as: nobody else comes there.
+        only_root = uid == ANY_READER
+        keeper.directory(root / "for" / reader_directory(uid), 0o700 if only_root else 0o711)
     for secret in module.params["secrets"]:
         value, what = values[secret["name"]]
         done[what].append(secret["name"])
         keeper.file(root / secret["name"], value, 0)
         for uid in secret["users"]:
-            keeper.file(root / "for" / str(uid) / secret["name"], value, uid)
+            path = root / "for" / reader_directory(uid) / secret["name"]
+            keeper.file(path, value, *((0, 0o444) if uid == ANY_READER else (uid,)))
     repaired = sorted(set(keeper.repaired))
     return {
         "changed": bool(repaired),

@@ -62,7 +62,10 @@ def lacking(
             path.is_file()
             for path in (
                 root / secret["name"],
-                *(root / "for" / str(uid) / secret["name"] for uid in secret["users"]),
+                *(
+                    root / "for" / names.reader_directory(uid) / secret["name"]
+                    for uid in secret["users"]
+                ),
             )
         )
     ]

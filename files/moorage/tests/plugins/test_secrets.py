@@ -96,6 +96,19 @@ def test_owners_and_modes(home: Path) -> None:
     assert stat.S_IMODE(copy.stat().st_mode) == 0o400
 
 
+def test_for_an_images_own_user_it_lies_where_root_alone_comes(home: Path) -> None:
+    anybody = {**secret("key", length=40), "users": [-1]}
+    run(home, [anybody])
+    copy = home / "for" / "any" / "key"
+    assert copy.read_text() == (home / "key").read_text()
+    for path, mode in ((copy.parent, 0o700), (copy, 0o444)):
+        seen = path.stat()
+        assert (seen.st_uid, stat.S_IMODE(seen.st_mode)) == (0, mode), path
+    done = run(home, [anybody], key="a-value-from-the-vault-0123456789")
+    assert done["replaced"] == ["key"] and stat.S_IMODE(copy.stat().st_mode) == 0o444
+    assert not run(home, [anybody], key="a-value-from-the-vault-0123456789")["changed"]
+
+
 def test_a_value_that_is_given_at_first_was_not_generated(home: Path) -> None:
     done = run(home, [secret("key", length=40)], key="a-value-from-the-vault-0123456789")
     assert done["given"] == ["key"] and done["generated"] == done["replaced"] == []

@@ -60,10 +60,6 @@ CASES = {
         " volumes: ['data:/run/moorage-control']}}\nvolumes: {data: }",
         "services.a.volumes",
     ),
-    "a volume without an owner": (
-        "services: {a: {image: x, volumes: ['data:/d']}}\nvolumes: {data: }",
-        "services.a.user",
-    ),
     "a bind of the source": (
         "services: {a: {build: ., volumes: ['./conf:/conf']}}",
         "services.a.volumes[0]",

@@ -93,14 +93,6 @@ CASES = {
         "services: {a: {image: x, volumes: ['./conf:/conf']}}",
         "services.a.volumes[0]",
     ),
-    "a volume without an owner": (
-        "services: {a: {image: x, volumes: ['data:/d']}}\nvolumes: {data: }",
-        "services.a.user",
-    ),
-    "a secret without a reader": (
-        "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {file: f}}",
-        "services.a.secrets",
-    ),
     "a volume of two users": (
         "services: {a: {image: x, user: '1:1', volumes: ['data:/d']},"
         " b: {image: x, user: '2:2', volumes: ['data:/d']}}\nvolumes: {data: }",

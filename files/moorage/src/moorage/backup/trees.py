@@ -83,7 +83,8 @@ def owners_of(release: Release, part: Part, path: Path) -> tuple[dict[int, int],
 
     ``path`` is where the release has the part's directory.
     """
-    entries = release.manifest.directories or ()
+    seeded = {seed.path for seed in release.manifest.seeds}
+    entries = (e for e in release.manifest.directories or () if e.path not in seeded)
     wanted = next(((e.owner, e.group) for e in entries if e.path == str(path)), None)
     if part.owner is None or wanted is None or part.kind != "volume":
         return {}, {}

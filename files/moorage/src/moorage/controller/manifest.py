@@ -47,6 +47,7 @@ def manifest(name: str, settings: Settings, rendering: Rendering) -> dict[str, A
             for entry in directories_of(settings, rendering)
             if entry["keep"]
         ),
+        seeds=rendering.seeds,
         units=rendering.units,
         edge=rendering.edge,
         probe=rendering.probe,

@@ -220,6 +220,7 @@ def _manifest(parts: Parts, units: list[Entry]) -> Entry:
         "install": {**old.get("install", {}), **new.get("install", {})},
         "runtime": _directories(parts, units, "runtime"),
         "directories": _directories(parts, units, "directories"),
+        "seeds": _seeds(parts),
         "edge": _edge(parts, old.get("edge"), new.get("edge")),
         "partial": {"service": parts.service, "of": old["id"], "planned": new["id"]},
     }
@@ -241,6 +242,15 @@ def _directories(parts: Parts, units: Iterable[Entry], key: str) -> list[Entry]:
         if any(within(path, source) for source in sources):
             found[path] = entry
     return ordered(found.values(), parts.planned.manifest.get(key, ()))
+
+
+def _seeds(parts: Parts) -> list[Entry]:
+    """Return the running release's seeds, with those of volumes that the service brings."""
+    found = list(parts.running.manifest.get("seeds", ()))
+    known = {entry["path"] for entry in found}
+    known |= {entry["path"] for entry in parts.running.manifest.get("directories") or ()}
+    planned = parts.planned.manifest.get("seeds", ())
+    return [*found, *(entry for entry in planned if entry["path"] not in known)]
 
 
 def _named(parts: Parts, old: Iterable[Entry], new: Iterable[Entry]) -> list[Entry]:

@@ -99,7 +99,10 @@ def with_owners(release: Release, other: Release) -> Release:
 
 
 def _wanted(release: Release, *keys: str) -> dict[str, Owned]:
-    found = (entry for key in keys for entry in getattr(release.manifest, key) or ())
+    # What is an image's stays as that has made it.
+    seeded = {seed.path for seed in release.manifest.seeds}
+    every = (entry for key in keys for entry in getattr(release.manifest, key) or ())
+    found = (entry for entry in every if entry.path not in seeded)
     return {entry.path: Owned(entry.owner, entry.group, int(entry.mode, 8)) for entry in found}
 
 

@@ -22,6 +22,7 @@ from moorage.deploy.instance import Instance
 from moorage.deploy.journal import Journal
 from moorage.deploy.planning import Plan, plan
 from moorage.deploy.runtimes.base import RuntimeFault
+from moorage.deploy.runtimes.seeding import seed
 from moorage.deploy.scene import Scene
 from moorage.deploy.traffic import pools_of
 from moorage.deploy.waves import Waves
@@ -130,6 +131,8 @@ class Rollout:
     def _install(self) -> None:
         scene = self.scene
         self.did.units = scene.driver.install(self.release)
+        for path, image in seed(scene.layout, self.release):
+            self._journal.note("seeded", path=path, image=image)
         if not self.release.manifest.edge and scene.traffic.routed():
             # The edge lets go of the ports first: what comes now publishes them itself.
             scene.traffic.route(self.release)

@@ -180,6 +180,21 @@ class Directory:
 
 
 @dataclass(frozen=True)
+class Seed:
+    """An image from which a volume that is new takes owner and content, as an engine's own does.
+
+    ``target`` is where it is mounted, ``user`` as whom ("" is the image's own user); ``mode`` in
+    octal digits, "" for the image's.
+    """
+
+    path: str
+    image: str
+    target: str
+    user: str = ""
+    mode: str = ""
+
+
+@dataclass(frozen=True)
 class Pool:
     """Who stands behind a listener or a route.
 
@@ -294,7 +309,8 @@ class Manifest:
 
     ``install`` maps a file of the release to where the host needs it. ``manager`` runs its
     processes, where they are in no containers. ``runtime`` are directories below /run.
-    ``directories`` change hands with the release; None where nothing is said of them.
+    ``directories`` change hands with the release, but for those of ``seeds``; None where nothing is
+    said of them.
     """
 
     topology: str
@@ -308,6 +324,7 @@ class Manifest:
     install: Mapping[str, str] = field(default_factory=dict)
     runtime: tuple[Directory, ...] = ()
     directories: tuple[Directory, ...] | None = None
+    seeds: tuple[Seed, ...] = ()
     units: tuple[Unit, ...] = ()
     edge: Edge | None = None
     probe: Probe = Probe()

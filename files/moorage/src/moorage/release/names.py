@@ -29,6 +29,9 @@ RECEIPT = f"{RECEIPTS}.json"
 # The first digits of the hash of a release's content.
 RELEASE_ID_LENGTH = 12
 
+# Who reads a secret: a user's number, or the user of an image, whom nobody knows beforehand.
+ANY_READER = -1
+
 UNIFIED = "unified"
 # What its supervisor keeps, below the data of the stack.
 UNIFIED_STATE = f"{UNIFIED}-state"
@@ -46,6 +49,11 @@ PROOF_NOTE, BACKUP_NOTE = "{}.json", "{}.backup.json"
 # Where a host has Moorage's packages, and the command that runs them.
 LIBRARY = "/usr/local/lib/moorage"
 COMMAND = "/usr/local/bin/moorage"
+
+
+def reader_directory(uid: int) -> str:
+    """Return what the directory of a reader's secrets is called, below `secrets/for`."""
+    return "any" if uid == ANY_READER else str(uid)
 
 
 def in_slot(name: str, slot: str, sign: str = "-") -> str:

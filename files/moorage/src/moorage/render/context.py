@@ -92,6 +92,6 @@ def service_user(service: Service) -> tuple[int, int] | None:
 
 
 def numeric_user(text: str | None) -> tuple[int, int] | None:
-    """uid and gid of a user in numbers; without a gid it is 0, as in the engine."""
-    match = _NUMERIC.fullmatch(text or "")
+    """uid and gid of a user in numbers, and of root; without a gid it is 0, as in the engine."""
+    match = _NUMERIC.fullmatch("0:0" if text in ("root", "root:root") else text or "")
     return None if match is None else (int(match[1]), int(match[2] or 0))

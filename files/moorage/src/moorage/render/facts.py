@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from moorage.compose.parts import Build
 from moorage.release import manifest
+from moorage.release.names import SERVICE_LABEL
 from moorage.render.backup import backup_fact
 from moorage.render.context import Context
 from moorage.render.mounts import User, secret_facts, volume_facts
@@ -45,10 +46,15 @@ def rendered(
     """
     plain = [service.image for service in ctx.services.values() if service.is_data]
     plain = plain if images is None else [*images]
+    # Processes have no images that a volume could be a copy of.
+    entries = () if manager else slotted.services.values()
+    refs = {entry["labels"][SERVICE_LABEL]: str(entry["image"]) for entry in entries}
+    volumes, seeds = volume_facts(ctx, users, refs)
     return Rendering(
         topology=ctx.settings.topology,
         files=files,
-        volumes=volume_facts(ctx, users),
+        volumes=volumes,
+        seeds=seeds,
         secrets=secret_facts(ctx, users),
         directories=directories,
         builds=builds,

@@ -6,17 +6,21 @@ import hashlib
 import os
 import posixpath
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from moorage.compose.errors import did_you_mean
 from moorage.compose.model import Service
 from moorage.compose.parts import Mount
-from moorage.release.manifest import Directory
-from moorage.release.names import CONFIG_LABEL, CONFIGS
+from moorage.release.manifest import Directory, Seed
+from moorage.release.names import ANY_READER, CONFIG_LABEL, CONFIGS, reader_directory
 from moorage.render.context import Context, numeric_user
 from moorage.render.rendering import RenderedFile, SecretFact
 
 User = tuple[int, int]
 _VOLUME_MODE = "0750"
+# Of a volume that its image has not been asked about yet.
+UNSEEDED = "0700"
 _PROCESS = re.compile(r"/proc/[^/]+/(?:task/[^/]+/)?(?:root|cwd|fd|map_files)(?:/|$)")
 _SOCKETS = ("docker.sock", "containerd.sock")
 
@@ -34,12 +38,9 @@ def service_mounts(ctx: Context, service: Service, user: User | None) -> list[di
     found = [mount for index, entry in enumerate(service.volumes)
              if (mount := _mount(ctx, service, index, entry)) is not None]  # fmt: skip
     for grant in service.secrets:
-        if user is None:
-            advice = 'add user: "uid:gid" to the service'
-            ctx.wrong(service.name, "secrets", "no numeric user to own its secrets", advice)
-            break
         target = _absolute(grant.target or grant.source, "/run/secrets")
-        source = f"{ctx.settings.secrets_dir}/for/{user[0]}/{grant.source}"
+        reader = reader_directory(_reader(user))
+        source = f"{ctx.settings.secrets_dir}/for/{reader}/{grant.source}"
         found.append(bind(source, target, read_only=True))
         if grant.mode is not None or grant.uid is not None or grant.gid is not None:
             ctx.note(service.name, "secrets", "secret files belong to the user, mode 0400")
@@ -47,6 +48,10 @@ def service_mounts(ctx: Context, service: Service, user: User | None) -> list[di
         target = _absolute(grant.target or grant.source, "")
         found.append(bind(_config_path(ctx, grant.source), target, read_only=True))
     return found
+
+
+def _reader(user: User | None) -> int:
+    return ANY_READER if user is None else user[0]
 
 
 def _absolute(target: str, directory: str) -> str:
@@ -154,9 +159,17 @@ def config_labels(ctx: Context, service: Service) -> dict[str, str]:
     return labels
 
 
-def volume_facts(ctx: Context, users: dict[str, User | None]) -> tuple[Directory, ...]:
-    """Directories of the named volumes, with their owners."""
-    facts = []
+def volume_facts(
+    ctx: Context, users: Mapping[str, User | None], images: Mapping[str, str]
+) -> tuple[tuple[Directory, ...], tuple[Seed, ...]]:
+    """Directories of the named volumes with their owners, and the images that others belong to.
+
+    `images` has what each service runs, where it runs one.
+    """
+    facts, seeds = [], []
+    for name in set(ctx.settings.volume_owners) - set(ctx.stack.volumes):
+        advice = did_you_mean(name, ctx.stack.volumes)
+        ctx.wrong("", f"settings.volume_owners.{name}", "is no volume here", advice)
     for name, volume in sorted(ctx.stack.volumes.items()):
         where = f"volumes.{name}"
         driver = volume.options.get("driver", "local")
@@ -165,25 +178,34 @@ def volume_facts(ctx: Context, users: dict[str, User | None]) -> tuple[Directory
             message = f"volumes are directories under {ctx.settings.base_dir}/data"
             ctx.wrong("", where, message, advice)
             continue
-        owner = numeric_user(volume.moorage.owner) or _owner(ctx, name, users)
+        path = f"{ctx.settings.base_dir}/data/{name}"
+        said = ctx.settings.volume_owners.get(name) or volume.moorage.owner
+        owner = numeric_user(said) or _owner(ctx, name, users)
         if owner is not None:
-            path = f"{ctx.settings.base_dir}/data/{name}"
             mode = volume.moorage.mode or _VOLUME_MODE
             facts.append(Directory(path, *owner, mode.zfill(4)))
-    return tuple(facts)
-
-
-def _owner(ctx: Context, volume: str, users: dict[str, User | None]) -> User | None:
-    owners: dict[User, str] = {}
-    for service in ctx.services.values():
-        if not any(m.type == "volume" and m.source == volume for m in service.volumes):
             continue
-        user = users[service.name]
-        if user is None:
-            advice = f'add user: "uid:gid", or x-moorage: {{owner: "uid:gid"}} to {volume}'
-            ctx.wrong(service.name, "user", f"no numeric user to own the volume {volume}", advice)
-            return None
-        owners.setdefault(user, service.name)
+        found = [*_seeds(ctx, name, path, images)]
+        if not found:
+            reader = next(s.name for s in ctx.services.values() if _mounts(s, name))
+            advice = f'add user: "uid:gid", or x-moorage: {{owner: "uid:gid"}} to {name}'
+            ctx.wrong(reader, "user", f"no numeric user to own the volume {name}", advice)
+        facts.append(Directory(path, 0, 0, UNSEEDED))
+        seeds += found
+    return tuple(facts), tuple(seeds)
+
+
+def _mounts(service: Service, volume: str) -> list[Mount]:
+    return [m for m in service.volumes if m.type == "volume" and m.source == volume]
+
+
+def _owner(ctx: Context, volume: str, users: Mapping[str, User | None]) -> User | None:
+    """Who works there in numbers; None where all do as their images say."""
+    found = {users[s.name]: s.name for s in ctx.services.values() if _mounts(s, volume)}
+    owners = {user: name for user, name in found.items() if user is not None}
+    if len(owners) > 1:
+        # A container's root works with what is another's.
+        owners = {user: name for user, name in owners.items() if user[0]} or owners
     if len(owners) > 1:
         names = " and ".join(owners.values())
         message = f"{names} mount it as different users"
@@ -192,15 +214,25 @@ def _owner(ctx: Context, volume: str, users: dict[str, User | None]) -> User | N
     return next(iter(owners), None)
 
 
+def _seeds(ctx: Context, volume: str, path: str, images: Mapping[str, str]) -> Iterator[Seed]:
+    """Yield the images of who mounts all of a volume, those that write there first."""
+    mode = ctx.stack.volumes[volume].moorage.mode
+    pairs = ((m, s) for s in ctx.services.values() for m in _mounts(s, volume) if not _below(m))
+    for mount, service in sorted(pairs, key=lambda pair: pair[0].read_only):
+        if service.name in images:
+            user = service.moorage.user or service.user or ""
+            yield Seed(path, images[service.name], mount.target, user, (mode or "").lstrip("0"))
+
+
 def secret_facts(ctx: Context, users: dict[str, User | None]) -> tuple[SecretFact, ...]:
     """The secrets and who reads them."""
     facts = []
     for name, secret in sorted(ctx.stack.secrets.items()):
         readers = {
-            user[0]
+            _reader(users[service.name])
             for service in ctx.services.values()
             for grant in service.secrets
-            if grant.source == name and (user := users[service.name]) is not None
+            if grant.source == name
         }
         source = {}
         if secret.file is not None:

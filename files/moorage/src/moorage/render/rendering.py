@@ -12,6 +12,7 @@ from moorage.release.manifest import (
     Migrations,
     Probe,
     Rollout,
+    Seed,
     Service,
     Unit,
     data_of,
@@ -81,6 +82,7 @@ class Rendering:
     topology: str
     files: dict[str, RenderedFile]
     volumes: tuple[Directory, ...] = ()
+    seeds: tuple[Seed, ...] = ()
     secrets: tuple[SecretFact, ...] = ()
     directories: tuple[Directory, ...] = ()
     builds: tuple[BuildFact, ...] = ()

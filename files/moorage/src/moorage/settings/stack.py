@@ -269,6 +269,12 @@ class Settings:
         "[updates.md](updates.md#directories-that-change-hands)",
         shown="one of its own",
     )
+    volume_owners: dict[str, str] = setting(
+        {},
+        map_of(USER),
+        'by volume, whose it is: `{uploads: "1000:1000"}`, in place of what the Compose file and '
+        "the images say; [volumes](compose.md#volumes)",
+    )
     dns: tuple[str, ...] = setting(
         (), list_of(address), "name servers of every container; none for the engine's"
     )

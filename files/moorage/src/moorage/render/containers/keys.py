@@ -25,8 +25,6 @@ SERVICE = container_column(
         ),
         "pull_policy": mapped("never where the image is built"),
         "scale": AS_REPLICAS,
-        "user": mapped(
-            "own services that name none run as STACK_user; numeric where it owns volumes"
-        ),
+        "user": mapped("own services that name none run as STACK_user; others as their image says"),
     }
 )

@@ -106,6 +106,6 @@ CONTAINER = container_column(
         "image": BY_IMAGES_MAP,
         "profiles": READ,
         "scale": refused("data services run once"),
-        "user": honoured("numeric where it owns volumes or reads secrets"),
+        "user": honoured("a number, or the image's own"),
     }
 )

@@ -1,0 +1,127 @@
+"""A new volume is its image's: owner, mode and content, as an engine's own volume has them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rig import IMAGE
+
+from moorage.common.engine import DockerError
+from moorage.deploy.release import Release
+from moorage.deploy.runtimes.docker import run as docker
+from moorage.deploy.runtimes.seeding import seed
+from moorage.release.layout import Layout
+from moorage.release.manifest import Manifest, Seed
+
+_MADE = (
+    "set -e; useradd --uid 1234 --user-group app; "
+    "mkdir -p /data/below /empty /of-root; echo kept > /data/below/file; ln -s /etc /data/link; "
+    "chown -R 1234:1234 /data /empty; chmod 0711 /empty"
+)
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[str]:
+    name = f"moorage-test-{secrets.token_hex(4)}"
+    docker(
+        [
+            "run",
+            "--network",
+            "none",
+            "--name",
+            name,
+            "--user",
+            "0",
+            "--entrypoint",
+            "sh",
+            IMAGE,
+            "-c",
+            _MADE,
+        ]
+    )
+    docker(["commit", "--change", "USER app:app", "--change", "VOLUME /declared", name, name])
+    docker(["rm", name])
+    yield name
+    docker(["image", "rm", name])
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout.of("shop", tmp_path)
+    (layout.data / "v").mkdir(parents=True)
+    (layout.data / "v").chmod(0o700)
+    return layout
+
+
+def seeded(layout: Layout, *seeds: Seed) -> list[tuple[str, str]]:
+    return list(seed(layout, Release("1", layout.base, Manifest("containers", seeds=seeds))))
+
+
+def looks(path: Path) -> tuple[int, int, int]:
+    status = path.lstat()
+    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
+
+
+def test_owner_and_content_are_the_images(layout: Layout, image: str) -> None:
+    path = layout.data / "v"
+    volumes = docker(["volume", "ls", "--quiet"])
+    entry = Seed(str(path), image, "/data")
+    assert seeded(layout, entry) == [(str(path), image)]
+    assert looks(path)[:2] == (1234, 1234)
+    assert (path / "below/file").read_text() == "kept\n"
+    assert os.readlink(path / "link") == "/etc"
+    # Once only: what an application has made of it is its own.
+    (path / "below/file").unlink()
+    assert seeded(layout, entry) == []
+    assert docker(["volume", "ls", "--quiet"]) == volumes
+
+
+@pytest.mark.parametrize(
+    ("target", "user", "wanted"),
+    [
+        ("/empty", "", (1234, 1234, 0o711)),
+        ("/absent", "", (1234, 1234, 0o755)),
+        ("/of-root", "", (1234, 1234, 0o755)),
+        ("/absent", "app", (1234, 1234, 0o755)),
+        ("/absent", "app:daemon", (1234, 1, 0o755)),
+        ("/absent", "77:78", (77, 78, 0o755)),
+        ("/absent", "root:root", (0, 0, 0o755)),
+    ],
+)
+def test_an_empty_one(
+    layout: Layout, image: str, target: str, user: str, wanted: tuple[int, ...]
+) -> None:
+    seeded(layout, Seed(str(layout.data / "v"), image, target, user))
+    assert looks(layout.data / "v") == wanted
+
+
+def test_of_several_the_one_that_has_something(layout: Layout, image: str) -> None:
+    path = str(layout.data / "v")
+    seeded(layout, Seed(path, IMAGE, "/absent", "5:5"), Seed(path, image, "/data", mode="750"))
+    assert looks(layout.data / "v") == (1234, 1234, 0o750)
+
+
+def test_an_account_that_the_image_has_not(layout: Layout, image: str) -> None:
+    with pytest.raises(DockerError, match=r"no account .nobody-here.: .*volume_owners"):
+        seeded(layout, Seed(str(layout.data / "v"), image, "/absent", "nobody-here"))
+    # The next try finds it as it was.
+    assert looks(layout.data / "v") == (0, 0, 0o700)
+
+
+def test_what_is_not_new_is_left(layout: Layout, image: str, tmp_path: Path) -> None:
+    path = layout.data / "v"
+    (path / "file").write_text("data")
+    other = tmp_path / "elsewhere"
+    other.mkdir(mode=0o700)
+    (layout.data / "link").symlink_to(other)
+    entries = [Seed(str(p), image, "/data") for p in (path, other, layout.data / "link")]
+    assert seeded(layout, *entries, Seed(str(layout.data / "gone"), image, "/data")) == []
+    assert os.listdir(path) == ["file"] and os.listdir(other) == []
+    (path / "file").unlink()
+    os.chown(path, 5, 5)
+    assert seeded(layout, entries[0]) == []

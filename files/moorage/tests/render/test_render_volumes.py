@@ -1,0 +1,77 @@
+"""Whose the volumes of a stack are, and where what is mounted comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from moorage.release.manifest import Directory, Seed
+
+Render = Callable[..., Any]
+DATA = "/opt/shop/data/data"
+
+
+def test_a_volume_of_nobody_in_numbers_is_its_images(render: Render) -> None:
+    found = render(
+        "services: {web: {image: nginx, volumes: ['data:/www:ro']},"
+        " app: {image: php, user: www-data, volumes: ['data:/var/www']},"
+        " db: {image: pg, volumes: ['db:/db']}}\n"
+        "volumes: {data: , db: {x-moorage: {mode: '0700'}}}",
+        topology="containers",
+        image_refs={"nginx": "nginx:1"},
+    ).rendering
+    # Who writes there comes first.
+    assert found.seeds == (
+        Seed(DATA, "php", "/var/www", "www-data"),
+        Seed(DATA, "nginx:1", "/www"),
+        Seed("/opt/shop/data/db", "pg", "/db", mode="700"),
+    )
+    assert found.volumes[0] == Directory(DATA, 0, 0, "0700")
+
+
+def test_root_and_numbers_need_no_image(render: Render) -> None:
+    text = (
+        "services: {a: {image: x, user: USER, volumes: ['data:/d']}, b: {image: y, volumes:"
+        " ['data:/d']}}\nvolumes: {data: }"
+    )
+    for user, pair in (("root", (0, 0)), ("'7:8'", (7, 8)), ("'7'", (7, 0))):
+        found = render(text.replace("USER", user), topology="containers").rendering
+        assert found.volumes == (Directory(DATA, *pair, "0750"),) and not found.seeds
+
+
+def test_a_root_beside_a_user_leaves_it_to_him(render: Render, refused: Render) -> None:
+    text = (
+        "services: {a: {image: x, user: '0:0', volumes: ['data:/d']}, b: {image: y, user: '7:7',"
+        " volumes: ['data:/d']}, c: {image: y, user: '8:8', volumes: ['OTHER:/d']}}\n"
+        "volumes: {data: , other: }"
+    )
+    found = render(text.replace("OTHER", "other"), topology="containers").rendering
+    assert found.volumes[0] == Directory(DATA, 7, 7, "0750")
+    assert list(refused(text.replace("OTHER", "data"), topology="containers")) == ["volumes.data"]
+
+
+def test_a_setting_says_whose_a_volume_is(render: Render, refused: Render) -> None:
+    text = "services: {a: {image: x, user: '1:1', volumes: ['data:/d']}}\nvolumes: {data: }"
+    found = render(text, topology="containers", volume_owners={"data": "5:6"}).rendering
+    assert found.volumes == (Directory(DATA, 5, 6, "0750"),)
+    wrong = refused(text, topology="containers", volume_owners={"date": "5:6"})
+    assert "did you mean 'data'" in wrong["settings.volume_owners.date"].advice
+
+
+def test_processes_have_no_images(refused: Render) -> None:
+    text = (
+        "services: {a: {image: 'postgres:17', user: postgres, volumes: ['data:/d']}}\n"
+        "volumes: {data: }"
+    )
+    assert refused(text, topology="host")
+
+
+def test_a_secret_of_an_images_user(render: Render) -> None:
+    found = render(
+        "services: {a: {image: x, secrets: [s]}, b: {image: x, user: '5:5', secrets: [s]}}\n"
+        "secrets: {s: {file: f}}",
+        topology="containers",
+    )
+    assert found.rendering.secrets[0].users == (-1, 5)
+    mounts = {name: entry["volumes"][0]["source"] for name, entry in found.services.items()}
+    assert mounts == {"a": "/opt/shop/secrets/for/any/s", "b": "/opt/shop/secrets/for/5/s"}
