@@ -14,6 +14,8 @@ from process_supervisor.common import events as module
 from process_supervisor.common.events import KEPT, Events
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from files.moorage.tests.process_supervisor.conftest import Rig
 
 
@@ -62,6 +64,24 @@ def test_files_of_others_are_no_trouble(tmp_path: Path, text: bytes) -> None:
     events = Events(str(tmp_path / "events.jsonl"))
     events.add("new")
     assert events.since(0, 100)[-1]["event"] == "new"
+
+
+def test_what_was_noted_is_told_before_what_comes_after_it(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def tell(entry: Mapping[str, object]) -> None:
+        told.append(int(str(entry["seq"])))
+        if entry["event"] == "state":
+            events.add("echo")  # a listener's own
+
+    path = tmp_path / "events.jsonl"
+    events = Events(str(path), tell)
+    events.note("state", "web")
+    assert not told and not path.read_text()
+    assert [entry["event"] for entry in events.since(0, 10)] == ["state"]
+    events.add("request")
+    assert told == [1, 2, 3]
+    assert [json.loads(line)["seq"] for line in path.read_text().splitlines()] == told
 
 
 def test_since_a_number_or_a_time(rig: Rig) -> None:

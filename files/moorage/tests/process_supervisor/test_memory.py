@@ -162,7 +162,7 @@ def test_the_kernels_count_is_found(tmp_path: Path, groups: str, file: str, cont
     (tmp_path / "proc/self/cgroup").write_text(groups)
 
     def count() -> int | None:
-        return memory.kills(f"{tmp_path}/cg", f"{tmp_path}/proc")
+        return memory.kills(memory.counter(f"{tmp_path}/cg", f"{tmp_path}/proc"))
 
     assert count() is None
     (tmp_path / "cg" / file).parent.mkdir(parents=True)

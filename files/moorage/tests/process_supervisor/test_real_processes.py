@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from files.moorage.tests.process_supervisor.conftest import until
 from process_supervisor.common import procfs
 from process_supervisor.control.client import ControlError
+from process_supervisor.service import status as status_module
 from process_supervisor.service.leftovers import families, kill_all, remaining
 from process_supervisor.service.spawn import RLIMIT_LOCKS
-from process_supervisor.service.status import measure
+from process_supervisor.service.status import Usage, measure
 from process_supervisor.supervisor.store import variable_name
 
 if TYPE_CHECKING:
@@ -596,3 +598,35 @@ def test_a_yaml_configuration(rig: Rig) -> None:
     rig.config_path.write_text(f"# JSON is YAML, comments are not JSON\n{text}")
     assert rig.client.reload()["restarted"] == ["sleeper"]
     rig.new_pid("sleeper", pid)
+
+
+def test_all_children_are_listed_where_the_kernel_gives_a_page_at_a_time() -> None:
+    """A page holds some 680 pids: after a supervisor's end its guardian may have more children."""
+    fork = "import os, time\nfor _ in range(900):\n    if not os.fork():\n        time.sleep(600)\n"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", fork + "time.sleep(600)"], start_new_session=True
+    )
+    try:
+        until(lambda: len(procfs.children(parent.pid) or ()) == 900, "all are children")
+        assert procfs.children(parent.pid, single=True) == procfs.children(parent.pid)
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait()
+
+
+def test_who_asks_again_at_once_gets_the_same_look_and_a_new_process_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(status_module, "SHORTEST_SPAN", 600.0)
+    usage = Usage()
+    few: Any = [None] * 10_000  # more than there are here, so all are read
+    look = usage.everybody_for(few)
+    assert look is not None
+    assert usage.everybody_for(few) is look
+    child = subprocess.Popen(["sleep", "600"])
+    try:
+        assert child.pid not in look.facts
+        until(lambda: measure(child.pid, look)[1] > 0, "its memory is measured")
+    finally:
+        child.kill()
+        child.wait()

@@ -34,6 +34,7 @@ class Events:
         self.files = files
         self._on_event = on_event
         self.ring: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._noted: deque[dict[str, Any]] = deque()
         for name in (f"{path}.1", path):
             self.ring.extend(read_events(name, 200 * KEPT)[-KEPT:])
         self.seq = self.ring[-1]["seq"] if self.ring else 0
@@ -41,16 +42,28 @@ class Events:
         self._open()
 
     def add(self, event: str, process: str | None = None, **facts: object) -> dict[str, Any]:
-        """Record an event; facts that are None are left out."""
+        """Record an event and write it; facts that are None are left out."""
+        entry = self.note(event, process, **facts)
+        self.write()
+        return entry
+
+    def note(self, event: str, process: str | None = None, **facts: object) -> dict[str, Any]:
+        """Record an event that is written, and told, with the next `add` or `write`."""
         self.seq += 1
         entry: dict[str, Any] = {"seq": self.seq, "at": round(time.time(), 3), "event": event}
         if process is not None:
             entry["process"] = process
         entry.update((key, value) for key, value in facts.items() if value is not None)
         self.ring.append(entry)
-        self._on_event(entry)
-        self._append(_ENCODER.encode(entry).encode() + b"\n")
+        self._noted.append(entry)
         return entry
+
+    def write(self) -> None:
+        """Write what was noted, in its order, and tell of it."""
+        while self._noted:
+            entry = self._noted.popleft()
+            self._append(_ENCODER.encode(entry).encode() + b"\n")
+            self._on_event(entry)
 
     def since(self, seq: int, limit: int, at: float = 0.0) -> list[dict[str, Any]]:
         """Return the newest events after seq and not before a time, oldest first."""

@@ -46,6 +46,18 @@ def read(path: str) -> bytes:
         os.close(fd)
 
 
+def read_all(path: str) -> bytes:
+    """Read a file of /proc of which the kernel gives a page at a time."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        found = os.read(fd, 65536)
+        while more := found and os.read(fd, 65536):
+            found += more
+        return found
+    finally:
+        os.close(fd)
+
+
 def stat(pid: int) -> Stat | None:
     """Return a process's facts, None when there is no such process."""
     try:
@@ -90,12 +102,15 @@ def all_pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
-def children(pid: int) -> list[int] | None:
-    """Return a process's children, None where the kernel does not list them."""
+def children(pid: int, single: bool = False) -> list[int] | None:
+    """Return a process's children, None where the kernel does not list them.
+
+    single says that it has one thread: the others are not looked for then.
+    """
     result: list[int] = []
     try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            result += map(int, read(f"/proc/{pid}/task/{task}/children").split())
+        for task in (pid,) if single else os.listdir(f"/proc/{pid}/task"):
+            result += map(int, read_all(f"/proc/{pid}/task/{task}/children").split())
     except FileNotFoundError:
         return [] if not os.path.exists("/proc/self/task") or _lists_children() else None
     except (OSError, ValueError):

@@ -13,7 +13,7 @@ from process_supervisor.config.signals import signal_named
 from process_supervisor.control.protocol import VERSION, ControlError
 from process_supervisor.output import tail
 from process_supervisor.service.states import SETTLED, State
-from process_supervisor.service.status import everybody_for, status_of
+from process_supervisor.service.status import status_of
 from process_supervisor.supervisor import reload
 
 TYPE_CHECKING = False
@@ -115,7 +115,8 @@ def status(request: Request) -> None:
         if not request.of_group:
             request.answer(request.status(found[0]))
             return
-    everybody = None if request.args.get("usage") is False else everybody_for(found)
+    bare = request.args.get("usage") is False
+    everybody = None if bare else request.supervisor.usage.everybody_for(found)
     request.answer([request.status(item, everybody) for item in found])
 
 

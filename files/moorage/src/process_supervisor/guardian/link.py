@@ -60,7 +60,8 @@ class GuardianLink:
         known are pids that are accounted for. Without a guardian, after the end of an earlier one,
         or where the kernel does not list children, these are all processes there are.
         """
-        found = procfs.children(self.pid) if self.pid and not self._strangers else None
+        listed = self.pid and not self._strangers
+        found = procfs.children(self.pid, single=True) if listed else None
         # The kernel gives away the children of one that has just been killed: asked afterwards.
         if found is None or os.getppid() != self.pid:
             found = [pid for pid in procfs.all_pids() if pid not in known]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from process_supervisor.common import procfs
-from process_supervisor.plugins.helper import Helper
 from process_supervisor.service.checks import Unknown
 
 TYPE_CHECKING = False
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from process_supervisor.common.events import Events
     from process_supervisor.common.loop import EventLoop
     from process_supervisor.config.plugins import PluginConfig
-    from process_supervisor.plugins.helper import Trouble
+    from process_supervisor.plugins.helper import Helper, Trouble
     from process_supervisor.service.checks import Done
 
 SUFFIX = "#plugin"
@@ -57,6 +56,8 @@ class Plugins:
 
     def helper(self, config: PluginConfig, idle: float | None = None) -> Helper:
         """Return a helper for a plug-in; it is not started yet."""
+        # Most supervisors have none.
+        from process_supervisor.plugins.helper import Helper
 
         def tell(trouble: str | None) -> None:
             self._events.add("plugin", None, plugin=config.name, reason=trouble)

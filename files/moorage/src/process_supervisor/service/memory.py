@@ -23,18 +23,22 @@ INTERVAL = 60.0
 PATIENCE = 1.0
 
 
-def kills(root: str = ROOT, proc: str = "/proc") -> int | None:
-    """Return how many processes of this control group the kernel has killed, None if not known.
+def kills(path: str) -> int | None:
+    """Return how many processes of a control group the kernel has killed, None if not known.
 
     memory.events of cgroup v2 and memory.oom_control of v1 both have a line `oom_kill N`.
     """
-    for path in _candidates(root, proc):
-        try:
-            lines = read(path).split(b"\n")
-            return next(int(line[9:]) for line in lines if line.startswith(b"oom_kill "))
-        except (OSError, ValueError, StopIteration):
-            continue
-    return None
+    try:
+        lines = read(path).split(b"\n")
+        return next(int(line[9:]) for line in lines if line.startswith(b"oom_kill "))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def counter(root: str = ROOT, proc: str = "/proc") -> str:
+    """Return the file that has the count of this process's control group, empty without one."""
+    found = (path for path in _candidates(root, proc) if kills(path) is not None)
+    return next(found, "")
 
 
 def told(at: float, what: str = "it") -> str:
@@ -59,7 +63,8 @@ class Shortage:
     """What was told of so far: the kernel's count, and kills that were nobody's main process."""
 
     def __init__(self, saved: Mapping[str, Any]) -> None:
-        count = kills()
+        self._file = counter()
+        count = kills(self._file)
         known = saved.get("known")
         self.known: int = known if isinstance(known, int) else count or 0
         self.strays = int(saved.get("strays") or 0)
@@ -68,8 +73,12 @@ class Shortage:
 
     def pending(self) -> int:
         """Return how many kills there were that were not told of."""
-        count = kills() if self.watched else None
+        count = kills(self._file) if self.watched else None
         return max(0, count - self.known) if count is not None else 0
+
+    def find(self) -> None:
+        """Look for the count again: somebody may have moved this process to another group."""
+        self._file = counter()
 
     def take(self, number: int = 1) -> bool:
         """Tell of so many; False when there were not that many."""

@@ -187,10 +187,14 @@ class Process:
 
     def ended(self, ending: Ending) -> None:
         """Decide what follows the end of the main process."""
+        self._follow(ending)
+        # After a new start: the FIFO is the same, and nobody has heard of either yet.
+        self.output.drain()
+
+    def _follow(self, ending: Ending) -> None:
         self._end_health()
         self.main = None
         self.exit = ending.as_dict()
-        self.output.drain()
         how = ending.describe()
         hurried = self.state is State.STOPPING and not self.deadline
         if ending.killed and not hurried and self.supervisor.lacked_memory():

@@ -7,7 +7,6 @@ import errno
 import os
 import resource
 import signal
-import subprocess
 from functools import partial
 
 from process_supervisor.common import procfs
@@ -17,6 +16,7 @@ from process_supervisor.config.limits import above, number_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Mapping
 
     from process_supervisor.config.settings import ProcessConfig
@@ -128,12 +128,15 @@ def run(
     outputs: tuple[int, int],
     mark: int,
     extra: Mapping[str, str],
-    stdin: int = subprocess.DEVNULL,
+    stdin: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a command as the leader of its own session; raises SpawnError.
 
     The call returns after the program was executed, not just forked, so success means it runs.
     """
+    # Half a megabyte, which most supervisors never need.
+    import subprocess
+
     identity = identity_of(config)
     limited = bool(config.ulimits) or config.nice is not None
     if limited:
@@ -144,7 +147,7 @@ def run(
         with _marked(mark), as_programs_have():
             return subprocess.Popen(
                 command,
-                stdin=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=outputs[0],
                 stderr=outputs[1],
                 cwd=config.working_dir,
@@ -277,6 +280,6 @@ def explain(config: ProcessConfig, command: list[str], error: Exception) -> str:
         return f"cannot enter working_dir {config.working_dir}: {error.strerror}"
     if isinstance(error, OSError):
         return f"cannot run {command[0]}: {error.strerror}"
-    if isinstance(error, subprocess.SubprocessError):
+    if not isinstance(error, ValueError):  # a SubprocessError
         return f"cannot run {command[0]} with its nice, ulimits and user: they are refused"
     return f"cannot run {command[0]}: {error}"

@@ -25,6 +25,7 @@ class Usage:
 
     def __init__(self) -> None:
         self._looks: dict[str, tuple[int, float, int, float]] = {}
+        self._all: tuple[float, procfs.Everybody | None] = (-SHORTEST_SPAN, None)
 
     def cpu_percent(self, process: Process, ticks: int) -> float:
         """Return the share of one CPU used since the last look, or since the start at the first."""
@@ -39,14 +40,22 @@ class Usage:
         self._looks[process.name] = (process.pid, now, ticks, percent)
         return percent
 
+    def everybody_for(self, processes: Collection[Process]) -> procfs.Everybody | None:
+        """Return `everybody_for` these, or what it was a moment ago, for those who ask together."""
+        now = time.monotonic()
+        if self._all[1] is None or now - self._all[0] >= SHORTEST_SPAN:
+            self._all = (now, everybody_for(processes))
+        return self._all[1]
+
 
 def measure(pid: int, everybody: procfs.Everybody | None = None) -> tuple[int, int]:
     """Return CPU ticks and resident bytes of a process and everything below it.
 
     Memory that processes share is counted once for each.
     """
-    found = everybody or procfs.Everybody(procfs.descendants([pid]))
-    family = found.below(pid)
+    if everybody is None or pid not in everybody.facts:
+        everybody = procfs.Everybody(procfs.descendants([pid]))
+    family = everybody.below(pid)
     return sum(facts.ticks for facts in family), sum(facts.resident for facts in family)
 
 

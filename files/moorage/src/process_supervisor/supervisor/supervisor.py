@@ -157,7 +157,8 @@ class Supervisor:
         self, process: Process, old: State, reason: str | None, facts: Mapping[str, object]
     ) -> None:
         """A process took a step from one state to another."""
-        self.events.add(
+        # Written with the run state that it has led to: a replacement does not wait for files.
+        self.events.note(
             "state", process.name, **{"from": str(old), "to": str(process.state)},
             reason=reason, scheduled=process.config.schedule and True, **facts,
         )  # fmt: skip
@@ -211,6 +212,7 @@ class Supervisor:
     def watch_memory(self) -> None:
         """Look for such kills now and then."""
         if self.shortage.watched:
+            self.shortage.find()
             self.look_for_kills()
             self.loop.call_later(memory.INTERVAL, self.watch_memory)
 
@@ -278,6 +280,9 @@ class Supervisor:
 
     def _settle(self) -> None:
         self._dirty = False
+        # What has just been started would else wait on this processor for all that follows.
+        os.sched_yield()
+        self.events.write()
         for process in () if self.shutting_down else list(self.processes.values()):
             process.proceed()
         for name in [name for name in self.leaving if self.processes[name].quiet]:
