@@ -54,6 +54,17 @@ def test_a_change_moves_to_the_other_slot_and_leaves_the_rest(rig: Rig) -> None:
     assert order.index("start") < order.index("switch") < order.index("drain")
 
 
+def test_what_the_hosts_compose_does_not_take_touches_nothing(rig: Rig) -> None:
+    before = rig.release(rig.service("web"))
+    rig.activate(before)
+    there = running(rig)
+    bad = rig.release(rig.service("web", entry={"memswap_limit": "plenty"}))
+    outcome = rig.activate(bad)
+    assert outcome.outcome == "failed" and "plenty" in outcome.message, outcome.message
+    assert running(rig) == there and current(rig) == before
+    assert not rig.layout.marker.exists()
+
+
 def test_a_release_of_the_format_before_is_updated_without_a_new_container_and_gone_back_to(
     rig: Rig,
 ) -> None:

@@ -335,6 +335,9 @@ class FakeRuntime:
         """Return some command."""
         return ["follow", name]
 
+    def refuse(self, release: Release) -> None:
+        """Nothing is."""
+
     def missing(self, refs: Sequence[str]) -> list[str]:
         """Nothing is."""
         return []

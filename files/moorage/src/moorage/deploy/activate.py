@@ -190,6 +190,8 @@ class Activation:
         refuse_held(release, layout.base.parent)
         refuse_changed_networks(self._previous, release)
         rollout = self._rollout(release, request.restart)
+        # What an engine would find out with half of the stack taken down.
+        rollout.scene.runtime.refuse(release)
         missing = rollout.scene.runtime.missing(release.images)
         if missing:
             raise ReleaseError(

@@ -117,6 +117,9 @@ class Runtime(Protocol):
     def follow(self, name: str, lines: int, times: bool) -> list[str]:
         """Return the command line that prints its output as it is written."""
 
+    def refuse(self, release: Release) -> None:
+        """Raise RuntimeFault for a description that what makes instances here does not take."""
+
     # -- images ---------------------------------------------------------------------------
 
     def missing(self, refs: Sequence[str]) -> list[str]:

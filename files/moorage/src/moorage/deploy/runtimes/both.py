@@ -139,6 +139,10 @@ class Both:
         """Return the command line that prints its output as it is written."""
         return self._of(name).follow(name, lines, times)
 
+    def refuse(self, release: Release) -> None:
+        """Raise for a description that whoever runs it does not take."""
+        self._for(release).refuse(release)
+
     def missing(self, refs: Sequence[str]) -> list[str]:
         """Return those of ``refs`` that this host does not hold."""
         return [*self._native.missing(_native(refs)), *self._docker.missing(_others(refs))]

@@ -203,6 +203,10 @@ class Docker:
         argv = ["docker", "logs", "--follow", "--tail", str(lines)]
         return [*argv, *(["--timestamps"] if times else []), name]
 
+    def refuse(self, release: Release) -> None:
+        """Raise DockerError for a description that this host's own Compose does not take."""
+        run([*_compose(release), "config", "--quiet"])
+
     # -- images ---------------------------------------------------------------------------
 
     def missing(self, refs: Sequence[str]) -> list[str]:

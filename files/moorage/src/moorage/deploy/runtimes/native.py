@@ -311,6 +311,9 @@ class Native:
         found = self._record(name)
         return self._managers[found.manager].follow(found.process.unit, lines, times)
 
+    def refuse(self, release: Release) -> None:
+        """Units were rendered for this host: nobody else reads them."""
+
     # -- environments ---------------------------------------------------------------------
 
     def missing(self, refs: Sequence[str]) -> list[str]:
