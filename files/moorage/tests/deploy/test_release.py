@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import time
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from moorage.deploy.release import (
     prune_releases,
     read_files,
     read_release,
+    remove_files,
     remove_runtime,
     write_release,
 )
@@ -120,6 +122,29 @@ def test_files_are_installed_where_the_manifest_says(layout: Layout) -> None:
     before = target.stat()
     install_files(read_release(layout, release_id(2)))
     assert target.stat().st_ino == before.st_ino, "what is the same already is left alone"
+
+
+def test_what_is_shipped_is_installed_as_it_was_and_goes_with_its_releases(layout: Layout) -> None:
+    top = layout.base / "config/shipped"
+    for number, binary in ((1, b"\x89PNG\r\n\xff"), (2, b"\0")):
+        files = {
+            "compose.yaml": ("", 0o644),
+            f"shipped64/{number}/below/logo": (b64encode(binary).decode(), 0o600),
+            f"shipped/{number}/run.sh": ("#!/bin/sh\n", 0o700),
+        }
+        install = {name: f"{top}/{name.partition('/')[2]}" for name in files if "shipped" in name}
+        release = write_release(
+            layout, release_id(number), files, {"topology": "containers", "install": install}
+        )
+        install_files(release)
+        point_current_at(layout, release)
+        assert (top / f"{number}/below/logo").read_bytes() == binary
+        assert stat.S_IMODE((top / f"{number}/below/logo").stat().st_mode) == 0o644
+        assert stat.S_IMODE((top / f"{number}/run.sh").stat().st_mode) == 0o755
+    assert prune_releases(layout, 2) == [] and sorted(os.listdir(top)) == ["1", "2"]
+    assert prune_releases(layout, 1) == [release_id(1)] and os.listdir(top) == ["2"]
+    remove_files(read_release(layout, release_id(2)))
+    assert not top.exists()
 
 
 def test_directories_below_run_come_with_the_release(layout: Layout) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from moorage.render.mounts import reaches_engine
+from moorage.release.places import reaches_engine
 
 CASES = {
     "replicas on one host port": (
@@ -59,10 +59,6 @@ CASES = {
         "services: {a: {image: x, user: '1:1', environment: {MOORAGE_CONTROL_SOCKET: s},"
         " volumes: ['data:/run/moorage-control']}}\nvolumes: {data: }",
         "services.a.volumes",
-    ),
-    "a bind of the source": (
-        "services: {a: {build: ., volumes: ['./conf:/conf']}}",
-        "services.a.volumes[0]",
     ),
 }
 

@@ -89,10 +89,6 @@ CASES = {
         "services.a.depends_on.b",
     ),
     "an unnamed volume": ("services: {a: {image: x, volumes: [/data]}}", "services.a.volumes[0]"),
-    "a bind of the source": (
-        "services: {a: {image: x, volumes: ['./conf:/conf']}}",
-        "services.a.volumes[0]",
-    ),
     "a volume of two users": (
         "services: {a: {image: x, user: '1:1', volumes: ['data:/d']},"
         " b: {image: x, user: '2:2', volumes: ['data:/d']}}\nvolumes: {data: }",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from moorage.release.manifest import Directory, Seed
+import pytest
+
+from moorage.release.manifest import Directory, Place, Seed
 
 Render = Callable[..., Any]
 DATA = "/opt/shop/data/data"
@@ -75,3 +77,36 @@ def test_a_secret_of_an_images_user(render: Render) -> None:
     assert found.rendering.secrets[0].users == (-1, 5)
     mounts = {name: entry["volumes"][0]["source"] for name, entry in found.services.items()}
     assert mounts == {"a": "/opt/shop/secrets/for/any/s", "b": "/opt/shop/secrets/for/5/s"}
+
+
+def test_paths_of_the_host_are_named(render: Render) -> None:
+    found = render(
+        "services: {a: {image: x, volumes: ['/srv/m:/m:ro', '/etc/localtime:/l:ro', {type: bind,"
+        " source: /srv/n, target: /n, bind: {create_host_path: false}}]},"
+        " b: {image: x, volumes: ['/srv/m:/m']}}",
+        topology="containers",
+    )
+    assert found.rendering.places == (
+        Place("/etc/localtime", make=True, read_only=True),
+        Place("/srv/m", make=True, read_only=False),
+        Place("/srv/n", make=False, read_only=False),
+    )
+    assert [n for n in found.rendering.notes if "is made" in n] == [
+        "/srv/m is made, as root's, on a host that does not have it"
+    ]
+    for mount in found.services["a"]["volumes"]:
+        assert mount["bind"]["create_host_path"] is False
+
+
+def test_a_path_below_one_that_another_writes_is_refused(refused: Render) -> None:
+    text = (
+        "services: {a: {image: x, volumes: ['/srv/m:/m']}, b: {image: x, volumes:"
+        " ['/srv/m/films:/f', '/srv/music:/g']}}"
+    )
+    assert list(refused(text, topology="containers")) == ["services.b.volumes[0]"]
+
+
+@pytest.mark.parametrize("source", ["/opt/shop", "/opt/shop/data/x", "/opt", "/opt/moorage/keys"])
+def test_neither_its_own_directory_nor_moorages(refused: Render, source: str) -> None:
+    text = f"services: {{a: {{image: x, volumes: ['{source}:/m']}}}}"
+    assert list(refused(text, topology="containers")) == ["services.a.volumes[0]"]

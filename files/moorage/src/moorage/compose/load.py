@@ -11,7 +11,7 @@ from moorage.compose.errors import ComposeError, Problem
 from moorage.compose.extension import EXTENSION
 from moorage.compose.files import Files
 from moorage.compose.merge import merge_files
-from moorage.compose.model import ON_DEMAND, Stack
+from moorage.compose.model import ON_DEMAND, SHIPPED, Stack
 from moorage.compose.resolve import (
     SECTIONS,
     enabled,
@@ -22,6 +22,7 @@ from moorage.compose.resolve import (
     without_unused,
 )
 from moorage.compose.resources import BODY
+from moorage.compose.shipped import NotShipped, read_tree
 from moorage.compose.source import Sheet, dotted
 from moorage.settings.readers import nearest
 
@@ -145,6 +146,25 @@ def _read_configs(data: dict[str, Any], report: Report) -> None:
             data["configs"][key] = {**config, BODY: body}
 
 
+def _read_shipped(services: Mapping[str, Any], base: Path, report: Report) -> dict[str, Any]:
+    """What is there of the stack's directory that services mount, by source."""
+    found: dict[str, Any] = {}
+    for name, service in services.items():
+        for index, mount in enumerate(service.get("volumes", [])):
+            source = Path(mount.get("source", "")) if mount["type"] == "bind" else None
+            if source is None or str(source) in found or not source.is_relative_to(base):
+                continue
+            where = ("services", name, "volumes", index)
+            try:
+                if files := read_tree(source, base):
+                    found[str(source)] = files
+            except NotShipped as error:
+                report(where, f"{source.relative_to(base)}: {error}", error.advice)
+            except OSError as error:
+                report(where, f"cannot be read: {error.strerror}", "let it be read, or remove it")
+    return found
+
+
 def _resolved(
     data: dict[str, Any],
     name: str,
@@ -189,4 +209,5 @@ def _resolved(
     result = without_unused(result)
     _read_configs(result, report)
     check_resources(result, report)
+    result[SHIPPED] = _read_shipped(result["services"], base, report)
     return result

@@ -26,6 +26,8 @@ from moorage.compose.units import format_duration, parse_duration
 
 # Not part of Compose: services that are kept although no enabled profile asks for them.
 ON_DEMAND = "x-moorage-on-demand"
+# Nor this: what is there of the stack's own directory that services mount.
+SHIPPED = "x-moorage-shipped"
 
 __all__ = [
     "Build",
@@ -155,7 +157,8 @@ class Stack:
 
     `directory` is the absolute path of the Compose file's directory, which relative paths of
     the description have been resolved against. `on_demand` names those of its services that no
-    enabled profile asks for, where such were asked to be read.
+    enabled profile asks for, where such were asked to be read. `shipped` has the files of what is
+    mounted of that directory and is there, by source (`moorage.compose.shipped`).
     """
 
     name: str
@@ -167,13 +170,14 @@ class Stack:
     configs: dict[str, Config] = field(default_factory=dict)
     moorage: StackExtension = field(default_factory=StackExtension)
     on_demand: tuple[str, ...] = ()
+    shipped: dict[str, dict[str, Any]] = field(default_factory=dict)
     extensions: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Stack:
         """Read a stack from what `to_dict` wrote."""
         known = {"name", "directory", "services", "networks", "volumes", "secrets", "configs"}
-        known.add(ON_DEMAND)
+        known |= {ON_DEMAND, SHIPPED}
         services, networks = data.get("services", {}), data.get("networks", {})
         volumes, secrets = data.get("volumes", {}), data.get("secrets", {})
         return cls(
@@ -186,6 +190,7 @@ class Stack:
             configs={k: Config.from_dict(k, v) for k, v in data.get("configs", {}).items()},
             moorage=StackExtension.from_dict(data.get(EXTENSION, {})),
             on_demand=tuple(data.get(ON_DEMAND, ())),
+            shipped=dict(data.get(SHIPPED, {})),
             extensions=without(data, EXTENSION, *known),
         )
 
@@ -199,6 +204,7 @@ class Stack:
             "configs": {key: value.to_dict() for key, value in self.configs.items()},
             EXTENSION: self.moorage.to_dict(),
             ON_DEMAND: list(self.on_demand),
+            SHIPPED: dict(self.shipped),
         }
         filled = {key: value for key, value in sections.items() if value}
         return {"name": self.name, "directory": self.directory, **filled, **self.extensions}

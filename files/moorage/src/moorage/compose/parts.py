@@ -9,6 +9,12 @@ from typing import Any, Self
 from moorage.compose.units import format_duration, parse_duration
 
 
+class Relative(str):
+    """An absolute path that was written as one from the file's directory, or from a home."""
+
+    __slots__ = ()
+
+
 def strings(value: Iterable[str] | None) -> tuple[str, ...] | None:
     """A list of words as a tuple; None, which means "as the image says", stays None."""
     return None if value is None else tuple(value)

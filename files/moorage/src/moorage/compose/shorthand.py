@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.compose import shapes as s
-from moorage.compose.parts import Port
+from moorage.compose.parts import Port, Relative
 from moorage.compose.shapes import INVALID, Place
 from moorage.compose.source import Sheet
 
@@ -30,6 +30,11 @@ def resolve_path(path: str, base: Path) -> str:
     if path == "~" or path.startswith("~/"):
         path = str(Path.home()) + path[1:]
     return os.path.normpath(base / path)
+
+
+def _source(path: str, base: Path) -> str:
+    found = resolve_path(path, base)
+    return found if path.startswith("/") else Relative(found)
 
 
 def path(value: Any, place: Place) -> Any:
@@ -160,7 +165,7 @@ def mount(value: Any, place: Place) -> Any:
     if checked["type"] == "bind":
         if source is None:
             return place.wrong("a bind mount needs a source", value, "add source: PATH")
-        checked["source"] = resolve_path(source, place.base)
+        checked["source"] = _source(source, place.base)
     if "target" not in checked:
         return place.wrong("has no target", value, "add target: PATH")
     checked["target"] = _clean(checked["target"])
@@ -186,7 +191,7 @@ def _short_mount(value: str, place: Place) -> Any:
     kind = "volume"
     if source is not None and source[0] in "./~":
         kind = "bind"
-        result |= {"type": "bind", "source": resolve_path(source, place.base)}
+        result |= {"type": "bind", "source": _source(source, place.base)}
     elif source is not None:
         result["source"] = source
     details: dict[str, Any] = {"create_host_path": True} if kind == "bind" else {}

@@ -12,7 +12,13 @@ from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.settings import prefix
 from moorage.release.digest import digest
 from moorage.release.manifest import FORMAT, Directory, Manifest, data_of
-from moorage.release.names import GATEWAY_UNIT, RELEASE_ID_LENGTH
+from moorage.release.names import (
+    GATEWAY_UNIT,
+    RELEASE_ID_LENGTH,
+    SHIPPED,
+    SHIPPED_BASE64,
+    SHIPPED_DIRECTORY,
+)
 from moorage.render import Rendering, Settings
 from moorage.render.gateway_unit import gateway_rotation
 from moorage.render.rendering import SecretFact
@@ -48,6 +54,7 @@ def manifest(name: str, settings: Settings, rendering: Rendering) -> dict[str, A
             if entry["keep"]
         ),
         seeds=rendering.seeds,
+        places=rendering.places,
         units=rendering.units,
         edge=rendering.edge,
         probe=rendering.probe,
@@ -105,6 +112,9 @@ def directories_of(settings: Settings, rendering: Rendering) -> list[dict[str, A
         # Dumps of hooks are data: a link leads there where that is encrypted.
         _directory(f"{base}/data/.backups" if encrypted else f"{base}/backups", "0:0", "0700"),
     ]
+    if any(name.startswith((SHIPPED, SHIPPED_BASE64)) for name in rendering.files):
+        # What is mounted of it containers reach, and nobody else of the host.
+        own.append(_directory(f"{base}/{SHIPPED_DIRECTORY}", "0:0", "0700"))
     logs = _directory(f"{base}/logs", settings.user, "0755")
     found = {entry["path"]: {**entry, "keep": False} for entry in own}
     found[logs["path"]] = {**logs, "keep": True}

@@ -220,7 +220,8 @@ def _manifest(parts: Parts, units: list[Entry]) -> Entry:
         "install": {**old.get("install", {}), **new.get("install", {})},
         "runtime": _directories(parts, units, "runtime"),
         "directories": _directories(parts, units, "directories"),
-        "seeds": _seeds(parts),
+        "seeds": _added(parts, "seeds"),
+        "places": _added(parts, "places"),
         "edge": _edge(parts, old.get("edge"), new.get("edge")),
         "partial": {"service": parts.service, "of": old["id"], "planned": new["id"]},
     }
@@ -244,12 +245,12 @@ def _directories(parts: Parts, units: Iterable[Entry], key: str) -> list[Entry]:
     return ordered(found.values(), parts.planned.manifest.get(key, ()))
 
 
-def _seeds(parts: Parts) -> list[Entry]:
-    """Return the running release's seeds, with those of volumes that the service brings."""
-    found = list(parts.running.manifest.get("seeds", ()))
+def _added(parts: Parts, key: str) -> list[Entry]:
+    """Return the running release's seeds or places, with those of paths that the plan brings."""
+    found = list(parts.running.manifest.get(key, ()))
     known = {entry["path"] for entry in found}
     known |= {entry["path"] for entry in parts.running.manifest.get("directories") or ()}
-    planned = parts.planned.manifest.get("seeds", ())
+    planned = parts.planned.manifest.get(key, ())
     return [*found, *(entry for entry in planned if entry["path"] not in known)]
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,15 @@ from moorage.deploy.foreign import give, remove_tree
 from moorage.release.layout import RELEASE_ID as _ID
 from moorage.release.layout import Layout, release_names
 from moorage.release.manifest import Directory, Manifest, parse, text_of
-from moorage.release.names import COMPOSE, MANIFEST, RECEIPT, RECEIPTS
+from moorage.release.names import (
+    COMPOSE,
+    MANIFEST,
+    RECEIPT,
+    RECEIPTS,
+    SHIPPED,
+    SHIPPED_BASE64,
+    SHIPPED_DIRECTORY,
+)
 
 # Where Supervisor's programs are described, of stacks and of others; how ours begin.
 PROGRAMS = Path("/etc/supervisor/conf.d")
@@ -221,13 +230,17 @@ def install_files(release: Release) -> None:
     be replaced at every change of a process.
     """
     for name, target in release.manifest.install.items():
-        path, wanted = Path(target), _content(release, name)
+        path, wanted, mode = Path(target), _content(release, name), 0o644
+        if name.startswith((SHIPPED, SHIPPED_BASE64)):
+            mode = 0o755 if (release.path / name).stat().st_mode & 0o100 else mode
+        if name.startswith(SHIPPED_BASE64):
+            wanted = b64decode(wanted)
         if path.parent == ROTATIONS:
             wanted = with_names(wanted)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not _holds(path, wanted):
             _refuse_foreign(path)
-            write_atomically(path, wanted)
+            write_atomically(path, wanted, mode)
     make_runtime(release)
 
 
@@ -296,8 +309,10 @@ def remove_files(release: Release, stays: Release | None = None) -> None:
     """
     for path in only_of(release, stays):
         path.unlink(missing_ok=True)
-        if path.parent.is_dir() and not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        for above in path.parents:
+            if not above.is_dir() or any(above.iterdir()):
+                break
+            above.rmdir()
 
 
 def remove_runtime(directory: Path) -> None:
@@ -393,7 +408,18 @@ def prune_releases(layout: Layout, keep: int) -> list[str]:
             continue
         shutil.rmtree(release.path)
         removed.append(release.id)
+    _prune_shipped(layout)
     return removed
+
+
+def _prune_shipped(layout: Layout) -> None:
+    """Remove what releases have shipped of the stack's directory that are gone; it is root's."""
+    top = layout.base / SHIPPED_DIRECTORY
+    wanted = [Path(t) for r in list_releases(layout) for t in r.manifest.install.values()]
+    kept = {path.relative_to(top).parts[0] for path in wanted if path.is_relative_to(top)}
+    for path in top.iterdir() if top.is_dir() else ():
+        if path.name not in kept:
+            remove_tree(path)
 
 
 def _tried(release: Release) -> float:

@@ -20,6 +20,7 @@ from moorage.deploy.drivers.base import Gap
 from moorage.deploy.gate import GateClosed, wait_until_healthy
 from moorage.deploy.instance import Instance
 from moorage.deploy.journal import Journal
+from moorage.deploy.places import make_places
 from moorage.deploy.planning import Plan, plan
 from moorage.deploy.runtimes.base import RuntimeFault
 from moorage.deploy.runtimes.seeding import seed
@@ -130,6 +131,9 @@ class Rollout:
 
     def _install(self) -> None:
         scene = self.scene
+        made = make_places(scene.layout, self.release)
+        if made:
+            self._journal.note("made", paths=made)
         self.did.units = scene.driver.install(self.release)
         for path, image in seed(scene.layout, self.release):
             self._journal.note("seeded", path=path, image=image)

@@ -195,6 +195,15 @@ class Seed:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A path of the host that services mount; ``make``: where it is not there, it is made."""
+
+    path: str
+    make: bool
+    read_only: bool
+
+
+@dataclass(frozen=True)
 class Pool:
     """Who stands behind a listener or a route.
 
@@ -325,6 +334,7 @@ class Manifest:
     runtime: tuple[Directory, ...] = ()
     directories: tuple[Directory, ...] | None = None
     seeds: tuple[Seed, ...] = ()
+    places: tuple[Place, ...] = ()
     units: tuple[Unit, ...] = ()
     edge: Edge | None = None
     probe: Probe = Probe()

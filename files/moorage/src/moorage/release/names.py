@@ -21,6 +21,9 @@ COMPOSE = "compose.yaml"
 COMPOSE_JSON = "compose.json"
 SUPERVISOR = "supervisor.json"
 CONFIGS = "configs/"
+# Of the stack's directory, as texts and as base64, and where a host has it.
+SHIPPED, SHIPPED_BASE64 = "shipped/", "shipped64/"
+SHIPPED_DIRECTORY = "config/shipped"
 GATEWAY_UNIT = "gateway.service"
 RECEIPTS = "receipt"
 # Leads to the newest receipt.

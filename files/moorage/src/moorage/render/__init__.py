@@ -10,6 +10,7 @@ from moorage.render.context import Context
 from moorage.render.host import topology as host
 from moorage.render.rendering import RenderedFile, Rendering
 from moorage.render.service import placed_services
+from moorage.render.shipped import with_data
 from moorage.render.topology import Topology
 from moorage.render.unified import topology as unified
 from moorage.settings.stack import Limits, Settings
@@ -37,8 +38,9 @@ def render_stack(stack: Stack, settings: Settings) -> Rendering:
         message = f"topology {settings.topology!r} cannot be rendered; {advice}"
         raise ComposeError([Problem("settings.topology", message, value=shown(settings.topology))])
     stack = stack if topology.on_demand else started_only(stack)
+    stack, notes, wrong = with_data(stack)
     services, problems = placed_services(stack, settings)
-    ctx = Context(stack, settings, services, problems)
+    ctx = Context(stack, settings, services, [*wrong, *problems], notes)
     # A stack that changes its topology may keep its limits.
     ctx.check_names({unit for entry in topologies() for unit in entry.units})
     rendering = topology.render(ctx)

@@ -12,7 +12,7 @@ from moorage.release import manifest
 from moorage.release.names import SERVICE_LABEL
 from moorage.render.backup import backup_fact
 from moorage.render.context import Context
-from moorage.render.mounts import User, secret_facts, volume_facts
+from moorage.render.mounts import User, place_facts, secret_facts, volume_facts
 from moorage.render.ports import listening, port_facts
 from moorage.render.rendering import (
     BuildFact,
@@ -55,6 +55,7 @@ def rendered(
         files=files,
         volumes=volumes,
         seeds=seeds,
+        places=place_facts(ctx),
         secrets=secret_facts(ctx, users),
         directories=directories,
         builds=builds,

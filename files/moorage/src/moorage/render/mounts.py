@@ -5,24 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from moorage.compose.errors import did_you_mean
 from moorage.compose.model import Service
-from moorage.compose.parts import Mount
-from moorage.release.manifest import Directory, Seed
+from moorage.compose.parts import Mount, Relative
+from moorage.release.manifest import Directory, Place, Seed
 from moorage.release.names import ANY_READER, CONFIG_LABEL, CONFIGS, reader_directory
+from moorage.release.places import inside, reaches_engine, refusal
 from moorage.render.context import Context, numeric_user
 from moorage.render.rendering import RenderedFile, SecretFact
+from moorage.render.shipped import shipped_files, shipped_mount
 
 User = tuple[int, int]
 _VOLUME_MODE = "0750"
 # Of a volume that its image has not been asked about yet.
 UNSEEDED = "0700"
-_PROCESS = re.compile(r"/proc/[^/]+/(?:task/[^/]+/)?(?:root|cwd|fd|map_files)(?:/|$)")
-_SOCKETS = ("docker.sock", "containerd.sock")
 
 
 def bind(source: str, target: str, *, read_only: bool = False) -> dict[str, Any]:
@@ -73,15 +72,15 @@ def _mount(ctx: Context, service: Service, index: int, mount: Mount) -> dict[str
         source = f"{ctx.settings.base_dir}/data/{mount.source}" + (f"/{below}" if below else "")
         return bind(source, mount.target, read_only=mount.read_only)
     source = mount.source or ""
-    if reaches_engine(source):
-        message = "whoever reaches the engine's socket, read-only or not, is root on the host"
-        advice = "set MOORAGE_CONTROL_SOCKET in environment: the control API starts and stops"
-        ctx.wrong(service.name, key, message, advice, source)
+    if source in ctx.stack.shipped:
+        return bind(shipped_mount(ctx, service, key, mount), mount.target, read_only=True)
+    if isinstance(mount.source, Relative):
+        message = "leads out of the stack's directory, elsewhere for everybody who deploys"
+        advice = "write an absolute path of the host, or lay it into the stack's directory"
+        shown = os.path.relpath(source, ctx.stack.directory)
+        ctx.wrong(service.name, key, message, advice, shown)
         return None
-    if source == ctx.stack.directory or ctx.stack.relative(source) is not None:
-        advice = "use configs: with file:, or put it into the image"
-        message = "the stack's source is not on the hosts"
-        ctx.wrong(service.name, key, message, advice, ctx.stack.relative(source))
+    if not _is_free(ctx, service, key, mount):
         return None
     return {**mount.to_dict(), "bind": {**mount.options.get("bind", {}), "create_host_path": False}}
 
@@ -118,17 +117,29 @@ def _is_steady(ctx: Context, service: Service, key: str, mount: Mount, below: st
     return writer is None
 
 
-def reaches_engine(source: str) -> bool:
-    """Whether a path of the host is, or holds, a socket that commands the container engine."""
-    path = posixpath.normpath(f"/{source.lstrip('/')}")
-    if _PROCESS.match(path):
-        return True  # its root is the host's, or leads there
-    below = "/" if path == "/" else f"{path}/"
-    return posixpath.basename(path) in _SOCKETS or any(
-        f"{run}/{socket}".startswith(below)
-        for run in ("/run", "/var/run", "/run/containerd", "/var/run/containerd")
-        for socket in _SOCKETS
+def _is_free(ctx: Context, service: Service, key: str, mount: Mount) -> bool:
+    """Whether a path of the host may be mounted, and stays what it is."""
+    source = mount.source or ""
+    if why := refusal(source, ctx.settings.base_dir, read_only=mount.read_only):
+        engine = reaches_engine(source)
+        advice = "set MOORAGE_CONTROL_SOCKET in environment: the control API starts and stops"
+        advice = advice if engine else "mount another directory, or a named volume"
+        ctx.wrong(service.name, key, why, advice, source)
+        return False
+    writer = next(
+        (
+            (other.name, entry.source)
+            for other in ctx.services.values()
+            for entry in other.volumes
+            if entry.type == "bind" and entry.source and not entry.read_only
+            if source != entry.source and inside(source, entry.source)
+        ),
+        None,
     )
+    if writer is not None:
+        message = f"the engine would follow a link that {writer[0]} can put there, to anywhere"
+        ctx.wrong(service.name, key, message, f"mount all of {writer[1]} here too", source)
+    return writer is None
 
 
 def _config_path(ctx: Context, name: str) -> str:
@@ -136,8 +147,8 @@ def _config_path(ctx: Context, name: str) -> str:
 
 
 def config_files(ctx: Context) -> dict[str, RenderedFile]:
-    """The stack's configs as files of the release."""
-    files = {}
+    """The stack's configs, and what its directory has that is mounted, as files of the release."""
+    files = shipped_files(ctx)
     for name, config in sorted(ctx.stack.configs.items()):
         content = config.content if config.content is not None else config.body
         if content is None:
@@ -222,6 +233,26 @@ def _seeds(ctx: Context, volume: str, path: str, images: Mapping[str, str]) -> I
         if service.name in images:
             user = service.moorage.user or service.user or ""
             yield Seed(path, images[service.name], mount.target, user, (mode or "").lstrip("0"))
+
+
+def place_facts(ctx: Context) -> tuple[Place, ...]:
+    """The paths of the host that services mount, as the host looks at them."""
+    found: dict[str, Place] = {}
+    for service in ctx.services.values():
+        for mount in service.volumes:
+            source = mount.source or ""
+            if mount.type != "bind" or isinstance(mount.source, Relative):
+                continue
+            if source in ctx.stack.shipped:
+                continue
+            other = found.get(source, Place(source, make=False, read_only=True))
+            made = bool(mount.options.get("bind", {}).get("create_host_path", True))
+            read_only = mount.read_only and other.read_only
+            found[source] = Place(source, made or other.make, read_only)
+    for place in found.values():
+        if place.make and not refusal(place.path, ctx.settings.base_dir, making=True):
+            ctx.notes.append(f"{place.path} is made, as root's, on a host that does not have it")
+    return tuple(found[source] for source in sorted(found))
 
 
 def secret_facts(ctx: Context, users: dict[str, User | None]) -> tuple[SecretFact, ...]:

@@ -10,6 +10,7 @@ from moorage.release.manifest import (
     Edge,
     Hooks,
     Migrations,
+    Place,
     Probe,
     Rollout,
     Seed,
@@ -83,6 +84,7 @@ class Rendering:
     files: dict[str, RenderedFile]
     volumes: tuple[Directory, ...] = ()
     seeds: tuple[Seed, ...] = ()
+    places: tuple[Place, ...] = ()
     secrets: tuple[SecretFact, ...] = ()
     directories: tuple[Directory, ...] = ()
     builds: tuple[BuildFact, ...] = ()
