@@ -176,13 +176,13 @@ class ProcessSupervisor:
         return list(self._supervisor.processes)
 
     def add_process(self, config: ProcessConfig) -> None:
-        """Supervise one more process; it is not started. Raises ConfigError if it does not fit."""
+        """Supervise one more, or its `numprocs`; it is not started. Raises ConfigError if unfit."""
 
         def add() -> None:
             merged = self._having([*self._supervisor.config.processes.values(), config])
-            self._supervisor.processes[config.name] = Process(
-                merged.processes[config.name], self._supervisor
-            )
+            for name, settings in merged.processes.items():
+                if name not in self._supervisor.processes:
+                    self._supervisor.processes[name] = Process(settings, self._supervisor)
             reload.adopt_config(self._supervisor, merged)
 
         self._call(add)
@@ -245,7 +245,8 @@ class ProcessSupervisor:
     def _having(self, processes: Iterable[ProcessConfig]) -> Config:
         """Return the configuration with these processes; raises ConfigError."""
         as_it_is = self._supervisor.config.as_dict()
-        return Config({**as_it_is, "processes": [item.as_dict() for item in processes]})
+        entries = [entry for item in processes for entry in item.entries()]
+        return Config({**as_it_is, "processes": entries})
 
     def start_process(self, name: str, timeout: float = 30.0) -> bool:
         """Start a process; True once it runs, False when it waits, failed or took too long.

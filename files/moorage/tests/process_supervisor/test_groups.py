@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from files.moorage.tests.process_supervisor.test_api_and_commands import cli
-from process_supervisor import ProcessSupervisor
+from process_supervisor import ProcessConfig, ProcessSupervisor
 from process_supervisor.config.reader import ConfigError
 from process_supervisor.config.settings import Config
 from process_supervisor.control.client import ControlError
@@ -197,3 +197,26 @@ def test_groups_in_a_program(tmp_path: Path) -> None:
         assert supervisor.stop_process("web:")
     finally:
         supervisor.shutdown()
+
+
+def test_a_program_gives_several_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    web = ProcessConfig("web", ["sleep", "1%(process_num)d00"], numprocs=2)
+    other = ProcessConfig("other", ["sleep", "1000"], depends_on={"web": "started"})
+    supervisor = ProcessSupervisor([web, other])
+    try:
+        assert list(supervisor.get_all_status()) == ["web-1", "web-2", "other"]
+        supervisor.add_process(ProcessConfig("more", ["sleep", "1000"], numprocs=2))
+        assert supervisor.start_process("more:")
+        supervisor.reload([ProcessConfig("web", web.command, numprocs=1), other])
+        assert "web-2" not in supervisor.get_all_status()
+    finally:
+        supervisor.shutdown()
+    for wrong, told in (
+        ({"numprocs": 0}, "process web: numprocs: must be a whole number of at least 1"),
+        ({"process_name": "x"}, "process web: process_name: is for an entry with numprocs alone"),
+        ({"numproc": 2}, "did you mean numprocs"),
+        ({"numprocs": 2, "nice": "x"}, "process web: nice: "),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            ProcessConfig("web", ["sleep", "1000"], **wrong)

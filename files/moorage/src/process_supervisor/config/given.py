@@ -43,7 +43,7 @@ def configuration(
     elif isinstance(config, Mapping):
         files.data = dict(config)
     else:
-        processes = [item.as_dict() for item in config]
+        processes = [entry for item in config for entry in item.entries()]
         section: object = {"run_dir": default_run_dir()}
         files.data = {"version": 1, "supervisor": section, "processes": processes}
     section = files.data.get("supervisor") or {}

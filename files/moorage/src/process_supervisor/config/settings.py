@@ -36,7 +36,7 @@ class ProcessConfig:
     """One process: what to run and how to keep it running. Times are seconds.
 
     `restart_limit` None means no limit; `autorestart` also takes True (always) and False (never).
-    Raises ConfigError for a wrong value or an unknown setting, naming process and key.
+    With `numprocs` it stands for several, the group `name`, as an entry of a file does. Raises ConfigError for a wrong value or an unknown setting, naming process and key.
     """
 
     name: str
@@ -76,9 +76,19 @@ class ProcessConfig:
         # A text would become its letters; the reader refuses it.
         words = command if isinstance(command, str) else list(command)
         data = {"name": name, "command": words, **settings}
-        self._read(Reader(data, f"process {name}", problems), problems)
-        if problems:
-            raise ConfigError(problems)
+        found = replicas(data, problems)
+        for entry in found:
+            reader = Reader(entry, f"process {name}", problems)
+            reader.elsewhere = KEYS
+            self._read(reader, problems)
+            if problems:
+                raise ConfigError(problems)
+        if data.get("numprocs") is not None:
+            self.name, self._replicas = name, found
+
+    def entries(self) -> list[Mapping[str, object]]:
+        """Return what a configuration file would have of it: an entry for each of its `numprocs`."""
+        return self._replicas or [self.as_dict()]
 
     @classmethod
     def read(cls, data: Mapping[str, object], where: str, problems: list[str]) -> ProcessConfig:
@@ -90,6 +100,7 @@ class ProcessConfig:
         return self
 
     def _read(self, reader: Reader, problems: list[str]) -> None:
+        self._replicas: list[Mapping[str, object]] = []
         self.name = reader.text("name", required=True) or ""
         if self.name and not NAME.match(self.name):
             reader.fail("name", f"must be letters, digits, '.', '_' and '-', not {self.name!r}")
