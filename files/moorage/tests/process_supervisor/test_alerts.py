@@ -135,13 +135,31 @@ def test_a_clock_that_is_set_back_silences_nobody_for_long() -> None:
 
 def test_restarts_count_where_they_are_many() -> None:
     machine = policy(restarts=3, restarts_seconds=100)
-    for at in (0, 60, 120, 150):
+    for at in (0, 60, 120, 140):
         assert told(machine, at) == []
         step(machine, at, "BACKOFF", reason="exit status 1")
-    assert told(machine, 150) == ["firing: web is restarted again and again: exit status 1"]
+    assert told(machine, 169) == [] and machine.next(169) == 170
+    assert told(machine, 170) == ["firing: web is restarted again and again: exit status 1"]
     step(machine, 200, "BACKOFF")
     assert told(machine, 251) == []
     assert told(machine, 301) == ["resolved: over: web is restarted again and again"]
+
+
+def test_what_fails_at_once_is_told_of_once() -> None:
+    machine = policy(restarts=3)
+    for at in (0, 1, 3, 7, 15):
+        step(machine, at, "BACKOFF")
+        assert told(machine, at) == []
+    step(machine, 20, "FATAL")
+    assert told(machine, 20) == [FATAL]
+    assert told(machine, 60) == []
+    # Who restarted for long before has been told of.
+    machine = policy(restarts=3, restarts_seconds=100)
+    for at in (0, 10, 20, 50):
+        step(machine, at, "BACKOFF", reason="exit status 1")
+    assert told(machine, 50) == ["firing: web is restarted again and again: exit status 1"]
+    step(machine, 60, "FATAL")
+    assert told(machine, 60) == [FATAL]
 
 
 def test_silence_holds_for_a_time_and_for_whom_it_is_meant() -> None:

@@ -23,7 +23,9 @@ from process_supervisor import (
     client,
     get_supervisor,
 )
-from process_supervisor.cli.main import parser, plain_status
+from process_supervisor.cli import show
+from process_supervisor.cli.main import main, parser, plain_status
+from process_supervisor.common.version import __version__
 from process_supervisor.config.files import load
 from process_supervisor.control.client import Client, ControlError
 from service_manager import ServiceManager
@@ -417,3 +419,14 @@ def test_a_plain_status_is_read_as_argparse_reads_it(words: list[str]) -> None:
 )
 def test_everything_else_is_left_to_argparse(words: list[str]) -> None:
     assert plain_status(words) is None
+
+
+def test_versions_and_counts_are_told_as_people_write_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"process_supervisor {__version__}\n"
+    helper = {"name": "space", "calls": 1, "starts": 2, "trouble": None, "pid": 7}
+    assert show.plugins([helper]) == "space: 1 call, 2 starts, pid 7"

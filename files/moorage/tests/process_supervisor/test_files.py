@@ -316,3 +316,26 @@ def test_it_is_told_at_the_start_and_what_became_of_plugins_and_channels(rig: Ri
     rig.configure({"name": "web", "command": ["sleep", "1000"]})
     found = rig.client.reload()
     assert (found["channels_changed"], found["plugins_removed"]) == (["ops"], ["p"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("s.conf", "[supervisord]\nnodaemon=true\n", "file of Supervisor's (INI)"),
+        ("web.ini", "; web\n[program:web]\ncommand=x\n", 'docs/coming-from.md, "From another'),
+        ("list.json", '["[program:web]"]', "the configuration must be a mapping"),
+        ("nul.json", '{"include": ["a\\u0000b.json"]}', "include: must be a list of paths"),
+        ("many.json", '{"version": %s}' % ("9" * 5000), "not valid JSON: Exceeds the limit"),
+        ("many.yaml", "version: " + "9" * 5000, "not valid YAML: Exceeds the limit"),
+        ("hex.yaml", "version: 0x" + "f" * 5000, "hex.yaml: Exceeds the limit"),
+    ],
+)
+def test_what_is_no_configuration_ends_in_a_sentence(
+    tmp_path: Path, name: str, text: str, told: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(str(path))
+    assert told in caught.value.problems[0]
+    assert all(str(path) in problem for problem in caught.value.problems)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from process_supervisor.config.plugins import AlertsConfig
 
 HOUR = 3600.0
+# What fails as soon as it starts is FATAL by then, which is all that somebody has to hear.
+HELD_SECONDS = 30.0
 # These just happen: nobody hears that they are over.
 MOMENTARY = ("memory", "missed", "error", "supervisor")
 # Of these there is no telling whether they are over: they come again or not.
@@ -105,6 +107,9 @@ class Policy:
         # A scheduled run says at its end alone whether it went better than the last one.
         well = (state == "EXITED") if entry.get("scheduled") else (state == "RUNNING")
         if state == "FATAL":
+            held = self.alerts.get(("restarting", name))
+            if held is not None and held.sent is None and not held.telling:
+                del self.alerts["restarting", name]
             self.wrong(now, "fatal", name, reason)
         elif state == "EXITED" and end and end.get("code") != 0:
             self.wrong(now, "failed", name, reason)
@@ -169,6 +174,8 @@ class Policy:
         """Return when `due` may have something, None when that takes another event."""
         moments = list(self.silences.values())
         for alert in self.alerts.values():
+            if alert.sent is None:
+                moments.append(alert.since + self._held(alert))
             if alert.over is not None:
                 moments.append(alert.over + self._settle(alert))
             elif alert.sent is not None:
@@ -191,6 +198,9 @@ class Policy:
             elif arrived:
                 alert.sent = None  # it has come again while it was told that it is over
 
+    def _held(self, alert: Alert) -> float:
+        return min(HELD_SECONDS, self._settle(alert) / 2) if alert.kind == "restarting" else 0.0
+
     def _settle(self, alert: Alert) -> float:
         if alert.kind == "restarting":
             return self.config.restarts_seconds
@@ -206,7 +216,7 @@ class Policy:
         if self._settled(alert, now):
             return alert.sent is not None and alert.kind not in MOMENTARY
         if alert.sent is None:
-            return True
+            return now - alert.since >= self._held(alert)
         repeated = now - alert.sent >= self.config.repeat_seconds
         again = alert.kind in MOMENTARY and (alert.over or 0) > alert.sent
         return repeated and (alert.over is None or again or alert.kind == "restarting")
@@ -214,6 +224,7 @@ class Policy:
     def _set_back(self, now: float) -> None:
         """Have nothing lie where a clock that was set back has left it: in the future."""
         for alert in self.alerts.values():
+            alert.since = min(now, alert.since)
             alert.over = None if alert.over is None else min(now, alert.over)
             alert.sent = None if alert.sent is None else min(now, alert.sent)
         self._left = deque(min(now, moment) for moment in self._left)

@@ -30,6 +30,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's definition."""
     import argparse
 
+    from process_supervisor.common.version import __version__
+
     top = argparse.ArgumentParser(
         prog="process_supervisor", description="Run and control supervised processes.",
         epilog="Exit status: 0 done, 1 refused or not well, 2 usage, 3 no supervisor, 78 config.",
@@ -38,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         "-s", "--socket", default=default_socket(),
         help="control socket (default: $PROCESS_SUPERVISOR_SOCKET, else %(default)s)",
     )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, text: str, names: str | None = None) -> argparse.ArgumentParser:

@@ -94,10 +94,15 @@ def in_a_line(text: str) -> str:
     return visible(text).replace("\n", " ")
 
 
+def counted(number: int, what: str) -> str:
+    """Return so many of something."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def plugins(items: list[dict[str, Any]]) -> str:
     """Return plug-ins, each in a line."""
     return "\n".join(
-        f"{item['name']}: {item['calls']} calls, {item['starts']} starts, "
+        f"{item['name']}: {counted(item['calls'], 'call')}, {counted(item['starts'], 'start')}, "
         + in_a_line(item["trouble"] or f"pid {item['pid']}")
         for item in items
     )

@@ -71,8 +71,10 @@ class Files:
             raise ConfigError(self.problems)
         try:
             config = Config(self.data)
-        except ConfigError as error:
-            raise ConfigError([self.placed(problem) for problem in error.problems]) from None
+        except ValueError as error:
+            # Else a number of more digits than Python writes, in what is told of it.
+            problems = error.problems if isinstance(error, ConfigError) else [str(error)]
+            raise ConfigError([self.placed(problem) for problem in problems]) from None
         config.files, config.included = self.names, self.directories
         return config
 
@@ -94,7 +96,9 @@ class Files:
 
     def _included(self, include: object, path: str) -> list[str]:
         patterns = [include] if isinstance(include, str) else include or []
-        if not isinstance(patterns, list) or not all(isinstance(item, str) for item in patterns):
+        if not isinstance(patterns, list) or not all(
+            isinstance(item, str) and "\0" not in item for item in patterns
+        ):
             self.problems.append(f"{path}: include: must be a list of paths, not {include!r}")
             return []
         if not patterns:

@@ -36,7 +36,8 @@ class ProcessConfig:
     """One process: what to run and how to keep it running. Times are seconds.
 
     `restart_limit` None means no limit; `autorestart` also takes True (always) and False (never).
-    With `numprocs` it stands for several, the group `name`, as an entry of a file does. Raises ConfigError for a wrong value or an unknown setting, naming process and key.
+    With `numprocs` it stands for several, the group `name`, as an entry of a file does.
+    Raises ConfigError for a wrong value or an unknown setting, naming process and key.
     """
 
     name: str
@@ -87,7 +88,7 @@ class ProcessConfig:
             self.name, self._replicas = name, found
 
     def entries(self) -> list[Mapping[str, object]]:
-        """Return what a configuration file would have of it: an entry for each of its `numprocs`."""
+        """Return what a configuration file would have of it: an entry for each that it is."""
         return self._replicas or [self.as_dict()]
 
     @classmethod
@@ -344,6 +345,13 @@ def parse(text: str, yaml: bool = False, base: str = ".") -> Config:
     return Config(mapping(text, yaml), base)
 
 
+INI = re.compile(r"^\s*\[(program:.+|supervisord|supervisorctl|unix_http_server)\]", re.M)
+OF_SUPERVISOR = (
+    "is a file of Supervisor's (INI), and JSON or YAML is read here: "
+    'docs/coming-from.md, "From another supervisor", has what each word of it is called'
+)
+
+
 def mapping(text: str, yaml: bool) -> dict[str, Any]:
     """Return what a file's text means; raises ConfigError."""
     try:
@@ -352,13 +360,17 @@ def mapping(text: str, yaml: bool) -> dict[str, Any]:
 
             try:
                 data: object = safe_load(text)
-            except YAMLError as error:
+            except (YAMLError, ValueError, RecursionError) as error:
                 raise ConfigError([f"not valid YAML: {error}"]) from error
         else:
             data = json.loads(text)
     except ImportError as error:
         raise ConfigError(["YAML needs the PyYAML package; write the file as JSON"]) from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except ConfigError:
+        raise
+    except (ValueError, RecursionError) as error:
+        if INI.search(text):
+            raise ConfigError([OF_SUPERVISOR]) from error
         raise ConfigError([f"not valid JSON: {error}"]) from error
     if not isinstance(data, dict):
         raise ConfigError(["the configuration must be a mapping"])
