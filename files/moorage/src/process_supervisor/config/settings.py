@@ -84,6 +84,7 @@ class ProcessConfig:
             self._read(reader, problems)
             if problems:
                 raise ConfigError(problems)
+        self._replicas: list[Mapping[str, object]] = []
         if data.get("numprocs") is not None:
             self.name, self._replicas = name, found
 
@@ -97,11 +98,11 @@ class ProcessConfig:
         self = cls.__new__(cls)
         reader = Reader(data, where, problems)
         reader.elsewhere = KEYS
+        self._replicas = []
         self._read(reader, problems)
         return self
 
     def _read(self, reader: Reader, problems: list[str]) -> None:
-        self._replicas: list[Mapping[str, object]] = []
         self.name = reader.text("name", required=True) or ""
         if self.name and not NAME.match(self.name):
             reader.fail("name", f"must be letters, digits, '.', '_' and '-', not {self.name!r}")
