@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 
 import moorage.control
 from moorage.control import ACTIONS
-from moorage.control.contract import Event, ServiceStatus, State
+from moorage.control.contract import GROUP_ACTIONS, Event, ServiceStatus, State
 from moorage.control.docker_backend import DockerBackend
 from moorage.control.docker_events import EngineJournal
 from moorage.control.engine import Engine
@@ -142,5 +142,7 @@ def test_the_document_has_the_fields_and_words_of_the_code() -> None:
         assert set(schemas[name]["properties"]) == set(schemas[name]["required"]) == fields
     assert schemas["Service"]["properties"]["state"]["enum"] == [str(state) for state in State]
     paths = document["paths"]
-    actions = {path.rsplit("/", 1)[1] for path, item in paths.items() if "post" in item}
-    assert actions == set(ACTIONS)
+    actions = {path for path, item in paths.items() if "post" in item}
+    assert actions == {f"/v1/services/{{service}}/{action}" for action in ACTIONS} | {
+        f"/v1/groups/{{group}}/{action}" for action in GROUP_ACTIONS
+    }

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -79,6 +80,47 @@ def test_by_a_socket_beside_the_supervisors(rig: ControlRig, tmp_path: Path) -> 
     assert (noted["action"], noted["who"], noted["result"]) == ("restart", "ada", "done")
     assert noted["peer"]["pid"] == os.getpid()
     assert not socket.exists()
+
+
+def test_a_group_is_acted_on_as_one_and_one_after_the_other(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    well = tmp_path / "well"
+    well.touch()
+    check = {"type": "command", "command": ["test", "-e", str(well)], "interval": 0.1, "retries": 1}
+    web = {"command": ["sleep", "600"], "group": "web", "health_check": check}
+    made = ControlRig(tmp_path_factory.mktemp("g"), {"web-1": web, "web-2": web})
+    audit = tmp_path / "audit"
+    try:
+        made.start()
+        with gateway(made, "--audit", str(audit)):
+            socket = Path(made.socket).with_name("http.sock")
+            eventually(socket.exists, "it listens")
+            client, url, body = session(socket), "http://control/v1", {"who": "ada"}
+            assert client.get(f"{url}/groups").json() == {"groups": {"web": ["web-1", "web-2"]}}
+
+            def act(action: str, status: int = 200) -> Any:
+                answer = client.post(f"{url}/groups/web/{action}", json=body)
+                assert answer.status_code == status, answer.text
+                return answer.json()
+
+            before = [one["pid"] for one in act("restart")["services"]]
+            rolled = act("rolling-restart")["services"]
+            assert [one["health"] for one in rolled] == ["healthy", "healthy"]
+            assert not {one["pid"] for one in rolled} & {*before, None}
+            well.unlink()
+            problem = act("rolling-restart", 409)
+            assert problem["code"] == "failed" and "web-2" in problem["detail"]
+            assert made.state("web-2") == "RUNNING"
+            assert {one["state"] for one in act("stop")["services"]} == {"stopped"}
+            assert client.post(f"{url}/groups/shop/stop", json=body).status_code == 404
+            assert client.post(f"{url}/groups/web/explode", json=body).status_code == 404
+            assert client.get(f"{url}/groups/web/stop").status_code == 405
+    finally:
+        made.stop()
+    noted = [json.loads(line) for line in audit.read_text().splitlines()]
+    done = [(line["action"], line["service"]) for line in noted if line.get("result") == "done"]
+    assert done == [(what, "web:") for what in ("restart", "rolling-restart", "stop")]
 
 
 def test_by_tcp_with_a_token_alone(rig: ControlRig, tmp_path: Path, token_file: Path) -> None:

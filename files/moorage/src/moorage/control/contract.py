@@ -17,6 +17,8 @@ OLD_PROOF_SECONDS = 2 * 86_400.0
 
 Action = Literal["start", "stop", "restart"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
+GroupAction = Literal["start", "stop", "restart", "rolling-restart"]
+GROUP_ACTIONS: tuple[GroupAction, ...] = get_args(GroupAction)
 # Both at once are known of containers alone: a process writes them into two files.
 Stream = Literal["stdout", "stderr", "all"]
 
@@ -233,6 +235,34 @@ class KnowsDependencies(Protocol):
 def dependencies_of(backend: ControlBackend) -> Dependencies:
     """Return the dependencies, none where they are not known; raises ControlError."""
     return backend.dependencies() if isinstance(backend, KnowsDependencies) else {}
+
+
+# Of each group its services.
+Groups = dict[str, list[str]]
+
+
+@runtime_checkable
+class KnowsGroups(Protocol):
+    """A backend some of whose services are a group, of which one may do something to all."""
+
+    def groups(self) -> Groups:
+        """Return the groups; a service without one is in none."""
+        ...
+
+    def perform_all(
+        self, action: GroupAction, group: str, *, who: str, reason: str = ""
+    ) -> list[ServiceStatus]:
+        """Do it and return how all of the group are afterwards; waits as `perform` does.
+
+        `rolling-restart` restarts each when the one before is healthy, and fails at the first that
+        is not; it goes on after the wait, and ends with an event.
+        """
+        ...
+
+
+def groups_of(backend: ControlBackend) -> Groups:
+    """Return the groups, none where there are no such things; raises ControlError."""
+    return backend.groups() if isinstance(backend, KnowsGroups) else {}
 
 
 @dataclass(frozen=True)

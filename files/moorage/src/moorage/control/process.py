@@ -11,6 +11,8 @@ from moorage.control.contract import (
     Dependencies,
     Event,
     ExitStatus,
+    GroupAction,
+    Groups,
     Health,
     Sample,
     ServiceStatus,
@@ -26,11 +28,14 @@ _BEYOND = 1 << 63
 
 # How often a follower hears that there is nothing new.
 QUIET_SECONDS = 1.0
+# What each of a group may take to become healthy in a rolling restart.
+ROLLING_SECONDS = 60.0
 _STATUS = {
     "bad-request": (400, "Bad request"),
     "not-found": (404, "No such service"),
     "conflict": (409, "Not possible now"),
     "config": (409, "Configuration refused"),
+    "failed": (409, "Did not get well"),
     "timeout": (504, "No outcome in time"),
     "unreachable": (503, "Supervisor not reachable"),
     "protocol": (502, "Answer not understood"),
@@ -77,6 +82,36 @@ class ProcessBackend:
             return _understood(service_status, raw)
         # It goes on, for as long as the process may take, unless the supervisor does not answer.
         return self.service(name)
+
+    def groups(self) -> Groups:
+        """Return the groups of the configuration."""
+        found: Groups = {}
+        try:
+            for raw in _entries(self._client.status(usage=False)):
+                name, group = _understood(_grouped, raw)
+                if group:
+                    found.setdefault(group, []).append(name)
+        except Refusal as error:
+            raise _problem(error) from error
+        return found
+
+    def perform_all(
+        self, action: GroupAction, group: str, *, who: str, reason: str = ""
+    ) -> list[ServiceStatus]:
+        """Do it to all of a group, or one after the other, and return their status afterwards."""
+        wait = ROLLING_SECONDS if action == "rolling-restart" else PATIENCE_SECONDS
+        facts = {"name": f"{group}:", "who": who, "reason": reason or None, "wait": wait}
+        try:
+            try:
+                op = action.replace("-", "_")
+                found = self._client.call(op, PATIENCE_SECONDS - self._timeout, **facts)
+            except Refusal as error:
+                if error.code != "timeout":
+                    raise
+                found = self._client.status(f"{group}:")  # it goes on
+            return [_understood(service_status, raw) for raw in _entries(found)]
+        except Refusal as error:
+            raise _problem(error) from error
 
     def logs(
         self, name: str, *, stream: Stream = "stdout", lines: int = 100, times: bool = False
@@ -224,6 +259,10 @@ def service_status(raw: Mapping[str, Any]) -> ServiceStatus:
 def _needs(raw: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     needs = raw.get("depends_on") or {}
     return str(raw["name"]), {str(name): str(how) for name, how in needs.items()}
+
+
+def _grouped(raw: Mapping[str, Any]) -> tuple[str, str]:
+    return str(raw["name"]), str(raw.get("group") or "")
 
 
 def _samples(raw: Mapping[str, Any]) -> list[Sample]:

@@ -17,13 +17,17 @@ from moorage.control.audit import Audit, Bucket
 from moorage.control.combine import Combined
 from moorage.control.contract import (
     ACTIONS,
-    Action,
+    GROUP_ACTIONS,
     Announces,
     Backups,
     ControlBackend,
     ControlError,
+    GroupAction,
+    KnowsGroups,
+    ServiceStatus,
     State,
     dependencies_of,
+    groups_of,
     history_of,
 )
 from moorage.control.serving import Job
@@ -82,6 +86,7 @@ class Api:
             "/v1/backups": self._backups,
             "/v1/services": self._services,
             "/v1/dependencies": self._dependencies,
+            "/v1/groups": self._groups,
             "/v1/events": self._events,
             "/v1/events/follow": self._follow_events,
             "/v1/metrics": self._metrics,
@@ -101,9 +106,14 @@ class Api:
             return fixed(request)
         root, _, rest = request.path.removeprefix("/v1/").partition("/")
         name, _, what = rest.partition("/")
-        if root == "services" and request.path.startswith("/v1/") and rest:
+        if root in ("services", "groups") and request.path.startswith("/v1/") and rest:
             if not SERVICE_NAME.fullmatch(name):
-                raise ControlError("not_found", f"there is no service {name!r}", status=404)
+                raise ControlError("not_found", f"there is no {root[:-1]} {name!r}", status=404)
+            if root == "groups":
+                if what in GROUP_ACTIONS:
+                    only(request, "POST")
+                    return self._act(request, what, name, of_group=True)
+                raise ControlError("not_found", "there is nothing at this path", status=404)
             if what in self._of_service:
                 only(request, "GET")
                 return self._of_service[what](request, name)
@@ -167,6 +177,10 @@ class Api:
         query_of(request)
         return Job("read", lambda: json_response({"dependencies": dependencies_of(self._backend)}))
 
+    def _groups(self, request: Request) -> Job:
+        query_of(request)
+        return Job("read", lambda: json_response({"groups": groups_of(self._backend)}))
+
     def _service(self, request: Request, name: str) -> Job:
         query_of(request)
         return Job("read", lambda: json_response(self._backend.service(name).to_dict()))
@@ -183,7 +197,7 @@ class Api:
 
     # Actions
 
-    def _act(self, request: Request, action: Action, name: str) -> Job:
+    def _act(self, request: Request, action: GroupAction, name: str, of_group: bool = False) -> Job:
         query_of(request)
         who, reason = who_and_reason(request)
         peer = dict(request.peer)
@@ -194,13 +208,14 @@ class Api:
                 "who": who,
                 "peer": peer,
                 "action": action,
-                "service": name,
+                # As the supervisor's command line has it.
+                "service": f"{name}:" if of_group else name,
                 "reason": reason,
             }
             try:
                 self._audit.check()
-                self._allow(name)
-                status = self._backend.perform(action, name, who=who, reason=reason)
+                self._allow(name, of_group)
+                found = self._perform(action, name, of_group, who, reason)
             except ControlError as error:
                 result = "denied" if error.status in (404, 429) else "failed"
                 self._counters.action(action, result)
@@ -215,17 +230,32 @@ class Api:
                 raise _Noted.of(error) from error
             self._counters.action(action, "done")
             seconds = round(time.monotonic() - begun, 3)
-            result = "under way" if status.state is State.STOPPING else "done"
-            self._audit.note(**facts, result=result, state=str(status.state), seconds=seconds)
-            return json_response(status.to_dict())
+            result = "under way" if any(s.state is State.STOPPING for s in found) else "done"
+            states = ", ".join(dict.fromkeys(str(status.state) for status in found))
+            self._audit.note(**facts, result=result, state=states, seconds=seconds)
+            every = [status.to_dict() for status in found]
+            return json_response({"services": every} if of_group else every[0])
 
         return Job("act", run)
 
-    def _allow(self, name: str) -> None:
-        # Asked first, so that only services of the stack get a bucket of their own.
-        self._backend.service(name)
+    def _perform(
+        self, action: GroupAction, name: str, of_group: bool, who: str, reason: str
+    ) -> list[ServiceStatus]:
+        backend = self._backend
+        if of_group and isinstance(backend, KnowsGroups):
+            return backend.perform_all(action, name, who=who, reason=reason)
+        assert action != "rolling-restart"
+        return [backend.perform(action, name, who=who, reason=reason)]
+
+    def _allow(self, name: str, of_group: bool) -> None:
+        # Asked first, so that only services and groups of the stack get a bucket of their own.
+        if not of_group:
+            self._backend.service(name)
+        elif name not in groups_of(self._backend):
+            raise ControlError("not_found", f"there is no group {name}", status=404)
         rates = self._rates
-        bucket = self._buckets.setdefault(name, Bucket(rates.service_burst, rates.service_rate))
+        key = f"{name}:" if of_group else name
+        bucket = self._buckets.setdefault(key, Bucket(rates.service_burst, rates.service_rate))
         seconds = bucket.take() or self._stack_bucket.take()
         if seconds:
             detail = f"too many actions on {name}: the next in {math.ceil(seconds)} s"
