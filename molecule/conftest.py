@@ -20,7 +20,7 @@ pytest.register_assert_rewrite(*(path.stem for path in _SHARED.glob("*.py")))
 
 import described
 from described import STACK
-from support import Machine, is_up, wait_until
+from support import Machine, wait_until_up
 
 # Whether the test before has left every service up, as `settled` has seen.
 _SETTLED = pytest.StashKey[bool]()
@@ -58,10 +58,10 @@ def settled(machine: Machine, stack: str, request: pytest.FixtureRequest) -> Ite
     stash = request.session.stash
     try:
         if not stash.get(_SETTLED, False):
-            _wait_until_settled(machine, stack, "every service is up")
+            wait_until_up(machine, stack)
         stash[_SETTLED] = False
         yield machine
-        _wait_until_settled(machine, stack, "every service is up again")
+        wait_until_up(machine, stack, "every service is up again")
         stash[_SETTLED] = True
     except AssertionError:
         # Every further test would wait as long, and fail for the same reason.
@@ -73,16 +73,6 @@ def settled(machine: Machine, stack: str, request: pytest.FixtureRequest) -> Ite
 def figure() -> Any:
     """A function that notes something measured, for the end of the run."""
     return _FIGURES.append
-
-
-def _wait_until_settled(machine: Machine, stack: str, what: str) -> None:
-    def up() -> bool:
-        services = machine.status(stack).values()
-        missing = sorted(s["service"] for s in services if s["wanted"] == "up" and not is_up(s))
-        assert services and not missing, f"not up: {', '.join(missing)}"
-        return True
-
-    wait_until(what, up, seconds=90, every=0.2)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

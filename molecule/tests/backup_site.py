@@ -8,7 +8,7 @@ from typing import Any
 import taifish_site
 import testinfra
 import tg2em_site
-from support import Machine, is_up, wait_until
+from support import Machine
 
 STACKS: dict[str, Any] = {"tg2em": tg2em_site, "taifish": taifish_site}
 
@@ -16,18 +16,6 @@ STACKS: dict[str, Any] = {"tg2em": tg2em_site, "taifish": taifish_site}
 def machine_of(name: str) -> Machine:
     """Return a host of the scenario."""
     return Machine(testinfra.get_host(f"docker://{name}"), name)
-
-
-def wait_until_up(machine: Machine, stack: str) -> None:
-    """Wait until every service of a stack is up."""
-
-    def up() -> bool:
-        services = machine.status(stack).values()
-        missing = sorted(s["service"] for s in services if s["wanted"] == "up" and not is_up(s))
-        assert services and not missing, f"not up: {', '.join(missing)}"
-        return True
-
-    wait_until(f"{stack} is up", up, seconds=90, every=0.5)
 
 
 def backups(machine: Machine, stack: str) -> list[dict[str, Any]]:

@@ -53,6 +53,23 @@ def is_up(service: dict[str, Any]) -> bool:
     return service["state"] == "RUNNING" and service["health"] in ("none", "healthy")
 
 
+def wait_until_up(machine: Machine, stack: str, what: str = "every service is up") -> None:
+    """Wait until every service of a stack that is wanted is up; say of the others how they are."""
+
+    def up() -> bool:
+        services = machine.status(stack).values()
+        missing = [
+            f"{s['service']} {s['state']} {s['health']}, {s['restarts']} restarts, {s['reason']}"
+            for s in services
+            if s["wanted"] == "up" and not is_up(s)
+        ]
+        if missing or not services:
+            raise AssertionError(f"not up: {'; '.join(missing)}")
+        return True
+
+    wait_until(f"{stack}: {what}", up, seconds=90, every=0.2)
+
+
 class Machine:
     """A test host, from inside (through testinfra) and from outside (as a visitor reaches it)."""
 

@@ -30,7 +30,7 @@ _MOLECULE = ROOT / "molecule"
 _REPORTS = STATE / "reports"
 _PYTEST_NO_TESTS = 5
 # Of a failed test, at the end of the run: few, as what is kept of a long output may be its end.
-_FAILURE_LINES, _WIDTH, _MOST_FAILURES = 6, 600, 10
+_FAILURE_LINES, _WIDTH, _MOST_FAILURES = 6, 400, 10
 # So a play and Molecule begin what they say of a failure.
 _TROUBLES = ("fatal:", "failed:", "ERROR", "CRITICAL")
 # Files of tests are shared out among as many: most of them wait for processes of their own.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from backup_site import STACKS, machine_of, wait_until_up
-from support import Machine
+from backup_site import STACKS, machine_of
+from support import Machine, wait_until_up
 
 
 @pytest.fixture(scope="session")

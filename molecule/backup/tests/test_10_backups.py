@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 import taifish_site
 import tg2em_site
-from backup_site import STACKS, backups, wait_until_up
+from backup_site import STACKS, backups
 from playbook import play
-from support import Machine
+from support import Machine, wait_until_up
 
 Figure = Callable[[str], None]
 # How many services and requests a proof asks of each.

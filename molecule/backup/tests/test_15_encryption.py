@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import taifish_site
-from backup_site import wait_until_up
 from playbook import play
-from support import Machine, outer, wait_until
+from support import Machine, outer, wait_until, wait_until_up
 
 _KEY = "/opt/moorage/keys/storage-taifish.key"
 _SAID = "海里有什么"

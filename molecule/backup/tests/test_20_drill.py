@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_site import STACKS, wait_until_up
+from backup_site import STACKS
 from playbook import play
-from support import Machine, outer, wait_until
+from support import Machine, outer, wait_until, wait_until_up
 
 Figure = Callable[[str], None]
 _KIT = "recovery"
