@@ -20,9 +20,11 @@ if str(_FILES / "moorage" / "src") not in sys.path:
     sys.path.insert(0, str(_FILES / "moorage" / "src"))
 
 from moorage.common.text import visible
+from moorage.controller.credentials import check_modes, read_registries
 from moorage.images import BuildSpec, ImageError, ImageMap, stack_spec
 from moorage.images.builder import INSPECT_FORMAT, missing
 from moorage.images.bundle import LIBRARY, pack
+from moorage.images.pull import REGISTRIES
 from moorage.release import names
 
 _PYTHON = "/usr/bin/python3"
@@ -48,6 +50,12 @@ _OPTIONS = {
     },
     "base_name": {"type": "str", "default": "debian:trixie-slim"},
     "refresh": {"type": "str", "default": ""},
+    "pulls": {"type": "list", "elements": "dict", "default": []},
+    # A path, and no secret.
+    "credentials": {"type": "str", "default": ""},
+    "mirrors": {"type": "dict", "default": {}},
+    "pull_retries": {"type": "int", "default": 3},
+    "pull_timeout_seconds": {"type": "int", "default": 1800},
     "ca_bundle": {"type": "path"},
     "pip_index_url": {"type": "str"},
 }
@@ -97,11 +105,12 @@ class ActionModule(ActionBase):
             "present": [ref for ref in wanted if ref not in lacking],
             "refs": {key: spec.ref for key, spec in specs.items()},
             "images": images.refs,
+            "pulled": [],
         }
-        if lacking and not self._task.check_mode:
-            result["built"] = self._build([wanted[ref] for ref in lacking], options)
+        if (lacking or options["pulls"]) and not self._task.check_mode:
+            self._build([wanted[ref] for ref in lacking], options, result)
             # Another controller may have built them while this one waited for its turn.
-            result["changed"] = bool(result["built"])
+            result["changed"] = bool(result["built"]) or any(p["new"] for p in result["pulled"])
         return result
 
     def _lacking(self, stack: str, specs: Sequence[BuildSpec]) -> list[str]:
@@ -131,21 +140,27 @@ class ActionModule(ActionBase):
             )
         return missing(wanted, done["stdout"])
 
-    def _build(self, specs: Sequence[BuildSpec], options: dict[str, Any]) -> list[dict[str, Any]]:
+    def _build(
+        self, specs: Sequence[BuildSpec], options: dict[str, Any], result: dict[str, Any]
+    ) -> None:
+        registries = self._registries(options["credentials"])
         directory = self._make_tmp_path()
         try:
             self._ship(specs, options, directory)
+            if registries:
+                self._transfer_data(f"{directory}/{REGISTRIES}", json.dumps(registries))
             program = f"PYTHONPATH={shlex.quote(f'{directory}/{LIBRARY}')} {_PYTHON} -m "
             program = f"{self._compute_environment_string()} {program}moorage.images.host"
             self._checked(f"{program} start {shlex.quote(directory)}")
-            return self._follow(f"{program} follow {shlex.quote(directory)}")
+            self._follow(f"{program} follow {shlex.quote(directory)}", result)
         finally:
             self._remove_tmp_path(directory)
 
     def _ship(self, specs: Sequence[BuildSpec], options: dict[str, Any], directory: str) -> None:
-        names = ("base_source", "base_name", "pip_index_url")
+        names = ("base_source", "base_name", "pip_index_url", "pulls", "mirrors")
+        limits = {name: options[f"pull_{name}"] for name in ("retries", "timeout_seconds")}
         with tempfile.NamedTemporaryFile(suffix=".tar.gz") as bundle:
-            pack(specs, bundle, {name: options[name] for name in names})
+            pack(specs, bundle, {**{name: options[name] for name in names}, "limits": limits})
             bundle.flush()
             self._transfer_file(bundle.name, f"{directory}/bundle.tar.gz")
         if options["ca_bundle"]:
@@ -159,9 +174,22 @@ class ActionModule(ActionBase):
         unpack = f"tar -xzf {where}/bundle.tar.gz -C {where} --no-same-owner -p"
         self._checked(f"{unpack} && rm {where}/bundle.tar.gz")
 
-    def _follow(self, command: str) -> list[dict[str, Any]]:
+    def _registries(self, file: str) -> dict[str, dict[str, str]]:
+        """Return who signs in to which registry, from the operator's file."""
+        if not file:
+            return {}
+        project = Path(__file__).resolve().parents[2]
+        path = project / Path(file).expanduser()
+        try:
+            check_modes(path)
+            # It may be encrypted by ansible-vault.
+            return read_registries(Path(self._loader.get_real_file(str(path))), path)
+        except ImageError as error:
+            raise AnsibleActionFail(str(error)) from error
+
+    def _follow(self, command: str, result: dict[str, Any]) -> None:
         offset = 0
-        built: list[dict[str, Any]] = []
+        result["built"] = []
         while True:
             news = json.loads(self._patiently(f"{command} {offset}"))
             offset = news["offset"]
@@ -169,9 +197,13 @@ class ActionModule(ActionBase):
                 if event["event"] == "done":
                     if event["error"]:
                         raise AnsibleActionFail(visible(str(event["error"])))
-                    return built
+                    return
                 if event["event"] == "built":
-                    built.append({name: event[name] for name in ("ref", "seconds", "size")})
+                    told = {name: event[name] for name in ("ref", "seconds", "size")}
+                    result["built"].append(told)
+                if event["event"] in ("pulled", "there"):
+                    told = {n: event[n] for n in ("ref", "image", "digest", "id", "new")}
+                    result["pulled"].append(told)
                 self._show(event)
 
     def _show(self, event: dict[str, Any]) -> None:
@@ -179,6 +211,9 @@ class ActionModule(ActionBase):
         text = {
             "waiting": "waiting {text}",
             "building": "building {ref}",
+            "pulling": "pulling {ref}",
+            "pulled": "pulled in {seconds} s, {digest}",
+            "there": "{ref} is there",
             "built": "built in {seconds} s",
             "step": "{text}",
             "elsewhere": "another run: {text}",

@@ -24,6 +24,11 @@ _OPTIONS = {
     "lock_wait": {"type": "float", "default": 60},
     "break_lock": {"type": "bool", "default": False},
 }
+# Settings of images that pulling and building go by.
+_SHARED = (
+    "base_source", "base_name", "refresh", "credentials", "mirrors", "pull_retries",
+    "pull_timeout_seconds",
+)  # fmt: skip
 # How long the host waits before this side looks again whether the holder is a dead run of its own.
 _SLICE_SECONDS = 5.0
 
@@ -46,10 +51,17 @@ class ActionModule(ActionBase):
         self._host = self._vars.get("inventory_hostname", "")
         _, self._options = self.validate_argument_spec(argument_spec=_OPTIONS)
         self._plan: Mapping[str, Any] = self._options["plan"]
+        self._pins: list[Mapping[str, Any]] = []
         written = self._release()
         if written.get("failed"):
             return {**result, **written}
         try:
+            if (pulls := written["lacking"]["pulls"]) and not self._check:
+                # Before anything is written: the release names what comes.
+                self._pins = self._fetch(pulls=pulls)["pulled"]
+                written = self._release(token=written["token"])
+                if written.get("failed"):
+                    return {**result, **written}
             secrets = self._secrets(written["lacking"]["secrets"])
             built = self._images(written["lacking"]["images"])
         except AnsibleActionFail:
@@ -68,6 +80,7 @@ class ActionModule(ActionBase):
                 written["changed"]
                 or secrets["changed"]
                 or built
+                or any(entry["new"] for entry in self._pins)
                 or (self._check and written["operations"])
             ),
             "release": written["release"],
@@ -77,6 +90,7 @@ class ActionModule(ActionBase):
             "operations": written["operations"],
             "notes": notes,
             "built": built,
+            "pulled": self._pins,
             "diff": [*written["diff"], *self._summary(written, secrets)],
         }
 
@@ -94,7 +108,7 @@ class ActionModule(ActionBase):
         told = (p["notes"] for p in plan.get("stacks", ()) if p["name"] == self._plan["name"])
         return [note for note in notes if note not in next(told, [])]
 
-    def _release(self, restart: Sequence[str] = ()) -> Result:
+    def _release(self, restart: Sequence[str] = (), token: str = "") -> Result:
         plan, options = self._plan, self._options
         what = f"{options['purpose']} to release {plan['release']}"
         if options["service"]:
@@ -117,6 +131,9 @@ class ActionModule(ActionBase):
             "service": options["service"],
             "scaling": plan["scaling"],
             "restart": list(restart),
+            "pulls": plan["pulls"],
+            "pins": self._pins,
+            "token": token,
             "runtime": self._runtime(),
             "claim": claim(f"{what} ({version})" if version else what, os.getppid()),
             "break_lock": options["break_lock"],
@@ -162,17 +179,20 @@ class ActionModule(ActionBase):
         return done
 
     def _images(self, lacking: list[str]) -> list[dict[str, Any]]:
-        if not lacking:
-            return []
+        # Environments and what is made here; what was pulled is there.
+        return list(self._fetch(specs=self._plan["builds"])["built"]) if lacking else []
+
+    def _fetch(self, **what: Any) -> Result:
+        """Have the host build or pull."""
         images = self._options["images"]
         project = Path(__file__).resolve().parents[2]
         files = self._templar.template(self._vars.get("moorage_files_dir") or f"{project}/files")
         args = {
             "stack": self._plan["name"],
-            "specs": self._plan["builds"],
             "images_dir": f"{files}/images",
-            "images_map": images["map"],
-            **{key: images[key] for key in ("base_source", "base_name", "refresh")},
+            **({"images_map": images["map"]} if "specs" in what else {}),
+            **{key: images[key] for key in _SHARED},
+            **what,
             **self._optional("ca_bundle", "moorage_extra_ca_bundle"),
             **self._optional("pip_index_url", "moorage_pip_index_url"),
         }
@@ -188,7 +208,7 @@ class ActionModule(ActionBase):
             shared_loader_obj=self._shared_loader_obj,
         )
         done: Result = action.run(task_vars=self._vars)
-        return list(done["built"])
+        return done
 
     def _optional(self, option: str, variable: str) -> dict[str, Any]:
         value = self._templar.template(self._vars.get(variable) or "")
@@ -203,7 +223,9 @@ class ActionModule(ActionBase):
             *(
                 f"{'environment' if is_environment(ref) else 'image'} to build: {ref}"
                 for ref in written["lacking"]["images"]
+                if ref not in {pull["ref"] for pull in written["lacking"]["pulls"]}
             ),
+            *(f"image to pull: {pull['ref']}" for pull in written["lacking"]["pulls"]),
             *(f"secret to make: {name}" for name in secrets["generated"]),
             *(f"secret to write: {name}" for name in secrets["given"]),
             *(f"secret to replace: {name}" for name in secrets["replaced"]),

@@ -20,15 +20,20 @@ def moorage_settled(plan: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
     in order and no others. An interrupted rollout leaves something to put right in any case.
     """
     current = seen.get("current")
-    if not current or current.get("dir") != plan["release"]:
+    if not current or _planned(current) != plan["release"]:
         return False
-    if any(seen.get(key) for key in ("interrupted", "stale_secrets", "astray", "lacking")):
+    if any(seen.get(key) for key in ("interrupted", "stale_secrets", "astray", "lacking", "due")):
         return False
     containers = {c.get("name"): c for c in seen.get("containers") or []}
     wanted = {name: service for service in plan["services"] for name in service["containers"]}
     return containers.keys() == wanted.keys() and all(
         _in_order(service, containers[name]) for name, service in wanted.items()
     )
+
+
+def _planned(current: Mapping[str, Any]) -> Any:
+    """Return what a plan calls the running release; one with pulled images has another id."""
+    return current.get("planned") or current.get("dir")
 
 
 def _in_order(service: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
@@ -105,14 +110,16 @@ def moorage_intent(
     todo = moorage_todo(hosts, names, everything)
     lines = []
     for name, stack, seen in _stacks(hosts, names):
-        running = (seen.get("current") or {}).get("dir") or "nothing"
+        current = seen.get("current") or {}
+        running = current.get("dir") or "nothing"
         version = stack["manifest"].get("version")
         wanted = f"{stack['release']} ({version})" if version else stack["release"]
         what = f"{stack['name']} on {name}"
         if name not in todo.get(stack["name"], []):
             lines.append(f"{what}: release {wanted} runs and is in order, nothing to do")
-        elif running == stack["release"]:
-            lines.append(f"{what}: release {wanted} is looked through again")
+        elif _planned(current) == stack["release"]:
+            why = f", and {', '.join(due)} pulled again" if (due := seen.get("due")) else ""
+            lines.append(f"{what}: release {wanted} is looked through again{why}")
         else:
             lines.append(f"{what}: from {running} to {wanted}")
     return lines or ["no host of this run has a stack"]

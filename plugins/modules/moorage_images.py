@@ -71,6 +71,31 @@ options:
       the archive has then.
     type: str
     default: ""
+  pulls:
+    description: >-
+      Images of registries to have, each with C(ref), C(platform) and C(refresh): whether to ask
+      the registry also where an image of that name is there. Each gets a name that says its digest.
+    type: list
+    elements: dict
+    default: []
+  credentials:
+    description: >-
+      A file on the controller, of mode 0600 or encrypted by ansible-vault, with users and passwords
+      of registries. It never comes into an argument, the environment or a log.
+    type: str
+    default: ""
+  mirrors:
+    description: Lists of mirrors to ask before a registry, by its host; C(default) for none.
+    type: dict
+    default: {}
+  pull_retries:
+    description: How often a registry that does not answer is asked again.
+    type: int
+    default: 3
+  pull_timeout_seconds:
+    description: How long one attempt to pull may take.
+    type: int
+    default: 1800
   ca_bundle:
     description: >-
       A certificate bundle on the controller, given to builds as the secret C(ca), and to pip, and
@@ -101,6 +126,13 @@ built:
   type: list
   elements: dict
   sample: [{ref: "moorage/shop-web:1f0c2d3e4a5b", seconds: 12.3, size: 123456789}]
+pulled:
+  description: >-
+    Of each of O(pulls) its C(ref), what it is called here (C(image)), C(digest), C(id), and whether
+    it is C(new) here.
+  returned: always
+  type: list
+  elements: dict
 present:
   description: What the host held already.
   returned: always

@@ -86,4 +86,9 @@ built:
   returned: success
   type: list
   elements: dict
+pulled:
+  description: The images of registries that were asked for, as M(moorage_images) returns them.
+  returned: success
+  type: list
+  elements: dict
 """

@@ -102,6 +102,40 @@ options:
     description: The version that the host's C(moorage) has to have; not checked when empty.
     type: str
     default: ""
+  pulls:
+    description: >-
+      Images of registries that the release names. One that what runs has not, or that its policy
+      wants again, has to be among O(pins), or else nothing is written and it is C(lacking).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      ref:
+        description: What the Compose file calls it.
+        type: str
+        required: true
+      policy:
+        description: Its C(pull_policy).
+        type: str
+        default: missing
+      platform:
+        description: The platform that is wanted, when any.
+        type: str
+        default: ""
+      services:
+        description: Services that run it.
+        type: list
+        elements: str
+        default: []
+  pins:
+    description: What was pulled for O(pulls), as M(moorage_images) returns it.
+    type: list
+    elements: dict
+    default: []
+  token:
+    description: The reservation that is held already.
+    type: str
+    default: ""
   claim:
     description: Who reserves the stack (C(who), C(controller), C(pid), C(started), C(purpose)).
     type: dict
@@ -154,7 +188,7 @@ token:
 lacking:
   description: >-
     Names of C(images), or environments, and C(secrets) that the release needs and the host does not
-    have.
+    have, and the C(pulls) without which it cannot be written.
   returned: success
   type: dict
 operations:
@@ -259,6 +293,43 @@ def compose_release(args: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str
     return merged.id, files, dict(merged.content.manifest), merged.notes
 
 
+def pinned(args: dict[str, Any], check_mode: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    """Name images in the arguments as they are called here; return what is to be pulled, notes.
+
+    In check mode what runs, or is there, stands for what a pull would bring.
+    """
+    pulls = [p for p in args["pulls"] if not args["service"] or args["service"] in p["services"]]
+    if not pulls:
+        return [], []
+    try:
+        from moorage.deploy import pinned as own
+        from moorage.deploy.parts import Content
+        from moorage.deploy.runtimes import pulled as held
+        from moorage.images.names import digest_of, period
+        from moorage.release.layout import Layout
+    except ImportError:
+        # A dry run on a bare host.
+        return pulls, []
+    layout = Layout.of(Path(args["base"]).name, Path(args["base"]).parent)
+    known = held.pins(layout)
+    due = held.due(layout, pulls)
+    brought = {entry["ref"]: (entry["image"], own.origin_of(entry)) for entry in args["pins"]}
+    lacking = [
+        # Of one that nobody knows the age of, a policy of times wants it fresh.
+        {**pull, "refresh": not digest_of(pull["ref"]) and period(pull["policy"]) is not None}
+        for pull in pulls
+        if pull["ref"] not in brought and (pull["ref"] in due or pull["ref"] not in known)
+    ]
+    notes = own.moved(known, [origin for _, origin in brought.values()])
+    if lacking and not check_mode:
+        return lacking, notes
+    files = {n: (f["content"], int(f["mode"], 8)) for n, f in args["files"].items()}
+    content = own.pin(Content(files, args["manifest"]), {**known, **brought})
+    args["files"] = {n: {"content": c, "mode": f"{m:04o}"} for n, (c, m) in content.files.items()}
+    args["manifest"], args["release"] = dict(content.manifest), content.manifest["id"]
+    return lacking, notes
+
+
 def write(base: Path, ident: str, files: dict[str, Any], manifest: dict[str, Any]) -> Any:
     """Write the release's directory, and return the release."""
     from moorage.deploy.release import write_release
@@ -274,6 +345,9 @@ def bring(args: dict[str, Any], check_mode: bool, show: bool) -> dict[str, Any]:
     With ``show`` also what an activation would do.
     """
     base = Path(args["base"])
+    pulls, told = pinned(args, check_mode)
+    if pulls and not check_mode:
+        return {"changed": False, "lacking": {"images": [], "secrets": [], "pulls": pulls}}
     ident, files, manifest, notes = compose_release(args)
     missing = not (base / "releases" / ident / names.MANIFEST).exists()
     wanted = [entry for entry in args["directories"] if not Path(entry["path"]).is_dir()]
@@ -282,10 +356,10 @@ def bring(args: dict[str, Any], check_mode: bool, show: bool) -> dict[str, Any]:
         "changed": missing or bool(made),
         "release": ident,
         "path": str(base / "releases" / ident),
-        "lacking": release.lacking(base, args["secrets"], manifest),
+        "lacking": {**release.lacking(base, args["secrets"], manifest), "pulls": pulls},
         "operations": operations(args, ident, files, manifest) if show else [],
         "stale_secrets": stale(base),
-        "notes": notes,
+        "notes": [*told, *notes],
         "diff": [],
     }
     after = {name: file["content"] for name, file in files.items() if release.is_shown(name)}
@@ -408,6 +482,20 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "restart": {"type": "list", "elements": "str", "default": []},
             "runtime": {"type": "str", "default": ""},
+            "pulls": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "ref": {"type": "str", "required": True},
+                    "policy": {"type": "str", "default": "missing"},
+                    "platform": {"type": "str", "default": ""},
+                    "services": {"type": "list", "elements": "str", "default": []},
+                },
+            },
+            "pins": {"type": "list", "elements": "dict", "default": []},
+            # It shows whose reservation it is, and opens nothing.
+            "token": {"type": "str", "default": "", "no_log": False},
             "claim": {"type": "dict", "default": {}},
             "instead_of": {"type": "str", "default": ""},
             "break_lock": {"type": "bool", "default": False},
@@ -415,14 +503,14 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    args, token = module.params, ""
+    args, token = module.params, module.params["token"]
     sys.path.insert(0, names.LIBRARY)
     try:
         if not module.check_mode:
             require_runtime(args["runtime"])
             require_packages(args["packages"])
             require_storage(Path(args["base"]), args["encrypted"])
-            token = reserve(args) if args["claim"] else ""
+            token = token or (reserve(args) if args["claim"] else "")
         result = bring(args, module.check_mode, module.check_mode or module._diff)
     except Refused as refused:
         _end(module, args, token, str(refused), refused.result)

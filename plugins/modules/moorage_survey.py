@@ -180,6 +180,11 @@ options:
         description: Whether its data is to be encrypted on the disk.
         type: bool
         default: false
+      pulls:
+        description: Images of registries that it runs, C(ref) and C(policy) of each.
+        type: list
+        elements: dict
+        default: []
 author:
   - Moorage contributors
 """
@@ -247,8 +252,8 @@ stacks:
     those whose file is another one than what runs has read), C(after) (stacks whose turn is before
     it, since it takes what they give up), C(astray) (directories that are another's than the
     running release wants), C(lacking) (environments that it needs and that are not there, or for
-    another Python), C(containers), and processes of stacks without any (name, id, service, image,
-    state, health, exit_code).
+    another Python), C(due) (images that are to be pulled again), C(containers), and
+    processes of stacks without any (name, id, service, image, state, health, exit_code).
   type: dict
   returned: always
 duration_ms:
@@ -278,6 +283,7 @@ _STACK = {
     "dir": {"type": "path"},
     "claims": {"type": "list", "elements": "dict", "default": []},
     "encrypted": {"type": "bool", "default": False},
+    "pulls": {"type": "list", "elements": "dict", "default": []},
 }
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "stamp": {"type": "str"},

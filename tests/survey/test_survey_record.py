@@ -168,6 +168,7 @@ def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
         "after": [],
         "astray": [],
         "lacking": [],
+        "due": [],
         "containers": [],
     }
     os.symlink("releases/0123456789ab", tmp_path / "current")

@@ -105,6 +105,21 @@ def lacking(directory: Path, library: str = names.LIBRARY) -> list[str]:
         return []
 
 
+def due(directory: Path, pulls: list[dict[str, str]], library: str = names.LIBRARY) -> list[str]:
+    """Images that are to be pulled again, as their policies say."""
+    if not any(pull["policy"] != "missing" for pull in pulls):
+        return []
+    _reach(library)
+    try:
+        from moorage.deploy.runtimes.pulled import due as find
+        from moorage.release.layout import Layout
+
+        return find(Layout.of(directory.name, directory.parent), pulls)
+    except (ImportError, OSError):
+        # An older version there, which is brought up to date before anything is deployed.
+        return []
+
+
 def processes(
     wanted: list[dict[str, Any]], base: Path = Path("/opt"), library: str = names.LIBRARY
 ) -> list[dict[str, Any]]:
@@ -226,6 +241,7 @@ def survey(
             "after": after.get(stack["name"], []),
             "astray": astray(directory),
             "lacking": lacking(directory),
+            "due": due(directory, stack.get("pulls") or []),
             "containers": [
                 {key: value for key, value in entry.items() if key not in ("ports", "stack")}
                 for entry in containers

@@ -19,7 +19,7 @@ SPEC.loader.exec_module(ACTION)
 WRITTEN = {
     "changed": True,
     "release": "1" * 12,
-    "lacking": {"secrets": [], "images": []},
+    "lacking": {"secrets": [], "images": [], "pulls": []},
     "notes": ["of the host"],
     "stale_secrets": [],
     "operations": [],
@@ -36,6 +36,7 @@ def plan(*notes: str) -> dict[str, Any]:
         "prefix": "shop",
         "manifest": {},
         "secrets": [],
+        "pulls": [],
         "scaling": False,
         "notes": list(notes),
     }

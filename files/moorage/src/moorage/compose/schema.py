@@ -20,6 +20,7 @@ from moorage.compose.extension_schema import (
 from moorage.compose.schema_build import BUILD
 from moorage.compose.schema_deploy import DEPLOY
 from moorage.compose.shapes import INVALID, Place
+from moorage.images.names import EVERY
 
 # Not what stands for a directory and the one above: names become parts of paths.
 NAME = r"(?!\.{1,2}$)[a-zA-Z0-9._-]+"
@@ -196,7 +197,10 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     "ports": shorthand.port_list,
     "privileged": s.boolean,
     "profiles": _TEXTS,
-    "pull_policy": s.choice("always", "never", "build", "if_not_present", "missing"),
+    "pull_policy": s.matching(
+        rf"always|never|build|if_not_present|missing|daily|weekly|{EVERY.pattern}",
+        "always, missing, never, build, daily, weekly or every_ and a time, such as every_12h",
+    ),
     "read_only": s.boolean,
     "restart": s.matching(_RESTART, "no, always, unless-stopped or on-failure[:times]"),
     "runtime": s.text,

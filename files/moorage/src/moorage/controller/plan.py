@@ -12,7 +12,7 @@ from typing import Any
 from moorage.compose import Stack, load_stack
 from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.edge import plan_edge
-from moorage.controller.images import image_map, references
+from moorage.controller.images import image_map, pulls, references
 from moorage.controller.manifest import (
     directories_of,
     manifest,
@@ -118,6 +118,7 @@ def plan_host(
                 "dir": s["base"],
                 "claims": _claims(s, edge),
                 "encrypted": s["encrypted"],
+                "pulls": [{key: pull[key] for key in ("ref", "policy")} for pull in s["pulls"]],
             }
             for s in stacks
         ],
@@ -215,6 +216,7 @@ def plan_stack(
         },
         "manifest": release,
         "builds": builds,
+        "pulls": pulls(stack, draft.rendering, images),
         "secrets": secrets_of(stack, rendering.secrets, settings.secrets),
         "given_secrets": list(settings.secrets),
         "directories": directories_of(settings, rendering),

@@ -100,6 +100,9 @@ _READERS: dict[str, Reader] = {
         r"([01]?[0-9]|2[0-3]):[0-5][0-9]|now", "a time of day such as 04:30, in quotes"
     ),
     "images_map": map_of(_NAME, "a mapping of names to directories or images"),
+    "images_mirrors": map_of(list_of(_NAME), "a mapping of registries to lists of mirrors"),
+    "images_pull_retries": whole(0, 100),
+    "images_pull_timeout_seconds": whole(1, 604_800),
     "logrotate_days": whole(0, 10_000),
     "native_kept_units": list_of(matching(r"\S+\.service", "a unit such as postgresql.service")),
 }

@@ -25,6 +25,7 @@ from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.journal import Journal
 from moorage.deploy.owners import with_owners
+from moorage.deploy.pinned import as_pulled
 from moorage.deploy.planning import read_marker
 from moorage.deploy.release import (
     Release,
@@ -41,6 +42,7 @@ from moorage.deploy.reservation import admit
 from moorage.deploy.rollout import Rollout
 from moorage.deploy.room import Room
 from moorage.deploy.runtimes.base import RuntimeFault
+from moorage.deploy.runtimes.pulled import sweep
 from moorage.deploy.scene import Limits, Scene
 from moorage.deploy.secretfiles import note_secrets, stale_secrets
 from moorage.deploy.traffic import BudgetSpent, Traffic
@@ -196,7 +198,8 @@ class Activation:
         if missing:
             raise ReleaseError(
                 f"release {release.id} needs images that this host does not hold: "
-                f"{', '.join(missing)}. Run the deploy again: it builds them"
+                f"{', '.join(as_pulled(missing, release.manifest.pulled))}. Run the deploy again: "
+                f"it builds or pulls them"
             )
         if self._previous is not None:
             self._previous = with_owners(self._previous, release)
@@ -286,6 +289,8 @@ class Activation:
                 if moved or pruned:
                     kept = {ref for r in list_releases(self._layout) for ref in r.images}
                     pruned += rollout.scene.runtime.prune(self._layout.stack, kept)
+                    if release.manifest.pulled or (previous and previous.manifest.pulled):
+                        pruned += sweep(self._layout.base.parent)
         except Exception as trouble:
             # It runs and is the current one: what is left over is no reason to go back.
             said.append(f"what is not needed any more could not all be removed: {_why(trouble)}")

@@ -215,6 +215,13 @@ def _manifest(parts: Parts, units: list[Entry]) -> Entry:
         **old,
         "version": new.get("version", ""),
         "images": sorted(used | beside),
+        "pulled": {
+            name: origin
+            for name, origin in {**old.get("pulled", {}), **new.get("pulled", {})}.items()
+            if name in used | beside
+        },
+        # It is no plan's as a whole.
+        "planned": "",
         "services": _named(parts, old["services"], new["services"]),
         "units": units,
         "install": {**old.get("install", {}), **new.get("install", {})},

@@ -10,7 +10,7 @@ from typing import Any
 from moorage.release.names import COMPOSE_JSON
 
 # What a manifest says of the release as such, and not of what runs.
-_ABOUT = ("id", "version", "partial")
+_ABOUT = ("id", "version", "partial", "planned")
 
 Entry = dict[str, Any]
 

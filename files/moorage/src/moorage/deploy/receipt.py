@@ -15,6 +15,7 @@ from moorage.deploy.runtimes.base import Runtime, RuntimeFault
 from moorage.probe import Figures
 from moorage.probe.receipt import ReceiptError, readable_line, write_receipt
 from moorage.release.layout import DEFAULT_LOG
+from moorage.release.manifest import data_of
 
 KEY = Path("/opt/moorage/keys/receipt.key")
 
@@ -110,10 +111,18 @@ def gather(facts: Facts, units: Sequence[str]) -> dict[str, Any]:
 
 
 def _side(release: Release, digests: Mapping[str, str]) -> dict[str, Any]:
+    pulled = release.manifest.pulled
     return {
         "release": release.id,
         "version": release.manifest.version,
-        "images": {ref: {"ref": ref, "digest": digests.get(ref)} for ref in release.images},
+        "images": {
+            ref: {
+                "ref": ref,
+                "digest": digests.get(ref),
+                **({"pulled": data_of(pulled[ref])} if ref in pulled else {}),
+            }
+            for ref in release.images
+        },
     }
 
 

@@ -64,7 +64,7 @@ def missing(wanted: Sequence[tuple[str, str]], listing: str) -> list[str]:
 class Builder:
     """Builds the images and environments of a recipe that was unpacked to ``directory``.
 
-    ``base`` is where the directories of stacks lie.
+    ``base`` is where the directories of stacks lie, ``environment`` what docker is started with.
     """
 
     directory: Path
@@ -72,6 +72,7 @@ class Builder:
     options: dict[str, Any]
     logs: Path = LOGS
     base: Path = DEFAULT_BASE
+    environment: Mapping[str, str] | None = None
 
     def build(self, images: Sequence[dict[str, Any]]) -> None:
         """Build what is missing of ``images``: what others start FROM first, the rest two at once.
@@ -246,7 +247,7 @@ class Builder:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env=variables,
+                env=variables if variables is not None else self.environment,
             )
             assert process.stdout is not None
             for line in process.stdout:

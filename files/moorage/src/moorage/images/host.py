@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from moorage.images.builder import Builder
 from moorage.images.bundle import RECIPE
 from moorage.images.environment import is_complete
 from moorage.images.errors import ImageError
+from moorage.images.pull import REGISTRIES, Limits, Puller, client_config
 from moorage.release.layout import Layout
 
 # One build at a time on a host: another controller's waits, and then finds its images there. Who
@@ -32,7 +34,14 @@ _PROGRESS = "progress.jsonl"
 _PATIENCE = 5.0
 _LOOK_SECONDS = 0.2
 _SILENCE_SECONDS = 30.0
-_TOLD = {"building": "building", "step": "{text}", "built": "built in {seconds} s"}
+_TOLD = {
+    "building": "building",
+    "pulling": "pulling",
+    "step": "{text}",
+    "built": "built in {seconds} s",
+    "pulled": "pulled in {seconds} s",
+    "there": "is there",
+}
 
 
 class Journal:
@@ -70,8 +79,9 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 def start(directory: Path) -> None:
     """Start the build of a bundle in a session of its own."""
-    if (ca := directory / "ca").exists():
-        ca.chmod(0o600)
+    for name in ("ca", REGISTRIES):
+        if (path := directory / name).exists():
+            path.chmod(0o600)
     # The child holds the lock as long as it lives, and nobody has to remember its PID.
     alive = os.open(directory / "alive", os.O_CREAT | os.O_RDWR, 0o600)
     if not take(alive):
@@ -103,7 +113,7 @@ def run(directory: Path) -> None:
 
             try:
                 os.truncate(lock.fileno(), 0)
-                Builder(directory, tell, recipe).build(recipe["images"])
+                _make(directory, tell, recipe)
             finally:
                 os.truncate(lock.fileno(), 0)
         journal.append({"event": "done", "error": ""})
@@ -111,8 +121,30 @@ def run(directory: Path) -> None:
         journal.append({"event": "done", "error": str(error)})
     finally:
         # The controller removes the directory, unless it has gone: sources may be private.
-        (directory / "ca").unlink(missing_ok=True)
+        for name in ("ca", REGISTRIES):
+            (directory / name).unlink(missing_ok=True)
         shutil.rmtree(directory / "trees", ignore_errors=True)
+
+
+def _make(directory: Path, tell: Callable[[dict[str, Any]], None], recipe: dict[str, Any]) -> None:
+    """Pull, then build: what is built may start from what was pulled."""
+    file = directory / REGISTRIES
+    registries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    with client_config(registries) as environment:
+        builder = Builder(directory, tell, recipe, environment=environment)
+        builder.logs.mkdir(parents=True, exist_ok=True)
+        if recipe.get("pulls"):
+            log = builder.logs / "pull.log"
+            log.write_text("")
+            Puller(
+                tell,
+                log,
+                environment,
+                sorted(registries),
+                recipe.get("mirrors") or {},
+                Limits(**recipe.get("limits") or {}),
+            ).pull(recipe["pulls"])
+        builder.build(recipe["images"])
 
 
 def _take_turn(lock: int, journal: Journal) -> None:

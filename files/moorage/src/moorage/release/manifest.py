@@ -313,13 +313,26 @@ class Partial:
 
 
 @dataclass(frozen=True)
+class Pulled:
+    """Where an image came from: what the Compose file calls it, and what that was then.
+
+    ``digest`` is the registry's, "" where it came from none; ``id`` is the engine's.
+    """
+
+    ref: str
+    digest: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a release says; the oldest ones say no more than their topology.
 
     ``install`` maps a file of the release to where the host needs it. ``manager`` runs its
     processes, where they are in no containers. ``runtime`` are directories below /run.
     ``directories`` change hands with the release, but for those of ``seeds``; None where nothing is
-    said of them.
+    said of them. ``pulled`` has the images that came from registries, by their names here; of a
+    release with any, ``planned`` is what the plan calls it.
     """
 
     topology: str
@@ -342,6 +355,8 @@ class Manifest:
     hooks: Hooks = Hooks()
     migrations: Migrations | None = None
     partial: Partial | None = None
+    pulled: Mapping[str, Pulled] = field(default_factory=dict)
+    planned: str = ""
 
     @property
     def kind(self) -> str:

@@ -81,7 +81,8 @@ def _service(
         key = keys[service.name]
         image = ctx.image(key, f"moorage/{ctx.stack.name}-{key}")
     entry = container(ctx, service, user, SERVICE, image)
-    if not service.is_data:
+    if not service.is_data or "pull_policy" in entry:
+        # What is pulled is there before: by a deploy, as the policy says.
         entry["pull_policy"] = "never"
     if service.on_demand:
         entry["profiles"] = list(service.profiles)

@@ -1,0 +1,303 @@
+"""Images of a registry, pulled by the program that a controller ships, on this machine's engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from registry_rig import Registry, content_of, docker, forget, held
+
+from moorage.images.errors import ImageError
+from moorage.images.names import digest_of, local_name
+from moorage.images.pull import Limits, Puller, client_config
+
+Event = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with closing(Registry(tmp_path_factory.mktemp("plain"))) as registry:
+        yield registry
+
+
+@pytest.fixture
+def pull(tmp_path: Path) -> Callable[..., list[Event]]:
+    def do(ref: str, registries: Any = None, mirrors: Any = None, **more: Any) -> list[Event]:
+        events: list[Event] = []
+        limits = Limits(more.pop("timeout", 120), more.pop("retries", 0))
+        log, known = tmp_path / "log", registries or {}
+        with client_config(known) as environment:
+            environment |= more.pop("environment", {})
+            Puller(events.append, log, environment, sorted(known), mirrors, limits).pull(
+                [{"ref": ref, **more}]
+            )
+        return events
+
+    return do
+
+
+def refused(pull: Callable[..., list[Event]], *args: Any, **more: Any) -> str:
+    with pytest.raises(ImageError) as trouble:
+        pull(*args, **more)
+    return str(trouble.value)
+
+
+def test_a_tag_is_pulled_once_and_moves_only_when_asked(plain: Registry, pull: Any) -> None:
+    ref = f"{plain.address}/shop/web:1"
+    first = plain.push("shop/web:1", "one")
+    last = pull(ref)[-1]
+    assert (last["event"], last["digest"]) == ("pulled", first)
+    assert last["image"] == local_name(ref, first)
+    assert content_of(last["image"]) == "one"
+
+    second = plain.push("shop/web:1", "two")
+    # What was pushed is no more here than on any other host.
+    docker("tag", last["image"], ref)
+    again = pull(ref)[-1]
+    assert (again["event"], again["id"]) == ("there", last["id"])
+
+    moved = pull(ref, refresh=True)[-1]
+    assert (moved["event"], moved["digest"]) == ("pulled", second)
+    assert content_of(moved["image"]) == "two"
+    # And what ran before still has its own name.
+    assert content_of(last["image"]) == "one"
+
+
+def test_a_digest_that_is_there_counts_as_there(tmp_path: Path, pull: Any) -> None:
+    with closing(Registry(tmp_path / "own")) as registry:
+        digest = registry.push("shop/api:1", "api")
+        ref = f"{registry.address}/shop/api@{digest}"
+        name = pull(ref)[-1]["image"]
+        assert content_of(name) == "api"
+        registry.stop()
+        # Also when always is asked: a digest cannot move.
+        assert pull(ref, refresh=True)[-1]["event"] == "there"
+        # An archive carries names and no digests of registries.
+        archive = str(tmp_path / "archive")
+        docker("save", "--output", archive, name)
+        for known in [*held(f"{registry.address}/"), name]:
+            forget(known)
+        assert "cannot pull" in refused(pull, ref)
+        docker("load", "--input", archive)
+        last = pull(ref)[-1]
+        assert (last["event"], last["image"], last["digest"]) == ("there", name, digest)
+
+
+def test_what_is_not_there_is_said_with_the_registry_s_answer(plain: Registry, pull: Any) -> None:
+    plain.push("shop/web:1", "one")
+    said = refused(pull, f"{plain.address}/shop/web:none")
+    assert f"cannot pull {plain.address}/shop/web:none" in said
+    assert "manifest unknown" in said
+    assert "correct its name, tag or digest" in said
+
+    said = refused(pull, f"{plain.address}/shop/web:1", platform="linux/s390x")
+    assert "platform" in said
+    assert "correct" in said
+
+
+def test_several_images_fail_in_one_error(plain: Registry, tmp_path: Path) -> None:
+    puller = Puller(lambda _: None, tmp_path / "log", os.environ, limits=Limits(60, 0))
+    with pytest.raises(ImageError) as trouble:
+        puller.pull([{"ref": f"{plain.address}/{name}:1"} for name in ("one", "other")])
+    assert [line.split("/")[1].split(":")[0] for line in str(trouble.value).splitlines()] == [
+        "one",
+        "other",
+    ]
+
+
+def test_a_password(tmp_path: Path, pull: Any) -> None:
+    word = uuid.uuid4().hex
+    with closing(Registry(tmp_path / "own", password=word)) as registry:
+        right = {registry.address: {"username": "anna", "password": word}}
+        with client_config(right) as environment:
+            config = Path(environment["DOCKER_CONFIG"])
+            assert config.stat().st_mode & 0o777 == 0o700
+            assert (config / "config.json").stat().st_mode & 0o777 == 0o600
+            assert word not in " ".join(environment.values())
+            digest = registry.push("shop/web:1", "secret", str(config))
+        assert not config.exists()
+        ref = f"{registry.address}/shop/web:1"
+
+        said = refused(pull, ref)
+        assert f"images_credentials has nobody for {registry.address}" in said
+        said = refused(pull, ref, {registry.address: {"username": "anna", "password": "wrong"}})
+        assert "did not take the user and password that images_credentials has" in said
+        assert "wrong" not in said
+
+        events = pull(ref, {"other.example.com": right[registry.address], **right})
+        assert events[-1]["digest"] == digest
+        assert word not in json.dumps(events)
+        assert word not in (tmp_path / "log").read_text()
+
+
+def test_tls_by_a_ca_of_one_s_own(tmp_path: Path, pull: Any) -> None:
+    with closing(Registry(tmp_path / "own", tls=True)) as registry:
+        ref = f"{registry.address}/shop/web:1"
+        said = refused(pull, ref)
+        assert "x509" in said
+        trusted = Path("/etc/docker/certs.d") / registry.address
+        assert f"{trusted}/ca.crt" in said
+        assert "moorage_extra_ca_bundle" in said
+        trusted.mkdir(parents=True)
+        try:
+            shutil.copy(tmp_path / "own" / "ca.crt", trusted)
+            digest = registry.push("shop/web:1", "one")
+            assert pull(ref)[-1]["digest"] == digest
+        finally:
+            shutil.rmtree(trusted)
+
+
+@contextmanager
+def proxy(
+    target: str, broken: int = 0, network: Path | None = None
+) -> Iterator[tuple[str, list[int]]]:
+    """Pass connections on to ``target``, but end the first ones in the middle of a request."""
+    made: list[socket.socket] = []
+
+    def listen() -> None:
+        if network is not None:
+            # Of this thread alone, which ends here; a socket stays where it was made.
+            with network.open() as there:
+                os.setns(there.fileno(), os.CLONE_NEWNET)
+        made.append(socket.create_server(("127.0.0.1", 0)))
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    listener.join()
+    server = made[0]
+    count = [0]
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            count[0] += 1
+            if count[0] <= broken:
+                client.recv(10)
+                client.close()
+                continue
+            host, _, port = target.partition(":")
+            behind = socket.create_connection((host, int(port)))
+            for one, other in ((client, behind), (behind, client)):
+                threading.Thread(target=pump, args=(one, other), daemon=True).start()
+
+    def pump(one: socket.socket, other: socket.socket) -> None:
+        try:
+            while data := one.recv(65536):
+                other.sendall(data)
+        except OSError:
+            pass
+        finally:
+            other.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.getsockname()[1]}", count
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+def test_a_pull_that_breaks_off_is_begun_again(plain: Registry, pull: Any) -> None:
+    digest = plain.push("shop/broken:1", "whole")
+    with proxy(plain.address, broken=2) as (address, count):
+        try:
+            events = pull(f"{address}/shop/broken:1", retries=3)
+            assert events[-1]["digest"] == digest
+            assert any("again in" in event.get("text", "") for event in events)
+            assert count[0] > 2
+        finally:
+            for name in held(f"{address}/"):
+                forget(name)
+            forget(events[-1]["image"])
+
+
+def test_who_does_not_answer_is_not_waited_for_for_ever(pull: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ref = f"127.0.0.1:{silent.getsockname()[1]}/shop/web:1"
+        said = refused(pull, ref, timeout=1)
+        assert "images_pull_timeout_seconds" in said
+        assert ref in said
+
+
+def test_a_registry_that_is_down(pull: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    said = refused(pull, f"127.0.0.1:{port}/shop/web:1")
+    assert "connection refused" in said
+    assert "moorage images save" in said
+
+
+def test_mirrors_are_asked_before(plain: Registry, tmp_path: Path, pull: Any) -> None:
+    plain.push("shop/origin:1", "origin")
+    with closing(Registry(tmp_path / "mirror")) as mirror:
+        digest = mirror.push("cache/shop/web:1", "mirrored")
+        mirrors = {plain.address: [f"{mirror.address}/cache"]}
+        ref = f"{plain.address}/shop/web:1"
+        forget(ref)
+        last = pull(ref, mirrors=mirrors, refresh=True)[-1]
+        assert last["digest"] == digest
+        assert last["image"] == local_name(ref, digest)
+        # What no mirror has comes from the registry itself.
+        events = pull(f"{plain.address}/shop/origin:1", mirrors=mirrors)
+        assert any("not from the mirror" in event.get("text", "") for event in events)
+        assert content_of(events[-1]["image"]) == "origin"
+
+
+def test_a_full_disk(plain: Registry, tmp_path: Path, pull: Any) -> None:
+    plain.push("shop/large:1", "large")
+    root, run = tmp_path / "root", Path("/tmp") / f"pytest-{uuid.uuid4().hex[:8]}"
+    root.mkdir()
+    run.mkdir()
+    address = f"unix://{run}/s"
+    # An engine has no business in this machine's network: it would take its bridge away.
+    engine = f"exec dockerd --host {address} --data-root {root} --exec-root {run} --bridge none "
+    engine += f"--pidfile {run}/pid --iptables=false --storage-driver vfs"
+    disk = f"mount -t tmpfs -o size=24m none {root}"
+    with (tmp_path / "said").open("wb") as said:
+        argv = ["unshare", "--net", "--mount", "sh", "-ec", f"ip link set lo up; {disk}; {engine}"]
+        running = subprocess.Popen(argv, stdout=said, stderr=said)
+    try:
+        deadline = time.monotonic() + 120
+        while subprocess.run(["docker", "-H", address, "version"], capture_output=True).returncode:
+            assert time.monotonic() < deadline
+            assert running.poll() is None, (tmp_path / "said").read_text()
+            time.sleep(0.1)
+        network = Path(f"/proc/{running.pid}/ns/net")
+        assert network.readlink() != Path("/proc/self/ns/net").readlink()
+        with proxy(plain.address, network=network) as (registry, _):
+            ref = f"{registry}/shop/large:1"
+            text = refused(pull, ref, environment={"DOCKER_HOST": address})
+        assert "no space left on device" in text
+        assert "the host's disk is full" in text
+    finally:
+        running.terminate()
+        running.wait(timeout=60)
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def test_names() -> None:
+    digest = f"sha256:{'0123456789abcdef' * 4}"
+    for ref, name in (
+        ("redis", "moorage/pulled/redis:latest-0123456789ab"),
+        ("bitnami/redis:8", "moorage/pulled/bitnami/redis:8-0123456789ab"),
+        ("R.example.com:5000/a_b/c:1", "moorage/pulled/r.example.com-5000/a-b/c:1-0123456789ab"),
+        (f"localhost/web@{digest}", "moorage/pulled/localhost/web:0123456789ab"),
+        (f"localhost/web:2@{digest}", "moorage/pulled/localhost/web:2-0123456789ab"),
+    ):
+        assert local_name(ref, digest_of(ref) or digest) == name
+        docker("tag", "moorage/base:trixie", name)
+        forget(name)
