@@ -55,6 +55,7 @@ _BROWSER = (
 )
 _MINISIGN = ("minisign", "minisign", "receipts are signed and verified with it")
 _RESTIC = ("restic", "restic", "backups are made and restored with it")
+_ZSH = ("zsh", "zsh", "the process supervisor completes words in it")
 _ENGINE = ("docker", "docker.io", "every stack and every test host runs in containers")
 
 
@@ -142,7 +143,7 @@ def _idle_seconds() -> float:
 def prepare() -> None:
     """Bring everything that tests need; a Problem here ends the run before it begins."""
     # Asked for together, so that an administrator is asked once.
-    apt.need(*_BROWSER, _MINISIGN, _RESTIC, *([] if engine.version() else [_ENGINE]))
+    apt.need(*_BROWSER, _MINISIGN, _RESTIC, _ZSH, *([] if engine.version() else [_ENGINE]))
     galaxy.ensure()
     golang.ensure()
     engine.ensure()

@@ -1,4 +1,4 @@
-"""Completion in a real bash."""
+"""Completion in a real bash and a real zsh."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_words_are_completed(rig: Rig, environment: dict[str, str], tmp_path: Pa
     assert completed(environment, *at, "logs", "--gr") == ["--grep"]
     assert completed(environment, *at, "status", "--") == ["--help", "--json", "--watch"]
     assert completed(environment, *at, "reload", "") == []
-    assert completed(environment, "completion", "") == ["bash"]
+    assert completed(environment, "completion", "") == ["bash", "zsh"]
     (tmp_path / "a config.json").touch()
     assert completed(environment, "run", "-c", f"{tmp_path}/a c") == [
         f"{tmp_path}/a",
@@ -69,12 +69,14 @@ def test_words_are_completed(rig: Rig, environment: dict[str, str], tmp_path: Pa
     assert completed(environment, "-s", "/nowhere", "stop", "") == []
 
 
-def test_tab_on_a_terminal(rig: Rig, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("shell", [["bash", "--norc", "--noprofile", "-i"], ["zsh", "-f", "-i"]])
+def test_tab_on_a_terminal(rig: Rig, environment: dict[str, str], shell: list[str]) -> None:
     rig.start({"name": "the-only-one", "command": SLEEP})
     pid, terminal = pty.fork()
     if not pid:
-        os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment)
-    os.write(terminal, b'eval "$(process_supervisor completion bash)"; echo rea""dy\n')
+        os.execvpe(shell[0], shell, environment)
+    script = f'eval "$(process_supervisor completion {shell[0]})"; echo rea""dy\n'
+    os.write(terminal, script.encode())
     seen = b""
     while b"ready" not in seen:
         seen += os.read(terminal, 4096)

@@ -1,4 +1,4 @@
-"""Completion of commands, options and names of processes for bash."""
+"""Completion of commands, options and names of processes for bash, and for zsh by its emulation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 NAMED = ("status", "start", "stop", "restart", "logs", "pid", "signal", "history")
 # Whatever answers at the socket: a shell shall see nothing that it could take for more than a word.
 WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}:?")
+# zsh's own emulation of what bash has for this.
+ZSH = """(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+autoload -Uz bashcompinit && bashcompinit
+"""
 BASH = r"""_process_supervisor() {
     local current=${COMP_WORDS[COMP_CWORD]} command='' offers='' newline=$'\n' word at
     local -a socket=()
@@ -37,7 +41,7 @@ BASH = r"""_process_supervisor() {
         @NAMED@)
             [[ $current == -* ]] ||
                 offers=$("${COMP_WORDS[0]}" "${socket[@]}" completion names 2> /dev/null) ;;
-        completion) offers='bash' ;;
+        completion) offers='bash zsh' ;;
     esac
     while IFS= read -r word; do
         [[ -n $word && $word == "$current"* ]] && COMPREPLY+=("$word")
@@ -48,13 +52,14 @@ complete -F _process_supervisor process_supervisor
 """
 
 
-def script(commands: dict[str, argparse.ArgumentParser]) -> str:
-    """Return what bash is to evaluate."""
+def script(commands: dict[str, argparse.ArgumentParser], shell: str = "bash") -> str:
+    """Return what a shell is to evaluate."""
     options = "\n".join(
         f"        {name}:-*) offers='{' '.join(command._option_string_actions)}' ;;"
         for name, command in commands.items()
     )
-    text = BASH.replace("@COMMANDS@", " ".join(commands)).replace("@OPTIONS@", options)
+    text = (ZSH if shell == "zsh" else "") + BASH
+    text = text.replace("@COMMANDS@", " ".join(commands)).replace("@OPTIONS@", options)
     return text.replace("@NAMED@", " | ".join(NAMED))
 
 

@@ -123,9 +123,9 @@ def parser() -> argparse.ArgumentParser:
         help="with --silence: how long, such as 30m, 2h or 1d; 0 ends it (default: 1h)",
     )  # fmt: skip
     add("health", "say whether everything that should be up is; exit status 1 if not")
-    sub = add("completion", "print what bash evaluates to complete words")
+    sub = add("completion", "print what a shell evaluates to complete words")
     # `names` is what that asks for.
-    sub.add_argument("shell", choices=("bash", "names"), metavar="bash")
+    sub.add_argument("shell", choices=("bash", "zsh", "names"), metavar="bash|zsh")
     sub.set_defaults(commands=commands.choices)
     sub = add("web", "serve a web page; takes the options of moorage.panel as well")
     sub.add_argument(
@@ -305,7 +305,7 @@ class Commands:
         if self.arguments.shell == "names":
             print("\n".join(completion.names(self.client)))
         else:
-            print(completion.script(self.arguments.commands), end="")
+            print(completion.script(self.arguments.commands, self.arguments.shell), end="")
         return 0
 
     def plugins(self) -> int:
