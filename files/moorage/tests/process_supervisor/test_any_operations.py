@@ -1,6 +1,7 @@
 """Operations that nobody has thought of: what runs at the end is what should, once each.
 
-Real processes under a real supervisor and guardian, both of which are killed in between. `make
+Real processes under a real supervisor and guardian, both of which are killed in between. Root has
+their logs and the supervisor's state on a small disk of their own, which is full at times. `make
 test` has some hundred operations, `make test-long` ten thousand.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
@@ -38,15 +40,9 @@ _OPERATIONS = some.one_of(
     some.tuples(some.sampled_from(["start", "stop", "restart", "kill", "freeze"]), _NAMES),
     some.tuples(some.sampled_from(["take", "give"]), _NAMES),
     some.tuples(some.sampled_from(["supervisor", "guardian", "both", "all"]), some.just("")),
+    some.tuples(some.sampled_from(["fill", "free"]), some.just("")),
 )
-
-
-def config(name: str) -> dict[str, Any]:
-    return {
-        "name": name, "command": ["sh", "-c", _SCRIPTS[name]], "stop_grace": 0.2,
-        "restart_limit": None, "restart_delay": 0.0, "restart_delay_max": 0.1,
-        "log_max_bytes": 2000, "log_backups": 1000,
-    }  # fmt: skip
+_DISK_BYTES = 4 << 20
 
 
 class World:
@@ -56,7 +52,35 @@ class World:
         self.rig = rig
         self.client = rig.client
         self.wanted = dict.fromkeys(_SCRIPTS, True)
-        rig.start(*(config(name) for name in self.wanted))
+        self.disk = rig.path("disk")
+        self.disk.mkdir()
+        size = f"size={_DISK_BYTES}"
+        mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(self.disk)]
+        self.small = os.geteuid() == 0 and subprocess.run(mount, check=False).returncode == 0
+        rig.more = {"state_dir": str(self.disk / "state")}
+        rig.start(*map(self.config, self.wanted))
+
+    def config(self, name: str) -> dict[str, Any]:
+        return {
+            "name": name, "command": ["sh", "-c", _SCRIPTS[name]], "stop_grace": 0.2,
+            "restart_limit": None, "restart_delay": 0.0, "restart_delay_max": 0.1,
+            "stdout_logfile": str(self.disk / f"{name}.log"),
+            "log_max_bytes": 2000, "log_backups": 1000,
+        }  # fmt: skip
+
+    def fill(self, full: bool) -> None:
+        """Have the disk full, or as it was."""
+        ballast = self.disk / "ballast"
+        if full and self.small:
+            with suppress(OSError), ballast.open("ab", buffering=0) as file:
+                while file.write(b"x" * 4096):
+                    pass
+        elif not full:
+            ballast.unlink(missing_ok=True)
+
+    def unmount(self) -> None:
+        if self.small:
+            subprocess.run(["umount", "--lazy", str(self.disk)], check=True)
 
     def ask(self, verb: Callable[[], Any]) -> Any:
         """Have it done by whichever supervisor there is."""
@@ -84,8 +108,10 @@ class World:
             self.wanted = {n: up for n, up in self.wanted.items() if n != name}
             if operation == "give":
                 self.wanted[name] = True
-            self.rig.configure(*(config(each) for each in self.wanted))
+            self.rig.configure(*map(self.config, self.wanted))
             self.ask(client.reload)
+        elif operation in ("fill", "free"):
+            self.fill(operation == "fill")
         elif not name:
             self.kill(operation)
 
@@ -152,9 +178,7 @@ class World:
     def lines(self, name: str) -> None:
         """Make sure that none of a process's lines is lost or cut."""
         last = dict[str, int]()
-        for line in (
-            b"".join(self.rig.log_files(self.rig.path(f"{name}.log"))).decode().splitlines()
-        ):
+        for line in b"".join(self.rig.log_files(self.disk / f"{name}.log")).decode().splitlines():
             pid, number = line.split()
             assert int(number) in (1, last.get(pid, 0) + 1), line
             last[pid] = int(number)
@@ -174,11 +198,15 @@ def test_what_runs_at_the_end_is_what_should(
 ) -> None:
     with rigs() as rig:
         world = World(rig)
-        for number, (operation, name) in enumerate(operations, 1):
-            world.do(operation, name)
-            if number % 10 == 0:
-                world.settles()
-        for name in world.wanted:
-            world.lines(name)
-        world.ask(rig.client.shutdown)
-        rig.until(lambda: not any(map(rig.family, _SCRIPTS)), "nothing is left")
+        try:
+            for number, (operation, name) in enumerate(operations, 1):
+                world.do(operation, name)
+                if number % 10 == 0:
+                    world.settles()
+            world.fill(False)
+            for name in world.wanted:
+                world.lines(name)
+            world.ask(rig.client.shutdown)
+            rig.until(lambda: not any(map(rig.family, _SCRIPTS)), "nothing is left")
+        finally:
+            world.unmount()

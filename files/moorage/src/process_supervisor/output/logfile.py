@@ -168,11 +168,15 @@ class LogFile:
             start = size
         self._checked = 0
         fd = self._open(self._fresh)
-        os.ftruncate(fd, 0)
-        write_all(fd, read_at(self.fd, start, size - start), 0)
-        self._shift()
-        os.replace(self._fresh, self.path)
-        os.ftruncate(self.fd, start)
+        try:
+            os.ftruncate(fd, 0)
+            write_all(fd, read_at(self.fd, start, size - start), 0)
+            self._shift()
+            os.replace(self._fresh, self.path)
+            os.ftruncate(self.fd, start)
+        except OSError:
+            os.close(fd)  # a full disk, for which it is tried again and again
+            raise
         self._use(fd)
 
     def _shift(self) -> None:

@@ -68,6 +68,7 @@ class Supervisor:
         self.shutting_down = False
         self._grace: float | None = None
         self._dirty = False
+        self._unsaved = False  # who is stopped
         self._left: set[int] | None = None
         self._saved: dict[str, tuple[tuple[object, ...], str]] = {}
         self._pids: dict[str, int] | None = None
@@ -96,7 +97,7 @@ class Supervisor:
         """Stop a process and remember that it shall stay so."""
         if name not in self.stopped_by_operator:
             self.stopped_by_operator.add(name)
-            self.store.save_stopped(self.stopped_by_operator)
+            self._save_stopped()
         self.processes[name].stop()
         self.touch()
 
@@ -109,7 +110,16 @@ class Supervisor:
     def _forget_stop(self, name: str) -> None:
         if name in self.stopped_by_operator:
             self.stopped_by_operator.discard(name)
+            self._save_stopped()
+
+    def _save_stopped(self) -> None:
+        """Keep who is stopped over boots; who fills the disk can be stopped all the same."""
+        try:
             self.store.save_stopped(self.stopped_by_operator)
+            self._unsaved = False
+        except OSError as error:
+            self._unsaved = True
+            self.events.add("error", reason=f"cannot save who is stopped: {error}")
 
     def monitor(self, wanted: bool) -> None:
         """Switch restarts on or off; what ended meanwhile is started when they come on again."""
@@ -300,6 +310,8 @@ class Supervisor:
 
     def save(self) -> None:
         """Write run state and pids.env; trouble is an event, never the end of supervision."""
+        if self._unsaved:
+            self._save_stopped()
         try:
             states = {name: self._saved_text(name) for name in self.processes}
             self.store.save_state(self.generation, states, self.shortage.as_dict())
