@@ -133,7 +133,7 @@ def test_other_paths_are_not_mistaken_for_it(source: str) -> None:
 
 def test_all_in_one_report(refused: Callable[..., dict[str, Any]]) -> None:
     found = refused(
-        "services: {a: {image: x, scale: 2, ports: ['80:80'], volumes: ['/run:/r', /d]}}",
+        "services: {a: {image: x, scale: 2, ports: ['80:80'], volumes: ['/run:/r', '../d:/d']}}",
         topology="containers",
     )
     assert set(found) == {"services.a.scale", "services.a.volumes[0]", "services.a.volumes[1]"}

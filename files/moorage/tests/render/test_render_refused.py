@@ -88,15 +88,14 @@ CASES = {
         "services: {a: {image: x, depends_on: [b]}, b: {build: ., command: [b]}}",
         "services.a.depends_on.b",
     ),
-    "an unnamed volume": ("services: {a: {image: x, volumes: [/data]}}", "services.a.volumes[0]"),
     "a volume of two users": (
         "services: {a: {image: x, user: '1:1', volumes: ['data:/d']},"
         " b: {image: x, user: '2:2', volumes: ['data:/d']}}\nvolumes: {data: }",
         "volumes.data",
     ),
-    "an external volume": (
+    "a volume of a driver": (
         "services: {a: {image: x, user: '1:1', volumes: ['data:/d']}}\n"
-        "volumes: {data: {external: true}}",
+        "volumes: {data: {driver: nfs}}",
         "volumes.data",
     ),
     "a config from outside": (
@@ -144,7 +143,7 @@ def test_publish_that_is_no_port(refused: Callable[..., dict[str, Any]]) -> None
 def test_all_in_one_report(refused: Callable[..., dict[str, Any]]) -> None:
     found = refused(
         TOP + "services: {a: {build: ., privileged: true, cap_add: [NET_ADMIN]},"
-        " b: {image: x, volumes: [/d]}}"
+        " b: {image: x, volumes: ['../d:/d']}}"
     )
     assert set(found) == {
         "services.a.command",

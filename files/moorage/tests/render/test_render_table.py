@@ -27,6 +27,7 @@ VALUES: dict[str, Any] = {
     "dns_opt": "[use-vc]", "dns_search": "example.com", "domainname": "example.com",
     "entrypoint": "[e]", "env_file": "[{path: none, required: false}]", "environment": "{A: b}",
     "expose": "[1]", "extends": "db", "external_links": "[x]", "extra_hosts": "['h:192.0.2.1']",
+    "gpus": "all", "label_file": "[]", "post_start": "[{command: a}]", "pre_stop": "[{command: a}]",
     "group_add": "[5]", "healthcheck": "{test: t}", "hostname": "h", "image": "img",
     "init": "true", "ipc": "host", "isolation": "default", "labels": "{a: b}", "links": "[db]",
     "logging": "{driver: local}", "mac_address": "'02:42:ac:11:00:02'", "mem_limit": "1g",

@@ -110,3 +110,58 @@ def test_a_path_below_one_that_another_writes_is_refused(refused: Render) -> Non
 def test_neither_its_own_directory_nor_moorages(refused: Render, source: str) -> None:
     text = f"services: {{a: {{image: x, volumes: ['{source}:/m']}}}}"
     assert list(refused(text, topology="containers")) == ["services.a.volumes[0]"]
+
+
+def test_a_volume_without_a_name_gets_one_that_stays(render: Render) -> None:
+    text = (
+        "services: {a: {image: x, user: '1:1', volumes: [/var/mail, {type: volume, target:"
+        " /var-mail}]}}"
+    )
+    found = render(text, topology="containers")
+    sources = [mount["source"] for mount in found.services["a"]["volumes"]]
+    assert sources[0] == "/opt/shop/data/a-var-mail"
+    assert sources[1].startswith("/opt/shop/data/a-var-mail-")
+    assert [volume.path for volume in found.rendering.volumes] == sources
+    again = render(text, topology="containers")
+    assert [mount["source"] for mount in again.services["a"]["volumes"]] == sources
+
+
+def test_volumes_that_only_lead_elsewhere(render: Render, refused: Render) -> None:
+    text = (
+        "services: {a: {image: x, user: '1:1', volumes: ['disk:/d', 'memory:/m', 'old:/o:z']}}\n"
+        "volumes: {disk: {driver_opts: {type: none, o: bind, device: DEVICE}},"
+        " old: {external: true},"
+        " memory: {driver_opts: {type: tmpfs, device: tmpfs, o: 'size=5m,uid=1'}}}"
+    )
+    found = render(text.replace("DEVICE", "/srv/disk"), topology="containers")
+    disk, memory, old = found.services["a"]["volumes"]
+    assert disk["source"] == "/srv/disk" and disk["bind"] == {"create_host_path": False}
+    assert found.rendering.places == (Place("/srv/disk", make=False, read_only=False),)
+    assert memory == {"type": "tmpfs", "target": "/m", "tmpfs": {"size": str(5 << 20)}}
+    assert old["source"] == "/opt/shop/data/old"
+    assert "volumes.old: is external" in "".join(found.rendering.notes)
+    for device in ("/run", "/opt/shop/secrets", "/opt/moorage/keys", "../beside"):
+        wrong = refused(text.replace("DEVICE", device), topology="containers")
+        assert list(wrong) == ["services.a.volumes[0]"]
+    nfs = text.replace("type: none, o: bind", "type: nfs, o: addr=192.0.2.1")
+    assert list(refused(nfs, topology="containers")) == ["volumes.disk"]
+
+
+def test_what_compose_takes_as_a_number_alone(
+    render: Render, compose_config: Callable[[str], dict[str, Any]]
+) -> None:
+    found = render(
+        "services: {a: {image: x, mem_limit: -1, memswap_limit: -1, mem_reservation: 64m,"
+        " shm_size: 64m, gpus: all, blkio_config: {weight: 300, device_read_bps: [{path: /dev/sda,"
+        " rate: 12mb}]}}, b: {image: x, deploy: {resources: {reservations: {devices: [{driver: d,"
+        " count: all, capabilities: [gpu]}]}}}}}",
+        topology="containers",
+    )
+    read = compose_config(found.text)["services"]
+    assert read["a"]["memswap_limit"] == "-1" and "mem_limit" not in read["a"]
+    assert read["a"]["deploy"]["resources"]["limits"].keys() == {"pids"}
+    devices = {name: read[name]["deploy"]["resources"]["reservations"]["devices"] for name in "ab"}
+    assert devices == {
+        "a": [{"capabilities": ["gpu"], "count": -1}],
+        "b": [{"capabilities": ["gpu"], "count": -1, "driver": "d"}],
+    }

@@ -86,7 +86,8 @@ def _loaded(
     every = data.get("services", {})
     if not every and not files.problems:
         files.problems.append(Problem("services", "there is no service", "write at least one"))
-    started = set(enabled(every, set(asked) - {""}))
+    # Compose enables "" where nothing is asked for, which `${UNSET:-}` becomes.
+    started = set(enabled(every, set(asked)))
     brought = set(every) if on_demand else started
     result = _resolved(data, name, base, files, variables, started, brought)
     files.problems += _unknown(told, files)

@@ -28,6 +28,8 @@ def resolve_service(
     result = {key: value for key, value in service.items() if key not in ("develop", "attach")}
     result["environment"] = _environment(name, result, files, sheet, variables)
     result.pop("env_file", None)
+    result["labels"] = _labels(name, result, files, sheet, variables)
+    result.pop("label_file", None)
     if "build" in result:
         result["build"] = resolve_build(result["build"], sheet.file.parent, variables)
     if not result.get("networks"):
@@ -83,6 +85,17 @@ def _environment(
     for key, value in service.get("environment", {}).items():
         result[key] = variables.get(key) if value is None else value
     return result
+
+
+def _labels(
+    name: str, service: dict[str, Any], files: Files, sheet: Sheet, variables: Mapping[str, str]
+) -> dict[str, str]:
+    result: dict[str, str] = {}
+    for index, entry in enumerate(service.get("label_file", [])):
+        result |= files.dotenv(
+            Path(entry), variables, sheet, ("services", name, "label_file", index)
+        )
+    return {**result, **service.get("labels", {})}
 
 
 def _depend_implicitly(service: dict[str, Any]) -> None:

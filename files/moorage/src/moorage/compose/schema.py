@@ -18,7 +18,7 @@ from moorage.compose.extension_schema import (
     VOLUME_EXTENSION,
 )
 from moorage.compose.schema_build import BUILD
-from moorage.compose.schema_deploy import DEPLOY
+from moorage.compose.schema_deploy import DEPLOY, DEVICE, REPLICAS
 from moorage.compose.shapes import INVALID, Place
 from moorage.images.names import EVERY
 
@@ -76,7 +76,7 @@ _HEALTHCHECK = s.record(
         "test": _test,
         "interval": s.duration,
         "timeout": s.duration,
-        "retries": s.integer,
+        "retries": s.whole(0),
         "start_period": s.duration,
         "start_interval": s.duration,
         "disable": s.boolean,
@@ -115,6 +115,7 @@ _NETWORK_OF_SERVICE = s.record(
         "mac_address": s.text,
         "driver_opts": s.mapped(s.scalar_text),
         "priority": s.integer,
+        "gw_priority": s.integer,
     }
 )
 
@@ -133,11 +134,45 @@ def _extends(value: Any, place: Place) -> Any:
 
 
 _TEXTS = s.listed(s.text, once=True)
+_RATES = s.listed(s.record({"path": s.text, "rate": s.size}, ("path", "rate")))
+_BLKIO = s.record(
+    {
+        "weight": s.whole(0, 1000),
+        "weight_device": s.listed(
+            s.record({"path": s.text, "weight": s.whole(0, 1000)}, ("path", "weight"))
+        ),
+        "device_read_bps": _RATES,
+        "device_write_bps": _RATES,
+        "device_read_iops": _RATES,
+        "device_write_iops": _RATES,
+    }
+)
+
+
+def _gpus(value: Any, place: Place) -> Any:
+    """Graphics processors: all of them, or a list of devices."""
+    if value == "all":
+        return [{"count": -1}]
+    return s.listed(s.record(DEVICE))(value, place)
+
+
+_LIFE_HOOKS = s.listed(
+    s.record(
+        {
+            "command": command,
+            "user": s.text,
+            "privileged": s.boolean,
+            "working_dir": s.text,
+            "environment": s.pairs(None),
+        },
+        ("command",),
+    )
+)
 
 SERVICE_KEYS: dict[str, s.Shape] = {
     "annotations": s.pairs(""),
     "attach": s.boolean,
-    "blkio_config": s.mapped(s.anything),
+    "blkio_config": _BLKIO,
     "build": BUILD,
     "cap_add": _TEXTS,
     "cap_drop": _TEXTS,
@@ -172,6 +207,7 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     "extends": _extends,
     "external_links": _TEXTS,
     "extra_hosts": shorthand.extra_hosts,
+    "gpus": _gpus,
     "group_add": s.listed(s.scalar_text, once=True),
     "healthcheck": _HEALTHCHECK,
     "hostname": s.text,
@@ -179,6 +215,7 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     "init": s.boolean,
     "ipc": s.text,
     "isolation": s.text,
+    "label_file": s.one_or_more(shorthand.path),
     "labels": s.pairs(""),
     "links": _TEXTS,
     "logging": s.record({"driver": s.text, "options": s.mapped(s.nullable(s.scalar_text, ""))}),
@@ -195,6 +232,8 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     "pids_limit": s.integer,
     "platform": s.text,
     "ports": shorthand.port_list,
+    "post_start": _LIFE_HOOKS,
+    "pre_stop": _LIFE_HOOKS,
     "privileged": s.boolean,
     "profiles": _TEXTS,
     "pull_policy": s.matching(
@@ -204,7 +243,7 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     "read_only": s.boolean,
     "restart": s.matching(_RESTART, "no, always, unless-stopped or on-failure[:times]"),
     "runtime": s.text,
-    "scale": s.integer,
+    "scale": REPLICAS,
     "secrets": s.listed(shorthand.grant("/run/secrets")),
     "security_opt": _TEXTS,
     "shm_size": s.size,
@@ -256,6 +295,7 @@ _NETWORK = s.record(
             }
         ),
         "internal": s.boolean,
+        "enable_ipv4": s.boolean,
         "enable_ipv6": s.boolean,
         "attachable": s.boolean,
     }

@@ -13,6 +13,19 @@ def _size(value: Any, place: s.Place) -> Any:
     return s.size(checked, place) if isinstance(checked, str) else checked
 
 
+def _count(value: Any, place: s.Place) -> Any:
+    return -1 if value == "all" else s.whole(-1)(value, place)
+
+
+DEVICE: dict[str, s.Shape] = {
+    "capabilities": s.listed(s.text),
+    "driver": s.text,
+    "count": _count,
+    "device_ids": s.listed(s.text),
+    "options": s.pairs(""),
+}
+# As the setting of replicas: each has two ports behind the edge, of ten thousand.
+REPLICAS = s.whole(0, 100)
 _UPDATE = s.record(
     {
         "parallelism": s.integer,
@@ -26,7 +39,7 @@ _UPDATE = s.record(
 DEPLOY_KEYS: dict[str, s.Shape] = {
     "mode": s.choice("replicated", "global", "replicated-job", "global-job"),
     "endpoint_mode": s.choice("vip", "dnsrr"),
-    "replicas": s.integer,
+    "replicas": REPLICAS,
     "labels": s.pairs(""),
     "update_config": _UPDATE,
     "rollback_config": _UPDATE,
@@ -38,7 +51,7 @@ DEPLOY_KEYS: dict[str, s.Shape] = {
                     "cpus": s.number,
                     "memory": _size,
                     "generic_resources": s.listed(s.anything),
-                    "devices": s.listed(s.anything),
+                    "devices": s.listed(s.record(DEVICE, ("capabilities",))),
                 }
             ),
         }

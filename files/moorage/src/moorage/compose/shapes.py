@@ -102,6 +102,19 @@ def integer(value: Any, place: Place) -> Any:
     return place.wrong("must be a whole number", value, "write it in digits")
 
 
+def whole(least: int, most: int | None = None) -> Shape:
+    """A whole number that is not below one, nor above another."""
+    what = f"from {least} to {most}" if most is not None else f"of at least {least}"
+
+    def check(value: Any, place: Place) -> Any:
+        found = integer(value, place)
+        if found is not INVALID and not least <= found <= (found if most is None else most):
+            return place.wrong(f"must be a whole number {what}", value, f"write one {what}")
+        return found
+
+    return check
+
+
 def number(value: Any, place: Place) -> Any:
     """A number, also as a text."""
     found = value

@@ -145,7 +145,7 @@ _LONG_PORT = s.record(
         "name": s.text,
         "mode": s.text,
         "host_ip": _host_ip,
-        "target": s.integer,
+        "target": s.whole(1, _LAST_PORT),
         "published": _published,
         "protocol": s.text,
         "app_protocol": s.text,
@@ -202,6 +202,8 @@ def _short_mount(value: str, place: Place) -> Any:
             details["nocopy"] = True
         elif option in ("z", "Z") and kind == "bind":
             details["selinux"] = option
+        elif option in ("z", "Z"):
+            result["bind"] = {"selinux": option}
         elif option in _PROPAGATION and kind == "bind":
             details["propagation"] = option
         else:
@@ -222,6 +224,7 @@ _LONG_MOUNT = s.record(
                 "propagation": s.choice(*_PROPAGATION),
                 "create_host_path": s.boolean,
                 "selinux": s.choice("z", "Z"),
+                "recursive": s.choice("enabled", "disabled", "writable", "readonly"),
             }
         ),
         "volume": s.record({"nocopy": s.boolean, "subpath": s.text}),

@@ -24,7 +24,7 @@ _ORDER = (
 )  # fmt: skip
 _REPLACED = (
     "secrets", "configs", "profiles", "container_name", "build", "depends_on", EXTENSION,
-    "mem_limit", "cpus", "pids_limit", "scale",
+    "mem_limit", "cpus", "pids_limit", "scale", "gpus", "post_start", "pre_stop",
 )  # fmt: skip
 
 
@@ -99,6 +99,10 @@ def container(
         },
         "deploy": _deploy(ctx, service),
     }  # fmt: skip
+    for key in ("memswap_limit", "mem_reservation", "mem_swappiness", "shm_size"):
+        if data.get(key) == "-1":
+            # As a number alone Compose takes it.
+            data[key] = -1
     if ctx.settings.dns and "dns" not in data:
         data["dns"] = list(ctx.settings.dns)
     kept = ("command", "entrypoint")
@@ -121,6 +125,15 @@ def _deploy(ctx: Context, service: PlacedService) -> dict[str, Any]:
             "deploy.resources.reservations.cpus",
             "the engine keeps processors for nobody; limit the others instead",
         )
+    gpus = [
+        {**entry, "capabilities": sorted({"gpu", *entry.get("capabilities", ())})}
+        for entry in service.options.get("gpus", ())
+    ]
+    if gpus:
+        own = {**own, "devices": [*own.get("devices", ()), *gpus]}
+        if "mem_reservation" in service.options:
+            # Beside other reservations Compose wants it said there too.
+            own.setdefault("memory", service.options["mem_reservation"])
     limits = resources(service.limits).get("resources", {})
     merged = {**limits, **({"reservations": own} if own else {})}
     return {"resources": merged} if merged else {}

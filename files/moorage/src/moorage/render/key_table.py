@@ -69,6 +69,7 @@ BY_IMAGES_MAP = mapped("by images_map")
 CONTAINER_LOGS = mapped("json-file with limits, unless the file says more")
 _DESK = ignored("for a developer's desk")
 _SWARM = ignored("Swarm only")
+_NOT_BY_COMPOSE = ignored("Debian 13's Compose reads it and runs nothing; x-moorage has hooks")
 _ALIKE = {
     "attach": _DESK,
     "deploy": mapped("see the rows deploy.*"),
@@ -78,6 +79,9 @@ _ALIKE = {
     "deploy.placement": ignored("there is one host"),
     "develop": _DESK,
     "env_file": READ,
+    "label_file": READ,
+    "post_start": _NOT_BY_COMPOSE,
+    "pre_stop": _NOT_BY_COMPOSE,
     "extends": READ,
     "stop_signal": honoured(),
     "x-moorage": mapped("see below"),
@@ -86,7 +90,7 @@ _ALIKE = {
 OF_ONE_CONTAINER = (
     "blkio_config", "cgroup", "cgroup_parent", "cpu_count", "cpu_percent", "cpu_period",
     "cpu_quota", "cpu_rt_period", "cpu_rt_runtime", "cpu_shares", "cpuset", "credential_spec",
-    "device_cgroup_rules", "devices", "domainname", "external_links", "hostname", "ipc",
+    "device_cgroup_rules", "devices", "domainname", "external_links", "gpus", "hostname", "ipc",
     "isolation", "links", "mac_address", "mem_reservation", "mem_swappiness", "memswap_limit",
     "network_mode", "oom_kill_disable", "pid", "privileged", "runtime", "stdin_open",
     "storage_opt", "tty", "userns_mode", "uts", "volumes_from",
@@ -107,6 +111,7 @@ _CONTAINER = {
     "deploy.restart_policy": mapped(
         "restart; max_attempts after failures only, delay and window without effect"
     ),
+    "gpus": mapped("deploy.resources.reservations.devices"),
     "labels": mapped("beside those of Moorage, moorage.…"),
     "logging": CONTAINER_LOGS,
     "secrets": SECRET_FILES,

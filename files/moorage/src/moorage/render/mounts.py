@@ -62,10 +62,6 @@ def _mount(ctx: Context, service: Service, index: int, mount: Mount) -> dict[str
     if mount.type == "tmpfs":
         return mount.to_dict()
     if mount.type == "volume":
-        if mount.source is None:
-            advice = f"name it: NAME:{mount.target}, and define NAME under volumes:"
-            ctx.wrong(service.name, key, "its data would be lost with the container", advice)
-            return None
         below = _below(mount)
         if below and not _is_steady(ctx, service, key, mount, below):
             return None
@@ -184,8 +180,8 @@ def volume_facts(
     for name, volume in sorted(ctx.stack.volumes.items()):
         where = f"volumes.{name}"
         driver = volume.options.get("driver", "local")
-        if volume.external or driver != "local" or volume.options.get("driver_opts"):
-            advice = "remove external, driver and driver_opts"
+        if driver != "local" or volume.options.get("driver_opts"):
+            advice = "mount it on the host, and its path in the service; or remove the driver"
             message = f"volumes are directories under {ctx.settings.base_dir}/data"
             ctx.wrong("", where, message, advice)
             continue

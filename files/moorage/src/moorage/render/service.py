@@ -149,8 +149,10 @@ def _limits(service: Service, settings: Settings) -> Limits:
     memory = service.options.get("mem_limit", limits.get("memory"))
     cpus = service.options.get("cpus", limits.get("cpus"))
     pids = service.options.get("pids_limit", limits.get("pids"))
+    # -1 is none.
+    memory = None if memory is None or int(memory) < 0 else int(memory)
     return Limits(
-        given.memory or (None if memory is None else int(memory)),
+        given.memory or memory,
         given.cpus or (None if cpus is None else float(cpus)),
         given.pids or (None if pids is None else int(pids)),
     )

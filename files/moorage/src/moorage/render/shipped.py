@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
 from zlib import crc32
 
 from moorage.compose.errors import Problem
 from moorage.compose.model import Service, Stack
-from moorage.compose.parts import Mount
+from moorage.compose.parts import Mount, Relative
 from moorage.compose.resources import Volume
 from moorage.release.digest import digest
 from moorage.release.names import SHIPPED, SHIPPED_BASE64, SHIPPED_DIRECTORY
 from moorage.render.context import Context
 from moorage.render.rendering import PRIVATE, RenderedFile
+from moorage.settings.readers import parse_bytes
 
 # Long enough that no two contents share one.
 _DIGITS = 20
@@ -24,14 +28,23 @@ def with_data(stack: Stack) -> tuple[Stack, list[str], list[Problem]]:
     """A stack whose mounts of what its directory does not hold are named volumes; what to know."""
     notes: list[str] = []
     problems: list[Problem] = []
+    stack = _as_mounts(stack, notes)
     names = _names(stack)
+    taken = {*stack.volumes, *names.values()}
     services = {}
     for key, service in stack.services.items():
         mounts = list(service.volumes)
         for index, mount in enumerate(mounts):
-            if mount.type != "bind" or (name := names.get(mount.source or "")) is None:
+            where = f"services.{key}.volumes[{index}]"
+            if mount.type == "volume" and mount.source is None:
+                own = _nameless(key, mount, taken)
+                taken.add(own)
+                mounts[index] = replace(mount, source=own)
+                notes.append(f"{where}: has no name, and is kept as data/{own}, over updates too")
+            name = names.get(mount.source or "") if mount.type == "bind" else None
+            if name is None:
                 continue
-            where, path = f"services.{key}.volumes[{index}]", _told(stack, mount)
+            path = _told(stack, mount)
             above = next(
                 (o for o in names if f"{mount.source}/".startswith(f"{o}/") and o != mount.source),
                 "",
@@ -47,8 +60,52 @@ def with_data(stack: Stack) -> tuple[Stack, list[str], list[Problem]]:
                 f"a directory of the host that is empty at first, data/{name}{_odd(mount)}"
             )
         services[key] = replace(service, volumes=tuple(mounts))
-    volumes = {name: Volume(name, f"{stack.name}_{name}") for name in names.values()}
+    volumes = {n: Volume(n, f"{stack.name}_{n}") for n in sorted(taken - stack.volumes.keys())}
     return replace(stack, services=services, volumes={**stack.volumes, **volumes}), notes, problems
+
+
+def _nameless(service: str, mount: Mount, taken: Collection[str]) -> str:
+    """What a volume without a name is called: the same in every release."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{service}{mount.target}").strip(".-")
+    return f"{name}-{crc32(mount.target.encode()):08x}" if name in taken else name
+
+
+def _as_mounts(stack: Stack, notes: list[str]) -> Stack:
+    """A stack whose volumes that only lead elsewhere are mounts of that place."""
+    elsewhere: dict[str, tuple[str, str | None, dict[str, Any]]] = {}
+    kept = {}
+    for key, volume in stack.volumes.items():
+        options = volume.options.get("driver_opts", {})
+        local = not volume.external and volume.options.get("driver", "local") == "local"
+        flags = set(options.get("o", "").split(",")) - {""}
+        if local and flags & {"bind", "rbind"} and options.get("device"):
+            device = os.path.normpath(options["device"])
+            # A device that was written from the file's directory is resolved by now.
+            device = Relative(device) if ".." in options["device"].split("/") else device
+            elsewhere[key] = ("bind", device, {"bind": {"create_host_path": False}})
+            continue
+        if local and options.get("type") == "tmpfs":
+            size = next((f.removeprefix("size=") for f in flags if f.startswith("size=")), "")
+            sized = {"size": str(parse_bytes(size))} if re.fullmatch(r"\d+[kmg]?", size) else {}
+            elsewhere[key] = ("tmpfs", None, {"tmpfs": sized} if sized else {})
+            continue
+        if volume.external:
+            notes.append(
+                f"volumes.{key}: is external, and data/{key} is made for it, empty: what the "
+                f"engine's volume {volume.name} holds, if there is one, has to be copied there"
+            )
+            volume = replace(volume, external=False)
+        kept[key] = volume
+    services = {}
+    for name, service in stack.services.items():
+        mounts = []
+        for mount in service.volumes:
+            if mount.type == "volume" and mount.source in elsewhere:
+                kind, source, options = elsewhere[mount.source]
+                mount = Mount(kind, mount.target, source, mount.read_only, options)
+            mounts.append(mount)
+        services[name] = replace(service, volumes=tuple(mounts))
+    return replace(stack, services=services, volumes=kept)
 
 
 def _told(stack: Stack, mount: Mount) -> str:
