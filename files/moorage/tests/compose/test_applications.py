@@ -9,7 +9,7 @@ import pytest
 from moorage.compose import load_stack
 from moorage.render import Rendering, Settings, render_stack
 
-HERE = Path(__file__).parent / "applications"
+HERE = Path(__file__).parent / "corpus/applications"
 # Beside the files there are what they mount.
 FILES = sorted(path.name for path in HERE.glob("*.yml") if "services:" in path.read_text())
 

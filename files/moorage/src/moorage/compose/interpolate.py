@@ -23,8 +23,15 @@ class InterpolationError(ValueError):
         self.advice = advice
 
 
-def substitute(text: str, lookup: Lookup) -> str:
-    """Fill in the variables of a text; an unset variable without a default is empty."""
+def substitute(text: str, lookup: Lookup, unset: Callable[[str], None] = lambda _: None) -> str:
+    """Fill in the variables of a text; `unset` is told of those without value and default."""
+
+    def empty(name: str) -> str:
+        value = lookup(name)
+        if value is None:
+            unset(name)
+        return value or ""
+
     parts: list[str] = []
     position = 0
     while (dollar := text.find("$", position)) >= 0:
@@ -35,10 +42,10 @@ def substitute(text: str, lookup: Lookup) -> str:
             position = dollar + 2
         elif following == "{":
             end = _closing(text, dollar)
-            parts.append(_braced(text[dollar + 2 : end], lookup))
+            parts.append(_braced(text[dollar + 2 : end], lookup, unset))
             position = end + 1
         elif match := _NAME.match(text, dollar + 1):
-            parts.append(lookup(match[0]) or "")
+            parts.append(empty(match[0]))
             position = match.end()
         else:
             parts.append("$")
@@ -64,7 +71,7 @@ def _closing(text: str, start: int) -> int:
     )
 
 
-def _braced(body: str, lookup: Lookup) -> str:
+def _braced(body: str, lookup: Lookup, unset: Callable[[str], None]) -> str:
     match = _NAME.match(body)
     rest = body[match.end() :] if match else body
     operator = next((sign for sign in _OPERATORS if rest.startswith(sign)), None)
@@ -73,17 +80,17 @@ def _braced(body: str, lookup: Lookup) -> str:
             f"'${{{body}}}' is no variable",
             "write ${NAME}, ${NAME:-default}, ${NAME:?message} or ${NAME:+value}; $$ for a dollar",
         )
-    value = lookup(match[0])
     if operator is None:
-        return value or ""
+        return substitute(f"${match[0]}", lookup, unset)
+    value = lookup(match[0])
     given = bool(value) if operator.startswith(":") else value is not None
     argument = rest[len(operator) :]
     if operator.endswith("+"):
-        return substitute(argument, lookup) if given else ""
+        return substitute(argument, lookup, unset) if given else ""
     if given:
         return value or ""
     if operator.endswith("-"):
-        return substitute(argument, lookup)
+        return substitute(argument, lookup, unset)
     message = substitute(argument, lookup)
     why = f": {message}" if message else ""
     raise InterpolationError(f"the variable {match[0]} is required{why}", f"set {match[0]}")

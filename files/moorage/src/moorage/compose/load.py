@@ -11,7 +11,7 @@ from moorage.compose.errors import ComposeError, Problem
 from moorage.compose.extension import EXTENSION
 from moorage.compose.files import Files
 from moorage.compose.merge import merge_files
-from moorage.compose.model import ON_DEMAND, SHIPPED, Stack
+from moorage.compose.model import ON_DEMAND, SHIPPED, UNSET, Stack
 from moorage.compose.resolve import (
     SECTIONS,
     enabled,
@@ -27,7 +27,9 @@ from moorage.compose.source import Sheet, dotted
 from moorage.settings.readers import nearest
 
 # What Compose itself reads.
-_OF_COMPOSE = {"COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"}
+_OF_COMPOSE = {
+    "COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME",
+}  # fmt: skip
 FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 
 
@@ -51,7 +53,7 @@ def load_stack(
     this stack: each must stand in one of its files. Raises ComposeError with all problems found.
     """
     base = Path(directory).absolute()
-    path = find_file(base) if file is None else base / file
+    path = base / (file or FILE_NAMES[1])
     try:
         return _loaded(base, path, environment, profiles, file is None, on_demand, kept, told)
     except RecursionError:
@@ -72,11 +74,11 @@ def _loaded(
 ) -> Stack:
     files = Files(kept=kept)
     variables = _variables(files, path, base, environment or {})
-    data = files.read(path, base, variables)
-    override = path.with_name(f"{path.stem}.override{path.suffix}")
-    if overridden and override.is_file():
-        over = files.read(override, base, variables)
-        data = merge_files(data, over, files.sheets[override].replaced)
+    first, *others = _paths(base, variables) if overridden else [path]
+    data = files.read(first, base, variables)
+    for other in others:
+        over = files.read(other, base, variables)
+        data = merge_files(data, over, files.sheets[other].replaced)
     given = variables.get("COMPOSE_PROJECT_NAME") or data.get("name")
     name = project_name(given, base)
     if not name:
@@ -94,7 +96,9 @@ def _loaded(
     if files.problems:
         raise ComposeError(files.problems)
     waiting = [key for key in result["services"] if key not in started]
-    return Stack.from_dict({**result, "directory": str(base), ON_DEMAND: waiting})
+    unset = sorted(name for sheet in files.sheets.values() for name in sheet.unset)
+    more = {"directory": str(base), ON_DEMAND: waiting, UNSET: list(dict.fromkeys(unset))}
+    return Stack.from_dict({**result, **more})
 
 
 def _unknown(told: Collection[str], files: Files) -> Iterator[Problem]:
@@ -113,6 +117,17 @@ def started_only(stack: Stack) -> Stack:
     services = data["services"].items()
     data["services"] = {key: value for key, value in services if key not in dropped}
     return Stack.from_dict(without_unused(data))
+
+
+def _paths(base: Path, variables: Mapping[str, str]) -> list[Path]:
+    """The files that Compose takes: those of COMPOSE_FILE, else the usual one and its override."""
+    separator = variables.get("COMPOSE_PATH_SEPARATOR") or ":"
+    named = [name for name in variables.get("COMPOSE_FILE", "").split(separator) if name]
+    if named:
+        return [base / name for name in named]
+    path = find_file(base)
+    override = path.with_name(f"{path.stem}.override{path.suffix}")
+    return [path, *([override] if override.is_file() else [])]
 
 
 def find_file(directory: Path) -> Path:

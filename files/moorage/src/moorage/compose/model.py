@@ -28,6 +28,8 @@ from moorage.compose.units import format_duration, parse_duration
 ON_DEMAND = "x-moorage-on-demand"
 # Nor this: what is there of the stack's own directory that services mount.
 SHIPPED = "x-moorage-shipped"
+# Nor this: variables that nobody gives, and that are empty therefore.
+UNSET = "x-moorage-unset"
 
 __all__ = [
     "Build",
@@ -158,7 +160,8 @@ class Stack:
     `directory` is the absolute path of the Compose file's directory, which relative paths of
     the description have been resolved against. `on_demand` names those of its services that no
     enabled profile asks for, where such were asked to be read. `shipped` has the files of what is
-    mounted of that directory and is there, by source (`moorage.compose.shipped`).
+    mounted of that directory and is there, by source (`moorage.compose.shipped`), `unset` the
+    variables that nobody gives.
     """
 
     name: str
@@ -171,13 +174,14 @@ class Stack:
     moorage: StackExtension = field(default_factory=StackExtension)
     on_demand: tuple[str, ...] = ()
     shipped: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
     extensions: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Stack:
         """Read a stack from what `to_dict` wrote."""
         known = {"name", "directory", "services", "networks", "volumes", "secrets", "configs"}
-        known |= {ON_DEMAND, SHIPPED}
+        known |= {ON_DEMAND, SHIPPED, UNSET}
         services, networks = data.get("services", {}), data.get("networks", {})
         volumes, secrets = data.get("volumes", {}), data.get("secrets", {})
         return cls(
@@ -191,6 +195,7 @@ class Stack:
             moorage=StackExtension.from_dict(data.get(EXTENSION, {})),
             on_demand=tuple(data.get(ON_DEMAND, ())),
             shipped=dict(data.get(SHIPPED, {})),
+            unset=tuple(data.get(UNSET, ())),
             extensions=without(data, EXTENSION, *known),
         )
 
@@ -205,6 +210,7 @@ class Stack:
             EXTENSION: self.moorage.to_dict(),
             ON_DEMAND: list(self.on_demand),
             SHIPPED: dict(self.shipped),
+            UNSET: list(self.unset),
         }
         filled = {key: value for key, value in sections.items() if value}
         return {"name": self.name, "directory": self.directory, **filled, **self.extensions}

@@ -50,6 +50,8 @@ class Sheet:
     data: Any = None
     lines: Lines = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    # Variables that nobody gives: they are empty where they stand.
+    unset: set[str] = field(default_factory=set)
     # Where a value takes the place of what an earlier file has there, or takes it away: `!override`
     # and `!reset`.
     replaced: list[tuple[str | int, ...]] = field(default_factory=list)
@@ -152,7 +154,7 @@ class _Reader:
             return ""
         if isinstance(value, str) and self.lookup is not None:
             try:
-                return substitute(value, self.lookup)
+                return substitute(value, self.lookup, self.sheet.unset.add)
             except InterpolationError as error:
                 self.sheet.report(path, str(error), advice=error.advice)
         return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from moorage.compose.errors import ComposeError, Problem, did_you_mean, shown
 from moorage.compose.load import started_only
 from moorage.compose.model import Stack
@@ -27,6 +29,18 @@ def topologies() -> tuple[Topology, ...]:
     return tuple(_TOPOLOGIES.values())
 
 
+def _told(stack: Stack) -> Iterator[str]:
+    """Yield what a person should know of a stack, whatever its topology."""
+    for name in stack.unset:
+        yield f"the variable {name} is not set: it is empty where the Compose file has it"
+    for key, network in stack.networks.items():
+        if network.external:
+            yield (
+                f"networks.{key}: is external: where a host does not have it, make it there with "
+                f"`docker network create {network.name}`"
+            )
+
+
 def render_stack(stack: Stack, settings: Settings) -> Rendering:
     """Render a stack for the topology that its settings name. Pure.
 
@@ -40,6 +54,7 @@ def render_stack(stack: Stack, settings: Settings) -> Rendering:
     stack = stack if topology.on_demand else started_only(stack)
     stack, notes, wrong = with_data(stack)
     services, problems = placed_services(stack, settings)
+    notes += _told(stack)
     ctx = Context(stack, settings, services, [*wrong, *problems], notes)
     # A stack that changes its topology may keep its limits.
     ctx.check_names({unit for entry in topologies() for unit in entry.units})
