@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shutil
 import socket
 import subprocess
+import sys
+import tarfile
 import threading
 import time
 import uuid
@@ -18,9 +22,21 @@ from typing import Any
 import pytest
 from registry_rig import Registry, content_of, docker, forget, held
 
+from moorage.controller.credentials import check_modes, read_registries
+from moorage.deploy.parts import Content
+from moorage.deploy.pinned import origin_of, pin
+from moorage.deploy.release import ReleaseError, point_current_at, write_release
+from moorage.deploy.runtimes import archive
+from moorage.deploy.runtimes.pulled import pins
+from moorage.images import ImageMap, stack_spec
+from moorage.images.builder import Builder
+from moorage.images.bundle import pack
+from moorage.images.dockerfile import line_of
 from moorage.images.errors import ImageError
 from moorage.images.names import digest_of, local_name
-from moorage.images.pull import Limits, Puller, client_config
+from moorage.images.pull import REGISTRIES, Limits, Puller, client_config
+from moorage.release.layout import Layout
+from moorage.release.manifest import FORMAT
 
 Event = dict[str, Any]
 
@@ -301,3 +317,148 @@ def test_names() -> None:
         assert local_name(ref, digest_of(ref) or digest) == name
         docker("tag", "moorage/base:trixie", name)
         forget(name)
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "line"),
+    [
+        ("ARG V=1\nFROM scratch AS a\nFROM {0}/none:${{V}} AS web\nRUN true\n", 3),
+        ("FROM scratch\n# one more\nCOPY --from={0}/none:1 /x /y\n", 3),
+    ],
+)
+def test_a_base_that_cannot_be_had_is_said_with_its_line(
+    dockerfile: str, line: int, plain: Registry, tmp_path: Path
+) -> None:
+    root = tmp_path / "source"
+    root.mkdir()
+    text = dockerfile.format(plain.address)
+    (root / "Dockerfile").write_text(text)
+    spec = stack_spec("shop", "web", {"context": "."}, root, ImageMap(root, {}))
+    bundle = io.BytesIO()
+    pack([spec], bundle, {"base_source": "bootstrap", "base_name": ""})
+    bundle.seek(0)
+    with tarfile.open(fileobj=bundle) as archive:
+        archive.extractall(tmp_path / "bundle", filter="fully_trusted")
+    recipe = json.loads((tmp_path / "bundle" / "build.json").read_text())
+    builder = Builder(tmp_path / "bundle", lambda _: None, recipe, logs=tmp_path / "logs")
+    with pytest.raises(ImageError) as trouble:
+        builder.build(recipe["images"])
+    said = str(trouble.value).splitlines()[0]
+    assert f"line {line} of its Dockerfile, `{text.splitlines()[line - 1]}`" in said
+    assert f"{plain.address}/none:1, which cannot be pulled" in said
+    assert "correct its name, tag or digest" in said
+
+
+def test_lines_that_name_an_image() -> None:
+    text = "ARG BASE=redis\nFROM ${BASE} AS a\nRUN echo redis:8\nCOPY --from=redis:8 / /\n"
+    assert line_of(text, ["hub.example.com/library/redis:latest"], {}) == (2, "FROM ${BASE} AS a")
+    assert line_of(text, ["x/mysql:1"], {"BASE": "mysql:1"}) == (2, "FROM ${BASE} AS a")
+    assert line_of(text, ["mysql:1"], {}) is None
+
+
+def test_an_archive_takes_a_stack_s_images_to_a_host_without_a_network(
+    tmp_path: Path, pull: Any
+) -> None:
+    with closing(Registry(tmp_path / "own")) as registry:
+        digest = registry.push("shop/web:1", "one")
+        ref = f"{registry.address}/shop/web:1"
+        pulled = pull(ref)[-1]
+        layout = Layout.of("shop", tmp_path / "opt", tmp_path / "run")
+        planned = {
+            "id": "0" * 12,
+            "stack": "shop",
+            "topology": "containers",
+            "format": FORMAT,
+            "images": [ref],
+            "units": [],
+        }
+        files = dict.fromkeys(("compose.yaml", "compose.json"), ('{"services": {}}', 420))
+        content = pin(Content(files, planned), {ref: (pulled["image"], origin_of(pulled))})
+        ident = str(content.manifest["id"])
+        release = write_release(layout, ident, content.files, content.manifest)
+        file = tmp_path / "shop.tar"
+        with pytest.raises(ReleaseError, match="nothing of shop runs here yet"):
+            archive.save(layout, file)
+        point_current_at(layout, release)
+        assert pins(layout) == {ref: (pulled["image"], origin_of(pulled))}
+
+        assert pulled["image"] in archive.save(layout, file)
+        assert file.stat().st_mode & 0o777 == 0o600
+        registry.stop()
+        for name in [*held(f"{registry.address}/"), pulled["image"]]:
+            forget(name)
+        assert pins(layout) == {}
+        assert {ref, pulled["image"]} <= set(archive.load(file))
+        # A deploy finds it under the name that the Compose file has.
+        last = pull(ref)[-1]
+        assert (last["event"], last["id"]) == ("there", pulled["id"])
+        assert pins(layout)[ref][1].digest == digest
+
+        torn = tmp_path / "torn.tar"
+        torn.write_bytes(file.read_bytes()[:-20_000])
+        with pytest.raises(ReleaseError, match="is no archive that"):
+            archive.load(torn)
+        with pytest.raises(ReleaseError, match="No such file"):
+            archive.load(tmp_path / "none")
+
+
+def test_the_program_of_a_bundle_pulls_and_leaves_no_password(tmp_path: Path) -> None:
+    word = uuid.uuid4().hex
+    with closing(Registry(tmp_path / "own", password=word)) as registry:
+        who = {registry.address: {"username": "anna", "password": word}}
+        with client_config(who) as environment:
+            digest = registry.push("shop/web:1", "one", environment["DOCKER_CONFIG"])
+        ref = f"{registry.address}/shop/web:1"
+        bundle = io.BytesIO()
+        pack([], bundle, {"pulls": [{"ref": ref}], "mirrors": {}, "limits": {"retries": 0}})
+        bundle.seek(0)
+        directory = tmp_path / "bundle"
+        with tarfile.open(fileobj=bundle) as packed:
+            packed.extractall(directory, filter="fully_trusted")
+        (directory / REGISTRIES).write_text(json.dumps(who))
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(directory / "lib")}
+        program = [sys.executable, "-S", "-m", "moorage.images.host"]
+        subprocess.run([*program, "start", str(directory)], env=environment, check=True)
+        events: list[Event] = []
+        deadline = time.monotonic() + 120
+        while not events or events[-1]["event"] != "done":
+            assert time.monotonic() < deadline
+            argv = [*program, "follow", str(directory), "0"]
+            done = subprocess.run(argv, env=environment, capture_output=True, check=True)
+            events = json.loads(done.stdout)["events"]
+        assert events[-1]["error"] == ""
+        assert next(e for e in events if e["event"] == "pulled")["digest"] == digest
+        for path in directory.rglob("*"):
+            assert not path.is_file() or word.encode() not in path.read_bytes(), path
+
+
+def test_credentials(tmp_path: Path) -> None:
+    file = tmp_path / "registries.yml"
+    file.write_text("auths:\n  r.example.com: {username: anna, password: 'one:two'}\n")
+    file.chmod(0o640)
+    with pytest.raises(ImageError, match="has mode 0640"):
+        check_modes(file)
+    file.chmod(0o600)
+    check_modes(file)
+    pair = {"username": "anna", "password": "one:two"}
+    assert read_registries(file) == {"r.example.com": pair}
+    # As `docker login` writes it.
+    coded = base64.b64encode(b"anna:one:two").decode()
+    file.write_text(json.dumps({"auths": {"r.example.com": {"auth": coded}}, "HttpHeaders": {}}))
+    assert read_registries(file) == {"r.example.com": pair}
+    for text, words in (
+        ("{", "neither JSON nor YAML"),
+        ("[1]", "has no `auths`"),
+        ("auths: {r: {username: anna, password: 12345}}", "as texts"),
+        ("auths: {r: {auth: c2VjcmV0}}", "not NAME:WORD in base64"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ImageError) as trouble:
+            read_registries(file)
+        assert words in str(trouble.value)
+        assert "12345" not in str(trouble.value)
+    file.write_bytes(b"$ANSIBLE_VAULT;1.1;AES256\n")
+    file.chmod(0o644)
+    check_modes(file)
+    with pytest.raises(ImageError, match="No such file"):
+        check_modes(tmp_path / "none")

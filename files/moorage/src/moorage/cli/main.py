@@ -17,7 +17,7 @@ from moorage.backup import settings as backup_settings
 from moorage.backup.faults import BackupError
 from moorage.backup.noted import backup_of, proof_of
 from moorage.backup.restoring import left_behind
-from moorage.cli import backups, edge, encryption, releases
+from moorage.cli import backups, edge, encryption, images, releases
 from moorage.cli.arguments import add_parsers
 from moorage.cli.caller import FAILED, OK, who
 from moorage.cli.releases import layout_of
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add_parsers(verbs)
     backups.add_parsers(verbs)
     encryption.add_parsers(verbs)
+    images.add_parsers(verbs)
     edge.add_parser(verbs)
     return parser
 
@@ -261,4 +262,5 @@ _VERBS = {
     **releases.VERBS,
     **backups.VERBS,
     **encryption.VERBS,
+    **images.VERBS,
 }

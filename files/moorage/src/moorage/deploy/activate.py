@@ -199,7 +199,7 @@ class Activation:
             raise ReleaseError(
                 f"release {release.id} needs images that this host does not hold: "
                 f"{', '.join(as_pulled(missing, release.manifest.pulled))}. Run the deploy again: "
-                f"it builds or pulls them"
+                "it builds or pulls them; `moorage images load FILE` brings them without a network"
             )
         if self._previous is not None:
             self._previous = with_owners(self._previous, release)

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from moorage.images import environment
+from moorage.images.dockerfile import line_of
 from moorage.images.errors import ImageError
+from moorage.images.pull import advice
 from moorage.release.layout import DEFAULT_BASE, Layout
 from moorage.release.names import STACK_LABEL
 
@@ -34,6 +36,16 @@ _WIDTH = 300
 _STEP = re.compile(r"^#\d+ (\[(?!internal|context|auth).+?\] .+)$")
 _PIP_STEP = re.compile(r"^(Collecting \S+|Installing collected packages)")
 _NOISE = re.compile(r"^(#\d+ )?(DONE|CACHED|\.\.\.|sha256:|transferring|extracting)|^\s*$|^-{3,}$")
+# How the builder names an image of a registry that it failed to get, and why.
+_NOT_HAD = re.compile(
+    r"^ *> (?:\[[^\]]*\] )?(?:load metadata for|FROM) (\S+?)(?:@\S+)?:$",
+    re.MULTILINE,
+)
+_REASON = re.compile(
+    r"((?:failed to do request|failed to resolve|pull access denied|unexpected status"
+    r"|failed to authorize|failed to fetch|\S+: not found).*)$",
+    re.MULTILINE,
+)
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 Listener = Callable[[dict[str, Any]], None]
@@ -64,7 +76,8 @@ def missing(wanted: Sequence[tuple[str, str]], listing: str) -> list[str]:
 class Builder:
     """Builds the images and environments of a recipe that was unpacked to ``directory``.
 
-    ``base`` is where the directories of stacks lie, ``environment`` what docker is started with.
+    ``base`` is where the directories of stacks lie, ``environment`` what docker is started with,
+    ``registries`` those that it signs in to.
     """
 
     directory: Path
@@ -73,6 +86,7 @@ class Builder:
     logs: Path = LOGS
     base: Path = DEFAULT_BASE
     environment: Mapping[str, str] | None = None
+    registries: Sequence[str] = ()
 
     def build(self, images: Sequence[dict[str, Any]]) -> None:
         """Build what is missing of ``images``: what others start FROM first, the rest two at once.
@@ -211,7 +225,27 @@ class Builder:
         ca = self.directory / "ca"
         if ca.is_file():
             argv += ["--secret", f"id=ca,src={ca}"]
-        self._run(image, [*argv, str(self._context(image))], log, _STEP)
+        try:
+            self._run(image, [*argv, str(self._context(image))], log, _STEP)
+        except ImageError as trouble:
+            raise self._explained(image, str(trouble)) from None
+
+    def _explained(self, image: dict[str, Any], said: str) -> ImageError:
+        """Return an error that names the line of the Dockerfile whose image is not to be had."""
+        found = _NOT_HAD.search(said)
+        reason = _REASON.search(said)
+        if not found or not reason:
+            return ImageError(said)
+        ref = found[1]
+        text = (self.directory / image["dockerfile"]).read_text(encoding="utf-8", errors="replace")
+        # As images_map has it, or the engine writes it out.
+        names = [name for name, stands_for in image["images"].items() if stands_for == ref]
+        place = line_of(text, [*names, ref], image["args"])
+        where = f"line {place[0]} of its Dockerfile, `{place[1]}`, wants" if place else "it wants"
+        _, fix = advice(reason[1], ref, self.registries)
+        return ImageError(
+            f"{image['key']}: {where} {ref}, which cannot be pulled: {reason[1]}: {fix}\n{said}"
+        )
 
     def _context(self, image: dict[str, Any]) -> Path:
         if image["context"]:

@@ -11,7 +11,7 @@ import json
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moorage.images.errors import ImageError
@@ -59,6 +59,26 @@ def uses(text: str, target: str | None, arguments: Mapping[str, str]) -> Uses:
         return _walk(_stages(text, arguments), target)
     except _NotUnderstoodError:
         return Uses(anything=True)
+
+
+def line_of(
+    text: str, names: Sequence[str], arguments: Mapping[str, str]
+) -> tuple[int, str] | None:
+    """Return number and text of the first line that names one of these images, if any."""
+    known: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        keyword, _, rest = line.strip().partition(" ")
+        if keyword.upper() == "ARG":
+            name, _, default = rest.strip().partition("=")
+            known[name] = arguments.get(name, default.strip("\"'"))
+            continue
+        for word in re.split(r"[\s,]+", _expand(rest, known)):
+            word = word.rpartition("from=")[2]
+            full = word if ":" in word.rpartition("/")[2] or "@" in word else f"{word}:latest"
+            # Builders write the default registry out.
+            if word and any(name in (word, full) or name.endswith(f"/{full}") for name in names):
+                return number, line.strip()
+    return None
 
 
 class _NotUnderstoodError(Exception):

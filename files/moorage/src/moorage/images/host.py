@@ -131,7 +131,9 @@ def _make(directory: Path, tell: Callable[[dict[str, Any]], None], recipe: dict[
     file = directory / REGISTRIES
     registries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     with client_config(registries) as environment:
-        builder = Builder(directory, tell, recipe, environment=environment)
+        builder = Builder(
+            directory, tell, recipe, environment=environment, registries=sorted(registries)
+        )
         builder.logs.mkdir(parents=True, exist_ok=True)
         if recipe.get("pulls"):
             log = builder.logs / "pull.log"

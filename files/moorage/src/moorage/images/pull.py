@@ -258,28 +258,8 @@ class Puller:
     def _trouble(self, ref: str, lines: Sequence[str]) -> ImageError:
         said = (next(filter(None, reversed(lines)), "") or "docker pull said nothing")[:_SAID]
         said = re.sub(r"^Error response from daemon: ", "", said)
-        registry = registry_of(ref)
-        again, fix = next((again, fix) for known, again, fix in _ANSWERS if known.search(said))
-        name = split(ref)[0]
-        root = "/var/lib/docker" if os.path.isdir("/var/lib/docker") else "/"
-        if name in self._registries:
-            credentials = (
-                f"it did not take the user and password that images_credentials has for {name}: "
-                "correct them, or ask for the right to pull this image"
-            )
-        else:
-            known = ", ".join(self._registries) or "none"
-            credentials = (
-                f"images_credentials has nobody for {name or 'that registry'} (it has: {known}): "
-                "add a user and password; a name that is mistyped is answered the same way"
-            )
-        fix = fix.format(
-            registry=name,
-            root=root,
-            free=shutil.disk_usage(root).free >> 20,
-            credentials=credentials,
-        )
-        text = f"cannot pull {ref}: {registry} answered: {said}: {fix}"
+        again, fix = advice(said, ref, self._registries)
+        text = f"cannot pull {ref}: {registry_of(ref)} answered: {said}: {fix}"
         return _AskAgain(text, said) if again else ImageError(text)
 
     def _inspect(self, ref: str) -> dict[str, Any] | None:
@@ -300,6 +280,29 @@ class Puller:
 
     def _step(self, ref: str, text: str) -> None:
         self._tell({"event": "step", "ref": ref, "text": text})
+
+
+def advice(said: str, ref: str, registries: Sequence[str]) -> tuple[bool, str]:
+    """Return whether asking again may help after an answer, and what a person does about it.
+
+    ``registries`` are those that one signs in to.
+    """
+    again, fix = next(((again, fix) for known, again, fix in _ANSWERS if known.search(said)))
+    name = split(ref)[0]
+    root = "/var/lib/docker" if os.path.isdir("/var/lib/docker") else "/"
+    if name in registries:
+        credentials = (
+            f"it did not take the user and password that images_credentials has for {name}: "
+            "correct them, or ask for the right to pull this image"
+        )
+    else:
+        known = ", ".join(registries) or "none"
+        credentials = (
+            f"images_credentials has nobody for {name or 'that registry'} (it has: {known}): add a "
+            "user and password; a name that is mistyped is answered the same way"
+        )
+    free = shutil.disk_usage(root).free >> 20
+    return again, fix.format(registry=name, root=root, free=free, credentials=credentials)
 
 
 class _AskAgain(ImageError):
