@@ -65,8 +65,8 @@ def _seed(path: Path, seeds: list[Seed]) -> str:
         source = seeds[0]
     status = path.lstat()
     uid, gid, mode = status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
-    if uid == 0 and not os.listdir(path):
-        uid, gid = _user(source)
+    if uid == 0 and not os.listdir(path) and (user := _user(source))[0]:
+        uid, gid = user
     usual = _USUAL if mode == _NEW else mode
     give(path, uid, gid, int(source.mode, 8) if source.mode else usual)
     return source.image
