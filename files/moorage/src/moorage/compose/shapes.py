@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from moorage.compose import specification
 from moorage.compose.errors import did_you_mean, shown
 from moorage.compose.source import Sheet
 from moorage.compose.units import format_duration, parse_duration
@@ -24,6 +25,8 @@ from moorage.settings.readers import parse_bytes
 _TRUE = ("true", "yes", "y", "on")
 _FALSE = ("false", "no", "n", "off")
 EXTENSION_PREFIX = "x-"
+UNKNOWN = "unknown key"
+_NEWER = "it is newer than the Compose of the hosts (2.26): remove it"
 
 
 class _Invalid:
@@ -256,7 +259,9 @@ def record(
         for name, entry in value.items():
             if name not in keys:
                 if not (extensions and name.startswith(EXTENSION_PREFIX)):
-                    place.at(name).wrong("unknown key", entry, did_you_mean(name, keys))
+                    newer = specification.has((*place.path, name))
+                    advice = _NEWER if newer else did_you_mean(name, keys)
+                    place.at(name).wrong(UNKNOWN, entry, advice)
                 continue
             canonical = keys[name](entry, place.at(name))
             if canonical is not INVALID:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+from moorage.compose import specification
+from moorage.compose.schema import FILE
+from moorage.compose.shapes import UNKNOWN, Place
+from moorage.compose.source import Sheet
 from moorage.render import planned, topologies
 from moorage.render.key_table import KEYS, Column, Entry
 
@@ -36,7 +42,41 @@ TABLES: dict[str, Mapping[str, Column]] = {
 
 def rewritten(document: str) -> str:
     """docs/compose.md with the content of its tables written anew."""
-    return filled(document, {name: table(columns) for name, columns in TABLES.items()})
+    tables = {name: table(columns) for name, columns in TABLES.items()}
+    return filled(document, {**tables, "specification": specified()})
+
+
+def specified() -> str:
+    """The keys of the specification by their places: those that are read, and those refused."""
+    places: dict[str, list[str]] = {}
+    for path in specification.KEYS:
+        places.setdefault(path.rpartition(".")[0], []).append(path)
+    lines = ["| in | read | refused |", "| --- | --- | --- |"]
+    for place, paths in sorted(places.items()):
+        unread = {path for path in paths if is_unread(path)}
+        title = place.replace("*", "NAME") or "the file"
+        cells = (_listed(unread.symmetric_difference(paths)), _listed(unread))
+        lines.append(f"| `{title}` | {' | '.join(cells)} |")
+    return f"Revision {specification.REVISION}:\n\n" + "\n".join(lines) + "\n"
+
+
+def is_unread(path: str) -> bool:
+    """Whether a file with this key is refused for it, or for a key that it stands in."""
+    sheet = Sheet(Path("compose.yml"))
+    FILE(_document(path), Place(sheet, Path("/")))
+    where = path.replace("*", "name").replace("[]", "[0]") + "."
+    return any(p.message == UNKNOWN and where.startswith(f"{p.where}.") for p in sheet.problems)
+
+
+def _document(path: str) -> dict[str, Any]:
+    head, _, rest = path.partition(".")
+    inner = _document(rest) if rest else None
+    name = head.removesuffix("[]").replace("*", "name")
+    return {name: [inner] if head.endswith("[]") else inner}
+
+
+def _listed(paths: set[str]) -> str:
+    return ", ".join(f"`{path.rpartition('.')[2]}`" for path in sorted(paths)) or "–"
 
 
 def filled(document: str, tables: Mapping[str, str]) -> str:
