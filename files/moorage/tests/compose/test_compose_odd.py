@@ -29,6 +29,14 @@ ODD = {
     "extends of 1,200": (chain("extends: s{}"), "too long a chain"),
     "depends_on of 1,200": (chain("depends_on: [s{}]"), "too long a chain"),
     "an unknown tag": (f"{SERVICE}    ports: !mine [80]\n", "!mine is not supported"),
+    "a negative size": (f"{SERVICE}    mem_limit: -5\n", "must be a size"),
+    "no number": (f"{SERVICE}    shm_size: .nan\n", "must be a size"),
+    "a negative number of processors": (f"{SERVICE}    cpus: -1\n", "must not be below 0"),
+    "a negative number of processes": (f"{SERVICE}    pids_limit: -5\n", "of at least -1"),
+    "no step of an update": (
+        f"{SERVICE}    deploy: {{update_config: {{parallelism: -1}}}}\n", "of at least 0",
+    ),
+    "no score": (f"{SERVICE}    oom_score_adj: 5000\n", "from -1000 to 1000"),
     "a range backwards": (f"{SERVICE}    ports: ['90-80:90-80']\n", "between 1 and 65535"),
 }  # fmt: skip
 

@@ -28,11 +28,11 @@ DEVICE: dict[str, s.Shape] = {
 REPLICAS = s.whole(0, 100)
 _UPDATE = s.record(
     {
-        "parallelism": s.integer,
+        "parallelism": s.whole(0),
         "delay": s.duration,
         "failure_action": s.choice("continue", "pause", "rollback"),
         "monitor": s.duration,
-        "max_failure_ratio": s.number,
+        "max_failure_ratio": s.amount,
         "order": s.choice("start-first", "stop-first"),
     }
 )
@@ -45,10 +45,10 @@ DEPLOY_KEYS: dict[str, s.Shape] = {
     "rollback_config": _UPDATE,
     "resources": s.record(
         {
-            "limits": s.record({"cpus": s.number, "memory": _size, "pids": s.integer}),
+            "limits": s.record({"cpus": s.amount, "memory": _size, "pids": s.whole(-1)}),
             "reservations": s.record(
                 {
-                    "cpus": s.number,
+                    "cpus": s.amount,
                     "memory": _size,
                     "generic_resources": s.listed(s.anything),
                     "devices": s.listed(s.record(DEVICE, ("capabilities",))),
@@ -60,7 +60,7 @@ DEPLOY_KEYS: dict[str, s.Shape] = {
         {
             "condition": s.choice("none", "on-failure", "any"),
             "delay": s.duration,
-            "max_attempts": s.integer,
+            "max_attempts": s.whole(0),
             "window": s.duration,
         }
     ),
@@ -68,7 +68,7 @@ DEPLOY_KEYS: dict[str, s.Shape] = {
         {
             "constraints": s.listed(s.text),
             "preferences": s.listed(s.record({"spread": s.text})),
-            "max_replicas_per_node": s.integer,
+            "max_replicas_per_node": s.whole(0),
         }
     ),
 }

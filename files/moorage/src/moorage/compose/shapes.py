@@ -128,6 +128,14 @@ def number(value: Any, place: Place) -> Any:
     return place.wrong("must be a number", value, "write it in digits")
 
 
+def amount(value: Any, place: Place) -> Any:
+    """A number that is not below 0, also as a text."""
+    found = number(value, place)
+    if found is not INVALID and found < 0:
+        return place.wrong("must not be below 0", value, "write 0 or more")
+    return found
+
+
 def duration(value: Any, place: Place) -> Any:
     """A duration in its canonical form."""
     advice = "write a number with a unit, such as 90s or 1m30s"
@@ -147,9 +155,11 @@ def size(value: Any, place: Place) -> Any:
     if str(value) == "-1":
         return "-1"  # unlimited, for memswap_limit
     try:
-        return str(parse_bytes(value))
+        # A number of 5,000 digits is none either.
+        found = str(parse_bytes(value))
     except ValueError:
-        return place.wrong("must be a size", value, advice)
+        found = "-"
+    return place.wrong("must be a size", value, advice) if found.startswith("-") else found
 
 
 def anything(value: Any, place: Place) -> Any:

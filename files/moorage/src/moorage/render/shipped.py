@@ -109,7 +109,8 @@ def _as_mounts(stack: Stack, notes: list[str]) -> Stack:
 
 
 def _told(stack: Stack, mount: Mount) -> str:
-    return f"./{stack.relative(mount.source or '')}"
+    path = stack.relative(mount.source or "")
+    return "." if path == "." else f"./{path}"
 
 
 def _odd(mount: Mount) -> str:
