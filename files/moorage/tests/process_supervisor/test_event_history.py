@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from files.moorage.tests.process_supervisor.conftest import until
 from files.moorage.tests.process_supervisor.test_api_and_commands import cli
+from process_supervisor import ProcessSupervisor
 from process_supervisor.common import events as module
 from process_supervisor.common.events import KEPT, Events
 
@@ -97,3 +99,15 @@ def test_since_a_number_or_a_time(rig: Rig) -> None:
     assert len(lines) > 3000
     assert "old" not in cli(rig, "events", "--since", "1m").stdout
     assert cli(rig, "events", "--since", "yesterday").returncode == 2
+
+
+def test_the_last_step_before_the_end_is_written(tmp_path: Path) -> None:
+    section = {"run_dir": str(tmp_path / "run"), "state_dir": str(tmp_path)}
+    entry = {"name": "fails", "command": ["false"], "restart_delay": 600}
+    supervisor = ProcessSupervisor({"version": 1, "supervisor": section, "processes": [entry]})
+    supervisor.start_monitoring()
+    supervisor.start_process("fails")
+    until(lambda: supervisor.get_process_status("fails")["state"] == "BACKOFF", "it has failed")
+    supervisor.shutdown()
+    last = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])
+    assert (last["from"], last["to"]) == ("BACKOFF", "STOPPED")

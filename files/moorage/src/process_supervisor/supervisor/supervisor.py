@@ -292,7 +292,6 @@ class Supervisor:
         self._dirty = False
         # What has just been started would else wait on this processor for all that follows.
         os.sched_yield()
-        self.events.write()
         for process in () if self.shutting_down else list(self.processes.values()):
             process.proceed()
         for name in [name for name in self.leaving if self.processes[name].quiet]:
@@ -309,7 +308,8 @@ class Supervisor:
             listener()
 
     def save(self) -> None:
-        """Write run state and pids.env; trouble is an event, never the end of supervision."""
+        """Write events, run state and pids.env; trouble is an event, never the end of all."""
+        self.events.write()
         if self._unsaved:
             self._save_stopped()
         try:
