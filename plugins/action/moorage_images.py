@@ -204,6 +204,9 @@ class ActionModule(ActionBase):
                 if event["event"] in ("pulled", "there"):
                     told = {n: event[n] for n in ("ref", "image", "digest", "id", "new")}
                     result["pulled"].append(told)
+                if event["event"] == "not-had":
+                    told = {"ref": event["ref"], "image": "", "new": False}
+                    result["pulled"].append(told)
                 self._show(event)
 
     def _show(self, event: dict[str, Any]) -> None:
@@ -214,6 +217,7 @@ class ActionModule(ActionBase):
             "pulling": "pulling {ref}",
             "pulled": "pulled in {seconds} s, {digest}",
             "there": "{ref} is there",
+            "not-had": "made here instead: {text}",
             "built": "built in {seconds} s",
             "step": "{text}",
             "elsewhere": "another run: {text}",

@@ -223,7 +223,7 @@ class ActionModule(ActionBase):
             *(
                 f"{'environment' if is_environment(ref) else 'image'} to build: {ref}"
                 for ref in written["lacking"]["images"]
-                if ref not in {pull["ref"] for pull in written["lacking"]["pulls"]}
+                if ref not in {p["instead"] or p["ref"] for p in written["lacking"]["pulls"]}
             ),
             *(f"image to pull: {pull['ref']}" for pull in written["lacking"]["pulls"]),
             *(f"secret to make: {name}" for name in secrets["generated"]),

@@ -127,6 +127,10 @@ options:
         type: list
         elements: str
         default: []
+      instead:
+        description: What the release names where it cannot be had, since that is made on the host.
+        type: str
+        default: ""
   pins:
     description: What was pulled for O(pulls), as M(moorage_images) returns it.
     type: list
@@ -313,18 +317,25 @@ def pinned(args: dict[str, Any], check_mode: bool) -> tuple[list[dict[str, Any]]
     layout = Layout.of(Path(args["base"]).name, Path(args["base"]).parent)
     known = held.pins(layout)
     due = held.due(layout, pulls)
-    brought = {entry["ref"]: (entry["image"], own.origin_of(entry)) for entry in args["pins"]}
+    had = [entry for entry in args["pins"] if entry["image"]]
+    brought = {entry["ref"]: (entry["image"], own.origin_of(entry)) for entry in had}
+    asked = {entry["ref"] for entry in args["pins"]}
     lacking = [
         # Of one that nobody knows the age of, a policy of times wants it fresh.
         {**pull, "refresh": not digest_of(pull["ref"]) and period(pull["policy"]) is not None}
         for pull in pulls
-        if pull["ref"] not in brought and (pull["ref"] in due or pull["ref"] not in known)
+        if pull["ref"] not in asked and (pull["ref"] in due or pull["ref"] not in known)
     ]
     notes = own.moved(known, [origin for _, origin in brought.values()])
     if lacking and not check_mode:
         return lacking, notes
     files = {n: (f["content"], int(f["mode"], 8)) for n, f in args["files"].items()}
-    content = own.pin(Content(files, args["manifest"]), {**known, **brought})
+    found = {**known, **brought}
+    for pull in pulls:
+        # The release names what is made here, until something else is found to be there.
+        if pull["instead"] and pull["ref"] in found:
+            found[pull["instead"]] = found[pull["ref"]]
+    content = own.pin(Content(files, args["manifest"]), found)
     args["files"] = {n: {"content": c, "mode": f"{m:04o}"} for n, (c, m) in content.files.items()}
     args["manifest"], args["release"] = dict(content.manifest), content.manifest["id"]
     return lacking, notes
@@ -491,6 +502,7 @@ def main() -> None:
                     "policy": {"type": "str", "default": "missing"},
                     "platform": {"type": "str", "default": ""},
                     "services": {"type": "list", "elements": "str", "default": []},
+                    "instead": {"type": "str", "default": ""},
                 },
             },
             "pins": {"type": "list", "elements": "dict", "default": []},

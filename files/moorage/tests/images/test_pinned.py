@@ -60,9 +60,36 @@ def test_a_plan_says_what_is_to_be_pulled_and_how_often(tmp_path: Path) -> None:
             "policy": "every_2h30m",
             "platform": "linux/amd64",
             "services": ["web", "twin"],
+            "instead": "",
         },
-        {"ref": CACHE, "policy": "missing", "platform": "", "services": ["cache"]},
+        {"ref": CACHE, "policy": "missing", "platform": "", "services": ["cache"], "instead": ""},
     ]
+
+
+@pytest.mark.parametrize("source", ["build", "registry", "prefer-registry"])
+def test_what_images_map_makes_is_built_or_pulled(source: str, tmp_path: Path) -> None:
+    services = {"store": {"image": "redis:8", "user": "999:999"}, "web": {"image": WEB}}
+    (tmp_path / "shop").mkdir()
+    text = json.dumps({"name": "shop", "services": services})
+    (tmp_path / "shop" / "compose.yml").write_text(text)
+    variables = {"shop_topology": "containers", "images_source": source}
+    plan = plan_host(Project(ROOT, (tmp_path,)), ["shop"], variables)
+
+    (stack,) = plan["stacks"]
+    pulls = {pull["ref"]: pull["instead"] for pull in stack["pulls"]}
+    made = next(ref for ref in stack["manifest"]["images"] if ref != WEB)
+    assert WEB in pulls
+    assert ("redis:8" in pulls) == (source != "build")
+    assert (made == "redis:8") == (source == "registry")
+    assert pulls.get("redis:8", "") == (made if source == "prefer-registry" else "")
+    # The base and the edge's image are made here, and what may be pulled is not made beforehand.
+    provided = plan["images"]["provided"]
+    assert provided["moorage-edge"] == "nginx"
+    assert provided["debian:trixie-slim"] == "base"
+    assert (provided.get("redis:8") == "redis") == (source == "build")
+    assert (plan["images"]["map"]["redis:8"] == "redis") == (source != "registry")
+    how = stack["services"][0]["backup"]
+    assert (how is not None and how["how"] == "dump") == (source == "build")
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,13 @@ def test_several_images_fail_in_one_error(plain: Registry, tmp_path: Path) -> No
     ]
 
 
+def test_what_is_made_here_otherwise_need_not_be_had(plain: Registry, pull: Any) -> None:
+    ref = f"{plain.address}/shop/other:none"
+    (last,) = pull(ref, instead="moorage/other:1")[-1:]
+    assert (last["event"], last["ref"]) == ("not-had", ref)
+    assert "manifest unknown" in last["text"]
+
+
 def test_a_password(tmp_path: Path, pull: Any) -> None:
     word = uuid.uuid4().hex
     with closing(Registry(tmp_path / "own", password=word)) as registry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from moorage.compose.errors import ComposeError, Problem
 from moorage.compose.model import Service
 from moorage.controller.project import Project
 from moorage.images import ImageMap, stack_spec
+from moorage.images.mapping import BOOTSTRAP
 from moorage.images.names import strictest
 from moorage.render import Rendering
 
@@ -21,11 +22,25 @@ def image_map(project: Project, given: Mapping[str, Any]) -> tuple[dict[str, Any
     The settings are those that every build of the host has to share, and how it pulls.
     """
     names = (
-        "map", "base_source", "base_name", "refresh", "credentials", "mirrors",
+        "map", "source", "base_source", "base_name", "refresh", "credentials", "mirrors",
         "pull_timeout_seconds", "pull_retries",
     )  # fmt: skip
     settings = {name: given[f"images_{name}"] for name in names}
-    return settings, ImageMap(project.files / "images", settings["map"], settings["refresh"])
+    directory = project.files / "images"
+    theirs = [n for n, value in settings["map"].items() if _of_registry(directory, n, value)]
+    if settings["source"] == "registry":
+        settings["map"] = {**settings["map"], **{name: name for name in theirs}}
+    settings["preferred"] = theirs if settings["source"] == "prefer-registry" else []
+    return settings, ImageMap(directory, settings["map"], settings["refresh"])
+
+
+def _of_registry(directory: Path, name: str, value: str) -> bool:
+    """Tell whether a name of the map is built here, and is one that a registry may have too.
+
+    The base has a setting of its own, and the edge's image is nobody else's.
+    """
+    made = (directory / value).is_dir() and not (directory / value / BOOTSTRAP).is_file()
+    return made and any(sign in name for sign in ":/")
 
 
 def references(
@@ -43,20 +58,27 @@ def references(
     return refs, builds
 
 
-def pulls(stack: Stack, rendering: Rendering, images: ImageMap) -> list[dict[str, Any]]:
+def pulls(
+    stack: Stack, rendering: Rendering, images: ImageMap, preferred: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Return the images of registries that a rendering names, and how often each is pulled.
 
-    What `images_map` makes here is built. Raises ComposeError for a policy that cannot be kept.
+    What `images_map` makes here is built, and pulled `instead` where its name is ``preferred``, if
+    a registry has it. Raises ComposeError for a policy that cannot be kept.
     """
     made = {spec.ref for spec in images.specs}
     found: dict[str, list[Service]] = {}
+    instead: dict[str, str] = {}
     problems = []
     for service in stack.services.values():
         if not service.is_data or service.image not in rendering.images:
             continue
         ref = images.ref(service.image)
         if ref in made:
-            continue
+            if service.image not in preferred:
+                continue
+            instead[service.image] = ref
+            ref = service.image
         if _policy(service) == "build":
             where = f"services.{service.name}.pull_policy"
             problems.append(Problem(where, "it has no `build`", "write missing or always", "build"))
@@ -75,6 +97,7 @@ def pulls(stack: Stack, rendering: Rendering, images: ImageMap) -> list[dict[str
             "policy": policy,
             "platform": str(services[0].options.get("platform", "")),
             "services": [service.name for service in services],
+            "instead": instead.get(ref, ""),
         }
         for ref, services in sorted(found.items())
         # What must not be pulled is there under its own name, or is not.

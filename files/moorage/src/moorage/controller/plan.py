@@ -82,7 +82,10 @@ def plan_host(
     own = [given["edge_http_port"], given["edge_https_port"]]
     loopback = _loopback([*drafts, *others], own)
     log_days = given["logrotate_days"]
-    stacks = [plan_stack(project, draft, images, loopback, log_days) for draft in drafts]
+    stacks = [
+        plan_stack(project, draft, images, loopback, log_days, image_settings["preferred"])
+        for draft in drafts
+    ]
     _refuse_shared_ports(stacks)
     _refuse_shared_names(stacks)
     refuse_overlaps(stacks, given["docker_address_pools"])
@@ -90,6 +93,11 @@ def plan_host(
     # An image that no stack of the host uses is not built there.
     needed = images.needed()
     image_settings["map"] = {n: v for n, v in image_settings["map"].items() if n in needed}
+    # What may come from a registry is made when a deploy finds that it cannot be had.
+    preferred = image_settings["preferred"]
+    image_settings["provided"] = {
+        n: v for n, v in image_settings["map"].items() if n not in preferred
+    }
     directories = [entry for stack in stacks for entry in stack["directories"]]
     inputs = {
         "variables": _provisioning_variables(variables),
@@ -179,11 +187,13 @@ def plan_stack(
     images: ImageMap,
     loopback: Mapping[str, int],
     log_days: int,
+    preferred: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the plan of one stack: release, images, secrets, directories and ports.
 
     ``loopback`` has the host's ports behind the edge, by the names that drafts ask for;
-    ``log_days`` is how long logs of processes and of the gateway are kept.
+    ``log_days`` is how long logs of processes and of the gateway are kept, ``preferred`` has names
+    of images that are pulled where they can be.
     """
     stack, name = draft.stack, draft.stack.name
     directory = project.stack_directory(name)
@@ -194,7 +204,12 @@ def plan_stack(
         image_refs=refs,
         loopback_ports=own,
         image_commands={
-            **{name: images.commands(name) for name in draft.rendering.images},
+            # Of one that may be a registry's, nobody knows what is in it.
+            **{
+                name: images.commands(name)
+                for name in draft.rendering.images
+                if name not in preferred
+            },
             **{n: images.commands_in(d) for n, d in draft.rendering.stand_ins.items()},
         },
     )
@@ -216,7 +231,7 @@ def plan_stack(
         },
         "manifest": release,
         "builds": builds,
-        "pulls": pulls(stack, draft.rendering, images),
+        "pulls": pulls(stack, draft.rendering, images, preferred),
         "secrets": secrets_of(stack, rendering.secrets, settings.secrets),
         "given_secrets": list(settings.secrets),
         "directories": directories_of(settings, rendering),

@@ -41,6 +41,7 @@ _TOLD = {
     "built": "built in {seconds} s",
     "pulled": "pulled in {seconds} s",
     "there": "is there",
+    "not-had": "{text}",
 }
 
 

@@ -132,14 +132,18 @@ class Puller:
     def pull(self, wanted: Sequence[Mapping[str, Any]]) -> None:
         """Have all of ``wanted`` (ref, platform, refresh) on this host.
 
-        Raises ImageError, of all that cannot be had: a person mends them at once.
+        One that is made here `instead` need not be had. Raises ImageError, of all that cannot be
+        had: a person mends them at once.
         """
         troubles = []
         for image in wanted:
             try:
                 self._have(image["ref"], image.get("platform") or "", bool(image.get("refresh")))
             except ImageError as trouble:
-                troubles.append(str(trouble))
+                if image.get("instead"):
+                    self._tell({"event": "not-had", "ref": image["ref"], "text": str(trouble)})
+                else:
+                    troubles.append(str(trouble))
         if troubles:
             raise ImageError("\n".join(troubles))
 
