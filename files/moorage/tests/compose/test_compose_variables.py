@@ -32,6 +32,20 @@ def test_who_is_unset(tmp_path: Path, text: str, unset: tuple[str, ...]) -> None
     assert [note.split()[2] for note in notes if "is not set" in note] == list(unset)
 
 
+def test_what_the_hosts_compose_does_nothing_with(tmp_path: Path) -> None:
+    stack = load(
+        tmp_path,
+        "services: {a: {image: x, networks: {n: {gw_priority: 1}}, volumes: [{type: bind, source:"
+        " /srv/x, target: /x, bind: {recursive: disabled}}]}}\nnetworks: {n: {enable_ipv4: true}}",
+    )
+    notes = render_stack(stack, Settings.parse({"topology": "containers"}, "s")).notes
+    assert [note.split()[0] for note in notes if "has no effect" in note] == [
+        "services.a.networks.n.gw_priority",
+        "services.a.volumes[0].bind.recursive",
+        "networks.n.enable_ipv4",
+    ]
+
+
 def test_a_network_from_outside_is_asked_for(tmp_path: Path) -> None:
     stack = load(
         tmp_path,

@@ -33,7 +33,17 @@ def _told(stack: Stack) -> Iterator[str]:
     """Yield what a person should know of a stack, whatever its topology."""
     for name in stack.unset:
         yield f"the variable {name} is not set: it is empty where the Compose file has it"
+    idle = "has no effect: the hosts' Compose reads it and does nothing with it"
+    for service in stack.services.values():
+        for key, options in service.networks.items():
+            if "gw_priority" in (options or {}):
+                yield f"services.{service.name}.networks.{key}.gw_priority {idle}"
+        for index, mount in enumerate(service.volumes):
+            if "recursive" in mount.options.get("bind", {}):
+                yield f"services.{service.name}.volumes[{index}].bind.recursive {idle}"
     for key, network in stack.networks.items():
+        if "enable_ipv4" in network.options:
+            yield f"networks.{key}.enable_ipv4 {idle}"
         if network.external:
             yield (
                 f"networks.{key}: is external: where a host does not have it, make it there with "
