@@ -196,6 +196,7 @@ def test_links_pipes_and_data_of_a_project(
     (project / "inside").symlink_to("web.env")
     (project / "outside").symlink_to("/etc/passwd")
     (project / "up").symlink_to("..")
+    (project / "\x1b[2Jred\nMine").symlink_to("..")
     os.mkfifo(project / "pipe")
     (project / ".git").mkdir()
     (project / ".git" / "config").write_text("secret")
@@ -203,7 +204,9 @@ def test_links_pipes_and_data_of_a_project(
     upstream = tmp_path / "stacks" / "my-blog" / "upstream"
     assert status == 0 and (upstream / "inside").readlink() == Path("web.env")
     assert not {"outside", "up", "pipe", ".git"} & {path.name for path in upstream.iterdir()}
-    for line in ("outside: a link that leads out", "up: a link", "pipe: neither a file"):
+    # What others have called so neither acts nor poses as a line of the report.
+    red = r"\x1b[2Jred\nMine: a link"
+    for line in ("outside: a link that leads out", "up: a link", "pipe: neither a file", red):
         assert f"- {line}" in said
     monkeypatch.setattr(fetch, "MOST_BYTES", 1 << 20)
     (project / "pgdata").mkdir()
@@ -212,6 +215,21 @@ def test_links_pipes_and_data_of_a_project(
     assert status == 1 and "most of it in pgdata" in said
     assert not (tmp_path / "stacks" / "big").exists()
     assert adopt(project, "--name", "big", "--without", "pgdata")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services: {web: {image: a, env_file: /dev/zero}}",
+        "services: {web: {image: a, configs: [k]}}\nconfigs: {k: {file: /dev/zero}}",
+        "include: [/dev/zero]",
+        "services: {web: {extends: {file: /dev/zero, service: web}}}",
+    ],
+)
+def test_nothing_of_this_machine_is_read(project: Path, adopt: Adopt, text: str) -> None:
+    (project / "docker-compose.yml").write_text(text)
+    status, said = adopt(project, "--dry-run")
+    assert status == 1 and "/dev/zero lies outside of the project; lay a copy" in said
 
 
 def git(where: Path, *words: str) -> str:

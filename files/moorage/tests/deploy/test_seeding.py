@@ -125,3 +125,21 @@ def test_what_is_not_new_is_left(layout: Layout, image: str, tmp_path: Path) -> 
     (path / "file").unlink()
     os.chown(path, 5, 5)
     assert seeded(layout, entries[0]) == []
+
+
+def test_not_while_a_container_could_swap_what_is_copied(layout: Layout, image: str) -> None:
+    path = layout.data / "v"
+    # A container's root makes its volume look new; a stopped one may be started meanwhile.
+    name = docker(["create", "--volume", f"{path}:/elsewhere", IMAGE, "true"]).strip()
+    try:
+        assert seeded(layout, Seed(str(path), image, "/data")) == []
+        assert os.listdir(path) == []
+    finally:
+        docker(["rm", name])
+    assert len(seeded(layout, Seed(str(path), image, "/data"))) == 1
+
+
+@pytest.mark.parametrize("user", ["4294967295", "9" * 5000, "app:9999999999", "-1", "\u0663"])
+def test_a_number_that_is_no_users(layout: Layout, image: str, user: str) -> None:
+    with pytest.raises(DockerError, match="has no account"):
+        seeded(layout, Seed(str(layout.data / "v"), image, "/absent", user))

@@ -264,3 +264,11 @@ def test_what_a_host_cannot_honour_is_named(
     wrong: Callable[[str], dict[str, Problem]], key: str, text: str
 ) -> None:
     assert key in wrong(text)
+
+
+def test_a_value_that_may_be_a_password_is_not_told(
+    wrong: Callable[[str], dict[str, Problem]],
+) -> None:
+    text = 'services: {web: {image: "postgres:17", environment: {PASSWORD: "hunter22\\e"}}}'
+    found = wrong(text)["services.web.environment"]
+    assert "control character" in found.message and "hunter22" not in str(found)

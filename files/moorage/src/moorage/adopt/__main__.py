@@ -21,6 +21,7 @@ from moorage.adopt.stack import (
     write_added,
     write_stack,
 )
+from moorage.common.text import say
 from moorage.compose import Stack, load_stack
 from moorage.compose.errors import ComposeError, Problem
 from moorage.controller.plan import plan_host
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with fetched(arguments.project) as project:
             return _adopt(project, arguments)
     except (AdoptError, ComposeError) as error:
-        print(f"adopt: {error}", file=sys.stderr)
+        say(f"adopt: {error}", sys.stderr)
         return 1
 
 
@@ -83,21 +84,23 @@ def _adopt(project: Fetched, arguments: argparse.Namespace) -> int:
         stack, verdicts = _look(Project(ROOT, (made.parent,)), name)
         found = list(find_secrets(stack, made / UPSTREAM))
         write_added(made / ADDED, name, found)
-        print("\n\n".join([f"{name}: {', '.join(files)} of {project.origin}",
-                           *report(stack, verdicts, found, left)]))  # fmt: skip
+        say("\n\n".join([f"{name}: {', '.join(files)} of {project.origin}",
+                         *report(stack, verdicts, found, left)]))  # fmt: skip
         best = next((verdict.topology for verdict in verdicts if verdict.plan), None)
         if not arguments.dry_run:
             asked = variables(made / UPSTREAM / file for file in files)
             shutil.copytree(made, target, symlinks=True)
             settings.write_text(group_vars(name, best or verdicts[0].topology, asked))
-            print(f"\nWritten: {target} and {settings}. Next: a host in the group {name}, then\n"
-                  "  ansible-playbook -i inventory/NAME site.yml --check --diff")  # fmt: skip
+            say(f"\nWritten: {target} and {settings}. Next: a host in the group {name}, then\n"
+                "  ansible-playbook -i inventory/NAME site.yml --check --diff")  # fmt: skip
     return 0 if best else 1
 
 
 def _look(project: Project, name: str) -> tuple[Stack, list[Verdict]]:
     """Return the stack, and what each topology makes of it; ComposeError where it is none."""
-    stack = load_stack(project.stack_directory(name), on_demand=True)
+    directory = project.stack_directory(name)
+    # Nobody has read it yet: what it names of this machine may be a key, or have no end.
+    stack = load_stack(directory, on_demand=True, within=directory)
     verdicts: list[Verdict] = []
     for topology in sorted(topology.name for topology in topologies()):
         start = prefix(name)

@@ -41,7 +41,8 @@ def report(
         lines = [f"  - {f.service}: {f.variable} ({', '.join(f.places)})" for f in found]
         yield "\n".join(["Secrets in clear text; moorage.yml says how each moves:", *lines])
     if left:
-        yield "\n".join(["Left out:", *(f"  - {line}" for line in left)])
+        # A name may have lines of its own, which would pose as the report's.
+        yield "\n".join(["Left out:", *(f"  - {line}".replace("\n", "\\n") for line in left)])
 
 
 def _services(stack: Stack, plan: Mapping[str, Any]) -> Iterator[str]:

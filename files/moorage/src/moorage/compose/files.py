@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.compose.dotenv import DotenvError, parse_dotenv
-from moorage.compose.errors import Problem, did_you_mean
+from moorage.compose.errors import ComposeError, Problem, did_you_mean
 from moorage.compose.extension import EXTENSION
 from moorage.compose.merge import (
     merge_files,
@@ -37,10 +37,19 @@ class Files:
     sheets: dict[Path, Sheet] = field(default_factory=dict)
     # Variables of these names, unless they are given, stay as they are written: a pattern.
     kept: str = ""
+    # Whoever only looks at a description reads nothing of the machine: nothing outside of this.
+    within: Path | None = None
     # Every word of the files read, and the names that values were looked up for.
     words: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
     _canonical: dict[_Key, dict[str, Any]] = field(default_factory=dict)
+
+    def inside(self, file: Path) -> Path:
+        """Return a file that may be read; raises ComposeError."""
+        if self.within and not file.resolve().is_relative_to(self.within.resolve()):
+            advice = "lay a copy into the project, and name that"
+            raise ComposeError([Problem("", f"{file} lies outside of the project", advice)])
+        return file
 
     def read(
         self, file: Path, base: Path, variables: Mapping[str, str], including: tuple[Path, ...] = ()
@@ -61,7 +70,7 @@ class Files:
         key = (file, base, frozenset(variables.items()))
         if key in self._canonical:
             return self._canonical[key]
-        sheet = read_sheet(file, lambda name: self._value(name, variables))
+        sheet = read_sheet(self.inside(file), lambda name: self._value(name, variables))
         self.sheets[file] = sheet
         with suppress(OSError, UnicodeDecodeError):  # reported with the sheet
             self.words.update(_WORD.findall(file.read_text(encoding="utf-8")))
@@ -172,7 +181,7 @@ class Files:
     ) -> dict[str, str]:
         """Variables of an environment file; what is wrong is reported at `path` of `sheet`."""
         try:
-            text = file.read_text(encoding="utf-8")
+            text = self.inside(file).read_text(encoding="utf-8")
             self.words.update(_WORD.findall(text))
             return parse_dotenv(text, outer)
         except OSError as error:

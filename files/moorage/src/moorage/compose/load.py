@@ -42,6 +42,7 @@ def load_stack(
     on_demand: bool = False,
     kept: str = "",
     told: Collection[str] = (),
+    within: Path | None = None,
 ) -> Stack:
     """Load and validate the Compose file of `directory`.
 
@@ -50,12 +51,14 @@ def load_stack(
     services that belong to one; `on_demand` keeps the others too and names them in
     `Stack.on_demand`. `file` names another file than compose.yml. Variables whose names match
     `kept` and that nobody gives stay as they are written. Those in `told` an operator has set for
-    this stack: each must stand in one of its files. Raises ComposeError with all problems found.
+    this stack: each must stand in one of its files. No file outside of `within` is read. Raises
+    ComposeError with all problems found.
     """
     base = Path(directory).absolute()
     path = base / (file or FILE_NAMES[1])
     try:
-        return _loaded(base, path, environment, profiles, file is None, on_demand, kept, told)
+        files = Files(kept=kept, within=within)
+        return _loaded(base, path, environment, profiles, file is None, on_demand, files, told)
     except RecursionError:
         message = "services extend, include or wait for each other in too long a chain"
         problem = Problem("services", message, "shorten it: hundreds of links are too many")
@@ -69,10 +72,9 @@ def _loaded(
     profiles: Sequence[str],
     overridden: bool,
     on_demand: bool,
-    kept: str,
+    files: Files,
     told: Collection[str],
 ) -> Stack:
-    files = Files(kept=kept)
     variables = _variables(files, path, base, environment or {})
     first, *others = _paths(base, variables) if overridden else [path]
     data = files.read(first, base, variables)
@@ -148,12 +150,12 @@ def _variables(
     return {**files.dotenv(dotenv, environment, Sheet(file), ()), **environment}
 
 
-def _read_configs(data: dict[str, Any], report: Report) -> None:
+def _read_configs(data: dict[str, Any], files: Files, report: Report) -> None:
     for key, config in data["configs"].items():
         if "file" not in config:
             continue
         try:
-            body = Path(config["file"]).read_text(encoding="utf-8")
+            body = files.inside(Path(config["file"])).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             advice = "create it, or correct the path"
@@ -223,7 +225,7 @@ def _resolved(
         alone = {key: result["services"][key] for key in result["services"] if key in started}
         check_services({**result, "services": alone}, every, report)
     result = without_unused(result)
-    _read_configs(result, report)
+    _read_configs(result, files, report)
     check_resources(result, report)
     result[SHIPPED] = _read_shipped(result["services"], base, report)
     return result

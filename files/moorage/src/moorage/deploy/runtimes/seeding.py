@@ -7,6 +7,7 @@ and root's alone. No path is followed here that an image or an application has m
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 import subprocess
@@ -41,7 +42,7 @@ def seed(layout: Layout, release: Release) -> Iterator[tuple[str, str]]:
         found.setdefault(Path(entry.path), []).append(entry)
     for path, seeds in found.items():
         # Root's directory: only what lies below it is the applications'.
-        if path.parent == layout.data and _is_new(path):
+        if path.parent == layout.data and _is_new(path) and not _is_mounted(path):
             yield str(path), _seed(path, seeds)
 
 
@@ -52,6 +53,13 @@ def _is_new(path: Path) -> bool:
         return False
     looks = stat.S_ISDIR(status.st_mode), stat.S_IMODE(status.st_mode), status.st_uid
     return looks == (True, _NEW, 0) and not os.listdir(path)
+
+
+def _is_mounted(path: Path) -> bool:
+    """Whether a container has it: its root can make a volume look new, and the engine copies by
+    path, through whatever link is swapped in meanwhile.
+    """
+    return bool(run(["ps", "--all", "--quiet", "--filter", f"volume={path}"]).strip())
 
 
 def _seed(path: Path, seeds: list[Seed]) -> str:
@@ -100,17 +108,22 @@ def _user(source: Seed) -> tuple[int, int]:
     image = Engine().image(source.image) or {}
     text = source.user or str((image.get("Config") or {}).get("User") or "")
     user, _, group = text.partition(":")
-    if not text or (user.isdecimal() and (group or "0").isdecimal()):
+    if not text or (_is_number(user) and _is_number(group or "0")):
         return int(user or 0), int(group or 0)
     with _container(source.image) as container:
         accounts = _lines(container, "/etc/passwd")
         groups = _lines(container, "/etc/group") if group else []
     for name, _, uid, gid, *_ in accounts:
-        if user in (name, uid) and uid.isdecimal() and gid.isdecimal():
+        if user in (name, uid) and _is_number(uid) and _is_number(gid):
             own = next((g for n, _, g, *_ in groups if group in (n, g)), "" if group else gid)
-            if own.isdecimal():
+            if _is_number(own):
                 return int(uid), int(own)
-    raise DockerError(f"the image {source.image} has no account {text!r}: {_UNKNOWN}")
+    raise DockerError(f"the image {source.image} has no account {text[:80]!r}: {_UNKNOWN}")
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a user or a group in numbers, of those that an engine takes."""
+    return re.fullmatch("[0-9]{1,10}", text) is not None and int(text) < 1 << 31
 
 
 def _lines(container: str, path: str) -> list[list[str]]:

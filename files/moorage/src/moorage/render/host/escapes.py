@@ -87,7 +87,8 @@ def refuse(ctx: Context, processes: Iterable[Process]) -> None:
         for where, text in _texts(process):
             if any(ord(sign) < 32 and sign not in "\n\t\r" for sign in text):
                 advice = "write it without control characters"
-                ctx.wrong(process.service, where, "has a control character", advice, text)
+                # Without the text: it may be a password, and problems end up in logs.
+                ctx.wrong(process.service, where, "has a control character", advice)
         for mount in process.mounts:
             if any(
                 sign in f"{mount.source}{mount.target}{mount.options}" for sign in ": \n\t\"'\\"
