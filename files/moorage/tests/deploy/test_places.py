@@ -151,3 +151,17 @@ def test_the_time_zone_is_said_where_debian_has_it_no_more(tmp_path: Path) -> No
     path.write_text("mine\n")
     places._say_timezone(path, zone)
     assert path.read_text() == "mine\n"
+
+
+def test_not_below_what_a_service_writes_by_a_link_either(layout: Layout, top: Path) -> None:
+    (top / "srv/sub").mkdir(parents=True)
+    (top / "alias").symlink_to("srv")
+    below = Place(str(top / "srv/sub"), False, True)
+    for writes in (True, False):
+        above = Place(str(top / "alias"), False, not writes)
+        manifest = Manifest("containers", places=(above, below))
+        if writes:
+            with pytest.raises(ReleaseError, match=r"sub lies in .*alias, where services write"):
+                make_places(layout, Release("1", layout.base, manifest))
+        else:
+            assert make_places(layout, Release("1", layout.base, manifest)) == []

@@ -313,13 +313,14 @@ def test_a_full_disk(plain: Registry, tmp_path: Path, pull: Any) -> None:
 
 
 def test_names() -> None:
-    digest = f"sha256:{'0123456789abcdef' * 4}"
+    half = "0123456789abcdef" * 2
+    digest = f"sha256:{half * 2}"
     for ref, name in (
-        ("redis", "moorage/pulled/redis:latest-0123456789ab"),
-        ("bitnami/redis:8", "moorage/pulled/bitnami/redis:8-0123456789ab"),
-        ("R.example.com:5000/a_b/c:1", "moorage/pulled/r.example.com-5000/a-b/c:1-0123456789ab"),
-        (f"localhost/web@{digest}", "moorage/pulled/localhost/web:0123456789ab"),
-        (f"localhost/web:2@{digest}", "moorage/pulled/localhost/web:2-0123456789ab"),
+        ("redis", f"moorage/pulled/redis:latest-{half}"),
+        ("bitnami/redis:8", f"moorage/pulled/bitnami/redis:8-{half}"),
+        ("R.example.com:5000/a_b/c:1", f"moorage/pulled/r.example.com-5000/a-b/c:1-{half}"),
+        (f"localhost/web@{digest}", f"moorage/pulled/localhost/web:{half}"),
+        (f"localhost/web:2@{digest}", f"moorage/pulled/localhost/web:2-{half}"),
     ):
         assert local_name(ref, digest_of(ref) or digest) == name
         docker("tag", "moorage/base:trixie", name)

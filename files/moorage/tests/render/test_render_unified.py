@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from moorage.compose import load_stack
-from moorage.compose.errors import ComposeError
+from moorage.compose.errors import ComposeError, Problem
 from moorage.release.digest import digest
 from moorage.render import Settings, render_stack, topologies
 from process_supervisor.config.settings import Config, ProcessConfig
@@ -496,3 +496,15 @@ def test_a_unified_container_that_needs_no_gateway_stays_as_it_is(
     assert "gateway" not in str(next(v for k, v in shop.services.items() if k != "db"))
     groups = [d.group for d in shop.rendering.directories if d.path.endswith("/gateway")]
     assert groups == ([0] if "db" in text else [])
+
+
+@pytest.mark.parametrize("above", ["/srv/x", "//srv/x", "/srv/./x/"])
+def test_a_path_of_the_host_below_one_that_an_application_writes_is_refused(
+    refused: Callable[..., dict[str, Problem]], above: str
+) -> None:
+    text = (
+        f"services: {{a: {{image: x, user: '5:5', volumes: ['{above}:/a']}},"
+        " b: {image: x, user: '5:5', volumes: ['/srv/x/sub:/b']}}"
+    )
+    found = refused(text, topology="containers")["services.b.volumes[0]"]
+    assert "the engine would follow a link that a can put there" in found.message

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from moorage.deploy.foreign import ENTER
 from moorage.deploy.release import Release, ReleaseError
 from moorage.release.layout import Layout, known_stacks
 from moorage.release.manifest import Place
-from moorage.release.places import clean, refusal
+from moorage.release.places import clean, inside, refusal
 
 _MODE = 0o755
 _TIMEZONE = "/etc/timezone"
@@ -49,7 +49,21 @@ def make_places(layout: Layout, release: Release) -> list[str]:
         if missing:
             _make(place)
             made.append(place.path)
+    _apart(release.manifest.places)
     return made
+
+
+def _apart(places: Sequence[Place]) -> None:
+    """Refuse a place below one that services write to, also by links of the host's own."""
+    real = {place.path: os.path.realpath(place.path) for place in places}
+    for path, leads in real.items():
+        for above in places:
+            over = real[above.path]
+            if not above.read_only and leads != over and inside(leads, over):
+                raise ReleaseError(
+                    f"{path} lies in {above.path}, where services write and could put a link to "
+                    f"anywhere: mount all of {above.path} in its place"
+                )
 
 
 def _say_timezone(path: Path = Path(_TIMEZONE), zone: Path = Path("/etc/localtime")) -> None:

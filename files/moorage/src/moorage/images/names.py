@@ -13,8 +13,9 @@ PULLED = "moorage/pulled/"
 # The key of images_mirrors and of errors for the registry that the engine asks by itself.
 DEFAULT = "default"
 ALWAYS = "always"
-_HEX = 12
-_TAG = 100
+# Whoever pushes images can have two that agree in the first dozen digits, within seconds.
+_HEX = 32
+_TAG = 90
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _PERIODS = {"daily": 86_400, "weekly": 604_800}
 EVERY = re.compile(r"every_(?=\d)(?:\d+w)?(?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+s)?")

@@ -13,7 +13,7 @@ from moorage.compose.model import Service
 from moorage.compose.parts import Mount, Relative
 from moorage.release.manifest import Directory, Place, Seed
 from moorage.release.names import ANY_READER, CONFIG_LABEL, CONFIGS, reader_directory
-from moorage.release.places import inside, reaches_engine, refusal
+from moorage.release.places import clean, inside, reaches_engine, refusal
 from moorage.render.context import Context, numeric_user
 from moorage.render.rendering import RenderedFile, SecretFact
 from moorage.render.shipped import shipped_files, shipped_mount
@@ -128,7 +128,7 @@ def _is_free(ctx: Context, service: Service, key: str, mount: Mount) -> bool:
             for other in ctx.services.values()
             for entry in other.volumes
             if entry.type == "bind" and entry.source and not entry.read_only
-            if source != entry.source and inside(source, entry.source)
+            if clean(source) != clean(entry.source) and inside(clean(source), clean(entry.source))
         ),
         None,
     )
