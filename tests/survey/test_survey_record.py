@@ -195,3 +195,21 @@ def test_releases_and_containers_of_a_stack(tmp_path: Path) -> None:
     for torn in ("{cut", "[" * 100_000, "[1]", "5", "", "{}", '{"topology": 5}'):
         (tmp_path / "releases/0123456789ab/release.json").write_text(torn)
         assert stacks.survey(wanted, [], {})["tg2em"]["current"] is None
+
+
+def test_what_differs_of_a_release_is_shown_without_its_secrets() -> None:
+    before = (
+        "  environment:\n"
+        "    DB_PASSWORD: old-word\n"
+        "    API_KEY: same-word\n"
+        "    URL: pg://shop:url-word@db/shop\n"
+        "    POSTGRES_PASSWORD_FILE: /run/secrets/db_password\n"
+    )
+    after = before.replace("old-word", "|-\n      first-word\n      second-word")
+    after += 'Environment="A_TOKEN=unit-word"\n'
+    (entry,) = releases.differences({"compose.yaml": before}, {"compose.yaml": after})
+    assert "-word" not in entry["before"] + entry["after"]
+    assert entry["before"].count("(not shown)") == entry["before"].count("(not shown") == 3
+    assert "    DB_PASSWORD: (not shown, new)\n    API_KEY: (not shown)\n" in entry["after"]
+    assert "pg://shop:(not shown)@db/shop" in entry["after"]
+    assert "PASSWORD_FILE: /run/secrets/db_password" in entry["after"]

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.moorage_host import engine, names
+
+# What is named like a secret has a value there (with the deeper lines below it), or an address a
+# password. What a run prints is kept where others read it: on a terminal, in a pipeline's log.
+_SECRET = re.compile(
+    r"""(?imx)^(?P<start>(?P<indent>[ \t]*)(?:Environment=)?[^#\n=:]*?
+        (?:pass|passwd|password|passphrase|secret|token|credentials?|salt|_key)
+        [_.\d-]*["']?[ \t]*[=:][ \t]*)
+        [^\s,{[][^\n]*?(?:\n(?P=indent)[ \t]+[^\n]*)*(?P<end>,?)$
+    |(?P<scheme>[a-z][a-z0-9+.-]{0,30}://[^/\s:@]*:)[^/\s@]+(?=@)"""
+)
 
 
 def read_current(base: Path) -> dict[str, str]:
@@ -34,11 +45,24 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[dict[str,
                 {
                     "before_header": f"{name} (running)" if old else f"{name} (absent)",
                     "after_header": f"{name} (new release)" if new else f"{name} (gone)",
-                    "before": old,
-                    "after": new,
+                    "before": _without_secrets(old),
+                    "after": _without_secrets(new, old),
                 }
             )
     return entries
+
+
+def _without_secrets(text: str, old: str | None = None) -> str:
+    """Return a text for people without its secrets; those that ``old`` has not are told as new."""
+    known = None if old is None else {found[0] for found in _SECRET.finditer(old)}
+
+    def shown(found: re.Match[str]) -> str:
+        word = "(not shown)" if known is None or found[0] in known else "(not shown, new)"
+        if found["scheme"]:
+            return found["scheme"] + word
+        return found["start"] + word + found["end"]
+
+    return _SECRET.sub(shown, text)
 
 
 def lacking(
