@@ -37,12 +37,26 @@ def report(
         else:
             notes = "".join(f"\n  - {note}" for note in verdict.plan["stacks"][0]["notes"])
             yield f"{verdict.topology}: runs as it stands{notes}"
+    if best and (bound := list(_in_place(stack, best))):
+        yield (
+            "Not behind the edge, and away for a moment in each update, for they run a ready image "
+            f"(docs/adopt.md has the way out): {', '.join(bound)}"
+        )
     if found:
         lines = [f"  - {f.service}: {f.variable} ({', '.join(f.places)})" for f in found]
         yield "\n".join(["Secrets in clear text; moorage.yml says how each moves:", *lines])
     if left:
         # A name may have lines of its own, which would pose as the report's.
         yield "\n".join(["Left out:", *(f"  - {line}".replace("\n", "\\n") for line in left)])
+
+
+def _in_place(stack: Stack, plan: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the services that visitors would be led over to, did they not run a ready image."""
+    published = {port["service"] for port in plan["stacks"][0]["ports"]}
+    for name, service in stack.services.items():
+        asked = name in published and not service.profiles
+        if asked and service.is_data and service.image not in plan["images"]["map"]:
+            yield name
 
 
 def _services(stack: Stack, plan: Mapping[str, Any]) -> Iterator[str]:
