@@ -316,7 +316,8 @@ def pinned(args: dict[str, Any], check_mode: bool) -> tuple[list[dict[str, Any]]
         return pulls, []
     layout = Layout.of(Path(args["base"]).name, Path(args["base"]).parent)
     known = held.pins(layout)
-    due = held.due(layout, pulls)
+    # Who asks for another number of replicas asks for no other image.
+    due = [] if args["scaling"] else held.due(layout, pulls)
     had = [entry for entry in args["pins"] if entry["image"]]
     brought = {entry["ref"]: (entry["image"], own.origin_of(entry)) for entry in had}
     asked = {entry["ref"] for entry in args["pins"]}

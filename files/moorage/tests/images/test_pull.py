@@ -25,9 +25,9 @@ from registry_rig import Registry, content_of, docker, forget, held
 from moorage.controller.credentials import check_modes, read_registries
 from moorage.deploy.parts import Content
 from moorage.deploy.pinned import origin_of, pin
-from moorage.deploy.release import ReleaseError, point_current_at, write_release
-from moorage.deploy.runtimes import archive
-from moorage.deploy.runtimes.pulled import pins
+from moorage.deploy.release import Release, ReleaseError, point_current_at, write_release
+from moorage.deploy.runtimes import archive, pulled
+from moorage.deploy.runtimes.pulled import due, pins
 from moorage.images import ImageMap, stack_spec
 from moorage.images.builder import Builder
 from moorage.images.bundle import pack
@@ -364,42 +364,80 @@ def test_lines_that_name_an_image() -> None:
     assert line_of(text, ["mysql:1"], {}) is None
 
 
+def written(layout: Layout, ref: str, pulled: Event) -> Release:
+    """Write a release without containers, which names an image that was pulled."""
+    planned = {"id": "0" * 12, "stack": layout.stack, "topology": "containers", "format": FORMAT}
+    files = dict.fromkeys(("compose.yaml", "compose.json"), ('{"services": {}}', 0o644))
+    content = Content(files, {**planned, "images": [ref], "units": []})
+    content = pin(content, {ref: (pulled["image"], origin_of(pulled))})
+    return write_release(layout, str(content.manifest["id"]), content.files, content.manifest)
+
+
+def test_what_is_due_and_what_nobody_needs_any_more(
+    plain: Registry, tmp_path: Path, pull: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = f"{plain.address}/shop/due:1"
+    digest = plain.push("shop/due:1", "due")
+    first = pull(ref)[-1]
+    layout = Layout.of("shop", tmp_path / "opt", tmp_path / "run")
+
+    def is_due(policy: str, name: str = ref) -> bool:
+        return due(layout, [{"ref": name, "policy": policy}]) == [name]
+
+    # Nobody knows how old it is before a release has it.
+    assert is_due("every_1h")
+    assert not is_due("missing")
+    release = written(layout, ref, first)
+    point_current_at(layout, release)
+    assert is_due("always")
+    assert not is_due("every_1h")
+    deadline = time.monotonic() + 60
+    while not is_due("every_2s"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    # A digest cannot move.
+    assert not is_due("always", f"{plain.address}/shop/due@{digest}")
+
+    # Of this test's own alone: others beside it have pulled too.
+    own = first["image"].rpartition(":")[0]
+    monkeypatch.setattr(pulled, "PULLED", own)
+    assert pulled.sweep(tmp_path / "opt") == []
+    plain.push("shop/due:1", "later")
+    last = pull(ref, refresh=True)[-1]
+    assert pulled.sweep(tmp_path / "opt") == []
+    monkeypatch.setattr(pulled, "_WAITING_SECONDS", 0.0)
+    assert pulled.sweep(tmp_path / "opt") == [last["image"]]
+    assert content_of(first["image"]) == "due"
+    shutil.rmtree(release.path)
+    assert pulled.sweep(tmp_path / "opt") == [first["image"]]
+    assert held(own) == []
+
+
 def test_an_archive_takes_a_stack_s_images_to_a_host_without_a_network(
     tmp_path: Path, pull: Any
 ) -> None:
     with closing(Registry(tmp_path / "own")) as registry:
         digest = registry.push("shop/web:1", "one")
         ref = f"{registry.address}/shop/web:1"
-        pulled = pull(ref)[-1]
+        brought = pull(ref)[-1]
         layout = Layout.of("shop", tmp_path / "opt", tmp_path / "run")
-        planned = {
-            "id": "0" * 12,
-            "stack": "shop",
-            "topology": "containers",
-            "format": FORMAT,
-            "images": [ref],
-            "units": [],
-        }
-        files = dict.fromkeys(("compose.yaml", "compose.json"), ('{"services": {}}', 420))
-        content = pin(Content(files, planned), {ref: (pulled["image"], origin_of(pulled))})
-        ident = str(content.manifest["id"])
-        release = write_release(layout, ident, content.files, content.manifest)
+        release = written(layout, ref, brought)
         file = tmp_path / "shop.tar"
         with pytest.raises(ReleaseError, match="nothing of shop runs here yet"):
             archive.save(layout, file)
         point_current_at(layout, release)
-        assert pins(layout) == {ref: (pulled["image"], origin_of(pulled))}
+        assert pins(layout) == {ref: (brought["image"], origin_of(brought))}
 
-        assert pulled["image"] in archive.save(layout, file)
+        assert brought["image"] in archive.save(layout, file)
         assert file.stat().st_mode & 0o777 == 0o600
         registry.stop()
-        for name in [*held(f"{registry.address}/"), pulled["image"]]:
+        for name in [*held(f"{registry.address}/"), brought["image"]]:
             forget(name)
         assert pins(layout) == {}
-        assert {ref, pulled["image"]} <= set(archive.load(file))
+        assert {ref, brought["image"]} <= set(archive.load(file))
         # A deploy finds it under the name that the Compose file has.
         last = pull(ref)[-1]
-        assert (last["event"], last["id"]) == ("there", pulled["id"])
+        assert (last["event"], last["id"]) == ("there", brought["id"])
         assert pins(layout)[ref][1].digest == digest
 
         torn = tmp_path / "torn.tar"
