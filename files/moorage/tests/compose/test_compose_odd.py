@@ -28,6 +28,7 @@ ODD = {
     "a merge of itself": (f"x-a: &a\n  <<: *a\n{SERVICE}", "circular aliases"),
     "extends of 1,200": (chain("extends: s{}"), "too long a chain"),
     "depends_on of 1,200": (chain("depends_on: [s{}]"), "too long a chain"),
+    "half a character": (f'{SERVICE}    hostname: "a\\ud800"\n', "half a character"),
     "an unknown tag": (f"{SERVICE}    ports: !mine [80]\n", "!mine is not supported"),
     "a negative size": (f"{SERVICE}    mem_limit: -5\n", "must be a size"),
     "no number": (f"{SERVICE}    shm_size: .nan\n", "must be a size"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from moorage.deploy.runtimes.docker import run as docker
 from moorage.deploy.runtimes.seeding import seed
 from moorage.release.layout import Layout
 from moorage.release.manifest import Manifest, Seed
+from moorage.release.names import SERVICE_LABEL, STACK_LABEL
 
 _MADE = (
     "set -e; useradd --uid 1234 --user-group app; "
@@ -44,7 +47,9 @@ def image() -> Iterator[str]:
             _MADE,
         ]
     )
-    docker(["commit", "--change", "USER app:app", "--change", "VOLUME /declared", name, name])
+    labels = f"LABEL {STACK_LABEL}=shop {SERVICE_LABEL}=web"
+    changes = ("--change", "USER app:app", "--change", "VOLUME /declared", "--change", labels)
+    docker(["commit", *changes, name, name])
     docker(["rm", name])
     yield name
     docker(["image", "rm", name])
@@ -143,3 +148,39 @@ def test_not_while_a_container_could_swap_what_is_copied(layout: Layout, image: 
 def test_a_number_that_is_no_users(layout: Layout, image: str, user: str) -> None:
     with pytest.raises(DockerError, match="has no account"):
         seeded(layout, Seed(str(layout.data / "v"), image, "/absent", user))
+
+
+def test_an_image_that_poses_as_a_service(layout: Layout, image: str) -> None:
+    began = str(time.time())
+    seeded(layout, Seed(str(layout.data / "v"), image, "/empty", "app"))
+    made = ["--filter", f"image={image}", "--filter", "event=create"]
+    said = ["events", "--since", began, "--until", str(time.time()), *made]
+    # As whoever lists the stack's containers asks.
+    assert docker(said)
+    assert not docker([*said, "--filter", f"label={STACK_LABEL}=shop"])
+
+
+def test_a_part_of_the_content_is_none(tmp_path: Path, image: str) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    docker_image = f"{image}-large"
+    script = "mkdir -p /data/a; for i in 1 2 3 4; do head -c 1000000 /dev/zero > /data/a/$i; done"
+    named = ["--name", docker_image, "--network", "none", "--user", "0", "--entrypoint", "sh"]
+    docker(["run", *named, IMAGE, "-c", script])
+    docker(["commit", docker_image, docker_image])
+    docker(["rm", docker_image])
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", full], check=True)
+    try:
+        layout = Layout.of("shop", full)
+        path = layout.data / "v"
+        path.mkdir(parents=True)
+        path.chmod(0o700)
+        with pytest.raises(DockerError, match="no space left"):
+            seeded(layout, Seed(str(path), docker_image, "/data"))
+        assert looks(path) == (0, 0, 0o700) and os.listdir(path) == []
+        subprocess.run(["mount", "-o", "remount,size=20m", full], check=True)
+        assert len(seeded(layout, Seed(str(path), docker_image, "/data"))) == 1
+        assert len(os.listdir(path / "a")) == 4
+    finally:
+        subprocess.run(["umount", full], check=True)
+        docker(["image", "rm", docker_image])

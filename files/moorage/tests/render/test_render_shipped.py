@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import base64
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,14 @@ def test_it_has_bounds(refused: Render, shop: Path) -> None:
     for number in range(MAX_FILES):
         (shop / f"conf/{number}").write_text("")
     assert "1000 files" in refused(text, topology="containers")["services.a.volumes[0]"].message
+
+
+@pytest.mark.parametrize("name", [b"a\xff", b"a\nb", b"\x1b[2J"])
+def test_a_name_that_is_no_text_is_refused(refused: Render, shop: Path, name: bytes) -> None:
+    (shop / "conf" / os.fsdecode(name)).write_text("")
+    text = "services: {a: {image: x, volumes: ['./conf:/d']}}"
+    found = refused(text, topology="containers")["services.a.volumes[0]"]
+    assert "no name that all machines can hold" in found.message and str(found).isprintable()
 
 
 def test_other_topologies_have_it_too(render: Render, shop: Path) -> None:

@@ -40,6 +40,10 @@ def read_tree(source: Path, top: Path) -> dict[str, dict[str, Any]]:
         if not path.is_file():
             message = f"{name or 'it'} is a link to a directory, or nothing that can be copied"
             raise NotShipped(message, _COPY)
+        if not (name or source.name).isprintable():
+            raise NotShipped(
+                f"{name or source.name!r} is no name that all machines can hold", "rename it"
+            )
         size += path.stat().st_size
         if size > MAX_BYTES or len(found) == MAX_FILES:
             message = f"holds more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB"

@@ -149,8 +149,10 @@ class _Reader:
             self.sheet.report(path, f"the YAML tag {node.tag} is not supported", advice="remove it")
         elif node.tag in (f"{_STANDARD}int", f"{_STANDARD}float", f"{_STANDARD}bool"):
             value = plain_scalar(node.value)
-        if "\0" in node.value:
-            self.sheet.report(path, "has a NUL character", advice="remove it: nothing can hold it")
+        odd = re.search("[\0\ud800-\udfff]", node.value)
+        if odd:
+            what = "a NUL character" if odd[0] == "\0" else "half a character"
+            self.sheet.report(path, f"has {what}", advice="remove it: nothing can hold it")
             return ""
         if isinstance(value, str) and self.lookup is not None:
             try:

@@ -18,11 +18,12 @@ from io import BytesIO
 from pathlib import Path
 
 from moorage.common.engine import DockerError, Engine
-from moorage.deploy.foreign import give
+from moorage.deploy.foreign import Foreign, give
 from moorage.deploy.release import Release
 from moorage.deploy.runtimes.docker import run
 from moorage.release.layout import Layout
 from moorage.release.manifest import Seed
+from moorage.release.names import STACK_LABEL
 
 # What a directory looks like of which no image was asked yet, and what an engine makes of one that
 # the image has nothing for.
@@ -43,7 +44,15 @@ def seed(layout: Layout, release: Release) -> Iterator[tuple[str, str]]:
     for path, seeds in found.items():
         # Root's directory: only what lies below it is the applications'.
         if path.parent == layout.data and _is_new(path) and not _is_mounted(path):
-            yield str(path), _seed(path, seeds)
+            try:
+                image = _seed(path, seeds)
+            except BaseException:
+                # A part of it would pass for what the application has made of it.
+                with Foreign(path) as part:
+                    part.clear()
+                give(path, 0, 0, _NEW)
+                raise
+            yield str(path), image
 
 
 def _is_new(path: Path) -> bool:
@@ -94,7 +103,9 @@ def _copy(path: Path, source: Seed) -> None:
 @contextmanager
 def _container(image: str, *options: str) -> Iterator[str]:
     """Make a container that never runs; the engine copies while it makes it."""
-    argv = ["create", "--pull", "never", "--network", "none", *options, image, "true"]
+    # An image may pose as another stack's service: containers inherit its labels.
+    mine = ("--network", "none", "--label", f"{STACK_LABEL}=", *options)
+    argv = ["create", "--pull", "never", *mine, image, "true"]
     name = run(argv, timeout_seconds=600).strip()
     try:
         yield name
