@@ -342,6 +342,26 @@ def test_a_release_of_an_older_version_gets_its_owners_from_what_is_there(
     assert with_owners(new, old) is new
 
 
+def test_what_an_image_has_filled_is_given_back(data: Path, tmp_path: Path) -> None:
+    layout = Layout.of("s", tmp_path / "opt", tmp_path / "run")
+    other = data.with_name("other")
+    other.mkdir()
+    give(other)
+    seeds = [{"path": str(path), "image": "one:1", "target": "/data"} for path in (data, other)]
+    both = [entry(data, 0), entry(other, 0)]
+    old = release_of(layout, "0" * 12, directories=both, seeds=seeds)
+    owned = [entry(data, B), entry(other, 0)]
+    new = release_of(layout, "1" * 12, directories=owned, seeds=seeds[1:])
+    told = with_owners(old, new)
+    assert read_release(layout, old.id).manifest == told.manifest
+    assert [seed.path for seed in told.manifest.seeds] == [str(other)]
+    for release, owner in ((new, B), (told, A)):
+        one = Owners(layout, release, {})
+        for turn in one.turns():
+            one.change(turn)
+        assert (whose(data), whose(other)) == ((owner, owner), (A, A))
+
+
 def test_a_directory_below_run_is_left_until_its_container_has_stopped(tmp_path: Path) -> None:
     where = tmp_path / "run/slot"
     release = Release("1", tmp_path, Manifest("", runtime=(Directory(**entry(where, A)),)))

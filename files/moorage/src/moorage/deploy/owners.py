@@ -81,15 +81,20 @@ def astray(layout: Layout) -> list[str]:
 
 
 def with_owners(release: Release, other: Release) -> Release:
-    """Have a release of an older version say whose the directories of ``other`` are.
+    """Have a release say whose the directories are that change hands with ``other``.
 
-    Nothing of ``other`` has run yet, so they are as the release wants them.
+    One of an older version says it of none, and of what an image has filled nobody does. Nothing of
+    ``other`` has run yet, so they are as the release wants them, and are so again on the way back.
     """
-    if release.manifest.directories is not None:
+    manifest = release.manifest
+    taken = {seed.path for seed in manifest.seeds} & _wanted(other, "directories").keys()
+    if manifest.directories is not None and not taken:
         return release
-    there = _there(_wanted(other, "directories"))
-    found = (Directory(p, now.uid, now.gid, f"{now.mode:04o}") for p, now in there.items())
-    manifest = replace(release.manifest, directories=tuple(found))
+    there = _there(taken if manifest.directories is not None else _wanted(other, "directories"))
+    found = tuple(Directory(p, now.uid, now.gid, f"{now.mode:04o}") for p, now in there.items())
+    kept = (entry for entry in manifest.directories or () if entry.path not in there)
+    seeds = tuple(seed for seed in manifest.seeds if seed.path not in there)
+    manifest = replace(manifest, directories=(*kept, *found), seeds=seeds)
     path = release.path / MANIFEST
     brought = path.stat()
     write_atomically(path, text_of(manifest))
