@@ -42,6 +42,8 @@ def report(
             "Not behind the edge, and away for a moment in each update, for they run a ready image "
             f"(docs/adopt.md has the way out): {', '.join(bound)}"
         )
+    if best and (unsaid := list(_not_saved(best))):
+        yield "\n".join(["No backup before moorage.yml says how (docs/adopt.md):", *unsaid])
     if found:
         lines = [f"  - {f.service}: {f.variable} ({', '.join(f.places)})" for f in found]
         yield "\n".join(["Secrets in clear text; moorage.yml says how each moves:", *lines])
@@ -57,6 +59,14 @@ def _in_place(stack: Stack, plan: Mapping[str, Any]) -> Iterator[str]:
         asked = name in published and not service.profiles
         if asked and service.is_data and service.image not in plan["images"]["map"]:
             yield name
+
+
+def _not_saved(plan: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the services whose data the nightly backup would refuse to copy."""
+    for service in plan["stacks"][0]["manifest"]["services"]:
+        backup = service.get("backup") or {}
+        if backup.get("how") == "unknown":
+            yield f"  - {service['name']}: {', '.join(backup['volumes'])}"
 
 
 def _services(stack: Stack, plan: Mapping[str, Any]) -> Iterator[str]:
