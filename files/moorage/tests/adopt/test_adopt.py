@@ -109,14 +109,14 @@ def test_the_report_says_what_comes_from_where(project: Path, adopt: Adopt) -> N
 
 def test_what_a_ready_image_does_not_get_is_named(project: Path, adopt: Adopt) -> None:
     assert "Not behind the edge" not in adopt(project, "--name", "blog")[1]
-    shop = '{image: "registry.example.com/shop:1", ports: ["8081:80"], volumes: ["data:/d"]}'
+    shop = '{image: "registry.example.com/shop:1", ports: ["8081:80"], volumes: ["./own:/d"]}'
     web = f"  shop: {shop}\n  web:\n"
     file = project / "docker-compose.yml"
     file.write_text(file.read_text().replace("  web:\n", web))
     said = adopt(project, "--name", "board")[1]
     assert "for they run a ready image (docs/adopt.md has the way out): shop\n" in said
     # PostgreSQL has a dump of its own here, and `web` keeps nothing.
-    assert "No backup before moorage.yml says how (docs/adopt.md):\n  - shop: data\n\n" in said
+    assert "No backup before moorage.yml says how (docs/adopt.md):\n  - shop: upstream-own" in said
 
 
 def test_secrets_are_found_and_none_is_told(project: Path, adopt: Adopt, tmp_path: Path) -> None:
