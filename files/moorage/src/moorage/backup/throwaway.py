@@ -28,6 +28,7 @@ from moorage.deploy.health import smoke_within
 from moorage.deploy.instance import Instance
 from moorage.deploy.release import Release, read_part
 from moorage.deploy.runtimes.base import Surroundings
+from moorage.deploy.runtimes.seeding import seed
 from moorage.release.directory import Composed
 from moorage.release.layout import Layout
 from moorage.release.manifest import Directory, Manifest, Unit, is_of
@@ -105,6 +106,7 @@ class ThrowAway:
             stack=self.layout.stack,
             runtime=entries(manifest.runtime),
             directories=entries(manifest.directories or ()),
+            seeds=tuple(replace(s, path=self._moved_text(s.path)) for s in manifest.seeds),
             units=tuple(
                 replace(
                     unit,
@@ -168,6 +170,8 @@ class ThrowAway:
         manifest = self.release.manifest
         for entry in (*(manifest.directories or ()), *manifest.runtime):
             self._make_directory(entry)
+        for _ in seed(self.layout, self.release):
+            pass  # Whose a volume is that was not restored, its image says here too.
 
     def _make_directory(self, entry: Directory) -> None:
         """Make a directory that was not restored; all above it is root's alone."""
