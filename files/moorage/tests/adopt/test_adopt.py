@@ -8,7 +8,9 @@ import os
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -294,3 +296,32 @@ def test_an_address_of_a_file(project: Path, adopt: Adopt, tmp_path: Path) -> No
             assert status == 1 and message in said
         server.shutdown()
     assert adopt(f"{at}/docker-compose.yml", "--name", "other")[0] == 1
+
+
+def test_an_answer_without_an_end(adopt: Adopt, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dripping(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b"#")
+                    time.sleep(0.05)
+
+    monkeypatch.setattr(fetch, "_SECONDS", 0.5)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        status, said = adopt(f"http://127.0.0.1:{server.server_port}/compose.yml", "--name", "x")
+        server.shutdown()
+    assert status == 1 and "took more than 0.5 s" in said
+
+
+def test_what_a_deploy_would_take_from_this_machine_is_told(project: Path, adopt: Adopt) -> None:
+    (project / "docker-compose.yml").write_text(
+        "services: {web: {build: {context: /home/me, dockerfile: a}, user: '1:1', secrets: [k, o]}}"
+        "\nsecrets: {k: {file: /home/me/key}, o: {file: ./own}}\n"
+    )
+    said = adopt(project, "--dry-run")[1]
+    assert "  - secrets.k: /home/me/key\n  - services.web.build: /home/me\n" in f"{said}\n"
+    assert "secrets.o" not in said

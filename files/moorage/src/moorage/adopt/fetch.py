@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterator
@@ -61,7 +62,11 @@ def _download(address: str, where: Path) -> Fetched:
         raise AdoptError(f"{address}: only http and https lead to a file; clone the repository")
     try:
         with urllib.request.urlopen(address, timeout=30) as answer:  # noqa: S310 - checked above
-            text = answer.read(_MOST_OF_A_FILE + 1)
+            text, end = b"", time.monotonic() + _SECONDS
+            while len(text) <= _MOST_OF_A_FILE and (part := answer.read1(1 << 16)):
+                text += part
+                if time.monotonic() > end:
+                    raise AdoptError(f"{address} took more than {_SECONDS} s: fetch it by hand")
     except (OSError, urllib.error.URLError, ValueError) as error:
         raise AdoptError(f"{address} cannot be fetched: {error}") from None
     if len(text) > _MOST_OF_A_FILE:

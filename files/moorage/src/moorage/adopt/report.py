@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from moorage.adopt.secrets import Found
@@ -47,6 +48,9 @@ def report(
     if found:
         lines = [f"  - {f.service}: {f.variable} ({', '.join(f.places)})" for f in found]
         yield "\n".join(["Secrets in clear text; moorage.yml says how each moves:", *lines])
+    if outside := sorted(_outside(stack)):
+        lines = [f"  - {line}" for line in outside]
+        yield "\n".join(["Read of this machine at every deploy, outside of the project:", *lines])
     if left:
         # A name may have lines of its own, which would pose as the report's.
         yield "\n".join(["Left out:", *(f"  - {line}".replace("\n", "\\n") for line in left)])
@@ -67,6 +71,18 @@ def _not_saved(plan: Mapping[str, Any]) -> Iterator[str]:
         backup = service.get("backup") or {}
         if backup.get("how") == "unknown":
             yield f"  - {service['name']}: {', '.join(backup['volumes'])}"
+
+
+def _outside(stack: Stack) -> Iterator[str]:
+    """Yield what a deploy reads and takes to a host: it may be a key of who deploys."""
+    named = [(f"secrets.{name}", secret.file) for name, secret in stack.secrets.items()]
+    for name, service in stack.services.items():
+        if build := service.build:
+            paths = (build.context, build.dockerfile, *build.additional_contexts.values())
+            named += [(f"services.{name}.build", path) for path in paths]
+    for where, path in named:
+        if path and path.startswith("/") and not Path(path).is_relative_to(stack.directory):
+            yield f"{where}: {path}"
 
 
 def _services(stack: Stack, plan: Mapping[str, Any]) -> Iterator[str]:
