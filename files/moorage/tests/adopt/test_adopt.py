@@ -325,3 +325,14 @@ def test_what_a_deploy_would_take_from_this_machine_is_told(project: Path, adopt
     said = adopt(project, "--dry-run")[1]
     assert "  - secrets.k: /home/me/key\n  - services.web.build: /home/me\n" in f"{said}\n"
     assert "secrets.o" not in said
+
+
+@pytest.mark.parametrize(
+    "line", ["      LONG: " + "a" * 500_000, "# ${" + "a" * 500_000, "# " + "${a" * 200_000]
+)
+def test_a_line_of_half_a_million_letters(project: Path, adopt: Adopt, line: str) -> None:
+    # With what grows by the square each takes minutes to hours.
+    text = COMPOSE.replace('      PASSWORD_MIN_LENGTH: "12"', line)
+    assert text != COMPOSE
+    (project / "docker-compose.yml").write_text(text)
+    assert adopt(project, "--name", "long")[0] == 0

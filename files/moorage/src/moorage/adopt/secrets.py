@@ -16,7 +16,8 @@ _NAMES = re.compile(
 )
 # Says where a secret is, what it is like, or that there is none.
 _NO_SECRETS = re.compile(r"(?i)_?(?:file|path|length|min|max|expiry|expires|ttl|enabled?|url)$")
-_IN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:([^/\s@]+)@")
+# No start within a word: a long one would be gone through from each of its letters.
+_IN_ADDRESS = re.compile(r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*+://[^/\s:@]*:([^/\s@]+)@")
 _SWITCHES = {"true", "false", "yes", "no", "on", "off", "none", "null", "0", "1"}
 # What images end in whose programs read NAME_FILE in place of NAME, and how such names begin.
 _READ_FILES = {

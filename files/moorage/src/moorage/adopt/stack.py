@@ -17,7 +17,10 @@ from moorage.controller.settings import prefix
 
 UPSTREAM = "upstream"
 ADDED = "moorage.yml"
-_VARIABLE = re.compile(r"(?<!\$)\$(?:\{(\w+)(?:(:?[-?+])([^{}]*))?[^}]*\}|([A-Za-z_]\w*))")
+# Bounded: what is never closed would be looked through to its end again and again.
+_VARIABLE = re.compile(
+    r"(?<!\$)\$(?:\{(\w{1,255}+)(?:(:?[-?+])([^{}]{0,999}+))?[^}]{0,999}+\}|([A-Za-z_]\w*))"
+)
 
 
 def name_of(text: str) -> str:
