@@ -8,6 +8,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from moorage.release.names import SERVICE_LABEL, STACK_LABEL
 _MADE = (
     "set -e; useradd --uid 1234 --user-group app; "
     "mkdir -p /data/below /empty /of-root; echo kept > /data/below/file; ln -s /etc /data/link; "
+    "mknod /data/below/disk b 7 0; cp /bin/true /data/below/root; chmod 6755 /data/below/root; "
     "chown -R 1234:1234 /data /empty; chmod 0711 /empty"
 )
 
@@ -74,16 +76,21 @@ def looks(path: Path) -> tuple[int, int, int]:
 
 def test_owner_and_content_are_the_images(layout: Layout, image: str) -> None:
     path = layout.data / "v"
-    volumes = docker(["volume", "ls", "--quiet"])
     entry = Seed(str(path), image, "/data")
     assert seeded(layout, entry) == [(str(path), image)]
     assert looks(path)[:2] == (1234, 1234)
     assert (path / "below/file").read_text() == "kept\n"
     assert os.readlink(path / "link") == "/etc"
+    # Users of the host reach it: nothing there gives them a disk, or root.
+    assert sorted(os.listdir(path / "below")) == ["file", "root"]
+    assert looks(path / "below/root")[2] == 0o755
     # Once only: what an application has made of it is its own.
     (path / "below/file").unlink()
     assert seeded(layout, entry) == []
-    assert docker(["volume", "ls", "--quiet"]) == volumes
+    # The volume that was bound to it is gone. Others come and go meanwhile.
+    for volume in docker(["volume", "ls", "--quiet", "--filter", "name=moorage-seed"]).split():
+        with suppress(DockerError):
+            assert str(path) not in docker(["volume", "inspect", volume])
 
 
 @pytest.mark.parametrize(
