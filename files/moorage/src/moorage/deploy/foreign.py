@@ -143,6 +143,24 @@ def give(directory: Path, owner: int, group: int, mode: int) -> None:
         os.close(fd)
 
 
+def disarm(directory: Path) -> None:
+    """Have nothing below be a device, or make whoever runs it somebody else.
+
+    Users of the host reach an application's directories, as they reach none of an engine's own.
+    """
+    for _, _, names, here in os.fwalk(directory):
+        for name in names:
+            seen = os.open(name, LOOK, dir_fd=here)
+            try:
+                mode = os.fstat(seen).st_mode
+                if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                    os.unlink(name, dir_fd=here)
+                elif stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+                    os.chmod(f"/proc/self/fd/{seen}", mode & 0o1777)
+            finally:
+                os.close(seen)
+
+
 @dataclass
 class Passed:
     """What of a directory changed hands: how many files and directories, and what stayed."""

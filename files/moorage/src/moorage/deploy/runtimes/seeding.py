@@ -18,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 
 from moorage.common.engine import DockerError, Engine
-from moorage.deploy.foreign import Foreign, give
+from moorage.deploy.foreign import Foreign, disarm, give
 from moorage.deploy.release import Release
 from moorage.deploy.runtimes.docker import run
 from moorage.release.layout import Layout
@@ -75,7 +75,7 @@ def _seed(path: Path, seeds: list[Seed]) -> str:
     source = seeds[0]
     for source in seeds:
         _copy(path, source)
-        _disarm(path)
+        disarm(path)
         if not _is_new(path):
             break
     else:
@@ -99,21 +99,6 @@ def _copy(path: Path, source: Seed) -> None:
             pass
     finally:
         run(["volume", "rm", volume])
-
-
-def _disarm(path: Path) -> None:
-    """Have nothing there be a device or make whoever runs it somebody else.
-
-    Users of the host reach it, as they do not reach an engine's own volumes. Nobody else has it
-    yet: what a name stands for stays so.
-    """
-    for _, _, names, here in os.fwalk(path):
-        for name in names:
-            mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
-            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-                os.unlink(name, dir_fd=here)
-            elif stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
-                os.chmod(name, stat.S_IMODE(mode) & 0o1777, dir_fd=here)
 
 
 @contextmanager
