@@ -240,9 +240,12 @@ throwaway.ThrowAway._hand_over = end
     assert len(left.stdout.split()) == 2
     assert proven(stack)[0] == 0
     subprocess.run(argv, capture_output=True, check=False, timeout=180)
+    assert state(stack).with_suffix(".prom").exists()
     done = stack.run("remove", stack.stack)
     assert done.status == 0, done
     assert_nothing_left(stack)
+    # They would raise an alarm for good; what was proven of the backups that stay is known.
+    assert [*state(stack).parent.glob("*.prom")] == [] and state(stack).exists()
     stack.deploy()
 
 

@@ -13,8 +13,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from moorage.backup import settings as backup_settings
 from moorage.cli.caller import FAILED, OK, who
 from moorage.cli.tables import release_rows, table
+from moorage.common.files import discard
 from moorage.common.lock import Locked, hold, is_held, moment
 from moorage.common.readers import Damaged, read_note, read_object
 from moorage.common.text import say
@@ -238,6 +240,10 @@ def _remove(args: argparse.Namespace) -> int:
         admit(layout)
         for name in remove(layout, images=True):
             print(f"removed {name}")
+    # Nobody saves it any more, so its figures would raise alarms for good; a stack has no dot.
+    told = f"{layout.stack}.*" if args.data else f"{layout.stack}.*prom"
+    for path in backup_settings.STATE.glob(told):
+        discard(path)
     if args.data:
         forget(layout)
         remove_tree(layout.base)
