@@ -85,6 +85,8 @@ class Saved:
         # What the services run, more of the application's description, and of the release's.
         self.database, self.app = DATABASE, APP
         self.entry: dict[str, Any] = {}
+        # Whether the database has a health check.
+        self.health = True
         self.manifest: dict[str, Any] = {}
 
     def configure(self, **settings: Any) -> None:
@@ -141,14 +143,16 @@ class Saved:
             self.rig.service("db", self.database, mounts(self.db), data=True, **facts),
             self.rig.service("app", self.app, app, needs={"db": "service_healthy"}, **facts),
             services=[
-                {"name": "db", "backup": how if how["how"] else None},
+                {"name": "db", "health": self.health, "backup": how if how["how"] else None},
                 {"name": "app"},
             ],
-            directories=[
-                {"path": str(self.files), "owner": 10001, "group": 10001, "mode": "0750"},
-                {"path": str(self.db), "owner": 10002, "group": 10002, "mode": "0750"},
-            ],
-            **self.manifest,
+            **{
+                "directories": [
+                    {"path": str(self.files), "owner": 10001, "group": 10001, "mode": "0750"},
+                    {"path": str(self.db), "owner": 10002, "group": 10002, "mode": "0750"},
+                ],
+                **self.manifest,
+            },
         )
         return made
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from saved import Saved, assert_nothing_left, places, state
+from rig import IMAGE
+from saved import DATABASE, RESTORE, Saved, assert_nothing_left, places, state
 
 from moorage.backup.faults import BackupError
 from moorage.backup.proving import Found, different, note, prove
@@ -57,6 +58,30 @@ def test_a_backup_is_proven_and_the_stack_not_touched(
     row = standing.run("backups", standing.stack, "--json").json[0]
     assert (row["id"], row["proven"], row["failed"]) == (ident, True, False)
     assert_nothing_left(standing)
+
+
+def test_of_a_compose_file_that_says_little_a_backup_is_proven(
+    saved: Saved, tmp_path: Path
+) -> None:
+    # Its image says whose the volume is, nothing when it is up, and of the host it has the time.
+    (tmp_path / "localtime").symlink_to("/etc/hostname")
+    mount = {"type": "bind", "target": "/etc/passwd", "read_only": True}
+    saved.entry = {"volumes": [{**mount, "source": str(tmp_path / "localtime")}]}
+    seed = {"path": str(saved.db), "image": IMAGE, "target": "/none", "user": "10002:10002"}
+    new = {"path": str(saved.db), "owner": 0, "group": 0, "mode": "0700"}
+    files = {"path": str(saved.files), "owner": 10001, "group": 10001, "mode": "0750"}
+    saved.manifest = {"seeds": [seed], "directories": [new, files]}
+    whose = 'test "$(stat -c %u /data)" = 10002 || exit 1'.replace("$", "$$")
+    up = "touch /tmp/well; sleep 2; test -e /data/rows || touch /data/rows; touch /tmp/up"
+    saved.database = f"{whose}; {up}; {DATABASE}"
+    saved.health = False
+    saved.deploy(restore=["sh", "-c", f"test -e /tmp/up && {RESTORE.strip()}"])
+    saved.backup()
+    done = saved.run("prove", saved.stack, "--json")
+    assert done.status == 0, done
+    details = {part["name"]: part["detail"] for part in done.json["parts"]}
+    assert details["dump/db"] == "1 lines of its census as saved"
+    assert details["application"].endswith(f"; without {tmp_path / 'localtime'}")
 
 
 def test_what_runs_without_containers_is_not_proven_and_the_reason_is_said(

@@ -34,7 +34,7 @@ from moorage.deploy.gate import GateClosed
 from moorage.deploy.health import Unfit
 from moorage.deploy.release import Release, ReleaseError, read_release
 from moorage.deploy.runtimes.base import RuntimeFault
-from moorage.release.manifest import Backup, Unit
+from moorage.release.manifest import Backup, Service, Unit
 from process_supervisor.control.client import ControlError
 
 _FAILURES = (
@@ -43,6 +43,8 @@ _FAILURES = (
 )  # fmt: skip
 # Of a part, in what is noted.
 _DETAIL_LETTERS = 16_384
+# How long a database without a health check may take to answer.
+_UP_SECONDS = 120
 # All of the stack on what was restored: the part of a proof that no backup has.
 APPLICATION = "application"
 
@@ -207,7 +209,7 @@ class _Trial:
         release = self._beside.release
         service = next((s for s in release.manifest.services if s.name == part.of), None)
         backup, unit = service.backup if service else None, self._beside.unit_of(part.of)
-        if backup is None or unit is None or backup.how != "dump":
+        if service is None or backup is None or unit is None or backup.how != "dump":
             raise BackupError(
                 f"release {release.id} has no service {part.of} that takes a dump: it cannot be "
                 f"tried"
@@ -216,8 +218,11 @@ class _Trial:
         require_room(self._beside.layout.base, 2 * part.bytes, f"to try {part.name}")
         try:
             with self._beside.alone(unit, part.of):
-                self._load(part, unit, backup)
+                _once_up(service, partial(self._load, part, unit, backup))
                 self._beside.restart(unit)
+                if not service.health:
+                    argv = self._beside.within(unit, part.of, backup.dump)
+                    _once_up(service, partial(pump, argv, len))
                 return self._compare(part, unit, backup)
         finally:
             if not self._whole:
@@ -260,6 +265,20 @@ class _Trial:
         if not self._whole:
             require_room(self._beside.layout.base, self._needed, "to run the application")
         return self._beside.run_application()
+
+
+def _once_up(service: Service, work: Callable[[], object]) -> None:
+    """Do what a database has to answer, again and again where no health check says when it does."""
+    deadline = time.monotonic() + (0 if service.health else _UP_SECONDS)
+    while True:
+        try:
+            work()
+        except BackupError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def different(saved: Iterable[str], again: Iterable[str]) -> list[str]:

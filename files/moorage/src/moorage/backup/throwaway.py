@@ -143,7 +143,8 @@ class ThrowAway:
             mounts.append(own)
             if lacking:
                 self.lacking.add(lacking)
-                self._make_directory(Directory(str(aside), *_owner_of(lacking), "0755"))
+                stand_in = Directory(str(aside), *_owner_of(lacking), "0755")
+                self._make_directory(stand_in, file=Path(lacking).is_file())
             elif Path(own.get("source", "")).parent == self.layout.data:
                 # Of a release that does not say whose it is.
                 owner = _owner_of(mount["source"])
@@ -173,11 +174,15 @@ class ThrowAway:
         for _ in seed(self.layout, self.release):
             pass  # Whose a volume is that was not restored, its image says here too.
 
-    def _make_directory(self, entry: Directory) -> None:
-        """Make a directory that was not restored; all above it is root's alone."""
+    def _make_directory(self, entry: Directory, *, file: bool = False) -> None:
+        """Make a directory that was not restored; all above it is root's alone.
+
+        With ``file`` an empty file: an engine mounts no directory in the place of /etc/localtime.
+        """
         path = Path(entry.path)
         if path.is_relative_to(self.layout.base) and not path.exists():
-            path.mkdir(mode=0o700, parents=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch() if file else path.mkdir()
             os.chown(path, entry.owner, entry.group)
             path.chmod(int(entry.mode, 8))
 
