@@ -117,6 +117,9 @@ def test_what_is_not_there_is_said_with_the_registry_s_answer(plain: Registry, p
     assert "manifest unknown" in said
     assert "correct its name, tag or digest" in said
 
+    for odd in ("--help", "--all-tags"):
+        assert "correct `image`" in refused(pull, odd)
+
     said = refused(pull, f"{plain.address}/shop/web:1", platform="linux/s390x")
     assert "platform" in said
     assert "correct" in said

@@ -216,7 +216,8 @@ class Puller:
         raise AssertionError
 
     def _attempt(self, ref: str, platform: str) -> str:
-        argv = ["docker", "pull", *(["--platform", platform] if platform else []), ref]
+        # After --: what a file calls an image is no option.
+        argv = ["docker", "pull", *(["--platform", platform] if platform else []), "--", ref]
         digest, lines = "", []
         with self._log.open("a", encoding="utf-8") as log:
             process = subprocess.Popen(
@@ -267,7 +268,7 @@ class Puller:
         return _AskAgain(text, said) if again else ImageError(text)
 
     def _inspect(self, ref: str) -> dict[str, Any] | None:
-        done = self._docker("image", "inspect", ref)
+        done = self._docker("image", "inspect", "--", ref)
         found: list[dict[str, Any]] = (
             json.loads(done.stdout or "[]") if done.returncode == 0 else []
         )
