@@ -116,7 +116,7 @@ def test_what_a_ready_image_does_not_get_is_named(project: Path, adopt: Adopt) -
     file = project / "docker-compose.yml"
     file.write_text(file.read_text().replace("  web:\n", web))
     said = adopt(project, "--name", "board")[1]
-    assert "for they run a ready image (docs/adopt.md has the way out): shop\n" in said
+    assert "for they run a ready image (docs/adopt.md: x-moorage: {edge: true}): shop\n" in said
     # PostgreSQL has a dump of its own here, and `web` keeps nothing.
     assert "No backup before moorage.yml says how (docs/adopt.md):\n  - shop: upstream-own" in said
 

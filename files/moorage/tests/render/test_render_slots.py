@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from moorage.compose import ComposeError
 from moorage.release.manifest import Policy, Pool, Unit
 
 SHOP = """\
@@ -160,6 +161,38 @@ def test_the_policy_of_a_rollout(shop: Callable[..., Any]) -> None:
     assert [unit.name for unit in rendered.rendering.units] == ["shop-a", "shop-a-2", "shop-a-3"]
     assert [unit.keys["b"] for unit in rendered.rendering.units] == ["a.b", "a.2.b", "a.3.b"]
     assert rendered.services["a.2.a"]["labels"]["moorage.replica"] == "2"
+
+
+READY = "services: {a: {image: x, ports: ['80:80'], x-moorage: {edge: %s}}}"
+
+
+def test_a_ready_image_that_the_edge_is_to_have_is_rolled_as_an_own_service(
+    shop: Callable[..., Any], compose_config: Callable[[str], dict[str, Any]]
+) -> None:
+    own = shop(A + "ports: ['80:80']}}")
+    ready = shop(READY % "true")
+    assert units(ready)["shop-a"].keys == units(own)["shop-a"].keys == {"a": "a.a", "b": "a.b"}
+    assert not units(ready)["shop-a"].data
+    assert ready.rendering.edge == own.rendering.edge is not None
+    assert ready.rendering.ports == own.rendering.ports
+    # What it runs stays what its author made: neither built here nor by a user of ours.
+    assert ready.rendering.images == ("x",) and not ready.rendering.builds
+    assert "user" not in ready.services["a.a"]
+    assert set(compose_config(ready.text)["services"]) == set(ready.services)
+    # Otherwise nobody knows whether two may work on its data.
+    for text in (READY % "false", READY.replace("edge: %s", "")):
+        assert units(shop(text))["shop-a"].keys == {"": "a"}
+    assert (
+        shop((READY % "true").replace("image", "scale: 2, image")).rendering.units[1].replica == 2
+    )
+
+
+@pytest.mark.parametrize("topology", ["unified", "host"])
+def test_elsewhere_a_ready_image_is_never_there_twice(
+    shop: Callable[..., Any], topology: str
+) -> None:
+    with pytest.raises(ComposeError, match=r"a\.x-moorage\.edge: in this topology there is no"):
+        shop((READY % "true").replace("x,", "'postgres:17',"), topology=topology)
 
 
 IN_PLACE = {

@@ -182,7 +182,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a route to a data service": (
         {"domains": ["example.com"], "routes": [{"path": "/", "service": "db"}]},
         "settings.routes[0].service",
-        "service with build:",
+        "service with build",
     ),
     "a path twice": (
         {

@@ -41,7 +41,7 @@ def report(
     if best and (bound := list(_in_place(stack, best))):
         yield (
             "Not behind the edge, and away for a moment in each update, for they run a ready image "
-            f"(docs/adopt.md has the way out): {', '.join(bound)}"
+            f"(docs/adopt.md: x-moorage: {{edge: true}}): {', '.join(bound)}"
         )
     if best and (unsaid := list(_not_saved(best))):
         yield "\n".join(["No backup before moorage.yml says how (docs/adopt.md):", *unsaid])
@@ -61,7 +61,7 @@ def _in_place(stack: Stack, plan: Mapping[str, Any]) -> Iterator[str]:
     published = {port["service"] for port in plan["stacks"][0]["ports"]}
     for name, service in stack.services.items():
         asked = name in published and not service.profiles
-        if asked and service.is_data and service.image not in plan["images"]["map"]:
+        if asked and service.stays and service.image not in plan["images"]["map"]:
             yield name
 
 

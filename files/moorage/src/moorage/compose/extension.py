@@ -141,15 +141,16 @@ class HostExtension:
 class ServiceExtension:
     """`x-moorage` of a service.
 
-    `singleton`: two instances must never run at the same time, so a rollout stops the old
-    one first. `on_demand`: it is there although no profile asks for it, in `unified` too, and a
-    person starts it. `restart_*`: the supervisor's restart policy (times in seconds). `unhealthy`:
-    what happens to a process that fails its health check. `user`: takes the place of `user`.
+    `singleton`: two instances must never run at the same time, so a rollout stops the old one
+    first. `on_demand`: it is there although no profile asks for it, in `unified` too, and a person
+    starts it. `restart_*`: the supervisor's restart policy (times in seconds). `unhealthy`: what
+    happens to a process that fails its health check. `user`: takes the place of `user`.
     `health_url`: a URL on this machine whose answer says the same as the `healthcheck` test; the
     supervisor asks it itself, which costs no process. `edge`: whether its published TCP ports are
-    reached through the edge. `probe_paths`: what a rollout asks it for all the while; None leaves
-    the choice to the renderer. `backup`: how its data is saved; None: as its image says. `host`:
-    what it needs to run without a container.
+    reached through the edge; None: those of own services are, those of ready images are not.
+    `probe_paths`: what a rollout asks it for all the while; None leaves the choice to the renderer.
+    `backup`: how its data is saved; None: as its image says. `host`: what it needs to run without a
+    container.
     """
 
     singleton: bool = False
@@ -161,7 +162,7 @@ class ServiceExtension:
     unhealthy: Literal["restart", "ignore"] = "restart"
     user: str | None = None
     health_url: str | None = None
-    edge: bool = True
+    edge: bool | None = None
     probe_paths: tuple[str, ...] | None = None
     backup: ServiceBackup | None = None
     host: HostExtension = HostExtension()
@@ -190,7 +191,7 @@ class ServiceExtension:
                 "unhealthy": None if self.unhealthy == "restart" else self.unhealthy,
                 "user": self.user,
                 "health_url": self.health_url,
-                "edge": None if self.edge else False,
+                "edge": self.edge,
                 "probe_paths": None if self.probe_paths is None else list(self.probe_paths),
                 "backup": None if self.backup is None else self.backup.to_dict(),
                 "host": self.host.to_dict() or None,

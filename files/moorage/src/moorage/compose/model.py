@@ -85,6 +85,13 @@ class Service:
         """Whether it runs a ready image rather than one built from the stack's own source."""
         return self.build is None
 
+    @property
+    def stays(self) -> bool:
+        """Whether there is never a second one beside it: of a ready image nobody knows, unless
+        the description gives it to the edge.
+        """
+        return self.is_data and not self.moorage.edge
+
     def keys(self) -> tuple[str, ...]:
         """The Compose keys that are set, in the order of `to_dict`."""
         return tuple(key for key, value in self.to_dict().items() if value not in (None, {}, []))

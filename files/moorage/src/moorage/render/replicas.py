@@ -31,7 +31,7 @@ def refuse(ctx: Context, service: PlacedService, what: str, reasons: Iterable[Re
 def _of_setting(service: PlacedService) -> list[Reason]:
     """What its author may want several of all the same, and an operator may not ask for."""
     found = []
-    if service.is_data:
+    if service.stays:
         advice = "leave it at 1; what serves more of it is in its own configuration"
         found.append(("it runs a ready image, and several would share its data", advice))
     if service.waited_for:

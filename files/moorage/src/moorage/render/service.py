@@ -87,8 +87,8 @@ def placed_services(
             waited_for=waited_for,
             on_demand=on_demand,
             behind_edge=settings.behind_edge
-            and service.moorage.edge
-            and not (service.is_data or on_demand or waited_for),
+            and service.moorage.edge is not False
+            and not (service.stays or on_demand or waited_for),
         )
     return found, problems
 

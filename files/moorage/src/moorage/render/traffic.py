@@ -44,6 +44,13 @@ def traffic(ctx: Context) -> Traffic:
     return Traffic(targets, listeners, routes)
 
 
+def refuse_ready(ctx: Context, service: PlacedService) -> None:
+    """Report a ready image that is to be led to where there is no second one beside it."""
+    if service.is_data and service.moorage.edge:
+        message = "in this topology there is no second one of a ready image beside it"
+        ctx.wrong(service.name, "x-moorage.edge", message, "remove it, or choose another topology")
+
+
 def pool_name(service: str, port: int) -> str:
     """The stack's own name of a pool."""
     return f"{service}:{port}"
@@ -83,7 +90,7 @@ def _route_port(ctx: Context, route: Route, where: str) -> int | None:
         return None
     if not service.behind_edge:
         message = "is not behind the edge"
-        advice = "route to a service with build: that goes on running, without edge: false"
+        advice = "route to a service with build, or with x-moorage: {edge: true}, that goes on"
         ctx.wrong("", f"{where}.service", message, advice, route.service)
         return None
     return _one_port(ctx, service, route.port, where)

@@ -33,7 +33,7 @@ def rolled(ctx: Context, service: PlacedService) -> bool:
     """Whether a new container of a service can run beside the old one for a while."""
     network = str(service.options.get("network_mode", "")).partition(":")[0]
     return not (
-        service.is_data
+        service.stays
         or service.moorage.singleton
         or service.on_demand
         or service.waited_for
@@ -100,7 +100,7 @@ def unit_facts(ctx: Context, service: PlacedService, image: str) -> tuple[Unit, 
             singleton=service.moorage.singleton,
             one_off=service.one_off,
             on_demand=service.on_demand,
-            data=service.is_data,
+            data=service.stays,
             needs=needs(ctx, service),
             secrets=tuple(dict.fromkeys(grant.source for grant in service.secrets)),
             stop_seconds=DEFAULT_GRACE if grace is None else grace,

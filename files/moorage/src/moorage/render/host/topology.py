@@ -32,7 +32,7 @@ from moorage.render.restart import restart_kind
 from moorage.render.service import PlacedService, replica_names
 from moorage.render.slots import Form, Slotted, in_slots
 from moorage.render.topology import Topology
-from moorage.render.traffic import traffic
+from moorage.render.traffic import refuse_ready, traffic
 from moorage.render.units import tied, unit_facts
 
 # Of an entry while it is not in its slots yet: what its manager is told is a part of its hash.
@@ -49,6 +49,7 @@ def _render(ctx: Context) -> Rendering:
     forms: list[Form] = []
     controlling: list[str] = []
     for service in ctx.services.values():
+        refuse_ready(ctx, service)
         ctx.judge(service, COLUMNS["systemd" if service.is_data else ctx.settings.process_manager])
         user = users[service.name] or (0, 0)
         entry = _entry(ctx, service, user)

@@ -24,7 +24,7 @@ from moorage.render.replicas import refuse
 from moorage.render.service import PlacedService, replica_names
 from moorage.render.slots import Form, in_slots
 from moorage.render.topology import Topology
-from moorage.render.traffic import Traffic, traffic
+from moorage.render.traffic import Traffic, refuse_ready, traffic
 from moorage.render.unified.container import (
     CONFIG_DIR,
     STATE_DIR,
@@ -39,6 +39,8 @@ from moorage.render.units import tied, unit_facts
 def _render(ctx: Context) -> Rendering:
     own = [service for service in ctx.services.values() if not service.is_data]
     data = [service for service in ctx.services.values() if service.is_data]
+    for service in data:
+        refuse_ready(ctx, service)
     user = own_user(ctx)
     users: dict[str, User | None] = {
         **{service.name: user for service in own},
