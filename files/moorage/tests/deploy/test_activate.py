@@ -65,6 +65,15 @@ def test_what_the_hosts_compose_does_not_take_touches_nothing(rig: Rig) -> None:
     assert not rig.layout.marker.exists()
 
 
+def test_an_external_network_that_is_not_there_touches_nothing(rig: Rig) -> None:
+    release = rig.release(rig.service("web"), networks={"out": {"external": True}})
+    outcome = rig.activate(release)
+    assert outcome.outcome == "failed" and not rig.containers()
+    assert f"the network {rig.stack}_out is external and not on this host" in outcome.message
+    docker("network", "create", "--label", "moorage-test", f"{rig.stack}_out")
+    assert rig.activate(release).outcome == "activated"
+
+
 def test_a_release_of_the_format_before_is_updated_without_a_new_container_and_gone_back_to(
     rig: Rig,
 ) -> None:

@@ -204,8 +204,15 @@ class Docker:
         return [*argv, *(["--timestamps"] if times else []), name]
 
     def refuse(self, release: Release) -> None:
-        """Raise DockerError for a description that this host's own Compose does not take."""
+        """Raise DockerError for what this host's own Compose does not take, or would not find."""
         run([*_compose(release), "config", "--quiet"])
+        described = read_note(release.path / COMPOSE_JSON).get("networks") or {}
+        wanted = {str(entry["name"]) for entry in described.values() if entry.get("external")}
+        if absent := sorted(wanted - self._engine.networks().keys() if wanted else ()):
+            raise DockerError(
+                f"the network {absent[0]} is external and not on this host: "
+                f"`docker network create {absent[0]}`, or remove `external` to have one of its own"
+            )
 
     # -- images ---------------------------------------------------------------------------
 
