@@ -18,7 +18,7 @@ from moorage.compose.extension_schema import (
     VOLUME_EXTENSION,
 )
 from moorage.compose.schema_build import BUILD
-from moorage.compose.schema_deploy import DEPLOY, DEVICE, REPLICAS
+from moorage.compose.schema_deploy import DEPLOY, REPLICAS, devices
 from moorage.compose.shapes import INVALID, Place
 from moorage.images.names import EVERY
 
@@ -120,13 +120,6 @@ _NETWORK_OF_SERVICE = s.record(
 )
 
 
-def _ulimit(value: Any, place: Place) -> Any:
-    if isinstance(value, dict):
-        both = {"soft": s.integer, "hard": s.integer}
-        return s.record(both, ("soft", "hard"))(value, place)
-    return s.integer(value, place)
-
-
 def _extends(value: Any, place: Place) -> Any:
     entry = {"service": value} if isinstance(value, str) else value
     keys = {"service": s.text, "file": shorthand.path}
@@ -153,7 +146,7 @@ def _gpus(value: Any, place: Place) -> Any:
     """Graphics processors: all of them, or a list of devices."""
     if value == "all":
         return [{"count": -1}]
-    return s.listed(s.record(DEVICE))(value, place)
+    return devices()(value, place)
 
 
 _LIFE_HOOKS = s.listed(
@@ -254,7 +247,7 @@ SERVICE_KEYS: dict[str, s.Shape] = {
     "sysctls": s.pairs(""),
     "tmpfs": s.one_or_more(s.text),
     "tty": s.boolean,
-    "ulimits": s.mapped(_ulimit),
+    "ulimits": s.mapped(shorthand.ulimit),
     "user": s.text,
     "userns_mode": s.text,
     "uts": s.text,

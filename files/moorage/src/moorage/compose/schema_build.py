@@ -47,7 +47,7 @@ _LONG = s.record(
         "privileged": s.boolean,
         "secrets": s.listed(shorthand.grant(None)),
         "tags": s.listed(s.text),
-        "ulimits": s.mapped(s.anything),
+        "ulimits": s.mapped(shorthand.ulimit),
         "platforms": s.listed(s.text),
         "entitlements": s.listed(s.text),
     }

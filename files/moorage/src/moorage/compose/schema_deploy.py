@@ -17,13 +17,28 @@ def _count(value: Any, place: s.Place) -> Any:
     return -1 if value == "all" else s.whole(-1)(value, place)
 
 
-DEVICE: dict[str, s.Shape] = {
+_DEVICE: dict[str, s.Shape] = {
     "capabilities": s.listed(s.text),
     "driver": s.text,
     "count": _count,
     "device_ids": s.listed(s.text),
     "options": s.pairs(""),
 }
+
+
+def devices(*required: str) -> s.Shape:
+    """Devices that are asked for by what they can: all there are, where nothing says which."""
+    listed = s.listed(s.record(_DEVICE, required))
+
+    def check(value: Any, place: s.Place) -> Any:
+        found = listed(value, place)
+        if found is s.INVALID:
+            return s.INVALID
+        return [e if e.keys() & {"count", "device_ids"} else {**e, "count": -1} for e in found]
+
+    return check
+
+
 # As the setting of replicas: each has two ports behind the edge, of ten thousand.
 REPLICAS = s.whole(0, 100)
 _UPDATE = s.record(
@@ -51,7 +66,7 @@ DEPLOY_KEYS: dict[str, s.Shape] = {
                     "cpus": s.amount,
                     "memory": _size,
                     "generic_resources": s.listed(s.anything),
-                    "devices": s.listed(s.record(DEVICE, ("capabilities",))),
+                    "devices": devices("capabilities"),
                 }
             ),
         }

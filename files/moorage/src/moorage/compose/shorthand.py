@@ -286,7 +286,7 @@ def device(value: Any, place: Place) -> Any:
     """A device of the host given to a container: HOST[:CONTAINER[:PERMISSIONS]]."""
     if not isinstance(value, str):
         keys = {"source": s.text, "target": s.text, "permissions": s.text}
-        return s.record(keys, ("source",))(value, place)
+        return s.record(keys, ("source", "target"))(value, place)
     fields = value.split(":")
     if not all(fields) or len(fields) > 3:
         return place.wrong("is not a device", value, "write HOST[:CONTAINER[:PERMISSIONS]]")
@@ -304,3 +304,11 @@ def parse_ports(value: str) -> list[Port]:
     if sheet.problems:
         raise ValueError(sheet.problems[0].message)
     return [Port.from_dict(port) for port in found]
+
+
+def ulimit(value: Any, place: Place) -> Any:
+    """A limit, or a soft and a hard one."""
+    if isinstance(value, dict):
+        both = {"soft": s.integer, "hard": s.integer}
+        return s.record(both, ("soft", "hard"))(value, place)
+    return s.integer(value, place)

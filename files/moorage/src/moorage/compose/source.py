@@ -213,11 +213,22 @@ class _Loader(yaml.SafeLoader):
 
     depth = 0
 
+    def scan_to_next_token(self) -> None:
+        # Tabs separate tokens wherever they do not indent (YAML 1.2, 6.1 and 6.2).
+        super().scan_to_next_token()
+        while self.peek() == "\t" and (self.flow_level or not self.allow_simple_key):
+            self.forward()
+            super().scan_to_next_token()
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.depth += 1
         if self.depth > _MAX_DEPTH:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+        # An anchor may be given anew (YAML 1.2, 7.1); PyYAML lets none.
+        anchor = getattr(self.peek_event(), "anchor", None)  # type: ignore[no-untyped-call]
+        if not self.check_event(yaml.AliasEvent):
+            self.anchors.pop(anchor, None)
         try:
             return super().compose_node(parent, index)
         finally:
@@ -238,19 +249,22 @@ def read_sheet(file: Path, lookup: Callable[[str], str | None] | None) -> Sheet:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         sheet.report((), f"cannot be read: {reason}", advice="check the path")
         return sheet
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         sheet.lines[()] = mark.line + 1 if mark else 1
-        sheet.report((), f"not YAML: {error.problem}", advice="check indentation and quotes")
+        if error.problem == "but found another document":
+            advice = "make a file of each, and name them by COMPOSE_FILE in .env"
+            sheet.report((), "holds several documents", advice=advice)
+        else:
+            sheet.report((), f"not YAML: {error.problem}", advice="check indentation and quotes")
         return sheet
     except yaml.YAMLError as error:
-        sheet.report((), f"not YAML: {error}", advice="check for control characters")
+        said = str(error).partition("\n")[0]
+        sheet.report((), f"not YAML: {said}", advice="check for control characters")
         return sheet
-    finally:
-        loader.dispose()
     if node is not None:
         sheet.data = _Reader(sheet, lookup).value(node, ())
     return sheet
