@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torn import deployed
 
+from moorage.cli.main import main
 from moorage.control.contract import ControlError
 from moorage.deploy import control
 from moorage.deploy.control import Services, UnknownService
@@ -104,3 +106,16 @@ def test_a_name_that_is_no_service_does_nothing_to_others(
 def test_a_silent_supervisor_is_a_row_and_of_two_containers_one_is(services: Services) -> None:
     rows = services.all()
     assert [row["service"] for row in rows] == ["unified", "db"]
+
+
+def test_logs_of_all_services_are_shown_one_after_the_other(
+    runtime: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime.found.append(instance("shop-cache", "cache"))
+    deployed(tmp_path, "shop")
+    logs = ["--base", str(tmp_path / "opt"), "--run", str(tmp_path / "run"), "logs", "shop"]
+    assert main([*logs, "-n", "5"]) == 0
+    # The supervisor does not answer: it is no service that has a log.
+    assert capsys.readouterr().out == "db    | shop-db 5 False\ncache | shop-cache 5 False\n"
+    assert main([*logs, "--follow"]) == 1
+    assert "--follow is for one service: shop has db, cache" in capsys.readouterr().err

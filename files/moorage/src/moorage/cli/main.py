@@ -26,7 +26,7 @@ from moorage.common.text import say
 from moorage.control import metrics
 from moorage.control.backups import read_noted
 from moorage.control.contract import ControlError, Stream
-from moorage.deploy.control import Services
+from moorage.deploy.control import UNREACHABLE, Services, UnknownService
 from moorage.deploy.encryption import fault
 from moorage.deploy.release import (
     ReleaseError,
@@ -54,9 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("stack", nargs="?")
     status.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
-    logs = verbs.add_parser("logs", help="show the last lines of a service's log")
+    logs = verbs.add_parser("logs", help="show the last lines of a service's log, or of all logs")
     logs.add_argument("stack")
-    logs.add_argument("service")
+    logs.add_argument("service", nargs="?")
     logs.add_argument("-n", "--lines", type=int, default=100, metavar="N")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as lines are written")
     logs.add_argument("-t", "--times", action="store_true", help="with when, where it is known")
@@ -191,6 +191,8 @@ def _lost(layout: Layout) -> list[str]:
 def _logs(args: argparse.Namespace) -> int:
     services = Services(layout_of(args))
     stream: Stream = "stderr" if args.stderr else "stdout"
+    if args.service is None:
+        return _all_logs(args, services, stream)
     if not args.follow:
         for line in services.log(args.service, args.lines, stream, args.times):
             say(line)
@@ -200,6 +202,18 @@ def _logs(args: argparse.Namespace) -> int:
         return _pass_on(argv)
     for line in services.follow(args.service, args.lines, stream, args.times):
         say(line)
+    return OK
+
+
+def _all_logs(args: argparse.Namespace, services: Services, stream: Stream) -> int:
+    """Print the last lines of one service after the other: when they were written few know."""
+    names = [row["service"] for row in services.all() if row["state"] != UNREACHABLE]
+    if args.follow:
+        raise UnknownService(f"--follow is for one service: {args.stack} has {', '.join(names)}")
+    width = max(map(len, names), default=0)
+    for name in names:
+        for line in services.log(name, args.lines, stream, args.times):
+            say(f"{name:{width}} | {line}")
     return OK
 
 

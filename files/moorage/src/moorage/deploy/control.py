@@ -36,6 +36,8 @@ _TIMEOUT_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
 # What a stop and a start may take beyond the grace of the instance.
 _MARGIN_SECONDS = 120.0
+# The state of a row for what does not answer.
+UNREACHABLE = "UNREACHABLE"
 _UNREACHABLE = ("unreachable", "timeout")
 
 Answer = TypeVar("Answer")
@@ -279,7 +281,7 @@ def _silent(service: str, kind: str, trouble: ControlError) -> dict[str, Any]:
     return {
         "service": service,
         "kind": kind,
-        "state": "UNREACHABLE",
+        "state": UNREACHABLE,
         "health": "none",
         "pid": None,
         "uptime": None,
