@@ -35,7 +35,8 @@ LONG = ("download", "events")
 _BUILD = re.compile(rb'<meta name="build" content="([^"]+)">')
 _BOUNDARY = "----tg2em-load"
 _DOWNLOAD_BYTES, _DOWNLOAD_SECONDS = 1_500_000, 2.0
-_EVENTS, _EVENTS_SECONDS = 3, 8.0
+# One comes every two seconds, and later where many want the processors.
+_EVENTS, _EVENTS_SECONDS = 3, 30.0
 
 
 class Site(Visitors):
