@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from moorage.deploy.runtimes.managers.supervisor import _in_order
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from moorage.deploy.runtimes.managers.base import RuntimeFault
+from moorage.deploy.runtimes.managers.supervisor import Supervisor, _in_order
 from moorage.deploy.runtimes.managers.supervisor_texts import last_exit, others, with_used
+from moorage.release.layout import Layout
 
 LOG = """\
 2026-11-30 19:00:00,770 INFO spawned: 'shop_task_00' with pid 107
@@ -45,3 +53,29 @@ def test_how_a_program_has_ended_stands_in_the_log_alone() -> None:
     ended = {unit: last_exit(LOG, f"shop_{unit}") for unit in ("task_00", "task_01", "web", "new")}
 
     assert ended == {"task_00": 3, "task_01": 137, "web": 143, "new": 0}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n<?xml", b"\0\n"],
+    ids=["nothing", "headers", "half", "odd"],
+)
+def test_a_supervisor_that_is_killed_within_its_answer_does_not_answer(
+    tmp_path: Path, answer: bytes
+) -> None:
+    path = tmp_path / "supervisor.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def answering() -> None:
+            for _ in range(2):  # the client asks again where nothing came
+                listening.settimeout(5)
+                with listening.accept()[0] as asked:
+                    asked.recv(1 << 16)
+                    asked.sendall(answer)
+
+        threading.Thread(target=answering, daemon=True).start()
+        manager = Supervisor(Layout.of("shop", tmp_path / "opt", tmp_path / "run"), path)
+        with pytest.raises(RuntimeFault, match="does not answer"):
+            manager._ask("getState")

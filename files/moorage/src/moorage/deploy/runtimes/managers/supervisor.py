@@ -17,9 +17,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 from moorage.common.files import write_atomically
 from moorage.common.readers import Damaged, read_bytes, read_object
@@ -321,12 +322,16 @@ class Supervisor:
                 return None
             words = " ".join([method, *map(str, values)])
             raise RuntimeFault(f"Supervisor refuses {words}: {fault.faultString}") from None
-        except (OSError, xmlrpc.client.Error) as trouble:
+        except _UNANSWERED as trouble:
             why = getattr(trouble, "strerror", None) or trouble
             advice = "`systemctl status supervisor` says why"
             raise RuntimeFault(
                 f"Supervisor does not answer at {self._socket}: {why}; {advice}"
             ) from None
+
+
+# One that is killed breaks off within its answer.
+_UNANSWERED = (OSError, HTTPException, xmlrpc.client.Error, ExpatError)
 
 
 class _Connection(HTTPConnection):
